@@ -1,0 +1,47 @@
+"""Names that users choose from, and the one error they see when a name is wrong."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not known: it names the nearest one, and all of them.
+
+    Example:
+        >>> print(unknown("network", "sirne", ["mlp", "siren"]))
+        unknown network 'sirne': did you mean 'siren'? Known: mlp, siren.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    return ValueError(f"unknown {what} {name!r}{hint} Known: {', '.join(known) or 'none'}.")
+
+
+class Registry(dict[str, Any]):
+    """A dict from name to class or factory that answers a wrong name with a clear ValueError.
+
+    Extending locties is one assignment: ``FEATURES["mine"] = MyFeature``.
+
+    Example:
+        >>> shapes = Registry("shape", circle=1)
+        >>> shapes["circl"]
+        Traceback (most recent call last):
+        ValueError: unknown shape 'circl': did you mean 'circle'? Known: circle.
+    """
+
+    def __init__(self, what: str, **entries: Any) -> None:
+        super().__init__(**entries)
+        self.what = what
+
+    def __missing__(self, name: object) -> Any:
+        raise unknown(self.what, name, self)
+
+
+def check_options(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
+    """Raise ValueError at the first of `options` that `function` does not take by name."""
+    known = inspect.signature(function).parameters
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {what}", option, known)
