@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from locties.encoder import LocationEncoder, load
     from locties.evaluation import Task, evaluate
+    from locties.grid import embed_grid
     from locties.harmonics import spherical_harmonics
-    from locties.maps import embed_grid
     from locties.modalities import Modality
     from locties.training import pretrain
 
@@ -31,7 +31,7 @@ _HOME = {
     "LocationEncoder": "locties.encoder",
     "Modality": "locties.modalities",
     "Task": "locties.evaluation",
-    "embed_grid": "locties.maps",
+    "embed_grid": "locties.grid",
     "evaluate": "locties.evaluation",
     "load": "locties.encoder",
     "pretrain": "locties.training",

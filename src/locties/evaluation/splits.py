@@ -1,0 +1,100 @@
+"""Folds: random, or whole spatial blocks; and how far test points are from their labels."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from locties.lonlat import BLOCK_DEGREES, MEAN_EARTH_RADIUS_KM, cell_index, check, to_xyz
+from locties.registry import unknown
+
+SPLITS = ("random", "block")
+
+
+def block_index(lonlat: Any) -> NDArray[np.int64]:
+    """`(N,)` id of the spatial block of nearly equal area (10 degrees) that holds each point."""
+    return cell_index(check(lonlat), BLOCK_DEGREES).cpu().numpy()
+
+
+def folds(lonlat: Any, split: str, n: int = 5, seed: int = 0) -> NDArray[np.int64]:
+    """Fold of each point, for cross-validation.
+
+    Under ``"random"`` a test point usually has a label close by; under ``"block"`` whole blocks
+    of 10 degrees are held out together, which asks for places unlike those seen (Roberts et al.
+    2017, *Cross-validation strategies for data with temporal, spatial, hierarchical, or
+    phylogenetic structure*).
+
+    Args:
+        lonlat: `(N, 2)` longitude then latitude, degrees.
+        split: ``"random"`` or ``"block"``.
+        n: number of folds, at least 2.
+        seed: of the assignment; the same points and seed give the same folds.
+
+    Returns:
+        `(N,)` int64 in 0..n-1, as even as the split allows.
+
+    Raises:
+        ValueError: an unknown split, or fewer points or blocks than folds.
+
+    Example:
+        >>> folds([[0, 0], [1, 1], [90, 0], [91, 1]], "block", n=2).tolist() in (
+        ...     [0, 0, 1, 1], [1, 1, 0, 0])
+        True
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    points = check(lonlat)
+    if n < 2:
+        raise ValueError(f"cross-validation needs at least 2 folds, got n={n}")
+    rng = np.random.default_rng(seed)
+    if split == "random":
+        _check_enough(len(points), n, "points")
+        return rng.permutation(len(points)).astype(np.int64) % n
+    blocks, block, size = np.unique(block_index(points), return_inverse=True, return_counts=True)
+    _check_enough(len(blocks), n, f"blocks of {BLOCK_DEGREES:g} degrees with a point")
+    fold_of_block, load = np.empty(len(blocks), dtype=np.int64), np.zeros(n, dtype=np.int64)
+    shuffled = rng.permutation(len(blocks))
+    # Largest block first, each to the lightest fold: even folds; the shuffle decides among equals.
+    for each in shuffled[np.argsort(-size[shuffled], kind="stable")]:
+        fold_of_block[each] = load.argmin()
+        load[load.argmin()] += size[each]
+    return fold_of_block[block]
+
+
+def _check_enough(found: int, n: int, what: str) -> None:
+    if found < n:
+        raise ValueError(
+            f"{n} folds need at least {n} {what}, but there are {found}: "
+            "give points that are more spread out, ask for fewer folds, or use the random split"
+        )
+
+
+def nearest_label_km(test: Any, train: Any) -> NDArray[np.float64]:
+    """Great-circle distance in km from each test point to its nearest training label.
+
+    Args:
+        test: `(N, 2)` longitude then latitude, degrees.
+        train: `(M, 2)` the same, at least one.
+
+    Returns:
+        `(N,)` float64 km.
+
+    Raises:
+        ValueError: no training label.
+
+    Example:
+        >>> nearest_label_km([[0, 0]], [[1, 0], [90, 0]]).round(1).tolist()
+        [111.2]
+    """
+    labels = _xyz(train)
+    if not len(labels):
+        raise ValueError("no training label: the distance to the nearest one is not defined")
+    chord, _ = cKDTree(labels).query(_xyz(test))
+    return 2 * MEAN_EARTH_RADIUS_KM * np.arcsin(np.clip(chord / 2, 0, 1))
+
+
+def _xyz(lonlat: Any) -> NDArray[np.float64]:
+    points: Tensor = check(lonlat)
+    return to_xyz(points.double()).cpu().numpy()

@@ -1,0 +1,377 @@
+"""Positional features: lonlat to numbers, without trained weights, by name.
+
+A feature is a ``Module(**options)`` with an attribute `dim`, a class attribute `continuous` and
+``forward(lonlat)`` from checked (N, 2) degrees to (N, dim) float32. `continuous` says whether the
+features are continuous on the sphere: across the date line, and at the poles, where every longitude
+is the same point. A new one is one class and one line, ``FEATURES["mine"] = Mine``.
+
+Below, longitude is lambda and latitude phi, in radians; phases are computed in float64.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from locties.harmonics import harmonics_as
+from locties.lonlat import to_xyz
+from locties.networks import check_counts
+from locties.registry import Registry
+
+_CHUNK = 512  # points at a time: larger temporaries cost more in fresh memory than in arithmetic
+
+
+class Direct(nn.Module):
+    """Longitude and latitude as they are: (lambda / pi, 2 phi / pi), each within [-1, 1]."""
+
+    continuous = False
+    dim = 2
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        longitude, latitude = lonlat.unbind(1)
+        return torch.stack([longitude / 180, latitude / 90], dim=1).float()
+
+
+class XYZ(nn.Module):
+    """The unit vector: (cos phi cos lambda, cos phi sin lambda, sin phi)."""
+
+    continuous = True
+    dim = 3
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        return to_xyz(lonlat.double()).float()
+
+
+class Wrap(nn.Module):
+    """Both coordinates wrapped: (cos lambda, cos 2 phi, sin lambda, sin 2 phi).
+
+    With each coordinate u scaled to [-1, 1] these are cos(pi u) and sin(pi u), so the date line
+    closes; but the two poles coincide, and each keeps its longitudes apart. Mac Aodha, Cole and
+    Perona, "Presence-Only Geographical Priors for Fine-Grained Image Classification" (ICCV 2019,
+    arXiv 1906.05272).
+    """
+
+    continuous = False
+    dim = 4
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        longitude, latitude = lonlat.double().unbind(1)
+        return torch.cat(_cos_sin(torch.stack([longitude / 360, latitude / 180], dim=1)), dim=1)
+
+
+class _MultiScale(nn.Module):
+    """Waves at geometrically spaced scales, shared by Space2Vec's and Sphere2Vec's features."""
+
+    continuous = False
+    _per_scale: int
+
+    def __init__(self, scales: int = 16, min_radius: float = 0.01, max_radius: float = 1.0) -> None:
+        super().__init__()
+        check_counts(scales=scales)
+        if not 0 < min_radius <= max_radius < math.inf:
+            raise ValueError(
+                f"min_radius is {min_radius!r} and max_radius {max_radius!r}; "
+                "pass 0 < min_radius <= max_radius, in radians."
+            )
+        steps = torch.linspace(0, 1, scales, dtype=torch.float64)
+        radii = min_radius * (max_radius / min_radius) ** steps
+        self.radii: Tensor
+        self.register_buffer("radii", radii, persistent=False)
+        self.dim = self._per_scale * scales
+
+    def _waves(self, degrees: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of (N,) angles divided by each radius, each (N, scales) float32."""
+        return _cos_sin(degrees[:, None] / (360 * self.radii))
+
+
+class Grid(_MultiScale):
+    """Space2Vec's grid: cos(lambda / r_s), cos(phi / r_s), sin(lambda / r_s), sin(phi / r_s).
+
+    Radii r_s = r_min (r_max / r_min)^(s / (S - 1)) for s = 0, ..., S - 1; a wave of radius r is
+    360 r degrees long. 4 S features, each over all scales before the next. Mai et al.,
+    "Multi-Scale Representation Learning for Spatial Feature Distributions using Grid Cells"
+    (ICLR 2020, arXiv 2003.00824).
+
+    Args:
+        scales: the number S of radii.
+        min_radius: the smallest radius r_min, in radians.
+        max_radius: the largest radius r_max, in radians.
+    """
+
+    _per_scale = 4
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        longitude, latitude = lonlat.double().unbind(1)
+        cos_longitude, sin_longitude = self._waves(longitude)
+        cos_latitude, sin_latitude = self._waves(latitude)
+        return torch.cat([cos_longitude, cos_latitude, sin_longitude, sin_latitude], dim=1)
+
+
+class Theory(_MultiScale):
+    """Space2Vec's theory: cos and sin of <(lambda, phi), a_j> / r_s in three directions a_j.
+
+    The directions lie 120 degrees apart, a_1 = (1, 0), a_2, a_3 = (-1/2, +-sqrt(3)/2), so that the
+    waves of one scale add up to a hexagonal pattern, as grid cells fire. 6 S features: the cosines
+    of a_1, a_2, a_3, then the sines, each over all scales. Radii and options as for `Grid`. Mai et
+    al., "Multi-Scale Representation Learning for Spatial Feature Distributions using Grid Cells"
+    (ICLR 2020, arXiv 2003.00824).
+    """
+
+    _per_scale = 6
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        longitude, latitude = lonlat.double().unbind(1)
+        rise = latitude * (math.sqrt(3) / 2)
+        waves = [self._waves(along) for along in (longitude, rise - longitude / 2)]
+        waves.append(self._waves(-rise - longitude / 2))
+        cosines, sines = zip(*waves, strict=True)
+        return torch.cat([*cosines, *sines], dim=1)
+
+
+class SphereC(_MultiScale):
+    """Sphere2Vec's sphereC: sin phi_s, cos phi_s cos lambda_s, cos phi_s sin lambda_s.
+
+    Scaled angles phi_s = phi / r_s and lambda_s = lambda / r_s, at r_s = 1 the unit vector; 3 S
+    features, each over all scales before the next. Radii and options as for `Grid`. Mai et al.,
+    "Sphere2Vec: A General-Purpose Location Representation Learning over a Spherical Surface for
+    Large-Scale Geospatial Predictions" (ISPRS J. 202, 2023, arXiv 2306.17624).
+    """
+
+    _per_scale = 3
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        longitude, latitude = lonlat.double().unbind(1)
+        cos_longitude, sin_longitude = self._waves(longitude)
+        cos_latitude, sin_latitude = self._waves(latitude)
+        return torch.cat(
+            [sin_latitude, cos_latitude * cos_longitude, cos_latitude * sin_longitude], dim=1
+        )
+
+
+class SphereCPlus(_MultiScale):
+    """Sphere2Vec's sphereC+: sphereC and grid, sin phi_s being in both and given once.
+
+    6 S features: those of `SphereC`, then cos phi_s, cos lambda_s, sin lambda_s. Radii and options
+    as for `Grid`. Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
+    """
+
+    _per_scale = 6
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        longitude, latitude = lonlat.double().unbind(1)
+        cos_longitude, sin_longitude = self._waves(longitude)
+        cos_latitude, sin_latitude = self._waves(latitude)
+        sphere = [sin_latitude, cos_latitude * cos_longitude, cos_latitude * sin_longitude]
+        return torch.cat([*sphere, cos_latitude, cos_longitude, sin_longitude], dim=1)
+
+
+class SphereM(_MultiScale):
+    """Sphere2Vec's sphereM: one angle scaled at a time, the other left whole.
+
+    sin phi_s, cos phi_s cos lambda, cos phi cos lambda_s, cos phi_s sin lambda, cos phi sin
+    lambda_s; 5 S features, each over all scales before the next. Radii and options as for `Grid`.
+    Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
+    """
+
+    _per_scale = 5
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        longitude, latitude = lonlat.double().unbind(1)
+        return torch.cat(_sphere_m(lonlat, *self._waves(longitude), *self._waves(latitude)), dim=1)
+
+
+class SphereMPlus(_MultiScale):
+    """Sphere2Vec's sphereM+: sphereM and grid, sin phi_s being in both and given once.
+
+    8 S features: those of `SphereM`, then cos phi_s, cos lambda_s, sin lambda_s. Radii and options
+    as for `Grid`. Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
+    """
+
+    _per_scale = 8
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        longitude, latitude = lonlat.double().unbind(1)
+        cos_longitude, sin_longitude = self._waves(longitude)
+        cos_latitude, sin_latitude = self._waves(latitude)
+        sphere = _sphere_m(lonlat, cos_longitude, sin_longitude, cos_latitude, sin_latitude)
+        return torch.cat([*sphere, cos_latitude, cos_longitude, sin_longitude], dim=1)
+
+
+class _RandomFourier(nn.Module):
+    """cos(2 pi B v) and sin(2 pi B v) of a point v, rows of B drawn from several normals."""
+
+    def __init__(self, inputs: int, sigmas: Sequence[float], frequencies: int, seed: int) -> None:
+        super().__init__()
+        check_counts(frequencies=frequencies)
+        if not sigmas or not all(0 < sigma < math.inf for sigma in sigmas):
+            raise ValueError(f"sigmas are {sigmas!r}; pass at least one positive number.")
+        generator = torch.Generator("cpu").manual_seed(seed)
+        size = (len(sigmas), frequencies, inputs)
+        normal = torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
+        scale = torch.tensor(sigmas, dtype=torch.float32, device="cpu")[:, None, None]
+        self.frequencies: Tensor
+        # Saved with the weights: how a seed is turned into numbers may change with the library.
+        self.register_buffer("frequencies", (scale * normal).flatten(0, 1))
+        self.dim = 2 * len(self.frequencies)
+
+    def _waves(self, points: Tensor) -> Tensor:
+        """(N, inputs) float64 points to (N, dim) float32: all cosines, then all sines."""
+        rows = self.frequencies.double().T
+        return torch.cat([torch.cat(_cos_sin(some @ rows), dim=1) for some in points.split(_CHUNK)])
+
+
+class Fourier(_RandomFourier):
+    """Random Fourier features of the unit vector v: cos(2 pi B v), then sin(2 pi B v).
+
+    The entries of B are normal with standard deviation sigma, `frequencies` rows for each sigma, so
+    similarity depends on distance alone: for one sigma the mean over the rows falls off as
+    exp(-2 (pi sigma |v - w|)^2). Rahimi and Recht, "Random Features for Large-Scale Kernel
+    Machines" (NeurIPS 2007); Tancik et al., "Fourier Features Let Networks Learn High Frequency
+    Functions in Low Dimensional Domains" (NeurIPS 2020, arXiv 2006.10739).
+
+    Args:
+        sigmas: standard deviations of B, in turns per Earth radius.
+        frequencies: rows of B for each sigma; 2 `frequencies` features come of them.
+        seed: of B.
+    """
+
+    continuous = True
+
+    def __init__(
+        self,
+        sigmas: Sequence[float] = (0.25, 1.0, 4.0, 16.0),
+        frequencies: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(3, sigmas, frequencies, seed)
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        return self._waves(to_xyz(lonlat.double()))
+
+
+class EqualEarthFourier(_RandomFourier):
+    """GeoCLIP's features: random Fourier features of the Equal Earth map of the world.
+
+    cos(2 pi B v), then sin(2 pi B v), for v = `equal_earth`; the entries of B are normal with
+    standard deviation sigma, `frequencies` rows for each sigma. GeoCLIP gives each sigma a network
+    of its own and adds them up; here one network sees all. Vivanco Cepeda, Nayak and Shah,
+    "GeoCLIP: Clip-Inspired Alignment between Locations and Images for Effective Worldwide
+    Geo-localization" (NeurIPS 2023, arXiv 2309.16020).
+
+    Args:
+        sigmas: standard deviations of B, in turns per half width of the map.
+        frequencies: rows of B for each sigma; 2 `frequencies` features come of them.
+        seed: of B.
+    """
+
+    continuous = False
+
+    def __init__(
+        self,
+        sigmas: Sequence[float] = (2.0**0, 2.0**4, 2.0**8),
+        frequencies: int = 256,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(2, sigmas, frequencies, seed)
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        return self._waves(equal_earth(lonlat.double()))
+
+
+class SphericalHarmonics(nn.Module):
+    """Real spherical harmonics Y_lm for l = 0, ..., degree - 1 (degree squared features).
+
+    Russwurm et al., "Geographic Location Encoding with Spherical Harmonics and Sinusoidal
+    Representation Networks" (ICLR 2024, arXiv 2310.06743); see
+    `locties.harmonics.spherical_harmonics` for the basis.
+
+    Args:
+        degree: the number L of degrees; structures of about 180 / L degrees are resolved.
+    """
+
+    continuous = True
+
+    def __init__(self, degree: int = 40) -> None:
+        super().__init__()
+        check_counts(degree=degree)
+        self.degree = degree
+        self.dim = degree**2
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        return harmonics_as(lonlat, self.degree, torch.float32)
+
+
+def equal_earth(lonlat: Tensor) -> Tensor:
+    """The Equal Earth map, scaled so that the equator runs from x = -1 to x = 1.
+
+    With sin theta = sqrt(3)/2 sin phi and the polynomial p(theta) = A1 theta + A2 theta^3 +
+    A3 theta^7 + A4 theta^9, the map is x = 2 sqrt(3) lambda cos theta / (3 p'(theta)), y = p.
+    Savric, Patterson and Jenny, "The Equal Earth map projection" (IJGIS 33, 2019).
+
+    Args:
+        lonlat: (N, 2) degrees.
+
+    Returns:
+        (N, 2) in the dtype of `lonlat`.
+
+    Example:
+        >>> equal_earth(torch.tensor([[180.0, 0.0]])).tolist()
+        [[1.0, 0.0]]
+    """
+    a1, a2, a3, a4 = 1.340264, -0.081106, 0.000893, 0.003796
+    longitude, latitude = lonlat.unbind(1)
+    theta = torch.asin(math.sqrt(3) / 2 * torch.deg2rad(latitude).sin())
+    square = theta**2
+    sixth = square**3
+    slope = a1 + 3 * a2 * square + sixth * (7 * a3 + 9 * a4 * square)
+    x = longitude / 180 * theta.cos() * (a1 / slope)
+    half_width = 2 * math.pi / (math.sqrt(3) * a1)
+    y = theta * (a1 + a2 * square + sixth * (a3 + a4 * square)) / half_width
+    return torch.stack([x, y], dim=1)
+
+
+def _cos_sin(turns: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine, float32, of float64 angles in whole turns.
+
+    Whole turns are dropped in float64, where it loses nothing; what remains is within half a turn,
+    so the far faster float32 functions err by about 2e-7 at any frequency.
+    """
+    angle = turns.round().neg_().add_(turns).mul_(2 * math.pi).float()
+    return angle.cos(), angle.sin()
+
+
+def _sphere_m(
+    lonlat: Tensor,
+    cos_longitude: Tensor,
+    sin_longitude: Tensor,
+    cos_latitude: Tensor,
+    sin_latitude: Tensor,
+) -> list[Tensor]:
+    """The five terms of sphereM, given the scaled waves."""
+    longitude, latitude = torch.deg2rad(lonlat.double())[:, :, None].unbind(1)
+    ring = latitude.cos().float()
+    return [
+        sin_latitude,
+        cos_latitude * longitude.cos().float(),
+        ring * cos_longitude,
+        cos_latitude * longitude.sin().float(),
+        ring * sin_longitude,
+    ]
+
+
+FEATURES = Registry(
+    "feature",
+    direct=Direct,
+    xyz=XYZ,
+    wrap=Wrap,
+    grid=Grid,
+    theory=Theory,
+    sphere_c=SphereC,
+    sphere_c_plus=SphereCPlus,
+    sphere_m=SphereM,
+    sphere_m_plus=SphereMPlus,
+    fourier=Fourier,
+    equal_earth_fourier=EqualEarthFourier,
+    spherical_harmonics=SphericalHarmonics,
+)

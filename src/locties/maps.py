@@ -1,0 +1,676 @@
+"""Figures on the globe: fields, embeddings, clusters, points, predictions and their errors.
+
+Every map is in the Equal Earth projection, so that areas compare, centred on 11 degrees east, so
+that the seam runs through Bering Strait and cuts no land. Coasts and the land mask are those of the
+embedded tier: no map needs a network. The functions that compute (`embedding_rgb`, `similarity`,
+`clusters`) return arrays; those that draw (`draw_*`) take arrays, draw on `ax` or on a new figure,
+and return the figure.
+
+Fields are numpy arrays (H, 2H), north row first, west column first, as `locties.embed_grid` gives
+them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import cartopy.crs as ccrs
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from cartopy.mpl.geoaxes import GeoAxes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap, Normalize, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+
+from locties.data import embedded
+from locties.grid import Grid, pixel_centres
+from locties.lonlat import check
+
+PROJECTION = ccrs.EqualEarth(central_longitude=11)
+SEQUENTIAL = "viridis"
+DIVERGING = "RdBu_r"
+# Paul Tol's muted scheme, then the three colours that stay farthest from it (and from each other)
+# for normal, deuteranopic, protanopic and tritanopic eyes.
+CATEGORIES = (
+    "#332288",
+    "#DDCC77",
+    "#CC6677",
+    "#117733",
+    "#88CCEE",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+    "#00FCCF",
+    "#8400CD",
+    "#661100",
+)
+
+COLOUR_BAR_INCHES = 0.65
+CANVAS_WIDTH = 1600  # pixels: a figure 8 inches wide at 200 dots per inch
+# Smaller islands and lakes are specks that hide the field: shares of the width of the map.
+SMALLEST_ISLAND, SMALLEST_LAKE = 0.002, 0.006
+SEA_COLOUR, LAND_COLOUR = "#edf1f4", "#cfd3d6"
+TITLE_POINTS, LABEL_POINTS, TICK_POINTS = 13, 12, 11  # readable at half of 8 inches
+
+
+def embedding_rgb(grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
+    """Colours that show an embedding: its first three principal components as red, green, blue.
+
+    The components are those of the L2-normalised embeddings, weighted by area. Each is cut at its
+    2nd and 98th percentile and given the sign that makes its skewness positive, so a rotation or
+    reflection of the embedding space leaves the colours as they are. Near colours mean near
+    embeddings; a hue has no meaning of its own, and is not the same from one encoder to the next.
+
+    Args:
+        grid: embeddings of at least three dimensions.
+        where: (H, W) bool, the pixels the components are fitted on; land by default.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: fewer than three dimensions, or `where` is of another shape or empty.
+    """
+    if grid.embedding.shape[-1] < 3:
+        raise ValueError(
+            f"embeddings of {grid.embedding.shape[-1]} dimensions have no three components: "
+            "use at least 3 dimensions, or draw_field for each."
+        )
+    where = _chosen(grid, where)
+    weights = _area(grid)[where]
+    fitted = _normalised(grid.embedding[where])
+    fitted -= np.average(fitted, axis=0, weights=weights).astype(np.float32)
+    _, axes = np.linalg.eigh((fitted * weights[:, None]).T @ fitted)  # ascending variance
+    axes = axes[:, :-4:-1]
+    axes = axes * np.where(weights @ (fitted @ axes) ** 3 < 0, -1, 1)
+    scores = grid.embedding @ axes / _norms(grid.embedding)
+    low, high = np.quantile(
+        scores[where], (0.02, 0.98), axis=0, weights=weights, method="inverted_cdf"
+    )
+    spread = np.where(high > low, high - low, 1)
+    return np.clip((scores - low) / spread, 0, 1).astype(np.float32)
+
+
+def similarity(grid: Grid, lonlat: Sequence[float]) -> np.ndarray:
+    """Cosine similarity of every pixel's embedding to that of the pixel that holds a place.
+
+    Args:
+        grid: embeddings.
+        lonlat: the place, longitude then latitude, degrees.
+
+    Returns:
+        (H, W) float32 in [-1, 1]; 1 at the place.
+
+    Raises:
+        ValueError: the place is not on the globe.
+    """
+    [[lon, lat]] = _degrees([lonlat])
+    place = _normalised(grid.embedding[_pixels(lon, lat, len(grid.lat))])
+    return np.clip((grid.embedding @ place) / _norms(grid.embedding)[..., 0], -1, 1)
+
+
+def clusters(grid: Grid, k: int, seed: int = 0, where: np.ndarray | None = None) -> np.ndarray:
+    """Group the pixels by their embedding: k-means on L2-normalised embeddings, weighted by area.
+
+    Clusters are numbered by their mean latitude from north to south, so that maps of different
+    encoders have colours that can be compared.
+
+    Args:
+        grid: embeddings.
+        k: number of clusters, 2 to 12 (the number of colours that can be told apart).
+        seed: of the k-means; the same seed gives the same clusters.
+        where: (H, W) bool, the pixels that the means are fitted on; land by default.
+
+    Returns:
+        (H, W) int8: the cluster of every pixel, 0 to k - 1; where `where` is False, the nearest.
+
+    Raises:
+        ValueError: `k` is out of range, or `where` is of another shape or empty.
+    """
+    if not 2 <= k <= len(CATEGORIES):
+        raise ValueError(f"k = {k} clusters: choose 2 to {len(CATEGORIES)}.")
+    from sklearn.cluster import MiniBatchKMeans  # takes longer to import than all the rest
+
+    where = _chosen(grid, where)
+    weights = _area(grid)[where]
+    means = MiniBatchKMeans(k, batch_size=4096, n_init=3, random_state=seed)
+    means.fit(_normalised(grid.embedding[where]), sample_weight=weights)
+    labels = np.stack([means.predict(_normalised(row)) for row in grid.embedding])
+    latitude = np.broadcast_to(grid.lat[:, None], where.shape)[where]
+    area = np.bincount(labels[where], weights, minlength=k)
+    mean = np.bincount(labels[where], weights * latitude, minlength=k) / np.maximum(area, 1e-12)
+    # A cluster that lost all its members has no latitude: it comes last.
+    rank = np.argsort(np.argsort(np.where(area > 0, -mean, np.inf)))
+    return rank.astype(np.int8)[labels]
+
+
+def land_mask(height: int) -> np.ndarray:
+    """Where the pixel centres of a global grid of `height` rows are on land: (H, 2H) bool.
+
+    Lakes and the sea are False.
+    """
+    lon, lat = pixel_centres(180 / height)
+    return _is_land(*np.meshgrid(lon, lat))
+
+
+def globe(
+    rows: int = 1, columns: int = 1, width: float = 8.0, below: float = COLOUR_BAR_INCHES
+) -> tuple[Figure, list[GeoAxes]]:
+    """A figure of empty globes with coasts, for the draw functions' `ax`.
+
+    Args:
+        rows: of panels.
+        columns: of panels.
+        width: of the figure, inches.
+        below: room under each panel, inches, for a colour bar by default; 0 for panels without.
+
+    Returns:
+        The figure and its axes, row by row.
+    """
+    panel = width / columns
+    height = rows * (panel * 0.487 + 0.3 + below)  # a title takes 0.3 inches
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(width, height),
+        subplot_kw={"projection": PROJECTION},
+        layout="compressed",
+        facecolor="white",
+        squeeze=False,
+    )
+    thickness = 0.4 + 0.6 * panel / 8
+    axes = list(grid.flat)
+    for ax in axes:
+        ax.set_global()
+        ax.set_facecolor(SEA_COLOUR)
+        ax.spines["geo"].set(linewidth=0.6, edgecolor="0.45")
+        for lines, colour, line_width, order in (
+            (_graticule(), "0.82", 0.5, 0.5),
+            (_outlines(), "white", 1.0, 3),  # a pale rim, so that dark areas show their coast
+            (_outlines(), "0.15", 0.4, 3.1),
+        ):
+            collection = LineCollection(
+                lines, colors=colour, linewidths=line_width * thickness, zorder=order
+            )
+            collection.set_alpha(0.6 if colour == "white" else 1)
+            collection.set_in_layout(False)
+            ax.add_collection(collection, autolim=False)
+    return figure, axes
+
+
+def draw_field(
+    values: np.ndarray,
+    label: str,
+    unit: str = "",
+    *,
+    cmap: str = SEQUENTIAL,
+    limits: tuple[float, float] | None = None,
+    land_only: bool = True,
+    title: str = "",
+    ax: GeoAxes | None = None,
+) -> Figure:
+    """Draw a field of numbers, with a colour bar.
+
+    Args:
+        values: (H, 2H), north first; NaN is left blank.
+        label: what the numbers are, for the colour bar.
+        unit: of the numbers; empty for none.
+        cmap: a Matplotlib colour map. With DIVERGING the default limits are symmetric about 0.
+        limits: of the colours; by default the 2nd and 98th percentile of what is shown.
+        land_only: leave the sea and lakes blank.
+        title: of the panel.
+        ax: one of `globe`'s axes; by default a new figure.
+
+    Raises:
+        ValueError: `values` is not (H, 2H), or nothing in it is finite.
+    """
+    canvas = _warp(np.asarray(values, dtype=np.float32), 2)
+    if land_only:
+        canvas[~_land_on_canvas()] = np.nan
+    norm = _norm(canvas, cmap, limits)
+    ax = _ready(ax, title)
+    _show(ax, plt.get_cmap(cmap)(norm(np.ma.masked_invalid(canvas)), bytes=True))
+    _colour_bar(ax, norm, cmap, _with_unit(label, unit), canvas)
+    return _figure(ax)
+
+
+def draw_rgb(
+    rgb: np.ndarray, *, land_only: bool = True, title: str = "", ax: GeoAxes | None = None
+) -> Figure:
+    """Draw colours, such as `embedding_rgb` gives: (H, 2H, 3) in [0, 1], north first.
+
+    Args:
+        rgb: the colours.
+        land_only: leave the sea and lakes blank.
+        title: of the panel.
+        ax: one of `globe`'s axes; by default a new figure.
+
+    Raises:
+        ValueError: `rgb` is not (H, 2H, 3), or not in [0, 1].
+    """
+    rgb = np.asarray(rgb, dtype=np.float32)
+    if not (rgb.min() >= 0 and rgb.max() <= 1):
+        raise ValueError(f"colours from {rgb.min()} to {rgb.max()}: expected numbers in [0, 1].")
+    canvas = _warp(rgb, 3)
+    shown = _land_on_canvas() if land_only else np.ones(canvas.shape[:2], bool)
+    ax = _ready(ax, title, below=0)
+    _show(ax, (np.dstack([canvas, shown]) * 255).astype(np.uint8))
+    return _figure(ax)
+
+
+def draw_classes(
+    classes: np.ndarray,
+    names: Sequence[str],
+    *,
+    land_only: bool = True,
+    title: str = "",
+    ax: GeoAxes | None = None,
+) -> Figure:
+    """Draw a field of classes, with a legend.
+
+    Args:
+        classes: (H, 2H) int, index into `names`, north first; negative is left blank.
+        names: of the classes, at most 12.
+        land_only: leave the sea and lakes blank.
+        title: of the panel.
+        ax: one of `globe`'s axes; by default a new figure.
+
+    Raises:
+        ValueError: too many names, or a class without one.
+    """
+    palette = _palette(classes, names)
+    canvas = _warp(np.asarray(classes), 2)
+    blank = (canvas < 0) | (land_only & ~_land_on_canvas())
+    ax = _ready(ax, title)
+    _show(ax, palette(np.ma.masked_array(canvas, blank), bytes=True))
+    _legend(ax, names)
+    return _figure(ax)
+
+
+def draw_similarity(
+    grid: Grid,
+    lonlat: Sequence[float],
+    name: str,
+    *,
+    limits: tuple[float, float] | None = None,
+    land_only: bool = True,
+    title: str = "",
+    ax: GeoAxes | None = None,
+) -> Figure:
+    """Draw how similar the embedding of every pixel is to that of a place, marked with a star.
+
+    Args:
+        grid: embeddings.
+        lonlat: the place, longitude then latitude, degrees.
+        name: of the place.
+        limits: of the colours, as in draw_field; give the same to maps that are compared.
+        land_only: leave the sea and lakes blank.
+        title: of the panel.
+        ax: one of `globe`'s axes; by default a new figure.
+
+    Raises:
+        ValueError: the place is not on the globe.
+    """
+    figure = draw_field(
+        similarity(grid, lonlat),
+        f"cosine similarity to {name}",
+        limits=limits,
+        land_only=land_only,
+        title=title,
+        ax=ax,
+    )
+    mark(ax or figure.axes[0], lonlat, name)
+    return figure
+
+
+def draw_points(
+    lonlat: np.ndarray,
+    values: np.ndarray | None = None,
+    label: str = "",
+    unit: str = "",
+    *,
+    names: Sequence[str] | None = None,
+    cmap: str = SEQUENTIAL,
+    limits: tuple[float, float] | None = None,
+    title: str = "",
+    ax: GeoAxes | None = None,
+) -> Figure:
+    """Draw points: where samples lie, the numbers of a task, or its classes.
+
+    Points are drawn in a shuffled but fixed order, so that none of them is hidden for coming first.
+
+    Args:
+        lonlat: (N, 2), longitude then latitude, degrees.
+        values: (N,) numbers, or class indices when `names` is given; None for locations only.
+        label: what the numbers are, for the colour bar.
+        unit: of the numbers; empty for none.
+        names: of the classes, at most 12; then a legend takes the place of the colour bar.
+        cmap: a Matplotlib colour map. With DIVERGING the default limits are symmetric about 0.
+        limits: of the colours; by default the 2nd and 98th percentile.
+        title: of the panel.
+        ax: one of `globe`'s axes; by default a new figure.
+
+    Raises:
+        ValueError: `lonlat` is refused by `locties.lonlat.check`, `values` has another length, or a
+            class has no name.
+    """
+    lonlat = _degrees(lonlat)
+    if values is not None and np.shape(values) != (len(lonlat),):
+        raise ValueError(f"values of shape {np.shape(values)} for {len(lonlat)} points.")
+    colours = np.broadcast_to(to_rgba(CATEGORIES[0]), (len(lonlat), 4))
+    norm = None
+    if values is not None and names is not None:
+        values = np.asarray(values)
+        colours = _palette(values, names)(np.ma.masked_less(values, 0))
+    elif values is not None:
+        values = np.asarray(values, dtype=np.float32)
+        norm = _norm(values, cmap, limits)
+        colours = plt.get_cmap(cmap)(norm(np.ma.masked_invalid(values)))
+    ax = _ready(ax, title)
+    _show(ax, np.where(_land_on_canvas()[..., None], to_rgba(LAND_COLOUR), 0))
+    order = np.random.default_rng(0).permutation(len(lonlat))
+    x, y = _project(lonlat).T
+    ax.scatter(
+        x[order],
+        y[order],
+        s=_point_size(ax, len(lonlat)),
+        c=colours[order],
+        linewidths=0,
+        rasterized=True,
+        zorder=4,
+    )
+    if names is not None:
+        _legend(ax, names)
+    elif values is not None and norm is not None:
+        _colour_bar(ax, norm, cmap, _with_unit(label, unit), values)
+    return _figure(ax)
+
+
+def draw_samples(samples: Mapping[str, np.ndarray], columns: int = 2) -> Figure:
+    """Draw where each modality is sampled, one panel each, with the number of its samples.
+
+    Args:
+        samples: name of the modality to its lonlat (N, 2).
+        columns: of panels.
+    """
+    columns = max(1, min(columns, len(samples)))
+    figure, axes = globe(-(-len(samples) // columns), columns, below=0)
+    for ax, (name, lonlat) in zip(axes, samples.items(), strict=False):
+        draw_points(lonlat, title=f"{name}: {len(lonlat):,}", ax=ax)
+    for ax in axes[len(samples) :]:
+        ax.remove()
+    return figure
+
+
+def draw_prediction(
+    lonlat: np.ndarray,
+    target: np.ndarray,
+    prediction: np.ndarray,
+    label: str,
+    unit: str = "",
+    *,
+    field: np.ndarray | None = None,
+    columns: int = 1,
+) -> Figure:
+    """Draw a probe's prediction and, below or beside it, its error at the points of the task.
+
+    Args:
+        lonlat: (N, 2), longitude then latitude, degrees: the held-out points.
+        target: (N,) true values.
+        prediction: (N,) predicted values.
+        label: what is predicted.
+        unit: of the values; empty for none.
+        field: (H, 2H) the prediction everywhere; without it, the prediction at the points is drawn.
+        columns: 1 puts the panels one below the other, 2 beside each other.
+
+    Raises:
+        ValueError: the arrays do not fit each other.
+    """
+    error = np.asarray(prediction, dtype=np.float64) - np.asarray(target, dtype=np.float64)
+    figure, (left, right) = globe(2 // columns, columns)
+    if field is None:
+        draw_points(lonlat, prediction, label, unit, title="Prediction", ax=left)
+    else:
+        draw_field(field, label, unit, title="Prediction", ax=left)
+    rmse = f"{np.sqrt(np.mean(error**2)):.3g} {unit}".strip()
+    title = f"Error (RMSE {rmse})"
+    label = "prediction minus truth"
+    draw_points(lonlat, error, label, unit, cmap=DIVERGING, title=title, ax=right)
+    return figure
+
+
+def mark(ax: GeoAxes, lonlat: Sequence[float], name: str) -> None:
+    """Mark a place (longitude, latitude, degrees) with a star and its name."""
+    [[x, y]] = _project(_degrees([lonlat]))
+    rim = [withStroke(linewidth=2.5, foreground="white")]
+    ax.plot(x, y, "*", color="#EE3377", markersize=15, markeredgecolor="white", zorder=6)
+    east = x > 0.5 * PROJECTION.x_limits[1]
+    ax.annotate(
+        name,
+        (x, y),
+        xytext=(-9 if east else 9, 0),
+        textcoords="offset points",
+        ha="right" if east else "left",
+        va="center",
+        fontsize=LABEL_POINTS,
+        fontweight="bold",
+        path_effects=rim,
+        zorder=6,
+    )
+
+
+def _chosen(grid: Grid, where: np.ndarray | None) -> np.ndarray:
+    """The pixels a computation uses, checked; land by default."""
+    if where is None:
+        return land_mask(len(grid.lat))
+    if where.shape != grid.embedding.shape[:2] or not where.any():
+        raise ValueError(
+            f"where has shape {where.shape} and {np.count_nonzero(where)} pixels chosen: "
+            f"expected at least one of {grid.embedding.shape[:2]}."
+        )
+    return where
+
+
+def _area(grid: Grid) -> np.ndarray:
+    """Relative area of every pixel: (H, W)."""
+    area = np.cos(np.radians(grid.lat)).astype(np.float32)
+    return np.broadcast_to(area[:, None], grid.embedding.shape[:2])
+
+
+def _norms(embedding: np.ndarray) -> np.ndarray:
+    """Lengths (..., 1) of embeddings, without a copy of them, which can be a gigabyte."""
+    return np.maximum(np.sqrt(np.einsum("...d,...d->...", embedding, embedding)), 1e-12)[..., None]
+
+
+def _normalised(embedding: np.ndarray) -> np.ndarray:
+    return embedding / _norms(embedding)
+
+
+def _degrees(lonlat: Any) -> np.ndarray:
+    """Checked lonlat as an array (N, 2)."""
+    return check(lonlat).cpu().numpy()
+
+
+def _pixels(lon: Any, lat: Any, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column, in a global grid of `height` rows, of the pixels that hold the points."""
+    row = np.clip(np.floor((90 - lat) * (height / 180)).astype(np.intp), 0, height - 1)
+    column = np.floor((lon + 180) * (height / 180)).astype(np.intp) % (2 * height)
+    return row, column
+
+
+def _is_land(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Whether points (...) are on land, neither sea nor lake."""
+    points = torch.from_numpy(np.stack([lon.ravel(), lat.ravel()], axis=1))
+    return (embedded.load().land.nearest(points)[:, 0] == 1).numpy().reshape(lon.shape)
+
+
+@cache
+def _outlines() -> list[np.ndarray]:
+    """Shores of land and of great lakes, projected and cut at the seam."""
+    width = np.ptp(PROJECTION.x_limits)
+    earth = embedded.load()
+    lines = []
+    for shores, smallest in ((earth.coasts, SMALLEST_ISLAND), (earth.lakes, SMALLEST_LAKE)):
+        lines += [
+            line for line in _project_lines(shores) if np.ptp(line, axis=0).max() > smallest * width
+        ]
+    return lines
+
+
+@cache
+def _graticule() -> list[np.ndarray]:
+    """Meridians and parallels every 30 degrees, projected."""
+    along_lat, along_lon = np.linspace(-90, 90, 91), np.linspace(-180, 180, 181)
+    meridians = [np.stack([np.full(91, lon), along_lat], 1) for lon in range(-180, 180, 30)]
+    parallels = [np.stack([along_lon, np.full(181, lat)], 1) for lat in range(-60, 90, 30)]
+    return _project_lines([*meridians, *parallels], drop_frame=False)
+
+
+def _project(lonlat: np.ndarray) -> np.ndarray:
+    """Map coordinates (N, 2), metres, of lonlat (N, 2)."""
+    lonlat = np.asarray(lonlat, dtype=np.float64)
+    return PROJECTION.transform_points(ccrs.PlateCarree(), lonlat[:, 0], lonlat[:, 1])[:, :2]
+
+
+def _project_lines(lines: Sequence[np.ndarray], drop_frame: bool = True) -> list[np.ndarray]:
+    """Project lines, cutting them where they cross the seam.
+
+    `drop_frame` also cuts out what is no coast: polygons of the source are closed along the
+    meridians -180, 0 and 180.
+    """
+    lonlat = np.concatenate(lines)
+    points = _project(lonlat)
+    cut = np.abs(np.diff(points[:, 0])) > 0.5 * PROJECTION.x_limits[1]
+    if drop_frame:
+        lon = lonlat[:, 0]
+        cut |= (lon[1:] == lon[:-1]) & (lon[1:] % 180 == 0)
+    ends = np.cumsum([len(line) for line in lines])[:-1]
+    pieces = np.split(points, np.union1d(ends, np.flatnonzero(cut) + 1))
+    return [piece for piece in pieces if len(piece) > 1]
+
+
+@cache
+def _canvas() -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude of the canvas' pixels, each (h, w); those off the globe get clipped.
+
+    Warping by the exact inverse projection, computed once, takes a third of the time of cartopy's
+    nearest-neighbour search for every image.
+    """
+    (west, east), (south, north) = PROJECTION.x_limits, PROJECTION.y_limits
+    height = round(CANVAS_WIDTH * (north - south) / (east - west))
+    x = west + (np.arange(CANVAS_WIDTH) + 0.5) * (east - west) / CANVAS_WIDTH
+    y = north - (np.arange(height) + 0.5) * (north - south) / height
+    lonlat = ccrs.PlateCarree().transform_points(PROJECTION, *np.meshgrid(x, y))[..., :2]
+    lonlat = np.where(np.isfinite(lonlat), lonlat, 0)
+    return lonlat[..., 0], lonlat[..., 1]
+
+
+@cache
+def _land_on_canvas() -> np.ndarray:
+    return _is_land(*_canvas())
+
+
+def _warp(values: np.ndarray, ndim: int) -> np.ndarray:
+    """The field as pixels of the canvas: (h, w, ...), each the nearest pixel of the field."""
+    if (
+        values.ndim != ndim
+        or values.shape[1] != 2 * values.shape[0]
+        or values.shape[2:] not in ((), (3,))
+    ):
+        expected = "(H, 2H)" if ndim == 2 else "(H, 2H, 3)"
+        raise ValueError(f"a field of shape {values.shape}: expected {expected}, north row first.")
+    return values[_pixels(*_canvas(), len(values))]
+
+
+def _norm(values: np.ndarray, cmap: str, limits: tuple[float, float] | None) -> Normalize:
+    if limits is not None:
+        return Normalize(*limits)
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        raise ValueError("nothing to draw: no value that is shown is finite.")
+    if cmap == DIVERGING:
+        most = float(np.quantile(np.abs(finite), 0.98))
+        return Normalize(-most, most)
+    low, high = np.quantile(finite, (0.02, 0.98))
+    return Normalize(float(low), float(high))
+
+
+def _palette(classes: np.ndarray, names: Sequence[str]) -> ListedColormap:
+    if len(names) > len(CATEGORIES):
+        raise ValueError(
+            f"{len(names)} classes cannot be told apart by colour: "
+            f"group them into at most {len(CATEGORIES)}."
+        )
+    if np.max(classes) >= len(names):
+        raise ValueError(f"class {np.max(classes)} has no name: {len(names)} were given.")
+    return ListedColormap(CATEGORIES[: len(names)])
+
+
+def _ready(ax: GeoAxes | None, title: str, below: float = COLOUR_BAR_INCHES) -> GeoAxes:
+    if ax is None:
+        ax = globe(below=below)[1][0]
+    if title:
+        ax.set_title(title, fontsize=TITLE_POINTS)
+    return ax
+
+
+def _figure(ax: GeoAxes) -> Figure:
+    return ax.get_figure()
+
+
+def _show(ax: GeoAxes, rgba: np.ndarray) -> None:
+    extent = (*PROJECTION.x_limits, *PROJECTION.y_limits)
+    ax.imshow(rgba, origin="upper", extent=extent, transform=PROJECTION, zorder=2)
+
+
+def _point_size(ax: GeoAxes, count: int) -> float:
+    """Area of a marker, points squared: the more points, the smaller."""
+    return float(np.clip(40_000 / max(count, 1), 1.0, 36)) * (_panel_inches(ax) / 8) ** 2
+
+
+def _panel_inches(ax: GeoAxes) -> float:
+    return _figure(ax).get_figwidth() / ax.get_subplotspec().get_gridspec().ncols
+
+
+def _with_unit(label: str, unit: str) -> str:
+    return f"{label} ({unit})" if unit else label
+
+
+def _colour_bar(ax: GeoAxes, norm: Normalize, cmap: str, label: str, values: np.ndarray) -> None:
+    """A colour bar below the map, with arrows where values lie beyond its ends."""
+    below, above = np.nanmin(values) < norm.vmin, np.nanmax(values) > norm.vmax
+    bar = _figure(ax).colorbar(
+        ScalarMappable(norm, cmap),
+        ax=ax,
+        orientation="horizontal",
+        shrink=0.7,
+        aspect=35,
+        pad=0.03,
+        extend={(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above],
+    )
+    bar.set_label(label, fontsize=LABEL_POINTS)
+    bar.ax.tick_params(labelsize=TICK_POINTS)
+    bar.outline.set_linewidth(0.5)
+
+
+def _legend(ax: GeoAxes, names: Sequence[str]) -> None:
+    colours = zip(names, CATEGORIES, strict=False)
+    # As many columns as fit the width of the panel, then as few as keep that number of rows.
+    fit = 90 * _panel_inches(ax) / 8 / (max(map(len, names)) + 6)
+    rows = math.ceil(len(names) / max(1, int(fit)))
+    ax.legend(
+        handles=[Patch(color=colour, label=name) for name, colour in colours],
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.02),
+        ncols=math.ceil(len(names) / rows),
+        frameon=False,
+        fontsize=TICK_POINTS,
+        handlelength=1,
+        columnspacing=1.2,
+    )

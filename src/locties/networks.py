@@ -1,0 +1,141 @@
+"""Networks: positional features to embeddings, by name.
+
+A network is a ``Module(in_dim, dim, **options)`` that maps (N, in_dim) to (N, dim). A new one is
+one class and one line, ``NETWORKS["mine"] = Mine``.
+"""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from locties.registry import Registry
+
+
+def check_counts(**counts: object) -> None:
+    """Raise ValueError at the first of `counts` that is not a whole number of at least 1."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1.")
+
+
+class Linear(nn.Linear):
+    """One affine map, (N, in_dim) to (N, dim): the features alone, mixed."""
+
+    def __init__(self, in_dim: int, dim: int) -> None:
+        check_counts(in_dim=in_dim, dim=dim)
+        super().__init__(in_dim, dim)
+
+
+class MLP(nn.Sequential):
+    """Fully connected layers, (N, in_dim) to (N, dim), with an affine output.
+
+    Args:
+        hidden: width of the hidden layers.
+        layers: number of hidden layers.
+        activation: "gelu" (Hendrycks and Gimpel, arXiv 1606.08415) or "relu".
+    """
+
+    def __init__(
+        self, in_dim: int, dim: int, hidden: int = 512, layers: int = 2, activation: str = "gelu"
+    ) -> None:
+        check_counts(in_dim=in_dim, dim=dim, hidden=hidden, layers=layers)
+        function = _ACTIVATIONS[activation]
+        widths = [in_dim] + [hidden] * layers
+        modules: list[nn.Module] = []
+        for wide, next_wide in itertools.pairwise(widths):
+            modules += [nn.Linear(wide, next_wide), function()]
+        super().__init__(*modules, nn.Linear(hidden, dim))
+
+
+_ACTIVATIONS = Registry("activation", gelu=nn.GELU, relu=nn.ReLU)
+
+
+class Residual(nn.Sequential):
+    """Pre-activation residual network, (N, in_dim) to (N, dim).
+
+    After the residual location encoder of Mac Aodha, Cole and Perona, "Presence-Only Geographical
+    Priors for Fine-Grained Image Classification" (ICCV 2019, arXiv 1906.05272), with the identity
+    path left clear (He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016, arXiv
+    1603.05027) and LayerNorm in front of each block.
+
+    Args:
+        hidden: width of the identity path and of the blocks.
+        layers: number of residual blocks, two affine maps each.
+    """
+
+    def __init__(self, in_dim: int, dim: int, hidden: int = 512, layers: int = 4) -> None:
+        check_counts(in_dim=in_dim, dim=dim, hidden=hidden, layers=layers)
+        super().__init__(
+            nn.Linear(in_dim, hidden),
+            *(_ResidualBlock(hidden) for _ in range(layers)),
+            nn.LayerNorm(hidden),
+            nn.Linear(hidden, dim),
+        )
+
+
+class _ResidualBlock(nn.Module):
+    """h + W2 GELU(W1 LayerNorm(h)), with biases."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden)
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.branch(h)
+
+
+class Siren(nn.Sequential):
+    """Sinusoidal representation network, (N, in_dim) to (N, dim), with an affine output.
+
+    Layers compute sin(w0 (W x + b)). Sitzmann et al., "Implicit Neural Representations with
+    Periodic Activation Functions" (NeurIPS 2020, arXiv 2006.09661), with their initialisation:
+    first-layer weights uniform within 1 / in_dim, later ones, the output's among them, within
+    sqrt(6 / hidden) / w0; biases uniform within 1 / sqrt(fan-in).
+
+    Args:
+        hidden: width of the hidden layers.
+        layers: number of sine layers.
+        w0_first: frequency factor of the first layer.
+        w0: frequency factor of the later sine layers.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        dim: int,
+        hidden: int = 512,
+        layers: int = 2,
+        w0_first: float = 30.0,
+        w0: float = 1.0,
+    ) -> None:
+        check_counts(in_dim=in_dim, dim=dim, hidden=hidden, layers=layers)
+        if not (w0_first > 0 and w0 > 0):
+            raise ValueError(f"w0_first is {w0_first!r} and w0 {w0!r}; pass positive numbers.")
+        later = math.sqrt(6 / hidden) / w0
+        output = nn.Linear(hidden, dim)
+        nn.init.uniform_(output.weight, -later, later)
+        super().__init__(
+            _SineLayer(in_dim, hidden, w0_first, bound=1 / in_dim),
+            *(_SineLayer(hidden, hidden, w0, bound=later) for _ in range(layers - 1)),
+            output,
+        )
+
+
+class _SineLayer(nn.Linear):
+    """sin(w0 (W x + b)), weights uniform within `bound`."""
+
+    def __init__(self, in_dim: int, out_dim: int, w0: float, bound: float) -> None:
+        super().__init__(in_dim, out_dim)
+        nn.init.uniform_(self.weight, -bound, bound)
+        self.w0 = w0
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Scaling the weights, not the activations, spares a pass over the batch.
+        return torch.sin(nn.functional.linear(x, self.w0 * self.weight, self.w0 * self.bias))
+
+
+NETWORKS = Registry("network", linear=Linear, mlp=MLP, residual=Residual, siren=Siren)

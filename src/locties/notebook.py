@@ -1,0 +1,100 @@
+"""What the book's notebooks need beside the science: their parameters, checked and recorded.
+
+papermill accepts a misspelt parameter with only a log line, and nbval compares printed text to the
+last digit. The two functions here make the first an error and the second a comparison with a
+tolerance.
+"""
+
+import ast
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from locties.registry import unknown
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECORDED = REPOSITORY / "book" / "recorded.json"
+INJECTED = "# Parameters"  # how papermill begins the cell that it injects
+
+
+def _assigned(source: str) -> list[str]:
+    """Names that the top level of `source` assigns."""
+    names = []
+    for statement in ast.parse(source).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return names
+
+
+def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The notebook's parameters and their values, or an error at one that it does not have.
+
+    Args:
+        cells: the sources run so far: ``In`` in a notebook. The first assigns the parameters;
+            papermill's own cell, if there is one, comes after it.
+        values: where their values are: ``globals()``.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        ValueError: at an injected name that the notebook does not have, naming the nearest.
+
+    Example:
+        >>> cells = ["", "batch = 64", "# Parameters\\nbacth = 32"]
+        >>> parameters(cells, {"batch": 64, "bacth": 32})
+        Traceback (most recent call last):
+        ValueError: unknown parameter 'bacth': did you mean 'batch'? Known: batch.
+    """
+    sources = [cell for cell in cells if cell.strip()]
+    known = _assigned(sources[0])
+    for source in sources[1:]:
+        if source.startswith(INJECTED):
+            for name in _assigned(source):
+                if name not in known:
+                    raise unknown("parameter", name, known)
+    return {name: values[name] for name in known}
+
+
+def names(text: str) -> list[str]:
+    """Split a parameter such as "imagery, climate" into its names.
+
+    Example:
+        >>> names("imagery, climate")
+        ['imagery', 'climate']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def report(notebook: str, settings: Mapping[str, Any], tolerance: float, **values: float) -> None:
+    """Print values; where this very run is on record, say whether they agree with it.
+
+    The committed notebooks are checked by what this prints: the recorded number, not the measured
+    one, so that machines which differ in the last digits print the same line.
+    With ``LOCTIES_RECORD=1`` (``make notebooks``) the values are put on record first.
+
+    Args:
+        notebook: its name.
+        settings: its parameters; another setting is another run, and not on record.
+        tolerance: how far a value may be from the one on record, in its own unit.
+        values: by name.
+    """
+    key = {"parameters": dict(settings), "tolerance": tolerance}
+    record = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    if os.environ.get("LOCTIES_RECORD") == "1":
+        record[notebook] = {**key, "values": {name: round(v, 4) for name, v in values.items()}}
+        RECORDED.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    entry = record.get(notebook, {})
+    on_record = json.loads(json.dumps(key)) == {k: entry.get(k) for k in key}
+    for name, value in values.items():
+        label = name.replace("_", " ")
+        if not on_record:
+            print(f"{label}: {value:.3f}")
+            continue
+        expected = entry["values"].get(name, float("nan"))
+        if abs(value - expected) <= tolerance:
+            print(f"{label}: {expected:.3f} ± {tolerance:g} expected: within")
+        else:
+            print(f"{label}: {expected:.3f} ± {tolerance:g} expected, but {value:.3f} measured")

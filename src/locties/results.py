@@ -1,0 +1,154 @@
+"""Rows of results: gathered from runs, with their provenance, published, and read again."""
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import locties
+from locties.data.manifest import manifest_hash
+from locties.notebook import REPOSITORY
+
+PUBLISHED = REPOSITORY / "results"
+ENOUGH_SEEDS = 5  # for a published number; with fewer the book is a preview
+
+
+def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[str, Any]) -> None:
+    """Write the scores of one encoder with where they come from.
+
+    Columns added: profile; config, the first 12 hex digits of the SHA-256 of the settings; data,
+    the hash of the manifest; code, version and commit; device; torch and python, their versions;
+    seconds, the training's. A trained encoder's own settings are read beside its folder.
+
+    Args:
+        table: rows of `locties.evaluate`.
+        to: Parquet file.
+        profile: smoke, laptop or full.
+        settings: the parameters of the evaluation; ``encoder`` is a folder or a name.
+    """
+    import torch
+
+    beside = Path(settings["encoder"]).parent / "settings.json"
+    trained = json.loads(beside.read_text()) if beside.exists() else {}
+    seconds = trained.pop("seconds", 0.0)
+    made_by = {name: value for name, value in settings.items() if name != "output"}
+    text = json.dumps({**made_by, "trained": trained}, sort_keys=True)
+    columns = {
+        "profile": profile,
+        "config": hashlib.sha256(text.encode()).hexdigest()[:12],
+        "data": manifest_hash(),
+        "code": f"{locties.__version__}+{_commit()}",
+        "device": trained.get("device", "cpu"),
+        "torch": torch.__version__.split("+")[0],
+        "python": platform.python_version(),
+        "seconds": seconds,
+    }
+    _write(table.assign(**columns), Path(to))
+
+
+def _commit() -> str:
+    """The commit of the working tree, marked where it was changed; 'unknown' outside of one."""
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def gather(tables: Sequence[str | Path], to: str | Path) -> None:
+    """Put the tables of many runs into one Parquet file."""
+    _write(pd.concat([pd.read_parquet(table) for table in tables], ignore_index=True), Path(to))
+
+
+def gather_histories(runs: Sequence[str], histories: Sequence[str | Path], to: str | Path) -> None:
+    """Put the training histories of many runs into one Parquet file.
+
+    Args:
+        runs: "<name>-<seed>", which become the columns encoder and seed.
+        histories: their tables, in the same order.
+        to: the file.
+    """
+    tables = []
+    for run, history in zip(runs, histories, strict=True):
+        name, _, seed = run.rpartition("-")
+        tables.append(pd.read_parquet(history).assign(encoder=name, seed=int(seed)))
+    _write(pd.concat(tables, ignore_index=True), Path(to))
+
+
+def _write(table: pd.DataFrame, to: Path) -> None:
+    """Write Parquet aside and rename, so that a half-written file never has the name."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    aside = to.with_suffix(".part")
+    table.to_parquet(aside, index=False)
+    aside.replace(to)
+
+
+def publish(folder: str | Path, encoders: Mapping[str, str | Path]) -> None:
+    """Copy result tables into ``results/`` and encoders into the package.
+
+    Args:
+        folder: with the Parquet tables that a profile made.
+        encoders: folder of an encoder, by the name under which `locties.load` shall find it.
+    """
+    for table in Path(folder).glob("*.parquet"):
+        shutil.copyfile(table, PUBLISHED / table.name)
+    for name, encoder in encoders.items():
+        locties.load(encoder).save(Path(locties.__file__).parent / "published" / name)
+
+
+def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of scores and of training histories in a folder of results.
+
+    Args:
+        folder: the published results where it is empty.
+
+    Returns:
+        ``runs.parquet`` and ``histories.parquet``.
+
+    Raises:
+        FileNotFoundError: with what to run.
+    """
+    folder = Path(folder) if folder else PUBLISHED
+    if not (folder / "runs.parquet").exists():
+        raise FileNotFoundError(f"no results in {folder}: run `make results`")
+    runs, histories = (
+        pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "histories")
+    )
+    return runs, histories
+
+
+def scores(runs: pd.DataFrame, labels: str = "all") -> pd.DataFrame:
+    """One score for each encoder, task, split, probe and seed: R² or accuracy.
+
+    Args:
+        runs: tidy rows.
+        labels: "all", or a number of labels as text.
+    """
+    return runs[runs["metric"].isin(["r2", "accuracy"]) & (runs["labels"] == labels)]
+
+
+def not_beaten(runs: pd.DataFrame, encoder: str) -> pd.DataFrame:
+    """The other encoders whose mean score is at least that of `encoder`, cell by cell.
+
+    Args:
+        runs: tidy rows.
+        encoder: whose.
+
+    Returns:
+        Columns task, split, probe, value (of `encoder`), other, other_value; the means over the
+        seeds that there are. This counts, and tests nothing.
+    """
+    cells = ["task", "split", "probe"]
+    means = scores(runs).groupby([*cells, "encoder"], as_index=False)["value"].mean()
+    own = means[means["encoder"] == encoder].drop(columns="encoder")
+    others = means[means["encoder"] != encoder].rename(
+        columns={"encoder": "other", "value": "other_value"}
+    )
+    pairs = own.merge(others, on=cells)
+    return pairs[pairs["other_value"] >= pairs["value"]].reset_index(drop=True)

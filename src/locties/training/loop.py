@@ -1,0 +1,417 @@
+"""The training loop that MELT, SALT and the two-modality baseline share."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from locties.encoder import LocationEncoder
+from locties.modalities import MODALITIES, Modality
+from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
+from locties.registry import Registry, check_options, unknown
+from locties.training.clip import Clip
+from locties.training.melt import Melt
+from locties.training.salt import Salt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEDULES = Registry("schedule", melt=Melt, salt=Salt, clip=Clip)
+WARM_UP = 0.05  # share of the steps in which the learning rate rises
+WEIGHT_DECAY = 0.01
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a pretraining leaves.
+
+    Attributes:
+        encoder: the trained location encoder.
+        modality_encoders: by name of modality.
+        history: a tidy table, one row for each epoch and modality: epoch, step, pairs, flops,
+            seconds (all since the start), learning_rate, modality, active (whether it was in the
+            epoch's batches), train_loss (mean over the epoch, of all active modalities together),
+            validation_loss and recall_at_10 (from a held-out sample to its own location among
+            the held-out locations; one temperature of 0.07 for every run).
+        settings: the arguments that made it.
+    """
+
+    encoder: LocationEncoder
+    modality_encoders: nn.ModuleDict
+    history: pd.DataFrame
+    settings: dict[str, Any]
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``encoder/``, ``history.parquet`` and ``settings.json`` into `folder`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.save(folder / "encoder")
+        for name, write in {
+            "history.parquet": lambda path: self.history.to_parquet(path, index=False),
+            "settings.json": lambda path: path.write_text(json.dumps(self.settings, indent=2)),
+        }.items():
+            aside = folder / f".{name}.part"
+            write(aside)
+            aside.replace(folder / name)
+
+
+class _Stream:
+    """Indices of a modality's samples in shuffled order, shuffled anew when all were seen."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rest = torch.empty(0, dtype=torch.int64)
+
+    def take(self, n: int) -> Tensor:
+        while len(self.rest) < n:
+            order = torch.randperm(self.length, generator=self.generator)
+            self.rest = torch.cat([self.rest, order])
+        taken, self.rest = self.rest[:n], self.rest[n:]
+        return taken
+
+
+def pretrain(
+    schedule: str,
+    modalities: Sequence[str | Modality],
+    encoder: LocationEncoder | None = None,
+    *,
+    pairs: int = 5_000_000,
+    batch: int = 2048,
+    epochs: int = 50,
+    learning_rate: float = 1e-4,
+    decay: Literal["cosine", "constant"] = "cosine",
+    objective: str = "nt_xent",
+    objective_options: Mapping[str, Any] | None = None,
+    locations: Literal["fixed", "fresh"] = "fixed",
+    samples: int = 20_000,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    progress: bool = True,
+) -> Run:
+    """Train a location encoder by contrast with modalities that share nothing but the Earth.
+
+    Runs are compared at equal compute: `pairs` counts (sample, location) pairs over the whole
+    run, whatever the schedule and the number of modalities. A run takes ``pairs // batch`` steps,
+    cut into `epochs` of equal length; an epoch is where SALT changes its modality and where the
+    validation is done.
+
+    Args:
+        schedule: "melt", "salt" or "clip" (one modality).
+        modalities: names in `locties.modalities.MODALITIES`, or `Modality` objects.
+        encoder: where to start; left as it is, a copy is trained. Default: spherical harmonics of
+            degree 40 and SIREN.
+        pairs: (sample, location) pairs seen in all.
+        batch: pairs in a batch, all modalities together.
+        epochs: parts of the run.
+        learning_rate: of AdamW, at its peak after a linear warm-up over 5% of the steps.
+        decay: "cosine" to zero at the end, or "constant".
+        objective: name in `locties.objectives.OBJECTIVES`.
+        objective_options: its options. Default: for nt_xent the schedule's own direction
+            (asymmetric for MELT and SALT, symmetric for clip), joint negatives.
+        locations: "fixed" draws each modality's locations once; "fresh" draws new ones for every
+            batch.
+        samples: samples of each modality named by a string, when locations are fixed.
+        seed: of weights, samples and order. With one thread, two runs on a CPU are identical.
+        device: "auto" takes a GPU when there is one.
+        precision: of the encoders; the loss is always float32. "auto" is bfloat16 on a GPU that
+            has it, else float32.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        The trained encoder, its history and settings.
+
+    Raises:
+        ValueError: at a name, number or combination that cannot be trained, before any work.
+        FloatingPointError: where the loss stops being finite.
+
+    Example:
+        >>> run = pretrain("melt", ["climate", "haze"], pairs=512, batch=128, epochs=2,
+        ...                samples=256, progress=False)  # doctest: +SKIP
+        >>> run.encoder([[13.4, 52.5]]).shape  # doctest: +SKIP
+        torch.Size([1, 256])
+
+    Source: Hecht et al., arXiv 2606.20167 (MELT, SALT); Klemmer et al., arXiv 2311.17179 (clip).
+    """
+    names = [m if isinstance(m, str) else m.name for m in modalities]
+    plan = SCHEDULES[schedule](names)
+    steps = _steps(pairs, batch, epochs)
+    _check_choices(learning_rate, decay, locations, precision)
+    if objective_options is None:
+        objective_options = {"direction": plan.direction} if objective == "nt_xent" else {}
+    check_options(OBJECTIVES[objective], objective_options, objective)
+    loss_function = OBJECTIVES[objective](**objective_options)
+    chosen_device = _device(device)
+    bfloat16 = precision == "bfloat16" or (
+        precision == "auto" and chosen_device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    encoder = LocationEncoder(seed=seed) if encoder is None else copy.deepcopy(encoder)
+
+    loaded = {m.name: m.to(chosen_device) for m in _load(modalities, samples, seed)}
+    needed = [plan.counts(epoch, batch) for epoch in range(epochs)]
+    if locations == "fixed":
+        _check_sizes(loaded, needed, batch)
+    encoder.to(chosen_device).train()
+    modality_encoders = nn.ModuleDict(
+        {name: _seeded(m, encoder.dim, seed) for name, m in loaded.items()}
+    ).to(chosen_device)
+    loss_function.to(chosen_device)
+    optimiser = _optimiser([encoder, modality_encoders, loss_function], learning_rate)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps, decay))
+    draw = _drawer(loaded, locations, seed)
+    number = {name: i for i, name in enumerate(loaded)}
+
+    def step_loss(counts: Mapping[str, int]) -> Tensor:
+        drawn = {name: draw(name, n) for name, n in counts.items()}
+        lonlat = torch.cat([part for part, _ in drawn.values()])
+        modality = torch.repeat_interleave(
+            torch.tensor([number[name] for name in counts]), torch.tensor(list(counts.values()))
+        ).to(chosen_device)
+        with torch.autocast(chosen_device.type, torch.bfloat16, enabled=bfloat16):
+            e = encoder.encode(lonlat)
+            z = torch.cat([modality_encoders[name](part) for name, (_, part) in drawn.items()])
+        return loss_function(Batch(z, e, modality, place_of(lonlat)))
+
+    rows: list[dict[str, Any]] = []
+    flops_of_step: dict[tuple[tuple[str, int], ...], int] = {}
+    flops, step, start = 0, 0, time.perf_counter()
+    with _bar(steps, f"{schedule} on {'+'.join(names)}, seed {seed}", progress) as bar:
+        for epoch in range(epochs):
+            counts = needed[epoch]
+            end = (epoch + 1) * steps // epochs
+            total = torch.zeros((), device=chosen_device)
+            first = step
+            while step < end:
+                optimiser.zero_grad(set_to_none=True)
+                if tuple(counts.items()) not in flops_of_step:
+                    with FlopCounterMode(display=False) as counter:
+                        loss = step_loss(counts)
+                        loss.backward()
+                    flops_of_step[tuple(counts.items())] = counter.get_total_flops()
+                else:
+                    loss = step_loss(counts)
+                    loss.backward()
+                optimiser.step()
+                rate.step()
+                loss_function.clamp_()
+                total += loss.detach()
+                step += 1
+                bar.update()
+            mean = (total / (end - first)).item()
+            if not math.isfinite(mean):
+                raise FloatingPointError(
+                    f"the loss of {schedule} is {mean} in epoch {epoch} (steps {first} to "
+                    f"{end - 1}, {', '.join(counts)}): lower learning_rate={learning_rate}"
+                )
+            flops += flops_of_step[tuple(counts.items())] * (end - first)
+            bar.set_postfix(epoch=epoch + 1, loss=f"{mean:.3f}")
+            for name, scores in _validate(encoder, modality_encoders, loaded).items():
+                rows.append(
+                    {
+                        "epoch": epoch + 1,
+                        "step": step,
+                        "pairs": step * batch,
+                        "flops": flops,
+                        "seconds": time.perf_counter() - start,
+                        "learning_rate": rate.get_last_lr()[0],
+                        "modality": name,
+                        "active": name in counts,
+                        "train_loss": mean,
+                        **scores,
+                    }
+                )
+    import pandas as pd
+
+    settings = {
+        "schedule": schedule,
+        "modalities": names,
+        "encoder": encoder.config,
+        "pairs": pairs,
+        "batch": batch,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "decay": decay,
+        "objective": objective,
+        "objective_options": dict(objective_options),
+        "locations": locations,
+        "samples": samples,
+        "seed": seed,
+        "device": _device_name(chosen_device),
+        "precision": "bfloat16" if bfloat16 else "float32",
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    return Run(encoder.eval(), modality_encoders.eval(), pd.DataFrame(rows), settings)
+
+
+# ------------------------------------------------------------------------------- before the loop
+
+
+def _steps(pairs: int, batch: int, epochs: int) -> int:
+    for name, value in {"pairs": pairs, "batch": batch, "epochs": epochs}.items():
+        if value < 1:
+            raise ValueError(f"{name}={value}: it must be at least 1")
+    if batch < 2:
+        raise ValueError(f"batch={batch}: a contrastive batch needs at least 2 pairs")
+    steps = pairs // batch
+    if steps < epochs:
+        raise ValueError(
+            f"pairs={pairs} in batches of {batch} make {steps} steps, fewer than "
+            f"epochs={epochs}: raise pairs to {batch * epochs} or lower epochs"
+        )
+    return steps
+
+
+def _check_choices(learning_rate: float, decay: str, locations: str, precision: str) -> None:
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate={learning_rate}: it must be positive and finite")
+    for what, value, known in (
+        ("decay", decay, ("cosine", "constant")),
+        ("kind of locations", locations, ("fixed", "fresh")),
+        ("precision", precision, ("auto", "float32", "bfloat16")),
+    ):
+        if value not in known:
+            raise unknown(what, value, known)
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise unknown("device", device, ["auto", "cpu", "cuda"]) from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}, but there is no GPU here: take 'auto' or 'cpu'")
+    return chosen
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _load(modalities: Sequence[str | Modality], samples: int, seed: int) -> list[Modality]:
+    if not modalities:
+        raise ValueError(f"no modality given: name at least one of {', '.join(MODALITIES)}")
+    if samples < 1:
+        raise ValueError(f"samples={samples}: a modality needs at least 1")
+    factories = [m if isinstance(m, Modality) else MODALITIES[m] for m in modalities]
+    loaded = [m if isinstance(m, Modality) else m(samples, seed) for m in factories]
+    names = [m.name for m in loaded]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"modality {name!r} is given twice: name each modality once")
+    return loaded
+
+
+def _check_sizes(
+    modalities: Mapping[str, Modality], needed: Sequence[Mapping[str, int]], batch: int
+) -> None:
+    for counts in needed:
+        for name, n in counts.items():
+            held = len(modalities[name].lonlat)
+            if n > held:
+                raise ValueError(
+                    f"a batch of {batch} takes {n} samples of {name!r}, which has {held}: "
+                    f"lower batch, raise samples, or take locations='fresh'"
+                )
+
+
+def _seeded(modality: Modality, dim: int, seed: int) -> nn.Module:
+    """A modality encoder whose initial weights depend on its name and the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_seed_of(modality.name, seed))
+        return modality.encoder(dim)
+
+
+def _seed_of(name: str, seed: int) -> int:
+    return zlib.crc32(f"{name}/{seed}".encode())
+
+
+def _optimiser(modules: Sequence[nn.Module], learning_rate: float) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices alone: none on biases, norms and the temperature."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
+def _rate(steps: int, decay: str) -> Any:
+    warm_up = max(1, round(WARM_UP * steps))
+
+    def factor(step: int) -> float:
+        rising = min(1.0, (step + 1) / warm_up)
+        if decay == "constant":
+            return rising
+        along = max(0, step - warm_up) / max(1, steps - warm_up)
+        return rising * (1 + math.cos(math.pi * along)) / 2
+
+    return factor
+
+
+# ------------------------------------------------------------------------------ within the loop
+
+
+def _drawer(modalities: Mapping[str, Modality], locations: str, seed: int) -> Any:
+    """A function (name, n) -> (lonlat, samples) on the device, deterministic by name and seed."""
+    if locations == "fresh":
+        generators = {
+            name: torch.Generator().manual_seed(_seed_of(name, seed)) for name in modalities
+        }
+        return lambda name, n: modalities[name].fresh(n, generators[name])
+    streams = {name: _Stream(len(m.lonlat), _seed_of(name, seed)) for name, m in modalities.items()}
+
+    def draw(name: str, n: int) -> tuple[Tensor, Tensor]:
+        modality = modalities[name]
+        index = streams[name].take(n).to(modality.lonlat.device)
+        return modality.lonlat[index], modality.samples[index]
+
+    return draw
+
+
+@torch.no_grad()
+def _validate(
+    encoder: LocationEncoder, modality_encoders: nn.ModuleDict, modalities: Mapping[str, Modality]
+) -> dict[str, dict[str, float]]:
+    """Loss and recall from each modality's held-out samples to their locations."""
+    encoder.eval()
+    modality_encoders.eval()
+    scores = {}
+    for name, modality in modalities.items():
+        held_out = modality.validation
+        if held_out is None:
+            scores[name] = {"validation_loss": math.nan, "recall_at_10": math.nan}
+            continue
+        index = torch.arange(len(held_out.lonlat), device=held_out.lonlat.device)
+        e = encoder.encode(held_out.lonlat)
+        z = modality_encoders[name](held_out.samples[index])
+        batch = Batch(z, e, torch.zeros_like(index), place_of(held_out.lonlat))
+        similarity = F.normalize(z, dim=1) @ F.normalize(e, dim=1).T
+        better = (similarity > similarity.diagonal()[:, None]).sum(1)
+        scores[name] = {
+            "validation_loss": nt_xent(batch, torch.tensor(INITIAL_LOG_SCALE)).item(),
+            "recall_at_10": (better < 10).float().mean().item(),
+        }
+    encoder.train()
+    modality_encoders.train()
+    return scores
+
+
+def _bar(steps: int, title: str, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=steps, desc=title, unit="step", disable=not progress)

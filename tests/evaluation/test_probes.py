@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.linear_model import RidgeClassifier
+from sklearn.metrics import r2_score
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, normalize
+
+from locties.evaluation import probes
+from locties.evaluation.probes import PENALTIES, PROBES, NearestNeighbour, Ridge
+
+FOLDS = 5
+
+
+def _problem(n=300, d=12, classes=4, seed=0):
+    """Correlated features of different size, a noisy regression and a noisy class."""
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(n, d)) @ rng.normal(size=(d, d))) * rng.uniform(0.01, 100, d) + 5
+    standard = (x - x.mean(0)) / x.std(0)
+    y = standard @ rng.normal(size=d) + rng.normal(size=n) + 3
+    code = (standard @ rng.normal(size=(d, classes)) + rng.normal(size=(n, classes))).argmax(1)
+    return x.astype(np.float32), y, code, np.arange(n) % FOLDS
+
+
+def _theirs(model, penalty, n):
+    return make_pipeline(StandardScaler(), model(alpha=penalty * n))
+
+
+def _loop_choice(x, target, fold, learning):
+    """The penalty by the book: fit scikit-learn's model on every inner fold for every penalty."""
+    classify = np.issubdtype(target.dtype, np.integer)
+    model = RidgeClassifier if classify else SklearnRidge
+    x, scores = x.astype(np.float64), []
+    for penalty in PENALTIES:
+        score = 0.0
+        for inner in learning:
+            train = np.isin(fold, [each for each in learning if each != inner])
+            test = fold == inner
+            answer = _theirs(model, penalty, train.sum()).fit(x[train], target[train])
+            answer = answer.predict(x[test])
+            score += (
+                (answer == target[test]).sum()
+                if classify
+                else -((answer - target[test]) ** 2).sum()
+            )
+        scores.append(score)
+    return PENALTIES[max(np.flatnonzero(np.isclose(scores, max(scores), rtol=1e-9)))]
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 12), (60, 100)], ids=["primal", "dual"])
+@pytest.mark.parametrize("held_out", [None, 2])
+def test_ridge_is_that_of_scikit_learn(n, d, held_out):
+    x, y, code, fold = _problem(n, d)
+    probe = Ridge(x, [y, code], fold)
+    train = np.ones(n, bool) if held_out is None else fold != held_out
+    new = _problem(50, d, seed=1)[0]
+    regressed, classified = probe.fit(held_out)(new)
+    penalty, class_penalty = probe.penalties(held_out)
+    x, new = x.astype(np.float64), new.astype(np.float64)
+    theirs = _theirs(SklearnRidge, penalty, train.sum()).fit(x[train], y[train]).predict(new)
+    assert regressed == pytest.approx(theirs, abs=1e-6)
+    theirs = _theirs(RidgeClassifier, class_penalty, train.sum()).fit(x[train], code[train])
+    assert (classified == theirs.predict(new)).all()
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 12), (60, 100)], ids=["primal", "dual"])
+def test_every_solution_on_the_path_is_that_of_scikit_learn(n, d):
+    x, y, _, fold = _problem(n, d)
+    probe = Ridge(x, [y], fold)
+    path = probe._path(probe._folds)
+    for p, penalty in enumerate(PENALTIES):
+        theirs = _theirs(SklearnRidge, penalty, n).fit(x.astype(np.float64), y)
+        assert path.predict(probe._x)[:, p, 0] == pytest.approx(theirs.predict(x), abs=1e-6), (
+            penalty
+        )
+
+
+@pytest.mark.parametrize(("n", "d"), [(150, 30), (60, 100)], ids=["primal", "dual"])
+def test_inner_folds_choose_the_penalty_that_a_plain_loop_chooses(n, d):
+    x, y, code, fold = _problem(n, d, seed=3)
+    noise = np.random.default_rng(4).normal(size=n)
+    probe = Ridge(x, [y, code, noise], fold)
+    for held_out in range(FOLDS):
+        learning = [each for each in range(FOLDS) if each != held_out]
+        expected = [_loop_choice(x, target, fold, learning) for target in (y, code, noise)]
+        assert probe.penalties(held_out) == pytest.approx(expected)
+    assert len({*probe.penalties(0)}) > 1, "signal and noise should not get the same penalty"
+
+
+def test_targets_fitted_together_are_as_if_fitted_alone():
+    x, y, code, fold = _problem()
+    together = Ridge(x, [y, code], fold).fit(1)(x)
+    alone = Ridge(x, [y], fold).fit(1)(x)[0], Ridge(x, [code], fold).fit(1)(x)[0]
+    assert together[0] == pytest.approx(alone[0], abs=1e-9)
+    assert (together[1] == alone[1]).all()
+
+
+def test_held_out_targets_are_not_looked_at():
+    x, y, _, fold = _problem()
+    spoilt = np.where(fold == 2, 1e6, y)
+    for probe in PROBES.values():
+        clean, other = (probe(x, [target], fold).fit(2)(x)[0] for target in (y, spoilt))
+        assert clean == pytest.approx(other, abs=1e-6), probe.__name__
+
+
+def test_a_linear_target_is_found_and_a_random_one_is_not():
+    x, _, _, fold = _problem(500)
+    rng = np.random.default_rng(5)
+    linear, random = x @ rng.normal(size=x.shape[1]), rng.normal(size=len(x))
+    predicted = np.empty((2, len(x)))
+    probe = Ridge(x, [linear, random], fold)
+    for held_out in range(FOLDS):
+        predicted[:, fold == held_out] = probe.fit(held_out)(x[fold == held_out])
+    assert r2_score(linear, predicted[0]) > 0.99999
+    assert -0.1 < r2_score(random, predicted[1]) < 0.02
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+def test_constant_features_answer_the_mean_and_the_commonest_class(probe):
+    _, y, _, fold = _problem()
+    code = np.where(np.arange(len(y)) % 3 == 0, 0, 1)
+    mean, commonest = probe(np.full((len(y), 2), 0.1, np.float32), [y, code], fold).fit(0)(
+        np.full((4, 2), 0.1, np.float32)
+    )
+    assert mean == pytest.approx(np.full(4, y[fold != 0].mean()))
+    assert commonest.tolist() == [1, 1, 1, 1]
+
+
+def test_a_constant_feature_beside_others_changes_nothing():
+    x, y, code, fold = _problem()
+    with_constant = np.concatenate([x, np.full((len(x), 1), 0.1, np.float32)], 1)
+    plain, extended = (Ridge(each, [y, code], fold).fit(0)(each) for each in (x, with_constant))
+    assert plain[0] == pytest.approx(extended[0], abs=1e-9)
+    assert (plain[1] == extended[1]).all()
+
+
+def test_a_feature_constant_in_training_alone_is_left_out():
+    """A feature that only varies where it is tested has no slope to learn."""
+    x, y, _, fold = _problem()
+    only_in_test = np.where(fold == 0, np.arange(len(x)), 0.0)[:, None]
+    plain = Ridge(x, [y], fold).fit(0)(x)[0]
+    extended = Ridge(np.concatenate([x, only_in_test], 1), [y], fold).fit(0)
+    assert plain == pytest.approx(extended(np.concatenate([x, only_in_test], 1))[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("labels", [7, 200])
+def test_knn_is_that_of_scikit_learn(labels):
+    x, y, code, fold = _problem(labels)
+    new = np.concatenate([x[:3], _problem(50, seed=1)[0]])
+    regressed, classified = NearestNeighbour(x, [y, code], fold).fit()(new)
+    known, asked = normalize(x.astype(np.float64)), normalize(new.astype(np.float64))
+    options = {"n_neighbors": min(10, labels), "weights": "distance"}
+    theirs = KNeighborsRegressor(**options).fit(known, y).predict(asked)
+    assert regressed == pytest.approx(theirs, abs=1e-6)
+    theirs = KNeighborsClassifier(**options).fit(known, code).predict(asked)
+    assert (classified == theirs).all()
+
+
+def test_classes_absent_from_the_labels_are_never_answered():
+    x, _, code, fold = _problem()
+    code = np.where((code == 1) & (fold != 0), 2, code)
+    for probe in PROBES.values():
+        assert 1 not in probe(x, [code], fold).fit(0)(x)[0], probe.__name__
+
+
+def test_fifteen_decompositions_serve_all_folds_penalties_and_targets(monkeypatch):
+    x, y, code, fold = _problem()
+    calls = []
+    eigh = np.linalg.eigh
+    monkeypatch.setattr(probes.np.linalg, "eigh", lambda a: calls.append(len(a)) or eigh(a))
+    probe = Ridge(x, [y, code], fold)
+    for held_out in range(FOLDS):
+        probe.fit(held_out)
+    assert len(calls) == 15
+
+
+def test_labels_of_a_single_fold_get_the_strongest_penalty():
+    x, y, _, _ = _problem(20)
+    assert Ridge(x, [y], np.zeros(20, int)).penalties() == [PENALTIES[-1]]

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+
+from locties.evaluation.tasks import TASKS, Task, kernel_density, merge_rare
+from locties.lonlat import distance_km
+
+POINTS = [[13.4, 52.5], [2.3, 48.9], [12.5, 41.9]]
+
+
+def test_regression_keeps_float_targets():
+    task = Task("warmth", POINTS, [9, 11, 15], unit="degC")
+    assert task.target.dtype == np.float64
+    assert task.classes is None
+    assert torch.equal(task.lonlat, torch.tensor(POINTS, dtype=torch.float64))
+
+
+def test_classes_are_coded_in_sorted_order():
+    task = Task("country", POINTS, ["DE", "FR", "DE"], kind="classification")
+    assert task.target.dtype == np.int64
+    assert [task.classes[code] for code in task.target] == ["DE", "FR", "DE"]
+
+
+def test_codes_with_classes_are_kept():
+    task = Task("zone", POINTS, [2, 0, 2], kind="classification", classes=("A", "B", "C"))
+    assert (task.target.tolist(), task.classes) == ([2, 0, 2], ("A", "B", "C"))
+
+
+def test_longitudes_are_wrapped_and_targets_may_be_tensors():
+    task = Task("warmth", [[190.0, 0.0], [0.0, 0.0]], torch.tensor([1.0, 2.0]))
+    assert task.lonlat[0].tolist() == [-170, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "classify"}, "did you mean 'classification'"),
+        ({"target": [1.0, 2.0]}, r"shape \(2,\) but there are 3 points"),
+        ({"target": [1.0, np.nan, 2.0]}, "nan at row 1"),
+        ({"target": ["a", "b", "c"]}, "not a measurement"),
+        ({"lonlat": [[0, 0], [0, 91], [0, 0]]}, "row 1"),
+        ({"classes": ("a", "b")}, "regression has no classes"),
+        ({"kind": "classification", "target": [1, 1, 1]}, "at least 2"),
+        ({"kind": "classification", "target": [0.0, np.nan, 1.0]}, "not finite at row 1"),
+        ({"kind": "classification", "target": [0, 1, 2], "classes": "ab"}, "code 2 at row 2"),
+        ({"kind": "classification", "classes": "ab"}, "integer codes"),
+    ],
+)
+def test_mistakes_are_named(changes, message):
+    given = {"name": "mine", "lonlat": POINTS, "target": [1.0, 2.0, 3.0]} | changes
+    with pytest.raises(ValueError, match=message):
+        Task(**given)
+
+
+def test_unknown_task_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'elevation'"):
+        TASKS["elevatoin"]
+
+
+def test_density_is_a_sum_of_gaussians_and_integrates_to_the_people():
+    rng = np.random.default_rng(0)
+    sources, people = rng.uniform(-2, 2, (20, 2)), rng.uniform(1e3, 1e6, 20)
+    here = torch.tensor(rng.uniform(-2, 2, (50, 2)))
+    km = distance_km(here[:, None], torch.tensor(sources)[None]).numpy()
+    gaussian = np.where(km < 100, np.exp(-((km / 25) ** 2) / 2), 0) / (2 * np.pi * 25**2)
+    assert kernel_density(here, sources, people) == pytest.approx(gaussian @ people, rel=1e-3)
+    step = 0.05
+    grid = np.stack(np.meshgrid(*[np.arange(-4, 4, step) + step / 2] * 2), -1).reshape(-1, 2)
+    km2 = (step * 111.195) ** 2 * np.cos(np.deg2rad(grid[:, 1]))
+    total = (kernel_density(grid, sources, people) * km2).sum()
+    assert total == pytest.approx(people.sum(), rel=2e-3)
+
+
+def test_rare_zones_go_to_their_nearest_kin():
+    zones = ["Dfb"] * 5 + ["Dwc"] * 9 + ["Dfd", "Dwd"] + ["EF"] * 3 + ["Csa"]
+    merged = merge_rare(zones, smallest=3)
+    assert merged == ["Dfb"] * 5 + ["Dwc"] * 9 + ["Dfb", "Dwc"] + ["EF"] * 3 + ["Csa"]
+
+
+@pytest.mark.data
+def test_land_tasks_share_their_points(earth):
+    on_land = [TASKS[name]() for name in ("air_temperature", "elevation", "population")]
+    assert all(torch.equal(task.lonlat, on_land[0].lonlat) for task in on_land)
+    assert torch.equal(TASKS["climate_zone"]().lonlat, on_land[0].lonlat)
+    assert len(on_land[0].lonlat) == 5000
+    assert (earth.land.nearest(on_land[0].lonlat) == 1).all()
+
+
+@pytest.mark.data
+def test_targets_are_of_this_earth(earth):
+    temperature, height, people = (
+        TASKS[name]() for name in ("air_temperature", "elevation", "population")
+    )
+    absolute = temperature.lonlat[:, 1].abs().numpy()
+    tropics, far_north = absolute < 15, temperature.lonlat[:, 1].numpy() > 65
+    assert 20 < temperature.target[tropics].mean() < 28
+    assert -25 < temperature.target[far_north].mean() < -5
+    assert 400 < height.target.mean() < 1000, "land is some 700 m high without Antarctica"
+    assert 10 < np.expm1(people.target).mean() < 60, "persons per km2 of land"
+
+
+@pytest.mark.data
+def test_every_class_has_enough_points(earth):
+    for name in ("climate_zone", "country"):
+        task = TASKS[name]()
+        assert task.kind == "classification"
+        assert np.bincount(task.target).min() >= 25, name
+    zone = TASKS["climate_zone"]()
+    sahara = (
+        (zone.lonlat[:, 0] > 0)
+        & (zone.lonlat[:, 0] < 25)
+        & (zone.lonlat[:, 1] > 20)
+        & (zone.lonlat[:, 1] < 28)
+    )
+    assert {zone.classes[code] for code in zone.target[sahara.numpy()]} == {"BWh"}
+
+
+@pytest.mark.data
+def test_no_country_point_is_a_place_of_the_toponyms_modality(earth):
+    from locties.data.sampling import OWNERS, owner
+
+    assert (owner(TASKS["country"]().lonlat) != OWNERS.index("toponyms")).all()
+
+
+@pytest.mark.data
+def test_the_number_of_points_and_the_seed_are_taken(earth):
+    first, same, other = (TASKS["elevation"](points=100, seed=seed) for seed in (1, 1, 2))
+    assert len(first.target) == 100
+    assert (first.target == same.target).all()
+    assert (first.target != other.target).any()

@@ -1,0 +1,187 @@
+"""Spherical harmonics against scipy, mpmath and their own theorems."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from scipy.special import sph_harm_y
+
+from locties.harmonics import _CHUNK_CPU, harmonics_as, spherical_harmonics
+from locties.lonlat import to_xyz
+
+EDGES = [(0, 90), (-37, 90), (0, -90), (120, -90), (-180, 0), (179.999999, 0), (-180, 66.5), (0, 0)]
+EDGES += [(45, 89.999999), (45, -89.9), (90, 45), (-90, -45), (12.5, 1e-9)]
+
+
+def points(n: int, seed: int = 0) -> np.ndarray:
+    """Uniform in longitude and latitude, so that high latitudes are well represented."""
+    rng = np.random.default_rng(seed)
+    uniform = np.c_[rng.uniform(-180, 180, n), rng.uniform(-90, 90, n)]
+    return np.concatenate([np.array(EDGES, dtype=float), uniform])
+
+
+def from_scipy(lonlat: np.ndarray, degree: int) -> np.ndarray:
+    """The same basis from scipy's complex harmonics, which have the Condon-Shortley phase."""
+    theta, phi = np.pi / 2 - np.deg2rad(lonlat[:, 1]), np.deg2rad(lonlat[:, 0])
+    columns = []
+    for ell in range(degree):
+        for m in range(-ell, ell + 1):
+            value = sph_harm_y(ell, abs(m), theta, phi) * (-1) ** m
+            part = value.imag if m < 0 else value.real
+            columns.append(part if m == 0 else math.sqrt(2) * part)
+    return np.stack(columns, axis=1)
+
+
+def from_mpmath(longitude: float, latitude: float, ell: int, m: int) -> float:
+    """One harmonic by its definition, in 60 digits: no recursion, no library's convention.
+
+    P_l|m|(z) = sin^|m| d^|m|/dz^|m| P_l(z), and P_l(z) = 2^-l sum_k (-1)^k C(l, k) C(2l-2k, l)
+    z^(l-2k).
+    """
+    order = abs(m)
+    with mpmath.workdps(60):
+        phi, psi = (mpmath.radians(mpmath.mpf(float(angle))) for angle in (longitude, latitude))
+        z = mpmath.sin(psi)
+        derivative = (
+            mpmath.fsum(
+                (-1) ** k
+                * mpmath.binomial(ell, k)
+                * mpmath.binomial(2 * ell - 2 * k, ell)
+                * mpmath.ff(ell - 2 * k, order)
+                * z ** (ell - 2 * k - order)
+                for k in range((ell - order) // 2 + 1)
+            )
+            / mpmath.mpf(2) ** ell
+        )
+        legendre = mpmath.cos(psi) ** order * derivative
+        ratio = mpmath.factorial(ell - order) / mpmath.factorial(ell + order)
+        norm = mpmath.sqrt((2 * ell + 1) / (4 * mpmath.pi) * ratio)
+        if m == 0:
+            return float(norm * legendre)
+        wave = mpmath.sin(order * phi) if m < 0 else mpmath.cos(order * phi)
+        return float(mpmath.sqrt(2) * norm * legendre * wave)
+
+
+def test_float64_matches_scipy_at_degree_40() -> None:
+    lonlat = points(300)
+    ours = spherical_harmonics(lonlat, 40)
+    error = np.abs(ours.numpy() - from_scipy(lonlat, 40)).max()
+    assert ours.dtype == torch.float64
+    assert error < 1e-12, f"largest error {error:.1e}"
+
+
+def test_float32_is_rounded_once_from_float64() -> None:
+    lonlat = torch.from_numpy(points(300)).float()
+    ours = spherical_harmonics(lonlat, 40)
+    reference = from_scipy(lonlat.double().numpy(), 40)
+    error = np.abs(ours.numpy() - reference).max()
+    assert ours.dtype == torch.float32
+    assert error < 1e-6, f"largest error {error:.1e}"
+    assert torch.equal(ours, spherical_harmonics(lonlat.double(), 40).float())
+
+
+@pytest.mark.parametrize(("longitude", "latitude"), [(13.4, 52.5), (-180, -89.5), (77, 3), (5, 90)])
+def test_matches_the_definition_in_sixty_digits(longitude: float, latitude: float) -> None:
+    row = spherical_harmonics([[longitude, latitude]], 40)[0]
+    for ell in (0, 1, 2, 3, 7, 20, 39):
+        for m in {-ell, -ell // 2, -1, 0, 1, ell - 1, ell} & set(range(-ell, ell + 1)):
+            expected = from_mpmath(longitude, latitude, ell, m)
+            assert row[ell * ell + ell + m].item() == pytest.approx(expected, abs=1e-12), (ell, m)
+
+
+def test_low_degrees_are_the_textbook_polynomials() -> None:
+    lonlat = torch.from_numpy(points(50))
+    x, y, z = to_xyz(lonlat).unbind(1)
+    one, three = math.sqrt(1 / (4 * math.pi)), math.sqrt(3 / (4 * math.pi))
+    fifteen, five = math.sqrt(15 / (4 * math.pi)), math.sqrt(5 / (16 * math.pi))
+    degree_2 = [fifteen * x * y, fifteen * y * z, five * (3 * z * z - 1), fifteen * x * z]
+    degree_2.append(fifteen / 2 * (x * x - y * y))
+    textbook = [one * torch.ones_like(x), three * y, three * z, three * x, *degree_2]
+    error = (spherical_harmonics(lonlat, 3) - torch.stack(textbook, dim=1)).abs().max()
+    assert error < 1e-15
+
+
+def test_addition_theorem() -> None:
+    """sum_m Y_lm(a) Y_lm(b) = (2l + 1) / (4 pi) P_l(a . b)."""
+    a, b = torch.from_numpy(points(100, seed=1)), torch.from_numpy(points(100, seed=2)).flip(0)
+    products = (spherical_harmonics(a, 40) * spherical_harmonics(b, 40)).numpy()
+    cosine = (to_xyz(a) * to_xyz(b)).sum(dim=1).numpy()
+    for ell in range(40):
+        legendre = np.polynomial.Legendre.basis(ell)(cosine)
+        ours = products[:, ell * ell : (ell + 1) ** 2].sum(axis=1)
+        assert ours == pytest.approx((2 * ell + 1) / (4 * np.pi) * legendre, abs=1e-11), ell
+
+
+def test_orthonormal_by_exact_quadrature() -> None:
+    """L Gauss-Legendre latitudes and 2L longitudes integrate products of degree 2L - 2 exactly."""
+    degree = 24
+    z, weight = np.polynomial.legendre.leggauss(degree)
+    longitude = np.arange(2 * degree) * (360 / (2 * degree)) - 180
+    grid = np.stack(np.meshgrid(longitude, np.rad2deg(np.arcsin(z))), axis=-1).reshape(-1, 2)
+    values = spherical_harmonics(grid, degree).numpy()
+    weights = np.repeat(weight, 2 * degree) * np.pi / degree
+    gram = (values * weights[:, None]).T @ values
+    assert np.abs(gram - np.eye(degree**2)).max() < 1e-12
+
+
+@pytest.mark.parametrize("latitude", [90.0, -90.0])
+def test_at_a_pole_every_longitude_is_one_point(latitude: float) -> None:
+    values = spherical_harmonics([[lon, latitude] for lon in (-180.0, -30.0, 0.0, 111.1)], 40)
+    assert (values - values[0]).abs().max() < 1e-14
+
+
+def test_the_date_line_closes() -> None:
+    lat = torch.linspace(-90, 90, 50, dtype=torch.float64)
+    east, west = (torch.stack([torch.full_like(lat, lon), lat], 1) for lon in (180.0, -180.0))
+    gap = harmonics_as(east, 40, torch.float64) - harmonics_as(west, 40, torch.float64)
+    assert gap.abs().max() < 1e-13
+
+
+def test_gradients_are_right_everywhere_even_at_the_poles() -> None:
+    lonlat = torch.tensor([*EDGES, (20.0, 50.0)], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda p: harmonics_as(p, 7, torch.float64), lonlat)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_at_degree_40_are_finite(dtype: torch.dtype) -> None:
+    lonlat = torch.from_numpy(points(50)).to(dtype).requires_grad_()
+    with_gradient = spherical_harmonics(lonlat, 40)
+    with_gradient.square().mul(torch.arange(1600)).sum().backward()
+    assert lonlat.grad is not None
+    assert lonlat.grad.isfinite().all()
+    assert lonlat.grad.abs().max() > 0
+    assert torch.equal(with_gradient.detach(), spherical_harmonics(lonlat.detach(), 40))
+
+
+def test_gradients_work_after_inference_mode() -> None:
+    with torch.inference_mode():
+        spherical_harmonics([[1.0, 2.0]], 9)  # fills the cache of coefficients
+    lonlat = torch.tensor([[1.0, 2.0]], requires_grad=True)
+    spherical_harmonics(lonlat, 9).sum().backward()
+    assert lonlat.grad is not None
+
+
+def test_chunks_leave_no_seam() -> None:
+    lonlat = torch.from_numpy(points(2 * _CHUNK_CPU + 5)).float()
+    together = spherical_harmonics(lonlat, 6)
+    for row in (0, _CHUNK_CPU - 1, _CHUNK_CPU, 2 * _CHUNK_CPU, len(lonlat) - 1):
+        assert torch.equal(together[row : row + 1], spherical_harmonics(lonlat[row : row + 1], 6))
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 10])
+def test_degree_counts_the_degrees(degree: int) -> None:
+    assert spherical_harmonics(points(5), degree).shape == (5 + len(EDGES), degree**2)
+    assert spherical_harmonics(np.empty((0, 2)), degree).shape == (0, degree**2)
+
+
+@pytest.mark.parametrize("degree", [0, -1, 2.5, "40", True, None])
+def test_a_bad_degree_is_refused(degree: object) -> None:
+    with pytest.raises(ValueError, match="pass a whole number of at least 1"):
+        spherical_harmonics([[0.0, 0.0]], degree)  # type: ignore[arg-type]
+
+
+def test_bad_coordinates_are_refused() -> None:
+    with pytest.raises(ValueError, match="row 1"):
+        spherical_harmonics([[0.0, 0.0], [0.0, 91.0]], 3)

@@ -1,0 +1,49 @@
+"""What a batch holds under each schedule."""
+
+import pytest
+
+from locties.training import SCHEDULES
+from locties.training.clip import Clip
+from locties.training.melt import Melt
+from locties.training.salt import Salt
+
+FIVE = ["imagery", "climate", "haze", "relief", "toponyms"]
+
+
+@pytest.mark.parametrize("batch", [5, 7, 256, 1024, 2048])
+def test_melt_mixes_all_modalities_as_equally_as_the_batch_allows(batch):
+    counts = Melt(FIVE).counts(0, batch)
+    assert list(counts) == FIVE
+    assert sum(counts.values()) == batch, "a batch counts all modalities together"
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_melt_refuses_a_batch_that_cannot_hold_every_modality():
+    with pytest.raises(ValueError, match="a batch of 4 cannot hold 5 modalities"):
+        Melt(FIVE).counts(0, 4)
+
+
+def test_salt_gives_every_modality_its_turn():
+    turns = [Salt(FIVE).counts(epoch, 64) for epoch in range(10)]
+    assert [list(turn) for turn in turns] == [[name] for name in FIVE + FIVE]
+    assert all(sum(turn.values()) == 64 for turn in turns)
+
+
+def test_clip_takes_one_modality_and_says_so():
+    assert Clip(["haze"]).counts(3, 64) == {"haze": 64}
+    with pytest.raises(ValueError, match=r"one modality, not on 2 \(haze, relief\)"):
+        Clip(["haze", "relief"])
+
+
+def test_all_schedules_see_the_same_number_of_pairs():
+    """Equal compute: any whole number of rounds gives each modality the same pairs."""
+    epochs, steps, batch = 15, 4, 60
+    seen = {}
+    for name in ("melt", "salt"):
+        plan = SCHEDULES[name](FIVE)
+        totals = dict.fromkeys(FIVE, 0)
+        for epoch in range(epochs):
+            for modality, n in plan.counts(epoch, batch).items():
+                totals[modality] += n * steps
+        seen[name] = totals
+    assert seen["melt"] == seen["salt"] == dict.fromkeys(FIVE, epochs * steps * batch // 5)
