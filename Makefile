@@ -47,7 +47,7 @@ lint: .venv/.installed
 
 # Execute the committed notebooks in place, at smoke values, and put what they measure on record.
 notebooks: .venv/.installed
-	LOCTIES_RECORD=1 $(BIN)/jupyter nbconvert --to notebook --inplace --execute book/*.ipynb
+	$(BIN)/python -m locties.notebook book/*.ipynb
 
 clean:
 	rm -rf _build

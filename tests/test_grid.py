@@ -73,7 +73,7 @@ class Recorder(nn.Module):
         return self.frozen(self.dropout(lonlat * self.scale))
 
 
-def test_a_module_runs_in_eval_mode_without_gradients_and_its_modes_are_put_back():
+def test_a_module_runs_ineval_mode_without_gradients_and_its_modes_are_put_back():
     encoder = Recorder().train()
     encoder.frozen.eval()
     grid = embed_grid(encoder, resolution=2)

@@ -369,6 +369,12 @@ def test_a_map_needs_no_network_and_changes_no_global_setting(grid, monkeypatch)
 
 @pytest.mark.data
 def test_no_outline_crosses_the_map_or_follows_the_frame_of_the_source():
-    """A line cut wrongly at the seam shows as a segment thousands of kilometres long."""
+    """A line cut wrongly at the seam is thousands of km long; meridian 180 cuts no Chukotka."""
     longest = max(np.linalg.norm(np.diff(line, axis=0), axis=1).max() for line in maps._outlines())
     assert longest < 1000e3
+    for line in maps._outlines():
+        lon, lat, _ = maps.ccrs.PlateCarree().transform_points(maps.PROJECTION, *line.T).T
+        on_the_date_line = np.abs(lon) > 179.999
+        assert not (
+            on_the_date_line[1:] & on_the_date_line[:-1] & (np.abs(np.diff(lat)) > 0.3)
+        ).any()

@@ -1,6 +1,7 @@
 """The networks: shapes, gradients, and SIREN's initialisation as published."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_linear_is_affine() -> None:
         ),
     ],
 )
-def test_width_and_depth_are_what_was_asked_for(name: str, count) -> None:  # noqa: ANN001
+def test_width_and_depth_are_what_was_asked_for(name: str, count: Callable) -> None:
     network = build(name, 7, 5, hidden=11, layers=3)
     assert sum(p.numel() for p in network.parameters()) == count(7, 11, 3, 5)
 

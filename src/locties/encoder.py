@@ -9,6 +9,8 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +64,22 @@ class LocationEncoder(nn.Module):
         super().__init__()
         check_counts(dim=dim)
         make_features = FEATURES[features]
-        feature_options = _complete(make_features, feature_options or {}, f"feature {features!r}")
         with _own_random_state(seed):
-            self.features = make_features(**feature_options)
+            self.features, feature_options = _build(
+                make_features, feature_options, f"feature {features!r}"
+            )
             make_network = partial(NETWORKS[network], self.features.dim, dim)
-            network_options = _complete(make_network, network_options or {}, f"network {network!r}")
-            self.network = make_network(**network_options)
-        self.dim = dim
+            self.network, network_options = _build(
+                make_network, network_options, f"network {network!r}"
+            )
+        self.dim = int(dim)
         self._config = {
             "features": features,
             "feature_options": feature_options,
             "network": network,
             "network_options": network_options,
-            "dim": dim,
-            "seed": seed,
+            "dim": self.dim,
+            "seed": int(seed),
         }
 
     @property
@@ -85,8 +89,9 @@ class LocationEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
+        """Where the weights are (the CPU, if there are none)."""
+        tensors = chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     def forward(self, lonlat: Any) -> Tensor:
         """Embed places, after checking their coordinates.
@@ -183,31 +188,33 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
 _ARGUMENTS = tuple(inspect.signature(LocationEncoder).parameters)
 
 
-def _complete(make: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """`options` as plain values, with the defaults of `make` filled in, so that they stay."""
+def _build(
+    make: Callable[..., Any], options: Mapping[str, Any] | None, what: str
+) -> tuple[Any, dict[str, Any]]:
+    """What `make` makes of `options`, and these as plain values with every default filled in."""
+    options = options or {}
     check_options(make, options, what)
+    # Defaults may change from version to version; a saved encoder must not.
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(make).parameters.items()
         if parameter.default is not parameter.empty
     }
     try:
-        return json.loads(json.dumps({**defaults, **options}, allow_nan=False))
+        plain = json.loads(json.dumps({**defaults, **options}, allow_nan=False))
+        return make(**plain), plain
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"an option of {what} is no plain value ({error}); "
-            "pass finite numbers, strings, booleans or lists of them."
-        ) from None
+        raise ValueError(f"options of {what} do not fit: {error}") from error
 
 
 @contextlib.contextmanager
 def _own_random_state(seed: int) -> Iterator[None]:
     """Draw on the CPU from `seed` inside, and leave every generator outside as it was."""
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
         raise ValueError(f"seed is {seed!r}; pass a whole number.")
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # torch.manual_seed would also reseed every GPU, which fork_rng does not restore here.
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(int(seed))
         yield
 
 

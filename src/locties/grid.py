@@ -56,7 +56,7 @@ def embed_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) ->
     lon, lat = pixel_centres(resolution)
     rows = max(1, POINTS_PER_CHUNK // len(lon))
     embedding = np.empty((0, 0, 0), np.float32)
-    with torch.no_grad(), _eval_mode(encoder) as device:
+    with torch.no_grad(), eval_mode(encoder) as device:
         for start in range(0, len(lat), rows):
             block = lat[start : start + rows]
             lonlat = np.stack(np.meshgrid(lon, block), axis=-1).reshape(-1, 2)
@@ -104,7 +104,7 @@ def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @contextmanager
-def _eval_mode(encoder: Callable[[Tensor], Tensor]) -> Iterator[torch.device | None]:
+def eval_mode(encoder: Callable[[Tensor], Tensor]) -> Iterator[torch.device | None]:
     """Put a module in eval mode for a while and give its device; None for other callables."""
     if not isinstance(encoder, nn.Module):
         yield None

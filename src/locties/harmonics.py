@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -46,10 +47,10 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
         >>> [round(value, 4) for value in spherical_harmonics(north_pole, 2)[0].tolist()]
         [0.2821, 0.0, 0.4886, 0.0]
     """
-    if isinstance(degree, bool) or not isinstance(degree, int) or degree < 1:
+    if isinstance(degree, bool) or not isinstance(degree, Integral) or degree < 1:
         raise ValueError(f"degree is {degree!r}; pass a whole number of at least 1.")
     lonlat = check(lonlat)
-    return harmonics_as(lonlat, degree, lonlat.dtype)
+    return harmonics_as(lonlat, int(degree), lonlat.dtype)
 
 
 def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:

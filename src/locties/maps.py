@@ -541,15 +541,14 @@ def _project(lonlat: np.ndarray) -> np.ndarray:
 def _project_lines(lines: Sequence[np.ndarray], drop_frame: bool = True) -> list[np.ndarray]:
     """Project lines, cutting them where they cross the seam.
 
-    `drop_frame` also cuts out what is no coast: polygons of the source are closed along the
-    meridians -180, 0 and 180.
+    `drop_frame` also cuts out what is no coast: the source closes its polygons along meridian 180.
     """
     lonlat = np.concatenate(lines)
     points = _project(lonlat)
     cut = np.abs(np.diff(points[:, 0])) > 0.5 * PROJECTION.x_limits[1]
     if drop_frame:
         lon = lonlat[:, 0]
-        cut |= (lon[1:] == lon[:-1]) & (lon[1:] % 180 == 0)
+        cut |= (lon[1:] == lon[:-1]) & (np.abs(lon[1:]) == 180)
     ends = np.cumsum([len(line) for line in lines])[:-1]
     pieces = np.split(points, np.union1d(ends, np.flatnonzero(cut) + 1))
     return [piece for piece in pieces if len(piece) > 1]

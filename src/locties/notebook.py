@@ -8,6 +8,7 @@ tolerance.
 import ast
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,29 @@ def report(notebook: str, settings: Mapping[str, Any], tolerance: float, **value
             print(f"{label}: {expected:.3f} ± {tolerance:g} expected: within")
         else:
             print(f"{label}: {expected:.3f} ± {tolerance:g} expected, but {value:.3f} measured")
+
+
+def record(path: str | Path) -> None:
+    """Execute a notebook in place, in its own folder, and put what it measures on record.
+
+    Progress on stderr and the times of the cells are left out, so that a second execution that
+    measures the same changes nothing.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    path = Path(path)
+    os.environ["LOCTIES_RECORD"] = "1"
+    cells = nbformat.read(path, as_version=4)
+    folder = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(cells, record_timing=False, resources=folder).execute()
+    for cell in cells.cells:
+        if "remove-stderr" in cell.metadata.get("tags", []):
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+    nbformat.write(cells, path)
+
+
+if __name__ == "__main__":
+    for notebook in sys.argv[1:]:
+        print(notebook, file=sys.stderr)
+        record(notebook)

@@ -34,8 +34,9 @@ _CELL_SALT = 1
 def owner(lonlat: Tensor) -> Tensor:
     """Who owns each point: an index into `OWNERS`, or `VALIDATION` (-1).
 
-    About a tenth of the blocks of 10 degrees are validation, whole; in all others each cell of
-    about 50 km falls to one of `OWNERS` with equal chances.
+    About a tenth of the blocks of 10 degrees are validation, whole, and with them the cells of
+    about 50 km that lie across their edges. Each other cell falls to one of `OWNERS` with equal
+    chances.
 
     Args:
         lonlat: (N, 2) degrees.
@@ -47,17 +48,26 @@ def owner(lonlat: Tensor) -> Tensor:
         >>> owner(torch.tensor([[13.40, 52.52], [13.41, 52.53]])).unique().numel()
         1
     """
-    held_out = _is_held_out(cell_index(lonlat, BLOCK_DEGREES))
-    owners = _owner_of_cell(cell_index(lonlat, CELL_DEGREES))
-    return torch.where(held_out, VALIDATION, owners)
+    return _owners(lonlat.device)[cell_index(lonlat, CELL_DEGREES)]
+
+
+@lru_cache(maxsize=8)
+def _owners(device: torch.device) -> Tensor:
+    """The owner of each cell, by its id."""
+    cells = _all_cells()
+    inset = 1e-6  # a cell's edge belongs to its neighbour
+    held_out = torch.zeros(len(cells.west), dtype=torch.bool)
+    for longitude in (cells.west + inset, cells.west + cells.width - inset):
+        for sine, inwards in ((cells.south, inset), (cells.south + cells.height, -inset)):
+            latitude = torch.rad2deg(torch.asin(sine.clamp(-1, 1))) + inwards
+            corner = torch.stack([longitude, latitude], dim=1)
+            held_out |= _is_held_out(cell_index(corner, BLOCK_DEGREES))
+    drawn = _hash(torch.arange(len(held_out)), _CELL_SALT) % len(OWNERS)
+    return torch.where(held_out, VALIDATION, drawn).to(device)
 
 
 def _is_held_out(block: Tensor) -> Tensor:
     return _hash(block, _BLOCK_SALT) % 1000 < 1000 * VALIDATION_SHARE
-
-
-def _owner_of_cell(cell: Tensor) -> Tensor:
-    return _hash(cell, _CELL_SALT) % len(OWNERS)
 
 
 def land_lonlat(
@@ -121,32 +131,37 @@ class _Cells:
         return torch.stack([longitude, latitude], dim=1).float()
 
 
-@lru_cache(maxsize=32)
-def _land_cells(land: Raster, wanted: int | None, device: torch.device) -> _Cells:
-    """The cells that hold land and can hold points of one owner: all that a draw has to search."""
-    degrees = BLOCK_DEGREES if wanted == VALIDATION else CELL_DEGREES
-    index = _with_land(land, degrees)
-    if wanted == VALIDATION:
-        index = index[_is_held_out(index)]
-    elif wanted is not None:
-        index = index[_owner_of_cell(index) == wanted]
-    bands = round(180 / degrees)
+@lru_cache(maxsize=1)
+def _all_cells() -> _Cells:
+    """Every cell of about 50 km, in the order of ids."""
+    bands = round(180 / CELL_DEGREES)
     edges = torch.linspace(-90, 90, bands + 1, dtype=torch.float64)
     middles = (edges[1:] + edges[:-1]) / 2
     first, last = (
-        cell_index(torch.stack([torch.full_like(middles, lon), middles], 1), degrees)
+        cell_index(torch.stack([torch.full_like(middles, lon), middles], 1), CELL_DEGREES)
         for lon in (-180.0, 180.0 - 1e-9)
     )
+    index = torch.arange(int(last[-1]) + 1)
     band = torch.searchsorted(first, index, right=True) - 1
     width = 360.0 / (last - first + 1)[band]
     sines = torch.sin(torch.deg2rad(edges))
-    south, height = sines[band], (sines[1:] - sines[:-1])[band]
     west = -180 + (index - first[band]) * width
-    return _Cells(*(edge.to(device) for edge in (west, width, south, height)))
+    return _Cells(west, width, sines[band], (sines[1:] - sines[:-1])[band])
+
+
+@lru_cache(maxsize=32)
+def _land_cells(land: Raster, wanted: int | None, device: torch.device) -> _Cells:
+    """The cells of one owner that any land pixel touches: all that a draw has to search."""
+    index = _with_land(land)
+    if wanted is not None:
+        index = index[_owners(index.device)[index] == wanted]
+    every = _all_cells()
+    edges = (every.west, every.width, every.south, every.height)
+    return _Cells(*(edge[index].to(device) for edge in edges))
 
 
 @lru_cache(maxsize=8)
-def _with_land(land: Raster, degrees: float) -> Tensor:
+def _with_land(land: Raster) -> Tensor:
     """Ids of the cells that any land pixel touches.
 
     Cells are wider than two pixels, so a cell that touches a land pixel holds the centre of it or
@@ -157,7 +172,7 @@ def _with_land(land: Raster, degrees: float) -> Tensor:
     near_land = torch.nn.functional.max_pool2d(wrapped, 3, stride=1, padding=(1, 0))[0]
     row, column = near_land.nonzero(as_tuple=True)
     centres = torch.stack([land.lon0 + column * land.dlon, land.lat0 - row * land.dlat], dim=1)
-    return cell_index(centres[centres[:, 1] > SOUTHERN_LIMIT - land.dlat], degrees).unique()
+    return cell_index(centres[centres[:, 1] > SOUTHERN_LIMIT - land.dlat], CELL_DEGREES).unique()
 
 
 def _index(owned_by: str) -> int:

@@ -14,7 +14,7 @@ from locties.evaluation.probes import PROBES, is_classification
 from locties.evaluation.splits import SPLITS, block_index, folds, nearest_label_km
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.evaluation.tasks import TASKS, Task
-from locties.grid import _eval_mode
+from locties.grid import eval_mode
 from locties.lonlat import check
 from locties.registry import unknown
 
@@ -171,7 +171,7 @@ def embed(encoder: Encoder, lonlat: Any) -> NDArray[Any]:
         ValueError: the wrong shape, or a value that is not finite.
     """
     points = check(lonlat).float()
-    with torch.no_grad(), _eval_mode(encoder) as device:
+    with torch.no_grad(), eval_mode(encoder) as device:
         parts = points.to(device).split(_CHUNK)
         embedding = torch.cat([torch.as_tensor(encoder(part)).cpu() for part in parts]).numpy()
     if embedding.ndim != 2 or len(embedding) != len(points):
@@ -225,7 +225,7 @@ def _label_counts(
 
 def _draws(fold: NDArray[np.int64], count: int | None) -> list[NDArray[np.int64]]:
     """For each fold, the rows outside it whose labels may be used."""
-    outside = [np.flatnonzero(fold >= 0) for held_out in range(FOLDS)]
+    outside = [np.flatnonzero(fold != held_out) for held_out in range(FOLDS)]
     if count is None:
         return outside
     # One shuffle for every count, so that a smaller draw lies inside a larger one.

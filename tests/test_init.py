@@ -1,0 +1,43 @@
+"""`import locties` costs nothing, and using an encoder needs torch, numpy and safetensors alone."""
+
+import subprocess
+import sys
+
+import pytest
+
+import locties
+
+HEAVY = {"torch", "numpy", "safetensors", "pandas", "scipy", "sklearn", "matplotlib", "cartopy"}
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after `code`."""
+    script = f"{code}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    command = [sys.executable, "-c", script]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_the_package_loads_nothing_else() -> None:
+    assert loaded_by("import locties") & HEAVY == set()
+
+
+def test_an_encoder_loads_torch_numpy_and_safetensors_alone() -> None:
+    loaded = loaded_by(
+        "import locties, torch\n"
+        "encoder = locties.LocationEncoder(features='xyz', network='linear', dim=2)\n"
+        "encoder([[13.4, 52.5]])\n"
+        "locties.load, locties.spherical_harmonics"
+    )
+    assert {"torch", "numpy", "safetensors"} <= loaded
+    assert loaded & (HEAVY - {"torch", "numpy", "safetensors"}) == set()
+
+
+@pytest.mark.parametrize("name", locties.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(locties, name).__doc__, f"locties.{name} is not documented"
+
+
+def test_dir_lists_the_public_names_and_a_wrong_name_is_an_attribute_error() -> None:
+    assert set(locties.__all__) <= set(dir(locties))
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        _ = locties.lod

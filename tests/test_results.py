@@ -1,0 +1,67 @@
+"""Rows of results: provenance, gathering, and what is not beaten."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from locties import results
+
+
+def rows(encoder: str, value: float, seed: int = 0) -> pd.DataFrame:
+    row = {"encoder": encoder, "task": "elevation", "split": "block", "probe": "knn"}
+    row |= {"labels": "all", "seed": seed, "metric": "r2", "value": value}
+    return pd.DataFrame([row])
+
+
+def test_a_row_carries_where_it_comes_from(tmp_path):
+    run = tmp_path / "run"
+    (run / "encoder").mkdir(parents=True)
+    (run / "settings.json").write_text(json.dumps({"seconds": 12.5, "device": "cpu", "seed": 0}))
+    settings = {"encoder": str(run / "encoder"), "points": 500, "output": "a"}
+    results.write(rows("melt", 0.5), tmp_path / "a.parquet", "smoke", settings)
+    results.write(rows("melt", 0.5), tmp_path / "b.parquet", "smoke", settings | {"output": "b"})
+    results.write(rows("melt", 0.5), tmp_path / "c.parquet", "smoke", settings | {"points": 501})
+    a, b, c = (pd.read_parquet(tmp_path / f"{name}.parquet").iloc[0] for name in "abc")
+    assert a["config"] == b["config"] != c["config"], "where it is written is no setting"
+    assert (a["profile"], a["device"], a["seconds"]) == ("smoke", "cpu", 12.5)
+    assert len(a["data"]) >= 12
+    assert a["code"].startswith("0.")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_histories_are_gathered_under_the_names_of_their_runs(tmp_path):
+    for seed in (0, 1):
+        pd.DataFrame({"epoch": [1, 2]}).to_parquet(tmp_path / f"{seed}.parquet")
+    files = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+    results.gather_histories(["melt-all-0", "melt-all-1"], files, tmp_path / "all.parquet")
+    table = pd.read_parquet(tmp_path / "all.parquet")
+    assert table[["encoder", "seed"]].drop_duplicates().to_numpy().tolist() == [
+        ["melt-all", 0],
+        ["melt-all", 1],
+    ]
+
+
+def test_not_beaten_compares_means_over_seeds():
+    table = pd.concat(
+        [rows("melt", 0.4, 0), rows("melt", 0.6, 1), rows("xyz", 0.5), rows("constant", 0.0)]
+    )
+    behind = results.not_beaten(table, "melt")
+    assert list(behind["other"]) == ["xyz"], "a tie is not a win"
+    assert results.not_beaten(table, "xyz")["other"].tolist() == ["melt"]
+
+
+def test_scores_leave_intervals_and_few_labels_out():
+    table = pd.concat(
+        [
+            rows("melt", 0.5),
+            rows("melt", 0.4).assign(metric="r2_low"),
+            rows("melt", 0.3).assign(labels="50"),
+        ]
+    )
+    assert results.scores(table)["value"].tolist() == [0.5]
+
+
+def test_a_folder_without_results_says_what_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run `make results`"):
+        results.read(tmp_path)
