@@ -164,6 +164,14 @@ def test_the_seed_makes_the_weights_and_touches_nothing_else(network: str) -> No
     assert not all(map(torch.equal, first.parameters(), other.parameters()))
 
 
+def test_the_random_state_of_gpus_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reseeded(seed: int) -> None:
+        raise AssertionError(f"the GPUs were reseeded with {seed}")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded)
+    small(seed=1)
+
+
 def test_numpy_integers_are_integers() -> None:
     encoder = LocationEncoder("xyz", "linear", dim=np.int64(4), seed=np.int32(1))
     assert encoder.config["dim"] == 4
@@ -278,8 +286,8 @@ def test_other_users_may_read_what_was_saved(saved: Path) -> None:
 
 
 def test_a_name_that_is_no_folder_says_what_to_pass() -> None:
-    with pytest.raises(FileNotFoundError, match=r"no folder 'melt': pass a folder written by"):
-        locties.load("melt")
+    with pytest.raises(FileNotFoundError, match="no published encoder of that name"):
+        locties.load("mlet")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])

@@ -92,11 +92,12 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str]) -> Figure:
             baselines = chosen.loc[~chosen["encoder"].isin(trained), "value"]
             if len(baselines):
                 ax.axvline(baselines.max(), color="0.6", linewidth=0.8, zorder=0)
-            ax.set_xlim(max(-0.3, chosen["value"].min() - 0.1), 1.02)
-            if row is axes[-1]:
-                ax.set_xlabel(NAMES[metric])
         row[0].set_yticks(range(len(order)), list(order), fontsize=9)
         row[0].set_ylabel(f"{split} folds, {probe}")
+    for task, ax in zip(tasks, axes[-1], strict=True):
+        chosen = main[main["task"] == task]
+        ax.set_xlim(max(-0.3, chosen["value"].min() - 0.1), 1.02)
+        ax.set_xlabel(NAMES[chosen["metric"].iloc[0]])
     return figure
 
 
@@ -116,14 +117,13 @@ def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str]) -> Figure:
     for split, row in zip(splits, axes, strict=True):
         for task, ax in zip(tasks, row, strict=True):
             for encoder, colour in zip(encoders, COLOURS, strict=False):
-                chosen = best[
-                    (best[["encoder", "task", "split"]] == [encoder, task, split]).all(axis=1)
-                ]
-                ax.plot(chosen["n"], chosen["value"], ".-", color=colour, label=encoder)
+                if (encoder, task, split) in best.index:
+                    line = best.loc[(encoder, task, split)]
+                    ax.plot(line.index, line, ".-", color=colour, label=encoder)
             ax.set(xscale="log", ylim=(min(0, *ax.get_ylim()), 1))
-            if row is axes[-1]:
-                ax.set_xlabel("labels")
-        row[0].set_ylabel(f"R² or accuracy, {split} folds")
+        row[0].set_ylabel(f"R² or accuracy, {split}")
+    for ax in axes[-1]:
+        ax.set_xlabel("labels")
     _legend(figure, axes[0, 0])
     return figure
 

@@ -26,6 +26,7 @@ from locties.networks import NETWORKS, check_counts
 from locties.registry import check_options
 
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+_PUBLISHED = Path(__file__).parent / "published"
 _FORMAT = 1  # raised when an older locties could not read the folder
 
 
@@ -109,14 +110,18 @@ class LocationEncoder(nn.Module):
         return self.encode(check(lonlat).to(self.device))
 
     def encode(self, lonlat: Tensor) -> Tensor:
-        """`forward` for coordinates already checked and on the encoder's device: never waits."""
+        """`forward` for coordinates already checked and on the encoder's device.
+
+        The host never waits for the device here, so this is what a training loop calls.
+        """
         return self.network(self.features(lonlat)).float()
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``model.safetensors`` and ``config.json`` into `folder`, which `load` reads.
 
         The folder appears whole or not at all: it is written aside and renamed. An encoder that
-        is already there is replaced.
+        is already there is replaced; were the machine to stop between the two renames that this
+        takes, the old one would be found beside, in ``.<name>.<random>.old``.
 
         Raises:
             FileExistsError: if `folder` is a file, or holds anything but an encoder.
@@ -148,7 +153,8 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
     """Read an encoder that `LocationEncoder.save` wrote. Nothing is unpickled.
 
     Args:
-        folder: the folder with ``model.safetensors`` and ``config.json``.
+        folder: the folder with ``model.safetensors`` and ``config.json``, or the name of an
+            encoder that comes with locties, such as "melt".
 
     Returns:
         The encoder on the CPU, in eval mode, with bit-identical weights.
@@ -160,10 +166,13 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise FileNotFoundError(
-            f"no folder {str(folder)!r}: pass a folder written by LocationEncoder.save "
-            "(locties itself carries no published encoder yet)."
-        )
+        published = sorted(entry.name for entry in _PUBLISHED.glob("*") if entry.is_dir())
+        if str(folder) not in published:
+            raise FileNotFoundError(
+                f"no folder {str(folder)!r}, and no published encoder of that name (there is: "
+                f"{', '.join(published) or 'none'}): pass a folder written by LocationEncoder.save."
+            )
+        path = _PUBLISHED / str(folder)
     config = _read_config(path / _CONFIG)
     weights = _read(path / _WEIGHTS)
     found = hashlib.sha256(weights).hexdigest()

@@ -27,9 +27,9 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
     for m < 0, m = 0, m > 0, where N_lm^2 = (2l + 1) / (4 pi) * (l - |m|)! / (l + |m|)!.
 
     The values are polynomials in the unit vector (x, y, z) and are computed as such, in float64:
-    sectoral rows from powers of x + iy, all others by the normalised three-term recursion in l
-    (Holmes and Featherstone, J. Geodesy 76, 2002, equation 11). So neither values nor gradients
-    are special at the poles, and nothing overflows.
+    the sectoral ones (|m| = l) from powers of x + iy, all others by the normalised three-term
+    recursion in l (Holmes and Featherstone, J. Geodesy 76, 2002, equation 11). So neither values
+    nor gradients are special at the poles, and nothing overflows.
 
     Args:
         lonlat: (N, 2), longitude then latitude in degrees: tensor, array or nested lists.
@@ -54,7 +54,7 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
 
 
 def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
-    """`spherical_harmonics` in a dtype of choice, for arguments already checked: never waits."""
+    """`spherical_harmonics` in a dtype of choice, without checks, so that no host waits."""
     x, y, z = to_xyz(lonlat.double()).unbind(-1)
     if torch.is_grad_enabled() and lonlat.requires_grad:
         return torch.cat([block.to(dtype) for block in _blocks(x, y, z, degree)]).T
@@ -72,30 +72,40 @@ def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
 
     Each block is a fresh tensor that is complete before another reads it, as autograd requires.
     """
+    norms, columns = _coefficients(degree, x.device)
     before = block = torch.full_like(x, math.sqrt(1 / (4 * math.pi)))[None]
     yield block
-    real, imaginary = block * math.sqrt(2), torch.zeros_like(block)
-    for ell, (up, down) in enumerate(_coefficients(degree, x.device), start=1):
+    sectoral = norms * _powers(torch.complex(x, y), degree - 1)
+    cosines, sines = sectoral.real, sectoral.imag
+    for ell, (up, down) in enumerate(columns, start=1):
         inner = up * z
         inner *= block
         if ell > 1:
             inner[1:-1].addcmul_(down, before, value=-1)
-        sectoral = math.sqrt((2 * ell + 1) / (2 * ell))
-        real, imaginary = (
-            (x * real).addcmul_(y, imaginary, value=-1).mul_(sectoral),
-            (x * imaginary).addcmul_(y, real).mul_(sectoral),
-        )
-        before, block = block, torch.cat([imaginary, inner, real])
+        this = slice(ell - 1, ell)
+        before, block = block, torch.cat([sines[this], inner, cosines[this]])
         yield block
+
+
+def _powers(base: Tensor, count: int) -> Tensor:
+    """(count, N): `base` to the powers 1, ..., `count`; each pass doubles how many there are."""
+    powers = base[None]
+    while len(powers) < count:
+        powers = torch.cat([powers, powers * powers[-1]])
+    return powers[:count]
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a cached inference tensor could never serve a gradient
-def _coefficients(degree: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """For l = 1, ..., degree - 1 the columns A and B of Y_l = A z Y_(l-1) - B Y_(l-2).
+def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """What the recursion multiplies by, for l = 1, ..., degree - 1.
 
-    A holds m = -(l-1), ..., l-1; B only m = -(l-2), ..., l-2, since Y_(l-2) has no other rows.
+    The column of norms of the sectoral (x + iy)^l; then for each l the columns A and B of
+    Y_l = A z Y_(l-1) - B Y_(l-2). A holds m = -(l-1), ..., l-1; B only m = -(l-2), ..., l-2, since
+    Y_(l-2) has no other rows.
     """
+    ells = torch.arange(1, degree, dtype=torch.float64)[:, None]
+    norms = (torch.cumprod((2 * ells + 1) / (2 * ells), dim=0) / (2 * math.pi)).sqrt()
     columns = []
     for ell in range(1, degree):
         m = torch.arange(1 - ell, ell, dtype=torch.float64)[:, None]
@@ -104,4 +114,4 @@ def _coefficients(degree: int, device: torch.device) -> list[tuple[Tensor, Tenso
         ratio = ((ell - 1) ** 2 - m**2) / (ell**2 - m**2)
         down = (ratio * ((2 * ell + 1) / max(2 * ell - 3, 1))).sqrt()
         columns.append((up.to(device), down.to(device)))
-    return columns
+    return norms.to(device), columns

@@ -59,7 +59,8 @@ class Residual(nn.Sequential):
     After the residual location encoder of Mac Aodha, Cole and Perona, "Presence-Only Geographical
     Priors for Fine-Grained Image Classification" (ICCV 2019, arXiv 1906.05272), with the identity
     path left clear (He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016, arXiv
-    1603.05027) and LayerNorm in front of each block.
+    1603.05027) and LayerNorm in front of each block and of the output:
+    h + W2 GELU(W1 LayerNorm(h)), with biases.
 
     Args:
         hidden: width of the identity path and of the blocks.
@@ -77,7 +78,7 @@ class Residual(nn.Sequential):
 
 
 class _ResidualBlock(nn.Module):
-    """h + W2 GELU(W1 LayerNorm(h)), with biases."""
+    """One block of `Residual`."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
