@@ -10,7 +10,7 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: book test lint results publish notebooks clean
+.PHONY: book test check lint results publish notebooks clean
 .DEFAULT_GOAL := book
 
 # torch stands in the same command as the rest: asked for alone or by another package, pip would
@@ -39,6 +39,10 @@ test: .venv/.installed lint
 	$(BIN)/locties data build
 	$(BIN)/pytest -n $(CORES) --dist loadfile
 	$(BIN)/pytest -n $(CORES) --dist loadfile --nbval --nbval-sanitize-with tests/sanitise.cfg book
+
+# The built book in a headless Chromium that reaches no other host.
+check: .venv/.installed
+	$(BIN)/pytest -m site tests/site
 
 lint: .venv/.installed
 	$(BIN)/ruff format --check .
