@@ -24,16 +24,16 @@ export OPENBLAS_NUM_THREADS = 1
 
 # The book at PROFILE=laptop (default), smoke or full. An interrupted one goes on where it stopped.
 book: .venv/.installed
-	$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete book
+	$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --quiet rules host reason -- book
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
 # The tables behind the book, under _build/$(PROFILE)/results.
 results: .venv/.installed
-	$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete results
+	$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --quiet rules host reason -- results
 
 # Copy them, and the encoder of the book's pages, to where they are tracked.
 publish: .venv/.installed
-	$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete publish
+	$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --quiet rules host reason -- publish
 
 test: .venv/.installed lint
 	$(BIN)/locties data build

@@ -30,6 +30,12 @@ def test_other_cells_may_assign_what_they_like():
     assert set(notebook.parameters(cells, VALUES)) == set(VALUES)
 
 
+def test_without_a_history_the_plain_globals_are_the_parameters():
+    """nbval runs cells without keeping their sources."""
+    values = {"In": [""], "Out": {}, "__name__": "__main__", "_oh": {}, "notebook": notebook}
+    assert notebook.parameters([""], VALUES | values) == VALUES
+
+
 @pytest.fixture
 def record(tmp_path, monkeypatch):
     path = tmp_path / "recorded.json"

@@ -50,6 +50,13 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
         ValueError: unknown parameter 'bacth': did you mean 'batch'? Known: batch.
     """
     sources = [cell for cell in cells if cell.strip()]
+    if not sources:  # nbval keeps no history, and injects nothing
+        plain = (str, int, float, list, dict, type(None))
+        return {
+            name: value
+            for name, value in values.items()
+            if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
+        }
     known = _assigned(sources[0])
     for source in sources[1:]:
         if source.startswith(INJECTED):

@@ -47,8 +47,8 @@ def visit(address, tmp_path_factory):
         profile = tmp_path_factory.mktemp("profile")
         command = [
             BROWSER,
-            *"--headless --no-sandbox --disable-gpu --no-first-run --disable-sync".split(),
-            *"--disable-background-networking --disable-component-update".split(),
+            *["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"],
+            *["--disable-background-networking", "--disable-component-update"],
             "--disable-quic",
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             "--enable-logging=stderr",
