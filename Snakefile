@@ -22,12 +22,9 @@ RUNS = {
     for name, run in STUDY["runs"].items()
     for seed in SETTINGS["seeds"]
 }
-# Only the untrained encoder has a seed that matters; it is evaluated with each.
-BASELINES = {
-    f"{name}-{seed}": {"encoder": name, "seed": seed}
-    for name in STUDY["baselines"]
-    for seed in (SETTINGS["seeds"] if name == "untrained" else [0])
-}
+BASELINES = {f"{name}-0": {"encoder": name, "seed": 0} for name in STUDY["baselines"]}
+UNTRAINED = {f"untrained-{seed}": {"seed": seed} for seed in SETTINGS["seeds"]}
+EVALUATED = RUNS | BASELINES | UNTRAINED
 PAGE = f"{STUDY['page']['run']}-{STUDY['page']['seed']}"
 CHAPTERS = {
     "data": SETTINGS["data"],
@@ -61,14 +58,14 @@ PRETRAIN = {
 EVALUATE = {
     run: parameters("evaluate", {
         "encoder": BASELINES[run]["encoder"] if run in BASELINES else f"{OUT}/runs/{run}/encoder",
-        "seed": (BASELINES | RUNS)[run]["seed"],
+        "seed": values["seed"],
         "name": run.rpartition("-")[0],
         "beside": "xyz,harmonics_10" if run == PAGE else "",
         "profile": PROFILE,
         "output": f"{OUT}/scores/{run}.parquet",
         **SETTINGS["evaluate"],
     })
-    for run in RUNS | BASELINES
+    for run, values in EVALUATED.items()
 }
 MAPS = parameters("maps", {"encoder": f"{OUT}/runs/{PAGE}/encoder", **SETTINGS["maps"]})
 CHAPTER = {name: parameters(name, values) for name, values in CHAPTERS.items()}
@@ -79,7 +76,8 @@ wildcard_constraints:
     chapter="[a-z]+",
 
 
-localrules: book, results, publish
+ruleorder: untrained > pretrain
+localrules: book, results, publish, untrained
 
 
 rule data:
@@ -102,6 +100,19 @@ rule pretrain:
         " > {log} 2>&1"
 
 
+# The control of every run: the same architecture, with its initial weights.
+rule untrained:
+    input: CORE
+    output: directory(f"{OUT}/runs/untrained-{{seed}}/encoder")
+    run:
+        import locties
+
+        names = ("features", "network", "feature_options", "network_options", "dim")
+        architecture = {name: SETTINGS["pretrain"][name] for name in names
+                        if name in SETTINGS["pretrain"]}
+        locties.LocationEncoder(**architecture, seed=int(wildcards.seed)).save(output[0])
+
+
 def encoder_of(wildcards):
     return [] if wildcards.run in BASELINES else f"{OUT}/runs/{wildcards.run}/encoder"
 
@@ -120,7 +131,7 @@ rule evaluate:
 
 rule results:
     input:
-        scores=expand(f"{OUT}/scores/{{run}}.parquet", run=RUNS | BASELINES),
+        scores=expand(f"{OUT}/scores/{{run}}.parquet", run=EVALUATED),
         histories=expand(f"{OUT}/runs/{{run}}/history.parquet", run=RUNS),
         settings=expand(f"{OUT}/runs/{{run}}/settings.json", run=RUNS),
     output:
@@ -177,4 +188,4 @@ rule book:
 rule publish:
     input: rules.results.output, encoder=f"{OUT}/runs/{PAGE}/encoder"
     run:
-        results.publish(f"{OUT}/results", {"melt": input.encoder})
+        results.publish(f"{OUT}/results", input.encoder, STUDY["page"]["run"].split("-")[0])

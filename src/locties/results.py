@@ -89,17 +89,23 @@ def _write(table: pd.DataFrame, to: Path) -> None:
     aside.replace(to)
 
 
-def publish(folder: str | Path, encoders: Mapping[str, str | Path]) -> None:
-    """Copy result tables into ``results/`` and encoders into the package.
+def publish(folder: str | Path, encoder: str | Path, name: str) -> None:
+    """Copy result tables into ``results/`` and an encoder into the package, and draw it.
 
     Args:
         folder: with the Parquet tables that a profile made.
-        encoders: folder of an encoder, by the name under which `locties.load` shall find it.
+        encoder: folder of an encoder.
+        name: under which `locties.load` shall find it.
     """
+    from locties import maps
+
+    PUBLISHED.mkdir(exist_ok=True)
     for table in Path(folder).glob("*.parquet"):
         shutil.copyfile(table, PUBLISHED / table.name)
-    for name, encoder in encoders.items():
-        locties.load(encoder).save(Path(locties.__file__).parent / "published" / name)
+    loaded = locties.load(encoder)
+    loaded.save(Path(locties.__file__).parent / "published" / name)
+    picture = maps.draw_rgb(maps.embedding_rgb(locties.embed_grid(loaded, 0.5)))
+    picture.savefig(REPOSITORY / "book" / "_static" / "embedding.png", dpi=120)
 
 
 def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
