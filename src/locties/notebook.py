@@ -92,7 +92,10 @@ def report(notebook: str, settings: Mapping[str, Any], tolerance: float, **value
     key = {"parameters": dict(settings), "tolerance": tolerance}
     record = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     if os.environ.get("LOCTIES_RECORD") == "1":
-        record[notebook] = {**key, "values": {name: round(v, 4) for name, v in values.items()}}
+        record[notebook] = {
+            **key,
+            "values": {name: round(float(v), 4) for name, v in values.items()},
+        }
         RECORDED.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     entry = record.get(notebook, {})
     on_record = json.loads(json.dumps(key)) == {k: entry.get(k) for k in key}
