@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from locties.data import sampling
-from locties.lonlat import CELL_DEGREES, cell_index
+from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
 from locties.modalities import (
     MODALITIES,
     PATCH,
@@ -35,9 +35,12 @@ def test_no_cell_holds_two_modalities(five):
 
 @pytest.mark.data
 def test_validation_stands_in_blocks_of_its_own(five):
-    trained = torch.cat([cell_index(m.lonlat, 10.0) for m in five.values()])
-    held_out = torch.cat([cell_index(m.validation.lonlat, 10.0) for m in five.values()])
-    assert not set(trained.tolist()) & set(held_out.tolist())
+    trained = torch.cat([m.lonlat for m in five.values()])
+    block = cell_index(trained, BLOCK_DEGREES)
+    assert not sampling._is_held_out(block).any(), "a training sample in a held-out block"
+    held_out = torch.cat([m.validation.lonlat for m in five.values()])
+    cells = [cell_index(lonlat, CELL_DEGREES).tolist() for lonlat in (trained, held_out)]
+    assert not set(cells[0]) & set(cells[1])
     for m in five.values():
         assert (sampling.owner(m.validation.lonlat) == sampling.VALIDATION).all()
 

@@ -70,7 +70,7 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str]) -> Figure:
     tasks = list(dict.fromkeys(main["task"]))
     cells = main[["split", "probe"]].drop_duplicates().to_numpy().tolist()
     order = main.groupby("encoder")["value"].mean().sort_values().index
-    figure, axes = _panels(len(cells), tasks, 0.6 + 0.2 * len(order))
+    figure, axes = _panels(len(cells), tasks, max(1.6, 0.6 + 0.2 * len(order)))
     intervals = runs.pivot_table(
         "value", ["encoder", "seed", "task", "split", "probe", "labels"], "metric"
     )
