@@ -1,16 +1,20 @@
 """Objectives: losses that tie location embeddings to the embeddings of samples.
 
-An objective is a module that turns one `Batch` into a scalar loss. What it learns (a temperature)
-are its parameters; `clamp_` is called after every optimiser step.
+An objective is an `Objective` whose `forward` turns one `Batch` into a scalar loss; what it learns
+(a temperature) are its parameters. A new one is one class and one line, ``OBJECTIVES["mine"] =
+Mine``.
 """
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from locties.modalities import BUCKETS, Modality, Standardise
 from locties.registry import Registry, unknown
 
 Direction = Literal["modality_to_location", "location_to_modality", "symmetric"]
@@ -20,6 +24,9 @@ NEGATIVES = ("joint", "within_modality")
 
 INITIAL_LOG_SCALE = math.log(1 / 0.07)
 LARGEST_LOG_SCALE = math.log(100)
+SIGLIP_LOG_SCALE, SIGLIP_BIAS = math.log(10), -10.0
+POOL = 4  # pixels along each side of a patch's content
+TOKEN_CONTENT = 64  # numbers in the content of a row of tokens
 
 
 class Batch(NamedTuple):
@@ -30,12 +37,41 @@ class Batch(NamedTuple):
         locations: (B, d) embeddings of their locations, row by row.
         modality: (B,) int64, which modality each pair came with.
         place: (B,) int64, equal where two pairs stand at the same coordinates.
+        raw: by number m of modality, the samples (B_m, ...) themselves, in the batch's order; the
+            training loop gives them, for objectives that look at them.
     """
 
     samples: Tensor
     locations: Tensor
     modality: Tensor
     place: Tensor
+    raw: Mapping[int, Tensor] | None = None
+
+
+class Objective(nn.Module):
+    """What the training loop asks of an objective: `forward`, and two hooks that may rest.
+
+    Example:
+        >>> class Distance(Objective):
+        ...     def forward(self, batch):
+        ...         return (batch.samples - batch.locations).square().mean()
+        >>> OBJECTIVES["distance"] = Distance  # doctest: +SKIP
+    """
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The scalar loss of one batch."""
+        raise NotImplementedError
+
+    def prepare(self, modalities: Mapping[str, Modality], dim: int) -> None:
+        """See the modalities once, before the optimiser is made.
+
+        Args:
+            modalities: by name, in the order of the numbers in `Batch.modality`.
+            dim: length of an embedding.
+        """
+
+    def clamp_(self) -> None:
+        """Bring what is learned back into its bounds, after each step of the optimiser."""
 
 
 def place_of(lonlat: Tensor) -> Tensor:
@@ -91,20 +127,10 @@ def nt_xent(
     for its use with location tying. The sources at hand give no formula for the mixed batch:
     direction and negatives are therefore parameters.
     """
-    if direction not in DIRECTIONS:
-        raise unknown("direction", direction, DIRECTIONS)
-    if negatives not in NEGATIVES:
-        raise unknown("kind of negatives", negatives, NEGATIVES)
-    at_least_float32 = torch.promote_types(batch.samples.dtype, torch.float32)
+    _check(negatives, direction)
     with torch.autocast(batch.samples.device.type, enabled=False):
-        z = F.normalize(batch.samples.to(at_least_float32), dim=1)
-        e = F.normalize(batch.locations.to(at_least_float32), dim=1)
-        logits = log_scale.to(at_least_float32).exp() * (z @ e.T)
-        left_out = batch.place[:, None] == batch.place
-        if negatives == "within_modality":
-            left_out |= batch.modality[:, None] != batch.modality
-        left_out.fill_diagonal_(False)
-        logits = logits.masked_fill(left_out, -torch.inf)
+        logits = log_scale.to(_dtype(batch)).exp() * _cosines(batch)
+        logits = logits.masked_fill(_left_out(batch, negatives), -torch.inf)
         target = torch.arange(len(logits), device=logits.device)
         if direction == "modality_to_location":
             return F.cross_entropy(logits, target)
@@ -113,7 +139,33 @@ def nt_xent(
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-class NTXent(nn.Module):
+def _check(negatives: str, direction: str = "symmetric") -> None:
+    if direction not in DIRECTIONS:
+        raise unknown("direction", direction, DIRECTIONS)
+    if negatives not in NEGATIVES:
+        raise unknown("kind of negatives", negatives, NEGATIVES)
+
+
+def _dtype(batch: Batch) -> torch.dtype:
+    """float32, or float64 where the embeddings have it."""
+    return torch.promote_types(batch.samples.dtype, torch.float32)
+
+
+def _cosines(batch: Batch) -> Tensor:
+    """(B, B) dot products of normalised embeddings: samples down, locations across."""
+    z = F.normalize(batch.samples.to(_dtype(batch)), dim=1)
+    return z @ F.normalize(batch.locations.to(_dtype(batch)), dim=1).T
+
+
+def _left_out(batch: Batch, negatives: str) -> Tensor:
+    """(B, B), true where two pairs are not each other's negatives; the diagonal is false."""
+    left_out = batch.place[:, None] == batch.place
+    if negatives == "within_modality":
+        left_out |= batch.modality[:, None] != batch.modality
+    return left_out.fill_diagonal_(False)
+
+
+class NTXent(Objective):
     """`nt_xent` with its learned temperature.
 
     The inverse temperature starts at 1/0.07 and is clamped at 100 after each step; a clamp in the
@@ -128,10 +180,7 @@ class NTXent(nn.Module):
         self, direction: Direction = "modality_to_location", negatives: Negatives = "joint"
     ) -> None:
         super().__init__()
-        if direction not in DIRECTIONS:
-            raise unknown("direction", direction, DIRECTIONS)
-        if negatives not in NEGATIVES:
-            raise unknown("kind of negatives", negatives, NEGATIVES)
+        _check(negatives, direction)
         self.direction = direction
         self.negatives = negatives
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
@@ -146,4 +195,289 @@ class NTXent(nn.Module):
         self.log_scale.clamp_(0.0, LARGEST_LOG_SCALE)
 
 
-OBJECTIVES = Registry("objective", nt_xent=NTXent)
+def siglip(batch: Batch, log_scale: Tensor, bias: Tensor, negatives: Negatives = "joint") -> Tensor:
+    """The sigmoid loss of SigLIP: every pair of the batch is told apart by itself.
+
+    With z and e the L2-normalised embeddings of samples and locations and t = exp(log_scale),
+
+        L = -1/B sum_i sum_j log sigmoid( y_ij (t z_i.e_j + b) )
+
+    where y_ij is 1 for i = j and -1 otherwise. Pairs at the same coordinates as i are left out of
+    the sum over j. Computed in float32 (float64 stays float64).
+
+    Args:
+        batch: B pairs, of one modality or of several.
+        log_scale: scalar, the logarithm of t.
+        bias: scalar b.
+        negatives: as for `nt_xent`.
+
+    Returns:
+        Scalar loss.
+
+    Raises:
+        ValueError: at an unknown kind of negatives.
+
+    Example:
+        >>> z, ids = torch.eye(4), torch.arange(4)
+        >>> batch = Batch(z, z, torch.zeros_like(ids), ids)
+        >>> round(siglip(batch, torch.tensor(math.log(100.0)), torch.tensor(-50.0)).item(), 6)
+        0.0
+
+    Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (ICCV 2023, arXiv
+    2303.15343), section 3.2.
+    """
+    _check(negatives)
+    with torch.autocast(batch.samples.device.type, enabled=False):
+        cosines = _cosines(batch)
+        logits = log_scale.to(cosines.dtype).exp() * cosines + bias.to(cosines.dtype)
+        sign = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1
+        likelihood = F.logsigmoid(sign * logits).masked_fill(_left_out(batch, negatives), 0.0)
+        return -likelihood.sum() / len(logits)
+
+
+class SigLIP(Objective):
+    """`siglip` with its learned scale, which starts at 10, and bias, which starts at -10.
+
+    The scale is clamped to [1, 100] after each step, as that of `NTXent`.
+
+    Args:
+        negatives: see `nt_xent`.
+    """
+
+    def __init__(self, negatives: Negatives = "joint") -> None:
+        super().__init__()
+        _check(negatives)
+        self.negatives = negatives
+        self.log_scale = nn.Parameter(torch.tensor(SIGLIP_LOG_SCALE))
+        self.bias = nn.Parameter(torch.tensor(SIGLIP_BIAS))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of one batch."""
+        return siglip(batch, self.log_scale, self.bias, self.negatives)
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Keep the scale in [1, 100]; called after the optimiser's step."""
+        self.log_scale.clamp_(0.0, LARGEST_LOG_SCALE)
+
+
+def vicreg(
+    batch: Batch, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
+) -> Tensor:
+    """VICReg between samples and locations: no negatives, but embeddings that may not collapse.
+
+    With Z and E the embeddings (B, d) of samples and locations, not normalised,
+
+        L = invariance s(Z, E) + variance (v(Z) + v(E)) + covariance (c(Z) + c(E))
+        s(Z, E) = 1/(B d) sum_ik (Z_ik - E_ik)^2
+        v(Z) = 1/d sum_k max(0, 1 - sqrt(Var(Z_k) + 1e-4))
+        c(Z) = 1/d sum_(k != l) Cov(Z)_kl^2
+
+    with variances and covariances over the batch, divided by B - 1. Computed in float32 (float64
+    stays float64).
+
+    Args:
+        batch: B >= 2 pairs, of one modality or of several.
+        invariance: weight of the distance between a sample and its location.
+        variance: weight of the hinge that keeps each dimension's standard deviation at 1.
+        covariance: weight of what decorrelates the dimensions.
+
+    Returns:
+        Scalar loss.
+
+    Example:
+        >>> z, ids = 2 * torch.cat([torch.eye(2), -torch.eye(2)]), torch.arange(4)
+        >>> vicreg(Batch(z, z, torch.zeros_like(ids), ids)).item()
+        0.0
+
+    Source: Bardes, Ponce and LeCun, "VICReg: Variance-Invariance-Covariance Regularization for
+    Self-Supervised Learning" (ICLR 2022, arXiv 2105.04906), with the coefficients and the mean over
+    dimensions in s of its Algorithm 1; its equation for s sums over them, with which the same
+    coefficients would mean something else at every d.
+    """
+    dtype = _dtype(batch)
+    with torch.autocast(batch.samples.device.type, enabled=False):
+        z, e = batch.samples.to(dtype), batch.locations.to(dtype)
+        spread = sum(F.relu(1 - (x.var(dim=0) + 1e-4).sqrt()).mean() for x in (z, e))
+        shared = sum(_covariances(x).square().sum() / x.shape[1] for x in (z, e))
+        return invariance * F.mse_loss(z, e) + variance * spread + covariance * shared
+
+
+def _covariances(x: Tensor) -> Tensor:
+    """(d, d) covariances of the columns of (B, d), with zeros on the diagonal."""
+    centred = x - x.mean(dim=0)
+    square = centred.T @ centred / (len(x) - 1)
+    return square - square.diagonal().diag()
+
+
+class VICReg(Objective):
+    """`vicreg` with its coefficients; nothing in it is learned.
+
+    Args:
+        invariance: see `vicreg`.
+        variance: see `vicreg`.
+        covariance: see `vicreg`.
+    """
+
+    def __init__(
+        self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.coefficients = (invariance, variance, covariance)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of one batch."""
+        return vicreg(batch, *self.coefficients)
+
+
+def content(samples: Tensor) -> Tensor:
+    """What a sample says, in few numbers: a fixed summary that nothing learns.
+
+    A profile (B, C) is its own content. A patch (B, C, H, W) is averaged to 4 x 4. Tokens (B, T),
+    integers below `BUCKETS` with 0 for padding, become the mean of 64 normal numbers fixed for each
+    token: a random projection of how often each occurs.
+
+    Args:
+        samples: (B, ...), floats, or integers for tokens.
+
+    Returns:
+        (B, c) float.
+
+    Raises:
+        ValueError: where samples have another shape.
+
+    Example:
+        >>> content(torch.rand(2, 3, 16, 16)).shape
+        torch.Size([2, 48])
+    """
+    if samples.ndim == 2 and not samples.is_floating_point():
+        return F.embedding_bag(samples, _token_vectors(samples.device), mode="mean", padding_idx=0)
+    if samples.ndim == 2:
+        return samples
+    if samples.ndim == 4:
+        return F.adaptive_avg_pool2d(samples, POOL).flatten(1)
+    raise ValueError(
+        f"samples of shape {tuple(samples.shape)} have no content here: fidelity reads profiles "
+        "(B, C), patches (B, C, H, W) and tokens (B, T)"
+    )
+
+
+@lru_cache(maxsize=2)
+def _token_vectors(device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(BUCKETS, TOKEN_CONTENT, generator=generator).to(device)
+
+
+def fidelity(
+    batch: Batch,
+    log_scale: Tensor,
+    decoders: Sequence[nn.Module],
+    contents: Mapping[int, Tensor],
+    weight: float = 0.5,
+    direction: Direction = "modality_to_location",
+    negatives: Negatives = "joint",
+) -> Tensor:
+    """Alignment, and what it would erase: each modality's own content stays readable.
+
+    With M the modalities in the batch, z_i the embedding of sample i (not normalised), x_i its
+    standardised content (`content`, c_m numbers) and W_m, b_m the linear decoder of its modality,
+
+        L = (1 - weight) nt_xent + weight 1/M sum_m 1/(B_m c_m) sum_(i in m) |W_m z_i + b_m - x_i|^2
+
+    A decoder that knows nothing has an error of about 1, a perfect one of 0: the second term is one
+    minus the share of content that can be read linearly, whatever the modality. Computed in float32
+    (float64 stays float64).
+
+    Args:
+        batch: B pairs, of one modality or of several.
+        log_scale: as for `nt_xent`.
+        decoders: by number m of modality, (B_m, d) to (B_m, c_m).
+        contents: by number m of modality, (B_m, c_m) of all its samples in the batch, in order.
+        weight: 0 is `nt_xent`, 1 a linear auto-encoder of contents that ties nothing.
+        direction: as for `nt_xent`.
+        negatives: as for `nt_xent`.
+
+    Returns:
+        Scalar loss.
+
+    Source: a design of this project. The question, what does alignment erase, is that of Thoreau,
+    Levillain and Derksen (arXiv 2509.17943); the objective is not theirs.
+    """
+    with torch.autocast(batch.samples.device.type, enabled=False):
+        z = batch.samples.to(_dtype(batch))
+        errors = [F.mse_loss(decoders[m](z[batch.modality == m]), x) for m, x in contents.items()]
+        alignment = nt_xent(batch, log_scale, direction, negatives)
+        return (1 - weight) * alignment + weight * torch.stack(errors).mean()
+
+
+class Decoder(nn.Linear):
+    """The linear decoder of one modality: embedding (B, d) to standardised content (B, c).
+
+    Weights start at zero: it then says the mean of every sample and needs no seed, so that what it
+    comes to read owes nothing to chance.
+
+    Args:
+        samples: (N, ...) of the modality, from which the contents' mean and spread are taken.
+        dim: length d of an embedding.
+    """
+
+    def __init__(self, samples: Tensor, dim: int) -> None:
+        contents = content(samples)
+        with torch.device("meta"):  # no random number is drawn for weights that start at zero
+            super().__init__(dim, contents.shape[1])
+        self.to_empty(device=samples.device)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.standardise = Standardise(contents)
+
+    def content(self, samples: Tensor) -> Tensor:
+        """The standardised content (B, c) of samples (B, ...): what to read."""
+        return self.standardise(content(samples))
+
+
+class Fidelity(NTXent):
+    """`fidelity` with its temperature and its decoders, both learned.
+
+    The decoder of a modality that a batch does not hold rests, as its encoder does.
+
+    Args:
+        weight: share of the loss that keeps content, in [0, 1].
+        direction: see `nt_xent`.
+        negatives: see `nt_xent`.
+    """
+
+    def __init__(
+        self,
+        weight: float = 0.5,
+        direction: Direction = "modality_to_location",
+        negatives: Negatives = "joint",
+    ) -> None:
+        super().__init__(direction, negatives)
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight={weight}: it must be in [0, 1]")
+        self.weight = weight
+        self.decoders: Any = nn.ModuleList()
+
+    def prepare(self, modalities: Mapping[str, Modality], dim: int) -> None:
+        """Make a decoder for each modality, from the spread of its first 4,096 samples."""
+        for modality in modalities.values():
+            some = torch.arange(min(4096, len(modality.lonlat)), device=modality.lonlat.device)
+            self.decoders.append(Decoder(modality.samples[some], dim))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of one batch, which must hold the samples themselves."""
+        if batch.raw is None:
+            raise ValueError("fidelity reads the samples themselves: give them in Batch.raw")
+        contents = {m: self.decoders[m].content(x) for m, x in batch.raw.items()}
+        return fidelity(
+            batch,
+            self.log_scale,
+            self.decoders,
+            contents,
+            self.weight,
+            self.direction,
+            self.negatives,
+        )
+
+
+OBJECTIVES = Registry("objective", nt_xent=NTXent, siglip=SigLIP, vicreg=VICReg, fidelity=Fidelity)

@@ -87,12 +87,6 @@ def test_the_encoder_of_an_idle_modality_rests_under_salt(monkeypatch):
         assert not torch.equal(seen[epoch][active], seen[epoch - 1][active])
 
 
-def test_every_sample_is_seen_equally_often():
-    stream = loop._Stream(7, seed=0)
-    taken = torch.cat([stream.take(5) for _ in range(7)])
-    assert torch.bincount(taken).tolist() == [5] * 7
-
-
 def test_biases_and_temperature_do_not_decay():
     encoder = an_encoder()
     optimiser = loop._optimiser([encoder, locties.objectives.NTXent()], 1e-3)

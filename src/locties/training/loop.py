@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import math
 import time
@@ -120,8 +121,8 @@ def pretrain(
         learning_rate: of AdamW, at its peak after a linear warm-up over 5% of the steps.
         decay: "cosine" to zero at the end, or "constant".
         objective: name in `locties.objectives.OBJECTIVES`.
-        objective_options: its options. Default: for nt_xent the schedule's own direction
-            (asymmetric for MELT and SALT, symmetric for clip), joint negatives.
+        objective_options: its options. An objective that has a direction takes the schedule's
+            own unless they name one (asymmetric for MELT and SALT, symmetric for clip).
         locations: "fixed" draws each modality's locations once; "fresh" draws new ones for every
             batch.
         samples: samples of each modality named by a string, when locations are fixed.
@@ -150,10 +151,11 @@ def pretrain(
     plan = SCHEDULES[schedule](names)
     steps = _steps(pairs, batch, epochs)
     _check_choices(learning_rate, decay, locations, precision)
-    if objective_options is None:
-        objective_options = {"direction": plan.direction} if objective == "nt_xent" else {}
-    check_options(OBJECTIVES[objective], objective_options, objective)
-    loss_function = OBJECTIVES[objective](**objective_options)
+    options = dict(objective_options or {})
+    check_options(OBJECTIVES[objective], options, objective)
+    if "direction" in inspect.signature(OBJECTIVES[objective]).parameters:
+        options = {"direction": plan.direction} | options
+    loss_function = OBJECTIVES[objective](**options)
     chosen_device = _device(device)
     bfloat16 = precision == "bfloat16" or (
         precision == "auto" and chosen_device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -168,6 +170,7 @@ def pretrain(
     modality_encoders = nn.ModuleDict(
         {name: _seeded(m, encoder.dim, seed) for name, m in loaded.items()}
     ).to(chosen_device)
+    loss_function.prepare(loaded, encoder.dim)
     loss_function.to(chosen_device)
     optimiser = _optimiser([encoder, modality_encoders, loss_function], learning_rate)
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps, decay))
@@ -183,7 +186,8 @@ def pretrain(
         with torch.autocast(chosen_device.type, torch.bfloat16, enabled=bfloat16):
             e = encoder.encode(lonlat)
             z = torch.cat([modality_encoders[name](part) for name, (_, part) in drawn.items()])
-        return loss_function(Batch(z, e, modality, place_of(lonlat)))
+        raw = {number[name]: part for name, (_, part) in drawn.items()}
+        return loss_function(Batch(z, e, modality, place_of(lonlat), raw))
 
     rows: list[dict[str, Any]] = []
     flops_of_step: dict[tuple[tuple[str, int], ...], int] = {}
@@ -245,7 +249,7 @@ def pretrain(
         "learning_rate": learning_rate,
         "decay": decay,
         "objective": objective,
-        "objective_options": dict(objective_options),
+        "objective_options": options,
         "locations": locations,
         "samples": samples,
         "seed": seed,
