@@ -70,3 +70,45 @@ def test_a_history_draws_each_modality_twice(histories):
     figure = charts.draw_history(run)
     assert [len(ax.lines) for ax in figure.axes] == [2, 2]
     assert all("pairs" in ax.get_xlabel() for ax in figure.axes)
+
+
+def test_the_gap_is_between_the_better_probes_of_both_splits(runs):
+    worse = runs.assign(probe="ridge", value=runs["value"] - 0.3)
+    lower = runs["split"] == "block"
+    runs = pd.concat([runs.assign(value=runs["value"] - 0.25 * lower), worse])
+    figure = charts.draw_gap(runs)
+    assert [ax.get_title() for ax in figure.axes] == ["elevation", "country"]
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["xyz", "melt"]
+    random, block = (dots.get_offsets()[:, 0].tolist() for dots in ax.collections[1:])
+    assert random == pytest.approx([0.6, 0.7])
+    assert block == pytest.approx([0.35, 0.45])
+
+
+def test_the_heat_map_writes_its_values_and_frames_leaks(runs):
+    runs = runs.assign(value=runs["value"] - 0.1 * (runs["split"] == "block"))
+    figure = charts.draw_leakage(runs, ["elevation", "country"], {"country": ("xyz",)})
+    left, right = figure.axes[:2]
+    assert [text.get_text() for text in left.texts] == ["0.70", "0.70", "0.60", "0.60"]
+    assert [text.get_text() for text in right.texts] == ["0.60", "0.60", "0.50", "0.50"]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["melt", "xyz"]
+    assert [frame.get_xy() for frame in left.patches] == [pytest.approx((0.53, 0.55))]
+
+
+def test_retrieval_has_a_bar_for_each_radius_beside_chance():
+    rows = [
+        {"modality": name, "metric": f"within_{km}_km", "value": value, "seed": seed}
+        for name, shift in (("haze", 0.0), ("relief", 0.1))
+        for km, value in ((25, 0.1 + shift), (200, 0.2 + shift))
+        for seed in (0, 1)
+    ]
+    table = pd.DataFrame(rows)
+    table["value"] += 0.02 * table["seed"]
+    table = table.assign(low=table["value"] - 0.05, high=table["value"] + 0.05, chance=0.03)
+    unrelated = table.assign(metric="median_km", value=900.0)
+    figure = charts.draw_retrieval(pd.concat([table, unrelated]))
+    assert [ax.get_title() for ax in figure.axes] == ["haze", "relief"]
+    heights = [bar.get_height() for bar in figure.axes[1].patches]
+    assert heights == pytest.approx([0.21, 0.31, 0.03, 0.03])
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["25", "200"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["run", "chance"]

@@ -1,12 +1,13 @@
 """Charts of scores and training histories, in Okabe and Ito's colours for colour-blind eyes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from locties.evaluation.statistics import mean_interval
 from locties.results import scores
@@ -126,6 +127,109 @@ def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str]) -> Figure:
         ax.set_xlabel("labels")
     _legend(figure, axes[0, 0])
     return figure
+
+
+def draw_gap(runs: pd.DataFrame) -> Figure:
+    """Score under random and under block folds, with all labels and the better probe, by task.
+
+    Args:
+        runs: tidy rows of `evaluate`, of one or more encoders; seeds are averaged.
+    """
+    best = best_probe(runs).pivot_table("value", ["task", "encoder"], "split")
+    metrics = scores(runs).groupby("task", sort=False)["metric"].first()
+    encoders = list(dict.fromkeys(runs["encoder"]))[::-1]
+    figure, axes = _panels(1, list(metrics.index), 0.9 + 0.3 * len(encoders))
+    for (task, metric), ax in zip(metrics.items(), axes[0], strict=True):
+        own = best.loc[task].loc[encoders]
+        rows = range(len(encoders))
+        ax.hlines(rows, own["block"], own["random"], color="0.6", linewidth=1.5, zorder=1)
+        for split, marker, colour in (("random", "o", COLOURS[5]), ("block", "s", COLOURS[1])):
+            ax.scatter(own[split], rows, marker=marker, color=colour, s=32, label=split, zorder=2)
+        ax.set(xlim=(min(-0.1, own.min(axis=None) - 0.1), 1.02), xlabel=NAMES[metric])
+    axes[0, 0].set_yticks(range(len(encoders)), encoders)
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def draw_leakage(
+    runs: pd.DataFrame, tasks: Sequence[str], leaks: Mapping[str, Sequence[str]]
+) -> Figure:
+    """How well each row predicts each task: a heat map a split, with the better probe.
+
+    Args:
+        runs: tidy rows of `evaluate`; what is read stands in the column encoder.
+        tasks: the columns.
+        leaks: by task, the rows to frame.
+    """
+    best = best_probe(runs).pivot_table("value", ["split", "encoder"], "task")
+    rows = list(dict.fromkeys(runs["encoder"]))
+    figure, axes = plt.subplots(
+        1, 2, figsize=(10, 1.6 + 0.42 * len(rows)), sharey=True, layout="constrained"
+    )
+    for split, ax in zip(("random", "block"), axes, strict=True):
+        shown = best.loc[split].loc[rows, list(tasks)].to_numpy()
+        image = ax.imshow(shown, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        for (i, j), value in np.ndenumerate(shown):
+            colour = "white" if value < 0.55 else "black"
+            ax.text(
+                j,
+                i,
+                f"{round(value, 2) + 0.0:.2f}",
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=11,
+            )
+            if rows[i] in leaks.get(tasks[j], ()):
+                frame = Rectangle((j - 0.47, i - 0.45), 0.94, 0.9, fill=False)
+                frame.set(edgecolor=COLOURS[1], linewidth=3)
+                ax.add_patch(frame)
+        ax.set_xticks(range(len(tasks)), [task.replace("_", "\n") for task in tasks], fontsize=9)
+        ax.set_title(f"{split} folds", fontsize=11)
+        ax.tick_params(length=0)
+    axes[0].set_yticks(range(len(rows)), rows)
+    figure.colorbar(image, ax=axes, label="R² or accuracy", shrink=0.9, extend="min")
+    return figure
+
+
+def draw_retrieval(table: pd.DataFrame) -> Figure:
+    """Share of samples whose top-ranked location lies within each radius, beside chance.
+
+    Args:
+        table: of `locties.evaluation.retrieve`, of one encoder. With several seeds a bar is their
+            mean; the line on it is the block-bootstrap interval, its ends averaged over the seeds.
+    """
+    within = table[table["metric"].str.startswith("within_")]
+    columns = ["value", "low", "high", "chance"]
+    means = within.groupby(["modality", "metric"], sort=False)[columns].mean()
+    modalities = list(dict.fromkeys(within["modality"]))
+    figure, axes = _panels(1, modalities, 2.6)
+    for modality, ax in zip(modalities, axes[0], strict=True):
+        own = means.loc[modality]
+        x = np.arange(len(own))
+        ends = [own["value"] - own["low"], own["high"] - own["value"]]
+        line = {"elinewidth": 1, "capsize": 2}
+        ax.bar(x - 0.2, own["value"], 0.4, yerr=ends, color=COLOURS[0], error_kw=line, label="run")
+        ax.bar(x + 0.2, own["chance"], 0.4, color="0.7", label="chance")
+        ax.set_xticks(x, [metric.split("_")[1] for metric in own.index])
+        ax.set_xlabel("km")
+    axes[0, 0].set(ylabel="share within that distance", ylim=(0, None))
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def best_probe(runs: pd.DataFrame) -> pd.DataFrame:
+    """Score with all labels by encoder, task and split: mean over seeds, of the better probe.
+
+    Args:
+        runs: tidy rows of `evaluate`.
+
+    Returns:
+        Columns encoder, task, split, value.
+    """
+    cell = ["encoder", "task", "split"]
+    means = scores(runs).groupby([*cell, "probe"], sort=False)["value"].mean()
+    return means.groupby(cell, sort=False).max().reset_index()
 
 
 def _panels(rows: int, columns: Sequence[str], height: float) -> tuple[Figure, np.ndarray]:

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from locties.evaluation.baselines import BASELINES
+from locties.evaluation import Task, evaluate
+from locties.evaluation.baselines import BASELINES, append, contender
+from locties.lonlat import to_xyz
 
 POINTS = torch.tensor([[0.0, 0.0], [90.0, 0.0], [13.4, 52.5]])
 
@@ -39,3 +41,45 @@ def test_distance_between_harmonics_depends_on_the_distance_on_the_sphere_alone(
         np.linalg.norm(embedding[2] - embedding[3]),
     )
     assert north == pytest.approx(east, rel=1e-5)
+
+
+def test_both_parts_of_an_appended_encoder_weigh_the_same():
+    """Squared distances add up, however long the encoder's own vectors are."""
+    points = torch.tensor([[0.0, 0.0], [120.0, 30.0]])
+    raw = torch.tensor([[300.0, 400.0], [0.0, 1e-3]])
+    unit = torch.tensor([[0.6, 0.8], [0.0, 1.0]])
+    both = append(lambda lonlat: raw, "xyz")(points)
+    assert both.shape == (2, 5)
+    assert both[:, :2].numpy() == pytest.approx(unit.numpy(), abs=1e-6)
+    expected = (unit[0] - unit[1]).norm() ** 2 + (to_xyz(points[0]) - to_xyz(points[1])).norm() ** 2
+    assert ((both[0] - both[1]).norm() ** 2).item() == pytest.approx(expected.item(), rel=1e-5)
+    harmonics = append(lambda lonlat: raw, "harmonics_10")(points)[:, 2:]
+    assert harmonics.norm(dim=1).numpy() == pytest.approx(np.ones(2), abs=1e-5)
+
+
+def test_an_appended_encoder_is_evaluated_like_any_other():
+    rng = np.random.default_rng(0)
+    lonlat = torch.tensor(rng.uniform([-180, -60], [180, 60], (300, 2))).float()
+    height = Task("height", lonlat, to_xyz(lonlat)[:, 2])
+    blind = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Dropout(0.5)).train()
+    table = evaluate(append(blind, "xyz"), height, probes="ridge", labels="all")
+    assert (table[table["metric"] == "r2"]["value"] > 0.999).all()
+    assert blind.training, "its mode is put back"
+
+
+def test_contenders_have_names(tmp_path):
+    encoder = BASELINES["untrained"](seed=3)
+    encoder.save(tmp_path / "encoder")
+    saved = contender(str(tmp_path / "encoder"))
+    assert torch.equal(saved(POINTS), encoder(POINTS))
+    assert torch.equal(contender("untrained", seed=3)(POINTS), encoder(POINTS))
+    assert torch.equal(contender("xyz")(POINTS), to_xyz(POINTS))
+    both = contender(f"{tmp_path / 'encoder'}+harmonics_10")
+    assert torch.equal(both(POINTS), append(encoder, "harmonics_10")(POINTS))
+
+
+def test_a_wrong_contender_is_said():
+    with pytest.raises(ValueError, match="unknown baseline 'xzy': did you mean 'xyz'"):
+        contender("untrained+xzy")
+    with pytest.raises(FileNotFoundError, match="no published encoder of that name"):
+        contender("nothing+xyz")

@@ -4,11 +4,12 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
 from locties.evaluation import probes
-from locties.evaluation.probes import PENALTIES, PROBES, NearestNeighbour, Ridge
+from locties.evaluation.probes import DECAYS, PENALTIES, PROBES, Mlp, NearestNeighbour, Ridge
 
 FOLDS = 5
 
@@ -178,3 +179,72 @@ def test_fifteen_decompositions_serve_all_folds_penalties_and_targets(monkeypatc
 def test_labels_of_a_single_fold_get_the_strongest_penalty():
     x, y, _, _ = _problem(20)
     assert Ridge(x, [y], np.zeros(20, int)).penalties() == [PENALTIES[-1]]
+
+
+def _scikit_mlp(model, n, decay):
+    """The docstring's settings, spelt out: 3,000 steps in batches of 200."""
+    batch = min(200, n)
+    epochs = int(np.ceil(3000 / np.ceil(n / batch)))
+    network = model(
+        hidden_layer_sizes=(64, 64, 64),
+        alpha=decay,
+        batch_size=batch,
+        max_iter=epochs,
+        random_state=0,
+    )
+    return make_pipeline(StandardScaler(), network)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_mlp_is_that_of_scikit_learn_with_the_decay_that_a_plain_loop_chooses():
+    x, y, code, fold = _problem(150)
+    x = x.astype(np.float64)
+    probe = Mlp(x, [y, code], fold)
+    regressed, classified = probe.fit(0)(x[fold == 0])
+    learning, train, inner = fold != 0, fold > 1, fold == 1
+    errors, hits = {}, {}
+    for decay in DECAYS:
+        mean, deviation = y[train].mean(), y[train].std()
+        model = _scikit_mlp(MLPRegressor, train.sum(), decay)
+        model.fit(x[train], (y[train] - mean) / deviation)
+        errors[decay] = ((model.predict(x[inner]) * deviation + mean - y[inner]) ** 2).mean()
+        model = _scikit_mlp(MLPClassifier, train.sum(), decay).fit(x[train], code[train])
+        hits[decay] = (model.predict(x[inner]) == code[inner]).mean()
+    best = [min(DECAYS, key=errors.get), max(reversed(DECAYS), key=hits.get)]
+    assert probe.decays(0) == best
+    mean, deviation = y[learning].mean(), y[learning].std()
+    model = _scikit_mlp(MLPRegressor, learning.sum(), best[0])
+    model.fit(x[learning], (y[learning] - mean) / deviation)
+    expected = model.predict(x[fold == 0]) * deviation + mean
+    assert regressed == pytest.approx(expected, abs=1e-6)
+    model = _scikit_mlp(MLPClassifier, learning.sum(), best[1]).fit(x[learning], code[learning])
+    assert (classified == model.predict(x[fold == 0])).all()
+
+
+def test_mlp_learns_what_ridge_cannot():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(400, 2))
+    y, fold = x[:, 0] * x[:, 1], np.arange(400) % FOLDS
+    scores = {
+        probe: r2_score(y[fold == 0], probe(x, [y], fold).fit(0)(x[fold == 0])[0])
+        for probe in (Mlp, Ridge)
+    }
+    assert scores[Mlp] > 0.8
+    assert scores[Ridge] < 0.2
+
+
+def test_mlp_leaves_the_global_random_state_alone_and_repeats():
+    x, y, _, fold = _problem(60)
+    np.random.seed(1)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    first, second = (Mlp(x, [y], fold).fit(0)(x)[0] for _ in range(2))
+    assert (first == second).all()
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+def test_mlp_of_labels_of_a_single_fold_or_class():
+    x, y, _, _ = _problem(20)
+    single = np.zeros(20, int)
+    probe = Mlp(x, [y, single], single)
+    assert probe.decays() == [DECAYS[-1], DECAYS[-1]]
+    assert (probe.fit()(x)[1] == 0).all()

@@ -1,16 +1,18 @@
-"""Baselines that stand beside every encoder: what location alone gives, untrained.
+"""Contenders beside every encoder: what location alone gives, and encoders with it appended.
 
 `BASELINES` maps a name to a factory: ``BASELINES["xyz"](seed=0)`` is a function from lonlat
-`(N, 2)` to `(N, d)`. Only ``"untrained"`` depends on the seed.
+`(N, 2)` to `(N, d)`. Only ``"untrained"`` depends on the seed. `append` puts a baseline beside an
+encoder's embedding, and `contender` makes either from its name: "xyz", "melt", "melt+xyz".
 """
 
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from locties.encoder import LocationEncoder
+from locties.encoder import LocationEncoder, load
 from locties.harmonics import spherical_harmonics
 from locties.lonlat import to_xyz
 from locties.registry import Registry
@@ -50,3 +52,62 @@ BASELINES = Registry(
     harmonics_40=partial(harmonics, 40),
     untrained=untrained,
 )
+
+
+class Appended(nn.Module):
+    """An encoder's embedding with raw coordinates appended.
+
+    Each part is divided by its own length, point by point, so that neither swamps the other: in
+    kNN the squared distance is the sum of those of the parts. Ridge standardises every feature
+    anyway. What an encoder says by the length of its embedding is lost; training with cosines
+    gives it no meaning.
+
+    Args:
+        encoder: function from lonlat `(N, 2)` to `(N, d)`; a module becomes part of this one.
+        raw: a name in `BASELINES`.
+    """
+
+    def __init__(self, encoder: Baseline, raw: str) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.raw = BASELINES[raw]()
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        """`(N, 2)` to `(N, d + d of the raw part)`."""
+        parts = (torch.as_tensor(self.encoder(lonlat)), self.raw(lonlat))
+        return torch.cat([F.normalize(part.float(), dim=1) for part in parts], dim=1)
+
+
+def append(encoder: Baseline, raw: str) -> Appended:
+    """Append raw coordinates to what an encoder gives, each part as unit vectors.
+
+    Raises:
+        ValueError: `raw` is no name in `BASELINES`.
+
+    Example:
+        >>> beside = append(lambda lonlat: torch.tensor([[3.0, 4.0]]), "xyz")
+        >>> beside(torch.tensor([[0.0, 0.0]]))
+        tensor([[0.6000, 0.8000, 1.0000, 0.0000, 0.0000]])
+    """
+    return Appended(encoder, raw)
+
+
+def contender(name: str, seed: int = 0) -> Baseline:
+    """What a table calls "xyz", "melt", "path/to/encoder" or, with a baseline appended, "melt+xyz".
+
+    Args:
+        name: a baseline, a published encoder or the folder of a saved one; after a plus sign, the
+            baseline to append to it.
+        seed: of the untrained encoder.
+
+    Raises:
+        ValueError: what comes after the plus sign is no baseline.
+        FileNotFoundError: neither a baseline, nor a published encoder, nor a folder.
+
+    Example:
+        >>> contender("untrained+xyz")(torch.tensor([[0.0, 0.0]])).shape
+        torch.Size([1, 259])
+    """
+    first, plus, raw = name.rpartition("+") if "+" in name else (name, "", "")
+    encoder = BASELINES[first](seed=seed) if first in BASELINES else load(first)
+    return append(encoder, raw) if plus else encoder

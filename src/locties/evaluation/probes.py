@@ -9,13 +9,16 @@ the embeddings alone.
 A new probe is a class with that constructor and that method, named in `PROBES`.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from locties.registry import Registry
 
@@ -26,6 +29,10 @@ Predictor = Callable[[NDArray[Any]], list[NDArray[Any]]]
 # standardised features the ends are ordinary least squares and the mean of the labels.
 PENALTIES = np.logspace(-7, 4, 12)
 NEIGHBOURS = 10
+# Of the MLP: scikit-learn's alpha, weakest first.
+DECAYS = (1e-4, 1e-2, 1.0)
+HIDDEN = (64, 64, 64)
+STEPS, BATCH = 3000, 200
 
 
 def is_classification(target: NDArray[Any]) -> bool:
@@ -270,10 +277,101 @@ class NearestNeighbour:
         return predict
 
 
+class Mlp:
+    """SatCLIP's probe, for repeating its setting: a small ReLU network. Slow, so not a default.
+
+    SatCLIP's notebook ``B01_Example_Air_Temperature_Prediction`` (github.com/microsoft/satclip,
+    commit 1ead106; Klemmer et al., arXiv 2311.17179) has layers of 64 with ReLU, two of which
+    share their weights; squared error; 3,000 steps of Adam at 0.001 over all labels at once; the
+    target divided by its largest value. Nothing in it is chosen by validation. Here the network is
+    scikit-learn's ``MLPRegressor`` or ``MLPClassifier``, one for each target, in these settings:
+
+    - three layers of 64 (weights not shared), ReLU, Adam at 0.001, at most 3,000 steps;
+    - batches of 200, and an end where the training loss has not fallen by 1e-4 in ten epochs;
+    - features and regression targets standardised by the labels learnt from;
+    - the weight decay among `DECAYS` that scores best on one inner fold, the first of the outer
+      folds that are not held out; then the network is fitted on all of them. Among equals, and
+      where there is no inner fold, the strongest.
+
+    Weights start from a fixed seed, so a result repeats. Where every feature is constant, or the
+    labels have one class, the answer is the mean or the commonest class.
+
+    Args:
+        x: `(N, d)` embeddings.
+        targets: arrays `(N,)`; floating type is regressed, integers are class codes.
+        fold: `(N,)` integer fold of each row.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(200, 2))
+        >>> probe = Mlp(x, [(x[:, 0] > 0).astype(int)], np.arange(200) % 5)
+        >>> probe.fit()(np.array([[2.0, 0.0], [-2.0, 0.0]]))[0]
+        array([1, 0])
+    """
+
+    def __init__(
+        self, x: NDArray[Any], targets: Sequence[NDArray[Any]], fold: NDArray[Any]
+    ) -> None:
+        self._x = np.asarray(x, dtype=np.float64)
+        self._targets = targets
+        self._fold = np.asarray(fold)
+
+    def fit(self, held_out: int | None = None) -> Predictor:
+        """Predictor learnt from all folds but `held_out` (all, by default)."""
+        rows = np.ones(len(self._fold), bool) if held_out is None else self._fold != held_out
+        chosen = zip(self._targets, self.decays(held_out), strict=True)
+        fitted = [_network(self._x[rows], target[rows], decay) for target, decay in chosen]
+        return lambda x: [predict(np.asarray(x, dtype=np.float64)) for predict in fitted]
+
+    def decays(self, held_out: int | None = None) -> list[float]:
+        """The weight decay that the inner fold chooses for each target."""
+        learning = self._fold != held_out
+        inner = self._fold == self._fold[learning].min()
+        train = learning & ~inner
+        return [self._choose(target, train, inner) for target in self._targets]
+
+    def _choose(self, target: NDArray[Any], train: NDArray[Any], inner: NDArray[Any]) -> float:
+        if not train.any():
+            return DECAYS[-1]
+
+        def score(decay: float) -> float:
+            answer = _network(self._x[train], target[train], decay)(self._x[inner])
+            if is_classification(target):
+                return float((answer == target[inner]).mean())
+            return -float(((answer - target[inner]) ** 2).mean())
+
+        return max(reversed(DECAYS), key=score)
+
+
+def _network(x: Array, target: NDArray[Any], decay: float) -> Callable[[Array], NDArray[Any]]:
+    """One network on standardised features: a function from features to answers."""
+    mean, deviation = x.mean(0), x.std(0)
+    varies = deviation > 1e-6 * np.abs(x).max(0, initial=0)
+    if not varies.any() or (target == target[0]).all():
+        usual = _answer(target, _columns(target).mean(0))
+        return lambda new: np.full(len(new), usual)
+    spread = np.where(varies, deviation, np.inf)
+    classify = is_classification(target)
+    centre, scale = (0, 1) if classify else (target.mean(), target.std())
+    batch = min(BATCH, len(x))
+    epochs = -(-STEPS // -(-len(x) // batch))
+    network = (MLPClassifier if classify else MLPRegressor)(
+        hidden_layer_sizes=HIDDEN,
+        alpha=decay,
+        batch_size=batch,
+        learning_rate_init=0.001,
+        max_iter=epochs,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of steps is a setting
+        network.fit((x - mean) / spread, target if classify else (target - centre) / scale)
+    return lambda new: network.predict((new - mean) / spread) * scale + centre
+
+
 def _unit(x: NDArray[Any]) -> Array:
     features = np.asarray(x, dtype=np.float64)
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.maximum(length, np.finfo(np.float64).tiny)
 
 
-PROBES = Registry("probe", ridge=Ridge, knn=NearestNeighbour)
+PROBES = Registry("probe", ridge=Ridge, knn=NearestNeighbour, mlp=Mlp)

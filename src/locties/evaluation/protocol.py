@@ -58,7 +58,7 @@ def evaluate(
         tasks: names in `TASKS`, or `Task` objects; all of `TASKS` by default.
         name: what to call the encoder in the table.
         splits: ``"random"``, ``"block"`` or both.
-        probes: names in `PROBES`.
+        probes: names in `PROBES`. ``"mlp"``, SatCLIP's, takes minutes and is left out by default.
         labels: ``"all"`` or numbers of labels, at least 10. By default all, 50, 200 and 1000,
             without those a task has too few points for.
         seed: the encoder's training seed. It labels the rows and changes nothing else.
