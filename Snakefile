@@ -24,10 +24,16 @@ RUNS = {
 }
 BASELINES = {f"{name}-0": {"encoder": name, "seed": 0} for name in STUDY["baselines"]}
 UNTRAINED = {f"untrained-{seed}": {"seed": seed} for seed in SETTINGS["seeds"]}
-EVALUATED = RUNS | BASELINES | UNTRAINED
+APPENDED = {
+    f"{name}+{raw}-{seed}": {"seed": seed}
+    for name in STUDY["appended"]["runs"]
+    for raw in STUDY["appended"]["raw"]
+    for seed in SETTINGS["seeds"]
+}
+EVALUATED = RUNS | BASELINES | UNTRAINED | APPENDED
 PAGE = f"{STUDY['page']['run']}-{STUDY['page']['seed']}"
 CHAPTERS = {
-    "data": SETTINGS["data"],
+    **{name: SETTINGS[name] for name in ("data", "tasks", "leakage", "encoders", "retrieval")},
     "results": {"results": f"{OUT}/results"},
     "reproducibility": {"results": f"{OUT}/results"},
 }
@@ -39,7 +45,7 @@ DATA = ["data_manifest.yaml", *glob("src/locties/data/*.py")]
 TRAINING = [*CORE, *DATA, "src/locties/modalities.py", "src/locties/objectives.py",
             *glob("src/locties/training/*.py")]
 EVALUATION = [*CORE, *DATA, *glob("src/locties/evaluation/*.py")]
-BOOK = ["src/locties/maps.py", "src/locties/grid.py", "src/locties/results.py"]
+BOOK = [f"src/locties/{name}.py" for name in ("maps", "grid", "charts", "fitting")]
 
 
 def parameters(notebook, values):
@@ -55,9 +61,25 @@ PRETRAIN = {
     run: parameters("pretrain", {**values, "output": f"{OUT}/runs/{run}"})
     for run, values in RUNS.items()
 }
+
+
+def folder(run):
+    """Where the encoder of an evaluated run is; what is appended to it has none of its own."""
+    name, _, seed = run.rpartition("-")
+    return f"{OUT}/runs/{name.partition('+')[0]}-{seed}/encoder"
+
+
+def contender(run):
+    """What the evaluation calls it: a baseline, a folder, or a folder with a baseline appended."""
+    if run in BASELINES:
+        return BASELINES[run]["encoder"]
+    _, plus, raw = run.rpartition("-")[0].partition("+")
+    return folder(run) + plus + raw
+
+
 EVALUATE = {
     run: parameters("evaluate", {
-        "encoder": BASELINES[run]["encoder"] if run in BASELINES else f"{OUT}/runs/{run}/encoder",
+        "encoder": contender(run),
         "seed": values["seed"],
         "name": run.rpartition("-")[0],
         "beside": "xyz,harmonics_10" if run == PAGE else "",
@@ -72,7 +94,7 @@ CHAPTER = {name: parameters(name, values) for name, values in CHAPTERS.items()}
 
 
 wildcard_constraints:
-    run="[a-z0-9_-]+",
+    run="[a-z0-9_+-]+",
     chapter="[a-z]+",
 
 
@@ -114,7 +136,7 @@ rule untrained:
 
 
 def encoder_of(wildcards):
-    return [] if wildcards.run in BASELINES else f"{OUT}/runs/{wildcards.run}/encoder"
+    return [] if wildcards.run in BASELINES else folder(wildcards.run)
 
 
 rule evaluate:
@@ -152,7 +174,7 @@ rule maps:
 
 
 rule chapter:
-    input: EVALUATION, BOOK, rules.results.output, notebook="book/{chapter}.ipynb"
+    input: TRAINING, EVALUATION, BOOK, rules.results.output, notebook="book/{chapter}.ipynb"
     output: f"{OUT}/chapters/{{chapter}}.ipynb"
     params: values=lambda wildcards: CHAPTER[wildcards.chapter]
     log: f"{OUT}/logs/chapters/{{chapter}}.log"

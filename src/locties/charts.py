@@ -61,11 +61,12 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str]) -> Figure:
 
     A dot is a seed, its thin line the interval of the block bootstrap over test points, a thick
     line the t-interval over seeds where there are at least three. The grey line marks the best
-    encoder that is not in `trained`.
+    baseline.
 
     Args:
         runs: tidy rows of `evaluate`, of one or more encoders and seeds.
-        trained: encoders drawn in blue; the others are baselines, in orange.
+        trained: encoders drawn in blue, and in green where raw coordinates are appended ("melt+xyz");
+            the others are baselines, in orange.
     """
     main = scores(runs)
     tasks = list(dict.fromkeys(main["task"]))
@@ -81,7 +82,7 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str]) -> Figure:
             metric = chosen["metric"].iloc[0]
             for y, encoder in enumerate(order):
                 own = chosen[chosen["encoder"] == encoder]
-                colour = COLOURS[0] if encoder in trained else COLOURS[1]
+                colour = _colour(encoder, trained)
                 for seed, value in zip(own["seed"], own["value"], strict=True):
                     ends = intervals.loc[(encoder, seed, task, split, probe, "all")]
                     low, high = ends[f"{metric}_low"], ends[f"{metric}_high"]
@@ -90,7 +91,7 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str]) -> Figure:
                 if len(own) >= FEWEST_FOR_AN_INTERVAL:
                     interval = mean_interval(own["value"])
                     ax.plot([interval.low, interval.high], [y, y], color=colour, linewidth=3)
-            baselines = chosen.loc[~chosen["encoder"].isin(trained), "value"]
+            baselines = chosen.loc[~chosen["encoder"].str.split("+").str[0].isin(trained), "value"]
             if len(baselines):
                 ax.axvline(baselines.max(), color="0.6", linewidth=0.8, zorder=0)
         row[0].set_yticks(range(len(order)), list(order), fontsize=9)
@@ -100,6 +101,12 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str]) -> Figure:
         ax.set_xlim(max(-0.3, chosen["value"].min() - 0.1), 1.02)
         ax.set_xlabel(NAMES[chosen["metric"].iloc[0]])
     return figure
+
+
+def _colour(encoder: str, trained: Sequence[str]) -> str:
+    if encoder in trained:
+        return COLOURS[0]
+    return COLOURS[2] if encoder.partition("+")[0] in trained else COLOURS[1]
 
 
 def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str]) -> Figure:

@@ -30,11 +30,13 @@ def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[s
         table: rows of `locties.evaluate`.
         to: Parquet file.
         profile: smoke, laptop or full.
-        settings: the parameters of the evaluation; ``encoder`` is a folder or a name.
+        settings: the parameters of the evaluation; ``encoder`` is a folder or a name, to
+            which a plus sign appends a baseline.
     """
     import torch
 
-    beside = Path(settings["encoder"]).parent / "settings.json"
+    folder, _, _ = settings["encoder"].partition("+")
+    beside = Path(folder).parent / "settings.json"
     trained = json.loads(beside.read_text()) if beside.exists() else {}
     seconds = trained.pop("seconds", 0.0)
     made_by = {name: value for name, value in settings.items() if name != "output"}
