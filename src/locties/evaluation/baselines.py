@@ -95,6 +95,8 @@ def append(encoder: Baseline, raw: str) -> Appended:
 def contender(name: str, seed: int = 0) -> Baseline:
     """What a table calls "xyz", "melt", "path/to/encoder" or, with a baseline appended, "melt+xyz".
 
+    What has weights is put on a GPU when there is one.
+
     Args:
         name: a baseline, a published encoder or the folder of a saved one; after a plus sign, the
             baseline to append to it.
@@ -110,4 +112,7 @@ def contender(name: str, seed: int = 0) -> Baseline:
     """
     first, plus, raw = name.rpartition("+") if "+" in name else (name, "", "")
     encoder = BASELINES[first](seed=seed) if first in BASELINES else load(first)
-    return append(encoder, raw) if plus else encoder
+    whole = append(encoder, raw) if plus else encoder
+    if isinstance(whole, nn.Module) and torch.cuda.is_available():
+        return whole.cuda()
+    return whole
