@@ -65,8 +65,8 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str]) -> Figure:
 
     Args:
         runs: tidy rows of `evaluate`, of one or more encoders and seeds.
-        trained: encoders drawn in blue, and in green with raw coordinates appended ("melt+xyz"); the
-            others are baselines, in orange.
+        trained: encoders drawn in blue, and in green with raw coordinates appended
+            ("melt+xyz"); the others are baselines, in orange.
     """
     main = scores(runs)
     tasks = list(dict.fromkeys(main["task"]))
