@@ -29,8 +29,6 @@ Predictor = Callable[[NDArray[Any]], list[NDArray[Any]]]
 # standardised features the ends are ordinary least squares and the mean of the labels.
 PENALTIES = np.logspace(-7, 4, 12)
 NEIGHBOURS = 10
-# Of the MLP: scikit-learn's alpha, weakest first.
-DECAYS = (1e-4, 1e-2, 1.0)
 HIDDEN = (64, 64, 64)
 STEPS, BATCH = 3000, 200
 
@@ -50,6 +48,11 @@ def _columns(target: NDArray[Any]) -> Array:
 def _answer(target: NDArray[Any], columns: Array) -> NDArray[Any]:
     """From predicted columns (last axis) back to a measurement or a class code."""
     return columns.argmax(-1) if is_classification(target) else columns[..., 0]
+
+
+def _within(answer: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    """Measurements cut to the range of the labels learnt from; class codes as they are."""
+    return answer if is_classification(labels) else answer.clip(labels.min(), labels.max())
 
 
 def _slices(blocks: Sequence[Array]) -> list[slice]:
@@ -135,12 +138,17 @@ class Ridge:
     """Ridge on standardised features, in closed form; classes by ridge on one-hot targets.
 
     It equals scikit-learn's ``StandardScaler`` and ``Ridge(alpha=penalty * n)`` or
-    ``RidgeClassifier``. The penalty is chosen among `PENALTIES` for each target, by squared error
-    or accuracy on inner folds. These are the other outer folds, so they are of the same kind:
-    blocks inside blocks. It also makes the set without folds i and j serve twice, inside i and
-    inside j: fifteen decompositions for five folds, whatever the number of penalties and targets.
-    Among equal scores the strongest penalty wins. Constant features are left out; where all are,
-    the prediction is the mean or the commonest class.
+    ``RidgeClassifier``, with predictions cut to the range of the labels learnt from: far from all
+    labels a linear probe can be wrong by more than the Earth holds, and one such point would
+    decide R² (truncated least squares: Györfi, Kohler, Krzyżak and Walk 2002, *A
+    Distribution-Free Theory of Nonparametric Regression*).
+
+    The penalty is chosen among `PENALTIES` for each target, by squared error or accuracy on inner
+    folds. These are the other outer folds, so they are of the same kind: blocks inside blocks. It
+    also makes the set without folds i and j serve twice, inside i and inside j: fifteen
+    decompositions for five folds, whatever the number of penalties and targets. Among equal
+    scores the strongest penalty wins. Constant features are left out; where all are, the
+    prediction is the mean or the commonest class.
 
     Args:
         x: `(N, d)` embeddings.
@@ -181,11 +189,12 @@ class Ridge:
         pairs = list(zip(chosen, self._slices, strict=True))
         coefficients = np.concatenate([path.coefficients[:, p, part] for p, part in pairs], axis=1)
         intercepts = np.concatenate([path.intercepts[p, part] for p, part in pairs])
+        learnt = ~np.isin(self._fold, list(outside))
 
         def predict(x: NDArray[Any]) -> list[NDArray[Any]]:
             columns = (x - self._centre) / self._spread @ coefficients + intercepts
             return [
-                _answer(target, columns[:, part])
+                _within(_answer(target, columns[:, part]), target[learnt])
                 for target, part in zip(self._targets, self._slices, strict=True)
             ]
 
@@ -202,9 +211,11 @@ class Ridge:
         if len(learning) > 1:
             for inner in sorted(learning):
                 rows = self._fold == inner
+                learnt = np.isin(self._fold, list(learning - {inner}))
                 predicted = self._path(learning - {inner}).predict(self._x[rows])
                 for score, target, part in zip(scores, self._targets, self._slices, strict=True):
-                    answer, truth = _answer(target, predicted[..., part]), target[rows, None]
+                    answer = _within(_answer(target, predicted[..., part]), target[learnt])
+                    truth = target[rows, None]
                     if is_classification(target):
                         score += (answer == truth).sum(0)
                     else:
@@ -289,9 +300,7 @@ class Mlp:
     - three layers of 64 (weights not shared), ReLU, Adam at 0.001, at most 3,000 steps;
     - batches of 200, and an end where the training loss has not fallen by 1e-4 in ten epochs;
     - features and regression targets standardised by the labels learnt from;
-    - the weight decay among `DECAYS` that scores best on one inner fold, the first of the outer
-      folds that are not held out; then the network is fitted on all of them. Among equals, and
-      where there is no inner fold, the strongest.
+    - scikit-learn's default weight decay, 1e-4.
 
     Weights start from a fixed seed, so a result repeats. Where every feature is constant, or the
     labels have one class, the answer is the mean or the commonest class.
@@ -318,31 +327,11 @@ class Mlp:
     def fit(self, held_out: int | None = None) -> Predictor:
         """Predictor learnt from all folds but `held_out` (all, by default)."""
         rows = np.ones(len(self._fold), bool) if held_out is None else self._fold != held_out
-        chosen = zip(self._targets, self.decays(held_out), strict=True)
-        fitted = [_network(self._x[rows], target[rows], decay) for target, decay in chosen]
+        fitted = [_network(self._x[rows], target[rows]) for target in self._targets]
         return lambda x: [predict(np.asarray(x, dtype=np.float64)) for predict in fitted]
 
-    def decays(self, held_out: int | None = None) -> list[float]:
-        """The weight decay that the inner fold chooses for each target."""
-        learning = self._fold != held_out
-        inner = self._fold == self._fold[learning].min()
-        train = learning & ~inner
-        return [self._choose(target, train, inner) for target in self._targets]
 
-    def _choose(self, target: NDArray[Any], train: NDArray[Any], inner: NDArray[Any]) -> float:
-        if not train.any():
-            return DECAYS[-1]
-
-        def score(decay: float) -> float:
-            answer = _network(self._x[train], target[train], decay)(self._x[inner])
-            if is_classification(target):
-                return float((answer == target[inner]).mean())
-            return -float(((answer - target[inner]) ** 2).mean())
-
-        return max(reversed(DECAYS), key=score)
-
-
-def _network(x: Array, target: NDArray[Any], decay: float) -> Callable[[Array], NDArray[Any]]:
+def _network(x: Array, target: NDArray[Any]) -> Callable[[Array], NDArray[Any]]:
     """One network on standardised features: a function from features to answers."""
     mean, deviation = x.mean(0), x.std(0)
     varies = deviation > 1e-6 * np.abs(x).max(0, initial=0)
@@ -356,7 +345,6 @@ def _network(x: Array, target: NDArray[Any], decay: float) -> Callable[[Array], 
     epochs = -(-STEPS // -(-len(x) // batch))
     network = (MLPClassifier if classify else MLPRegressor)(
         hidden_layer_sizes=HIDDEN,
-        alpha=decay,
         batch_size=batch,
         learning_rate_init=0.001,
         max_iter=epochs,
