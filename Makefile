@@ -1,5 +1,7 @@
 # make book, make test: the two commands. Each makes .venv first, once.
 PROFILE ?= laptop
+TIER ?= embedded
+SATCLIP ?=
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,6 +11,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
+
+# Every target of the pipeline: what it judges is set by PROFILE, TIER and SATCLIP.
+PIPELINE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host reason \
+	--config profile=$(PROFILE) tier=$(TIER) satclip="$(SATCLIP)" --
 
 .PHONY: book test check lint results publish notebooks clean
 .DEFAULT_GOAL := book
@@ -22,18 +28,20 @@ export OPENBLAS_NUM_THREADS = 1
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# The book at PROFILE=laptop (default), smoke or full. An interrupted one goes on where it stopped.
+# The book at PROFILE=laptop (default), smoke, study or full, judged on the tier embedded (default)
+# or also on TIER=open, and with SATCLIP=file.ckpt also on a released SatCLIP. An interrupted one
+# goes on where it stopped.
 book: .venv/.installed
-	$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --quiet rules host reason -- book
+	$(PIPELINE) book
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
 # The tables behind the book, under _build/$(PROFILE)/results.
 results: .venv/.installed
-	$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --quiet rules host reason -- results
+	$(PIPELINE) results
 
 # Copy them, and the encoder of the book's pages, to where they are tracked.
 publish: .venv/.installed
-	$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --quiet rules host reason -- publish
+	$(PIPELINE) publish
 
 test: .venv/.installed lint
 	$(BIN)/locties data build

@@ -1,11 +1,13 @@
 # The pipeline: data -> runs -> tables -> chapters -> site. `make book` and `make results` call it.
 import json
 from glob import glob
+from importlib.util import find_spec
 
 import yaml
 from papermill import inspect_notebook
 
 from locties import results
+from locties.evaluation import TIERS
 from locties.registry import unknown
 
 with open("experiments.yaml") as file:
@@ -17,24 +19,28 @@ if PROFILE not in STUDY["profiles"]:
 SETTINGS = STUDY["profiles"][PROFILE]
 OUT = f"_build/{PROFILE}"
 
+TIER = config.get("tier", "embedded")
+if TIER not in TIERS:
+    raise unknown("tier", TIER, TIERS)
+# The embedded tier is always judged: it is what the runs were chosen on.
+JUDGED = list(dict.fromkeys(["embedded", TIER]))
+
 RUNS = {
     f"{name}-{seed}": {**SETTINGS["pretrain"], **run, "seed": seed}
     for name, run in STUDY["runs"].items()
     for seed in SETTINGS["seeds"]
 }
-BASELINES = {f"{name}-0": {"encoder": name, "seed": 0} for name in STUDY["baselines"]}
-UNTRAINED = {f"untrained-{seed}": {"seed": seed} for seed in SETTINGS["seeds"]}
-APPENDED = {
-    f"{name}+{raw}-{seed}": {"seed": seed}
-    for name in STUDY["appended"]["runs"]
-    for raw in STUDY["appended"]["raw"]
-    for seed in SETTINGS["seeds"]
-}
-EVALUATED = RUNS | BASELINES | UNTRAINED | APPENDED
+UNTRAINED = [f"untrained-{seed}" for seed in SETTINGS["seeds"]]
+BASELINES = [f"{name}-0" for name in STUDY["baselines"]]
+PEERS = [f"{name}-0" for name in STUDY["peers"] if find_spec(name)]
+SATCLIP = config.get("satclip", "")
+if SATCLIP:
+    PEERS.append("satclip-0")
+EVALUATED = [*RUNS, *UNTRAINED, *PEERS, *BASELINES]
 PAGE = f"{STUDY['page']['run']}-{STUDY['page']['seed']}"
 CHAPTERS = {
     **{name: SETTINGS[name] for name in ("data", "tasks", "leakage", "encoders", "retrieval")},
-    "results": {"results": f"{OUT}/results"},
+    "results": {},
     "reproducibility": {"results": f"{OUT}/results"},
 }
 PAGES = [path.removeprefix("book/") for path in glob("book/*.md")]
@@ -63,38 +69,39 @@ PRETRAIN = {
 }
 
 
-def folder(run):
-    """Where the encoder of an evaluated run is; what is appended to it has none of its own."""
+def encoder_folder(run):
+    """Where the encoder of an evaluated run is, or None for a function that needs no folder."""
+    if run in BASELINES or run == "geoclip-0":
+        return None
+    return f"{OUT}/runs/{run}/encoder"
+
+
+def evaluation(run, tier):
+    """The values of the evaluation of one run on one tier."""
     name, _, seed = run.rpartition("-")
-    return f"{OUT}/runs/{name.partition('+')[0]}-{seed}/encoder"
-
-
-def contender(run):
-    """What the evaluation calls it: a baseline, a folder, or a folder with a baseline appended."""
-    if run in BASELINES:
-        return BASELINES[run]["encoder"]
-    _, plus, raw = run.rpartition("-")[0].partition("+")
-    return folder(run) + plus + raw
-
-
-EVALUATE = {
-    run: parameters("evaluate", {
-        "encoder": contender(run),
-        "seed": values["seed"],
-        "name": run.rpartition("-")[0],
+    return parameters("evaluate", {
+        "encoder": encoder_folder(run) or name,
+        "name": name,
+        "seed": int(seed),
+        "tier": tier,
+        "appended": "" if run in BASELINES else ",".join(STUDY["appended"]),
         "beside": "xyz,harmonics_10" if run == PAGE else "",
+        "mlp": name in STUDY["mlp"],
         "profile": PROFILE,
-        "output": f"{OUT}/scores/{run}.parquet",
+        "output": f"{OUT}/scores/{tier}/{run}.parquet",
         **SETTINGS["evaluate"],
     })
-    for run, values in EVALUATED.items()
-}
+
+
+# By the table of scores that it makes.
+EVALUATE = {f"{tier}/{run}": evaluation(run, tier) for tier in JUDGED for run in EVALUATED}
 MAPS = parameters("maps", {"encoder": f"{OUT}/runs/{PAGE}/encoder", **SETTINGS["maps"]})
 CHAPTER = {name: parameters(name, values) for name, values in CHAPTERS.items()}
 
 
 wildcard_constraints:
-    run="[a-z0-9_+-]+",
+    run="[a-z0-9_-]+",
+    tier="[a-z]+",
     chapter="[a-z]+",
 
 
@@ -102,10 +109,13 @@ ruleorder: untrained > pretrain
 localrules: book, results, publish, untrained
 
 
+# Nothing is downloaded here: a file of the open tier that is missing stops all work, and the
+# message says what to run.
 rule data:
     input: DATA
     output: "_build/data.txt"
-    shell: "locties data build > {output}"
+    params: verify="&& locties data verify --tier open" if TIER == "open" else ""
+    shell: "locties data build > {output} {params.verify}"
 
 
 rule pretrain:
@@ -135,17 +145,27 @@ rule untrained:
         locties.LocationEncoder(**architecture, seed=int(wildcards.seed)).save(output[0])
 
 
-def encoder_of(wildcards):
-    return [] if wildcards.run in BASELINES else folder(wildcards.run)
+# A released checkpoint of SatCLIP's, where one was given: make book SATCLIP=file.ckpt.
+if SATCLIP:
+    rule satclip:
+        input: CORE, "src/locties/peers.py", checkpoint=SATCLIP
+        output: directory(f"{OUT}/runs/satclip-0/encoder")
+        shell: "locties convert satclip {input.checkpoint:q} {output}"
+
+    ruleorder: satclip > pretrain
 
 
 rule evaluate:
-    input: EVALUATION, encoder_of, data="_build/data.txt", notebook="book/evaluate.ipynb"
+    input:
+        EVALUATION,
+        lambda wildcards: encoder_folder(wildcards.run) or [],
+        data="_build/data.txt",
+        notebook="book/evaluate.ipynb",
     output:
-        notebook=f"{OUT}/scores/{{run}}.ipynb",
-        table=f"{OUT}/scores/{{run}}.parquet",
-    params: values=lambda wildcards: EVALUATE[wildcards.run]
-    log: f"{OUT}/logs/evaluate/{{run}}.log"
+        notebook=f"{OUT}/scores/{{tier}}/{{run}}.ipynb",
+        table=f"{OUT}/scores/{{tier}}/{{run}}.parquet",
+    params: values=lambda wildcards: EVALUATE[f"{wildcards.tier}/{wildcards.run}"]
+    log: f"{OUT}/logs/evaluate/{{tier}}/{{run}}.log"
     shell:
         "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"
         " > {log} 2>&1"
@@ -153,7 +173,7 @@ rule evaluate:
 
 rule results:
     input:
-        scores=expand(f"{OUT}/scores/{{run}}.parquet", run=EVALUATED),
+        scores=expand(f"{OUT}/scores/{{table}}.parquet", table=EVALUATE),
         histories=expand(f"{OUT}/runs/{{run}}/history.parquet", run=RUNS),
         settings=expand(f"{OUT}/runs/{{run}}/settings.json", run=RUNS),
     output:
@@ -189,7 +209,7 @@ rule book:
         pages=expand("book/{page}", page=PAGES),
         chapters=expand(f"{OUT}/chapters/{{chapter}}.ipynb", chapter=CHAPTERS),
         pretrain=f"{OUT}/runs/{PAGE}/pretrain.ipynb",
-        evaluate=f"{OUT}/scores/{PAGE}.ipynb",
+        evaluate=f"{OUT}/scores/embedded/{PAGE}.ipynb",
         maps=f"{OUT}/maps.ipynb",
     output: "_build/html/index.html"
     log: f"{OUT}/logs/book.log"
