@@ -123,6 +123,24 @@ def test_float32_coordinates_lose_no_more_than_their_own_rounding(name: str) -> 
     assert (feature(rounded) - feature(rounded.double())).abs().max() < 1e-6
 
 
+def test_space2vec_in_degrees_is_grid_and_theory_with_converted_radii() -> None:
+    """Radii from 0.0005 to 360 and longitude and latitude all in degrees, never in radians."""
+    lonlat = torch.tensor(PLACES, dtype=torch.float64)
+    options = {"scales": 5, "min_radius": math.radians(0.0005), "max_radius": math.radians(360)}
+    radii = [0.0005 * (360 / 0.0005) ** (s / 4) for s in range(5)]
+    root = math.sqrt(3) / 2
+    directions = {
+        "grid": [(1.0, 0.0), (0.0, 1.0)],
+        "theory": [(1.0, 0.0), (-0.5, root), (-0.5, -root)],
+    }
+    for name, along in directions.items():
+        values = FEATURES[name](**options)(lonlat)
+        for (longitude, latitude), row in zip(PLACES, values.tolist(), strict=True):
+            angles = [(a * longitude + b * latitude) / r for a, b in along for r in radii]
+            expected = [math.cos(u) for u in angles] + [math.sin(u) for u in angles]
+            assert row == pytest.approx(expected, abs=1e-6), f"{name} at {(longitude, latitude)}"
+
+
 def jump(name: str, a: list[tuple[float, float]], b: list[tuple[float, float]]) -> float:
     """The largest difference of a feature between points that are pairwise next to each other."""
     feature = FEATURES[name]()

@@ -180,7 +180,9 @@ def test_siglip_starts_where_the_paper_does():
 # ------------------------------------------------------------------------------------- vicreg
 
 
-def vicreg_by_plain_loops(z: list[list[float]], e: list[list[float]]) -> float:
+def vicreg_by_plain_loops(
+    z: list[list[float]], e: list[list[float]], weights: tuple[float, float, float] = (25, 25, 1)
+) -> float:
     n, d = len(z), len(z[0])
     invariance = sum((z[i][k] - e[i][k]) ** 2 for i in range(n) for k in range(d)) / (n * d)
     variance = covariance = 0.0
@@ -193,7 +195,7 @@ def vicreg_by_plain_loops(z: list[list[float]], e: list[list[float]]) -> float:
                     variance += max(0.0, 1 - math.sqrt(cov + 1e-4)) / d
                 else:
                     covariance += cov**2 / d
-    return 25 * invariance + 25 * variance + 1 * covariance
+    return weights[0] * invariance + weights[1] * variance + weights[2] * covariance
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
@@ -203,6 +205,14 @@ def test_vicreg_is_its_formula_on_both_sides_of_the_hinge(spread):
     expected = vicreg_by_plain_loops(batch.samples.tolist(), batch.locations.tolist())
     assert vicreg(batch).item() == pytest.approx(expected, rel=1e-12)
     assert VICReg()(batch).item() == vicreg(batch).item()
+
+
+def test_each_coefficient_of_vicreg_weighs_its_own_term():
+    batch = a_batch()._replace(samples=0.3 * a_batch().samples)
+    expected = vicreg_by_plain_loops(batch.samples.tolist(), batch.locations.tolist(), (2, 3, 5))
+    loss = vicreg(batch, invariance=2, variance=3, covariance=5)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    assert VICReg(invariance=2, variance=3, covariance=5)(batch).item() == loss.item()
 
 
 def test_vicreg_has_the_right_gradient():

@@ -93,6 +93,11 @@ class Grid(_MultiScale):
     "Multi-Scale Representation Learning for Spatial Feature Distributions using Grid Cells"
     (ICLR 2020, arXiv 2003.00824).
 
+    Radii have the unit of the coordinates. Those here are radians, as in Sphere2Vec; the authors'
+    code for longitude and latitude reads degrees, with 64 radii from 0.0005 to 360, which here are
+    ``Grid(64, math.radians(0.0005), math.radians(360))``. The defaults here, coarser, are a choice
+    of this project.
+
     Args:
         scales: the number S of radii.
         min_radius: the smallest radius r_min, in radians.
@@ -133,9 +138,10 @@ class SphereC(_MultiScale):
     """Sphere2Vec's sphereC: sin phi_s, cos phi_s cos lambda_s, cos phi_s sin lambda_s.
 
     Scaled angles phi_s = phi / r_s and lambda_s = lambda / r_s, at r_s = 1 the unit vector; 3 S
-    features, each over all scales before the next. Radii and options as for `Grid`. Mai et al.,
-    "Sphere2Vec: A General-Purpose Location Representation Learning over a Spherical Surface for
-    Large-Scale Geospatial Predictions" (ISPRS J. 202, 2023, arXiv 2306.17624).
+    features, each over all scales before the next. Radii and options as for `Grid`; by default the
+    authors' code has 32 radii, from 1e-6 to 1 radian. Mai et al., "Sphere2Vec: A General-Purpose
+    Location Representation Learning over a Spherical Surface for Large-Scale Geospatial
+    Predictions" (ISPRS J. 202, 2023, arXiv 2306.17624).
     """
 
     _per_scale = 3
@@ -254,8 +260,9 @@ class EqualEarthFourier(_RandomFourier):
     """GeoCLIP's features: random Fourier features of the Equal Earth map of the world.
 
     cos(2 pi B v), then sin(2 pi B v), for v = `equal_earth`; the entries of B are normal with
-    standard deviation sigma, `frequencies` rows for each sigma. GeoCLIP gives each sigma a network
-    of its own and adds them up; here one network sees all. Vivanco Cepeda, Nayak and Shah,
+    standard deviation sigma, `frequencies` rows for each sigma. The map has GeoCLIP's scale
+    (to seven digits). GeoCLIP gives each sigma a network of its own and adds them up; here one
+    network sees all. Vivanco Cepeda, Nayak and Shah,
     "GeoCLIP: Clip-Inspired Alignment between Locations and Images for Effective Worldwide
     Geo-localization" (NeurIPS 2023, arXiv 2309.16020).
 

@@ -203,7 +203,8 @@ def siglip(batch: Batch, log_scale: Tensor, bias: Tensor, negatives: Negatives =
         L = -1/B sum_i sum_j log sigmoid( y_ij (t z_i.e_j + b) )
 
     where y_ij is 1 for i = j and -1 otherwise. Pairs at the same coordinates as i are left out of
-    the sum over j. Computed in float32 (float64 stays float64).
+    the sum over j, which is an addition of this project: in the paper every other pair is a
+    negative. Computed in float32 (float64 stays float64).
 
     Args:
         batch: B pairs, of one modality or of several.
@@ -224,7 +225,7 @@ def siglip(batch: Batch, log_scale: Tensor, bias: Tensor, negatives: Negatives =
         0.0
 
     Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (ICCV 2023, arXiv
-    2303.15343), section 3.2.
+    2303.15343); the formula is that of the authors' code.
     """
     _check(negatives)
     with torch.autocast(batch.samples.device.type, enabled=False):
@@ -238,7 +239,8 @@ def siglip(batch: Batch, log_scale: Tensor, bias: Tensor, negatives: Negatives =
 class SigLIP(Objective):
     """`siglip` with its learned scale, which starts at 10, and bias, which starts at -10.
 
-    The scale is clamped to [1, 100] after each step, as that of `NTXent`.
+    The scale is clamped to [1, 100] after each step, as that of `NTXent`; the authors' code does
+    not clamp it.
 
     Args:
         negatives: see `nt_xent`.
@@ -291,9 +293,11 @@ def vicreg(
         0.0
 
     Source: Bardes, Ponce and LeCun, "VICReg: Variance-Invariance-Covariance Regularization for
-    Self-Supervised Learning" (ICLR 2022, arXiv 2105.04906), with the coefficients and the mean over
-    dimensions in s of its Algorithm 1; its equation for s sums over them, with which the same
-    coefficients would mean something else at every d.
+    Self-Supervised Learning" (ICLR 2022, arXiv 2105.04906), Algorithm 1 and the coefficients
+    of section 4.2. Algorithm 1 takes the mean over dimensions in s; section 4.1 takes the squared
+    distance, with which the same coefficients would mean something else at every d. The authors'
+    training code halves v, which Algorithm 1 does not: its 25 is ``variance=12.5`` here. The
+    paper's expander network is left out: the loss acts on the embeddings that are tied.
     """
     dtype = _dtype(batch)
     with torch.autocast(batch.samples.device.type, enabled=False):
@@ -400,8 +404,8 @@ def fidelity(
     Returns:
         Scalar loss.
 
-    Source: a design of this project. The question, what does alignment erase, is that of Thoreau,
-    Levillain and Derksen (arXiv 2509.17943); the objective is not theirs.
+    Source: a design of this project, from no paper. The question, what does alignment erase, is
+    that of Thoreau, Levillain and Derksen (arXiv 2509.17943); the objective is not theirs.
     """
     with torch.autocast(batch.samples.device.type, enabled=False):
         z = batch.samples.to(_dtype(batch))
