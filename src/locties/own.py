@@ -282,7 +282,7 @@ def _need(module: str, what: str) -> Any:
 def _file(source: Any) -> Path:
     path = Path(source)
     if not path.exists():
-        raise DataError(f"there is no file {str(path)!r}: give the path of a local file")
+        raise DataError(f"there is no file {str(source)!r}: give the path of a local file")
     return path
 
 
@@ -358,44 +358,44 @@ def _lonlat(frame: Any, lon: str, lat: str) -> tuple[Array, Problems]:
     if hasattr(frame, "to_crs"):
         lonlat, problems = _from_geometry(frame)
         swap = "build the points with geopandas.points_from_xy(longitude, latitude)"
-        projected = "its CRS is wrong: frame.set_crs(the right one, allow_override=True)"
+        project = (
+            f"the CRS {frame.crs} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
+        )
     else:
         _check_columns(frame, lon, lat)
         (x, no_x), (y, no_y) = (_numbers(_column(frame, name), name) for name in (lon, lat))
         lonlat, problems = np.stack([x, y], axis=1), no_x + no_y
         swap = f"pass lon={lat!r}, lat={lon!r}"
-        projected = (
-            f"geopandas.GeoDataFrame(frame, geometry=geopandas.points_from_xy(frame[{lon!r}], "
-            f"frame[{lat!r}]), crs=...) with the CRS they are in, which is then taken to degrees"
+        project = (
+            "name their CRS and take them to degrees: geopandas.GeoDataFrame(frame, geometry="
+            f"geopandas.points_from_xy(frame[{lon!r}], frame[{lat!r}]), crs='EPSG:...')"
+            ".to_crs(4326)"
         )
-    known = np.isfinite(lonlat).all(1)
-    unread = _any(problems, len(frame))
-    problems.append(("longitude or latitude is missing", ~known & ~unread))
-    longitude, latitude = np.abs(np.where(known[:, None], lonlat, 0)).T
-    n = max(1, known.sum())
+    known = np.isfinite(lonlat).all(axis=1)
+    n = int(known.sum())
+    missing = ~known & ~_any(problems, len(lonlat))
+    longitude, latitude = np.abs(np.where(known, lonlat.T, 0.0))
     far = (longitude > 1000) | (latitude > 1000)
-    if far.sum() > 0.5 * n:
+    if far.sum() > n / 2:
         raise ValueError(
             f"coordinates such as {_pair(lonlat[far][0])} are not degrees: they seem to be "
-            f"projected, in metres; pass {projected}"
-            if not hasattr(frame, "to_crs")
-            else f"coordinates such as {_pair(lonlat[far][0])} are not degrees, as the CRS "
-            f"{frame.crs} says they are: {projected}"
+            f"projected, in metres; {project}"
         )
     beyond = latitude > 90
     fits = (longitude <= 90) & (latitude <= 360)
-    if beyond.sum() >= _SUSPECT * n and (fits & known).sum() >= (1 - _SUSPECT) * n:
+    if beyond.sum() > _SUSPECT * n and (known & fits).sum() >= (1 - _SUSPECT) * n:
         raise ValueError(
-            f"{beyond.sum()} of {n} latitudes are beyond 90, {_rows(beyond)}, such as "
-            f"{_pair(lonlat[beyond][0])}, and all fit the other way round: longitude and latitude "
+            f"{beyond.sum()} of {n} latitudes are beyond 90 ({_rows(beyond)}, such as "
+            f"{_pair(lonlat[beyond][0])}), and would do as longitudes: longitude and latitude "
             f"seem to be swapped; {swap}. If they are not, mend these rows"
         )
-    problems.append(
-        ("latitude is beyond 90, and longitude would do for it: swapped?", beyond & fits)
-    )
-    problems.append(("latitude is outside [-90, 90]", beyond & ~fits))
-    problems.append(("longitude is outside [-360, 360]", (longitude > 360) & ~beyond))
-    return lonlat, problems
+    return lonlat, [
+        *problems,
+        ("longitude or latitude is missing", missing),
+        ("latitude is beyond 90 and would do as a longitude (swapped?)", beyond & fits),
+        ("latitude is outside [-90, 90]", beyond & ~fits),
+        ("longitude is outside [-360, 360]", (longitude > 360) & ~beyond),
+    ]
 
 
 def _check_columns(frame: Any, lon: str, lat: str) -> None:
@@ -439,7 +439,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     in_degrees = (np.abs(x[~absent]) <= 360) & (np.abs(y[~absent]) <= 90)
     if not geometry.crs.is_geographic and len(in_degrees) and in_degrees.all():
         raise ValueError(
-            f"the CRS {geometry.crs} is not in degrees, but all coordinates, such as "
+            f"the CRS {geometry.crs} is not in degrees and all coordinates, such as "
             f"{_pair((x[~absent][0], y[~absent][0]))}, seem to be: "
             "frame.set_crs('EPSG:4326', allow_override=True)"
         )
@@ -480,7 +480,7 @@ def _numbers(column: Any, name: str) -> tuple[Array, Problems]:
         )
         raise ValueError(f"column {name!r} holds text, such as {example!r}: {remedy}")
     if wrong.any():
-        return values, [(f"{name!r} is no number, but {text[wrong].iloc[0]!r}", wrong)]
+        return values, [(f"{name!r} is no number, as {text[wrong].iloc[0]!r} is not", wrong)]
     return values, []
 
 
@@ -512,21 +512,23 @@ def _target(column: Any, name: str, kind: str) -> tuple[Array, Problems]:
     if kinds.is_datetime64_any_dtype(column) or str(column.dtype) == "geometry":
         raise ValueError(f"column {name!r} is of type {column.dtype}: it holds no classes")
     missing = column.isna().to_numpy()
+    numeric = kinds.is_numeric_dtype(column) and not kinds.is_bool_dtype(column)
+    if numeric:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        missing = ~np.isfinite(values)
+        if not (values[~missing] == values[~missing].round()).all():
+            raise ValueError(
+                f"column {name!r} holds fractions, which are no codes of classes: pass "
+                "kind='regression', or cut it into classes with pandas.cut"
+            )
     problems = [
         (
-            f"{name!r} is missing (empty, NA or null; text, if so meant: pass "
+            f"{name!r} is missing (empty, NA or null; where they are meant as text, pass "
             "pandas.read_csv(path, keep_default_na=False))",
             missing,
         )
     ]
-    if kinds.is_numeric_dtype(column) and not kinds.is_bool_dtype(column):
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        missing |= ~np.isfinite(values)
-        if not (values[~missing] == values[~missing].round()).all():
-            raise ValueError(
-                f"column {name!r} holds fractions, which are no codes of classes: pass "
-                f"kind='regression', or cut it into classes with pandas.cut"
-            )
+    if numeric:
         return np.where(missing, 0, values).astype(np.int64), problems
     return column.astype(object).map(str).to_numpy(dtype=str), problems
 
@@ -724,7 +726,9 @@ class _Pixels:
 
     def lonlat(self, row: Array, column: Array) -> Array:
         """Where in the grid, in pixels from the outer corner of the first, to degrees (N, 2)."""
-        return np.stack(self.to_wgs84.transform(*(self.raster.transform * (column, row))), axis=1)
+        t = self.raster.transform
+        x, y = t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
+        return np.stack(self.to_wgs84.transform(x, y), axis=1)
 
     def area(self, row: Array, column: Array) -> Array:
         """Area of pixels around these positions, on the unit sphere; 0 where it is not defined."""
@@ -747,7 +751,9 @@ class _Pixels:
             row, column = np.divmod(self.order[start : start + 2**16], self.width)
             lonlat = self.lonlat(row + 0.5, column + 0.5)
             area = self.area(row + 0.5, column + 0.5)
-            largest = largest or area.max()
+            if not largest and area.any():
+                # Not the very largest: seen edge on, as at a globe's rim, it has no bound.
+                largest = np.quantile(area[area > 0], 0.99)
             # Beyond the edge of the Earth, as in the corners of a polar map, there is no pixel.
             there = np.isfinite(lonlat).all(1) & (np.abs(lonlat[:, 1]) <= 90)
             there &= self.rng.random(len(row)) * largest < area
