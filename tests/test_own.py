@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import rasterio
 import rasterio.warp
+import shapely
 import torch
 import xarray
 from rasterio.transform import Affine, from_origin
@@ -210,10 +211,11 @@ def test_no_row_left_is_an_error_even_when_dropping() -> None:
 def test_missing_geometry_is_a_bad_row() -> None:
     frame = points(table(20))
     frame.loc[4, "geometry"] = None
-    with pytest.raises(ValueError, match="The geometry is missing: row 4"):
+    frame.loc[7, "geometry"] = shapely.Point()
+    with pytest.raises(ValueError, match="The geometry is missing: rows 4, 7"):
         locties.read_task(frame, "ph")
-    with pytest.warns(UserWarning, match="row 4"):
-        assert len(locties.read_task(frame, "ph", invalid="drop").target) == 19
+    with pytest.warns(UserWarning, match="rows 4, 7"):
+        assert len(locties.read_task(frame, "ph", invalid="drop").target) == 18
 
 
 # ------------------------------------------------------------- the whole column is wrong
@@ -330,6 +332,13 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("lon,lat,ort\n1,2,Köln\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"not UTF-8.*encoding='latin-1'"):
         locties.read_task(tmp_path / "latin.csv", "ort")
+    (tmp_path / "long.csv").write_text("lon,lat,ph\n1,2,3.5,9\n4,5,6.5,9\n")
+    with pytest.raises(ValueError, match="more fields in its rows than in its header"):
+        locties.read_task(tmp_path / "long.csv", "ph")
+    (tmp_path / "comma.csv").write_text("lon,lat,ph\n1,2,3.5,\n4,5,6.5,\n")
+    task = locties.read_task(tmp_path / "comma.csv", "ph")
+    assert task.lonlat.tolist() == [[1, 2], [4, 5]]
+    assert task.target.tolist() == [3.5, 6.5]
     for ending in ("csv", "parquet", "gpkg"):
         (tmp_path / f"broken.{ending}").write_bytes(b"" if ending == "csv" else b"\0" * 100)
         with pytest.raises(DataError, match="cannot be read"):
@@ -409,6 +418,12 @@ def test_a_profile_of_text_is_refused() -> None:
         locties.read_modality(table()[["lon", "lat", "crop"]], name="soil")
     with pytest.raises(ValueError, match="columns='ph': give a list"):
         locties.read_modality(table(), name="soil", columns="ph")
+
+
+def test_a_name_that_cannot_be_one_is_refused_before_any_training() -> None:
+    for name in ("my.soil", "", "keys"):
+        with pytest.raises(ValueError, match="cannot be called"):
+            locties.read_modality(table(), name=name, beside=())
 
 
 # ------------------------------------------------------------------------------------- cells
@@ -586,11 +601,10 @@ def test_large_rasters_are_read_by_windows_with_the_same_result(
     values = noise(2, 90, 90)
     values[:, :20] = -1
     path = write(tmp_path / "r.tif", values, from_origin(10, 50, 0.1, 0.1), nodata=-1)
-    read = [locties.read_modality(path, name="own", patch=patch, beside=()) for patch in (16, None)]
+    chosen = {"name": "own", "samples": 200, "beside": ()}
+    read = [locties.read_modality(path, patch=patch, **chosen) for patch in (16, None)]
     monkeypatch.setattr(own, "_WHOLE", 0)
-    again = [
-        locties.read_modality(path, name="own", patch=patch, beside=()) for patch in (16, None)
-    ]
+    again = [locties.read_modality(path, patch=patch, **chosen) for patch in (16, None)]
     for one, other in zip(read, again, strict=True):
         index = torch.arange(len(one.lonlat))
         assert one.lonlat.equal(other.lonlat)
@@ -710,7 +724,13 @@ def test_rasters_that_lie_nowhere_or_are_none_are_refused(tmp_path: Path) -> Non
         locties.read_modality(tmp_path / "broken.tif", name="own")
     empty = np.full((1, 50, 50), np.nan, np.float32)
     path = write(tmp_path / "empty.tif", empty, from_origin(10, 50, 0.1, 0.1))
-    with pytest.raises(ValueError, match="no sample left"):
+    with pytest.raises(ValueError, match=r"of \d+ pixels in its cells none has data"):
+        locties.read_modality(path, name="own", beside=())
+    path = write(tmp_path / "small.tif", noise(1, 10, 10), from_origin(10, 50, 0.1, 0.1))
+    with pytest.raises(ValueError, match=r"none has 16x16 pixels with data.*leave patch out"):
+        locties.read_modality(path, name="own", patch=16, beside=())
+    path = write(tmp_path / "metres.tif", noise(1, 50, 50), from_origin(4e5, 5e6, 100, 100))
+    with pytest.raises(ValueError, match="EPSG:4326 cannot be its CRS"):
         locties.read_modality(path, name="own")
 
 
@@ -740,6 +760,8 @@ def test_data_arrays_that_lie_nowhere_are_refused() -> None:
     uneven = plain.rename(x="lon", y="lat").assign_coords(lat=coordinate**2)
     with pytest.raises(ValueError, match="y is not evenly spaced"):
         locties.read_modality(uneven, name="own")
+    with pytest.raises(ValueError, match="no coordinates along x"):
+        locties.read_modality(xarray.DataArray(values, dims=("lat", "lon")), name="own")
     with pytest.raises(ValueError, match="dimensions"):
         locties.read_modality(plain.rename(x="station"), name="own")
     with pytest.raises(ValueError, match="no Dataset"):

@@ -195,14 +195,25 @@ def read_modality(
     for what, number in {"samples": samples, "validation": validation}.items():
         if number < 1:
             raise ValueError(f"{what}={number}: it must be at least 1")
+    beside = [beside] if isinstance(beside, str) else list(beside)
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     if _is_raster(source):
         if columns is not None:
             raise ValueError("columns are those of a table; of a raster, choose bands")
         with _open(source) as raster:
-            draw = _Pixels(raster, bands, patch, rng).draw
-            training = draw(samples, lambda points: _free(points, beside))
-            held_out = draw(validation, _is_validation)
+            pixels = _Pixels(raster, bands, patch, rng)
+            training = pixels.draw(samples, lambda points: _free(points, beside))
+            if pixels.tried and not len(training[0]):
+                raise ValueError(
+                    f"modality {name!r}: of {pixels.tried} pixels in its cells none has "
+                    + (
+                        f"{PATCH}x{PATCH} pixels with data around it: leave patch out, to read "
+                        "single pixels"
+                        if patch
+                        else "data in every band: choose other bands"
+                    )
+                )
+            held_out = pixels.draw(validation, _is_validation)
     else:
         if bands is not None or patch is not None:
             raise ValueError("bands and patch are those of a raster; of a table, choose columns")
@@ -218,9 +229,9 @@ def read_modality(
     if not len(training[0]):
         names = [other if isinstance(other, str) else other.name for other in beside]
         raise ValueError(
-            f"modality {name!r} has no sample left outside the cells of {', '.join(names)} and of "
-            "validation: in beside, name only the modalities that you train with; beside=() keeps "
-            "all cells but validation's"
+            f"modality {name!r} has no sample left outside the cells of "
+            f"{', '.join([*names, 'validation'])}: in beside, name only the modalities that you "
+            "train with; beside=() keeps all cells but validation's"
         )
     encoder = patch_encoder if patch else profile_encoder
     standardise = Standardise(training[1][:4096])
@@ -240,7 +251,7 @@ def _free(points: Tensor, beside: Sequence[str | Modality]) -> Tensor:
     """Which points (N, 2) lie neither in validation's cells nor in those of others: (N,) bool."""
     owners = sampling.owner(points)
     free = owners != sampling.VALIDATION
-    for other in [beside] if isinstance(beside, str) else beside:
+    for other in beside:
         other_name = other if isinstance(other, str) else other.name
         if other_name in sampling.OWNERS:
             free &= owners != sampling.OWNERS.index(other_name)
@@ -313,7 +324,7 @@ def _frame(source: Any) -> Any:
     except (ImportError, ValueError) as error:
         if type(error) in (ImportError, ValueError):
             raise
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path} cannot be read: {str(error).strip()}") from error
     except (OSError, RuntimeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     raise ValueError(
@@ -325,21 +336,28 @@ def _frame(source: Any) -> Any:
 
 def _delimited(path: Path, separator: str) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, sep=separator, low_memory=False)
+        header = list(pd.read_csv(path, sep=separator, nrows=0))
+        for other in ";\t,":
+            if len(header) == 1 and other in header[0]:
+                raise ValueError(
+                    f"{path} has one column, {header[0]!r}: its separator seems to be {other!r}; "
+                    f"pass pandas.read_csv(path, sep={other!r}), with decimal=',' if its numbers "
+                    "have a decimal comma"
+                )
+        with warnings.catch_warnings():
+            # Left to itself, pandas takes the first column of overlong rows for an index, and
+            # every value stands one column too far to the left.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, sep=separator, low_memory=False, index_col=False)
+    except pd.errors.ParserWarning:
+        raise ValueError(
+            f"{path} has more fields in its rows than in its header: name every column"
+        ) from None
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 ({error}): pass pandas.read_csv(path, encoding='latin-1'), or "
             "whatever encoding it has"
         ) from None
-    header = str(frame.columns[0])
-    for other in ";\t,":
-        if len(frame.columns) == 1 and other in header:
-            raise ValueError(
-                f"{path} has one column, {header!r}: its separator seems to be {other!r}; pass "
-                f"pandas.read_csv(path, sep={other!r}), with decimal=',' if its numbers have a "
-                "decimal comma"
-            )
-    return frame
 
 
 def _column(frame: Any, name: str) -> Any:
@@ -435,6 +453,8 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
             f"{shapes[other.argmax()].geom_type}: take "
             "frame.set_geometry(frame.representative_point()), or frame.explode() of MultiPoints"
         )
+    geometry = geometry.where(~absent, None)
+    shapes = np.asarray(geometry)
     x, y = shapely.get_x(shapes), shapely.get_y(shapes)
     in_degrees = (np.abs(x[~absent]) <= 360) & (np.abs(y[~absent]) <= 90)
     if not geometry.crs.is_geographic and len(in_degrees) and in_degrees.all():
@@ -633,8 +653,8 @@ def _open(source: Any) -> Iterator[Any]:
             dataset = rasterio.open(path)
         except rasterio.errors.RasterioIOError as error:
             raise DataError(
-                f"{path} cannot be read as a raster: {error}. What xarray reads can be passed as a "
-                "DataArray; known endings of tables: "
+                f"{path} cannot be read as a raster ({error}). What xarray reads can be "
+                "passed as a DataArray; known endings of tables: "
                 f"{', '.join([*_DELIMITED, *_PARQUET, *_VECTOR])}"
             ) from error
     with dataset:
@@ -659,6 +679,8 @@ def _write(array: Any, memory: Any) -> None:
         )
     array = array.transpose(..., "y", "x")
     for axis in ("x", "y"):
+        if axis not in array.coords:
+            raise ValueError(f"the DataArray has no coordinates along {axis}: .assign_coords()")
         steps = np.diff(np.asarray(array[axis], dtype=np.float64))
         if len(steps) == 0 or not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
             raise ValueError(f"the DataArray's {axis} is not evenly spaced: .interp() it to a grid")
@@ -693,7 +715,15 @@ class _Pixels:
         few = total <= _CANDIDATES
         drawn = rng.permutation(total) if few else rng.integers(total, size=_CANDIDATES)
         self.order = pd.unique(drawn)
+        self.tried = 0  # pixels that lie where they may
         transform = raster.transform
+        _, south, _, north = raster.bounds
+        beyond = max(abs(south), abs(north)) - abs(transform.e) - abs(transform.d)
+        if raster.crs.is_geographic and beyond > 90:
+            raise ValueError(
+                f"the raster goes from latitude {south:g} to {north:g}, so {raster.crs} cannot be "
+                "its CRS, or its axes are swapped"
+            )
         turns = raster.crs.is_geographic and transform.b == transform.d == 0
         # Columns that go once round the Earth go on at the other side.
         self.wraps = turns and abs(abs(transform.a) * self.width - 360) < 1e-3 * abs(transform.a)
@@ -759,6 +789,7 @@ class _Pixels:
             there &= self.rng.random(len(row)) * largest < area
             row, column, candidates = row[there], column[there], _points(lonlat[there])
             for i in torch.nonzero(inside(candidates))[:, 0].tolist():
+                self.tried += 1
                 sample = self.sample(int(row[i]), int(column[i]))
                 if sample is not None and not np.isnan(sample).any():
                     points.append(candidates[i])
