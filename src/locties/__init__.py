@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from locties.grid import embed_grid
     from locties.harmonics import spherical_harmonics
     from locties.modalities import Modality
+    from locties.own import read_modality, read_task
     from locties.training import pretrain
 
 __version__ = "0.1.0"
@@ -24,6 +25,8 @@ __all__ = [
     "evaluate",
     "load",
     "pretrain",
+    "read_modality",
+    "read_task",
     "spherical_harmonics",
 ]
 
@@ -35,6 +38,8 @@ _HOME = {
     "evaluate": "locties.evaluation",
     "load": "locties.encoder",
     "pretrain": "locties.training",
+    "read_modality": "locties.own",
+    "read_task": "locties.own",
     "spherical_harmonics": "locties.harmonics",
 }
 

@@ -49,7 +49,8 @@ class Modality:
         validation: the same modality at held-out locations, for validation loss and retrieval.
 
     Raises:
-        ValueError: where there is no sample, or samples and locations differ in number.
+        ValueError: where the name cannot be one, there is no sample, or samples and locations
+            differ in number.
 
     Example:
         >>> rain = Modality("rain", [[0, 0], [10, 20]], torch.rand(2, 12), profile_encoder(12))
@@ -64,6 +65,8 @@ class Modality:
     validation: Modality | None = None
 
     def __post_init__(self) -> None:
+        if not self.name or "." in self.name or hasattr(nn.ModuleDict, self.name):
+            raise ValueError(f"a modality cannot be called {self.name!r}: take a plain word")
         if len(self.lonlat) == 0:
             raise ValueError(
                 f"modality {self.name!r} is empty: it needs at least one sample with a location"

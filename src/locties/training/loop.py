@@ -7,9 +7,11 @@ import inspect
 import json
 import math
 import time
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from locties.encoder import LocationEncoder
+from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES, Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
 from locties.registry import Registry, check_options, unknown
@@ -317,7 +320,21 @@ def _load(modalities: Sequence[str | Modality], samples: int, seed: int) -> list
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"modality {name!r} is given twice: name each modality once")
+    _warn_of_shared_cells(loaded)
     return loaded
+
+
+def _warn_of_shared_cells(modalities: Sequence[Modality]) -> None:
+    cells = {m.name: cell_index(m.lonlat.cpu(), CELL_DEGREES).unique() for m in modalities}
+    for one, other in combinations(cells, 2):
+        shared = int(torch.isin(cells[one], cells[other]).sum())
+        if shared:
+            warnings.warn(
+                f"modalities {one!r} and {other!r} share {shared} cells of about 50 km: they are "
+                "not unpaired there. Read your own with read_modality(..., beside=[...]), naming "
+                "the others",
+                stacklevel=4,
+            )
 
 
 def _check_sizes(

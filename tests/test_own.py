@@ -1,0 +1,768 @@
+"""One's own data: tables and rasters as tasks and modalities, and what is said of bad ones."""
+
+import re
+import warnings
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import rasterio.warp
+import shapely
+import torch
+import xarray
+from rasterio.transform import Affine, from_origin
+
+import locties
+from locties import own
+from locties.data import sampling
+from locties.data.manifest import DataError
+from locties.lonlat import CELL_DEGREES, cell_index
+from locties.modalities import Modality, profile_encoder
+
+EUROPE = (5.0, 40.0, 25.0, 60.0)
+WORLD = (-180.0, -55.0, 180.0, 70.0)
+
+
+def table(n: int = 200, box: tuple[float, float, float, float] = EUROPE) -> pd.DataFrame:
+    """Places within a box, west, south, east, north, and what was measured there."""
+    rng = np.random.default_rng(1)
+    west, south, east, north = box
+    return pd.DataFrame(
+        {
+            "lon": rng.uniform(west, east, n),
+            "lat": rng.uniform(south, north, n),
+            "ph": rng.normal(6.5, 1, n),
+            "clay": rng.uniform(0, 50, n),
+            "crop": rng.choice(["rye", "oats", "maize"], n),
+        }
+    )
+
+
+def points(frame: pd.DataFrame, crs: object = "EPSG:4326") -> geopandas.GeoDataFrame:
+    geometry = geopandas.points_from_xy(frame["lon"], frame["lat"])
+    return geopandas.GeoDataFrame(frame.drop(columns=["lon", "lat"]), geometry=geometry, crs=crs)
+
+
+def degrees_apart(lonlat: torch.Tensor, expected: np.ndarray) -> float:
+    return float(np.abs(lonlat.numpy() - expected).max())
+
+
+# ------------------------------------------------------------------------------------- tables
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "tsv", "parquet", "geojson", "gpkg", "geo"])
+def test_every_format_gives_the_same_task(ending: str, tmp_path: Path) -> None:
+    frame = table()
+    path = tmp_path / f"soil.{ending.replace('geo', 'geo.parquet') if ending == 'geo' else ending}"
+    match ending:
+        case "csv" | "csv.gz":
+            frame.to_csv(path, index=False)
+        case "tsv":
+            frame.to_csv(path, index=False, sep="\t")
+        case "parquet":
+            frame.to_parquet(path, index=False)
+        case "geo":
+            points(frame).to_parquet(path)
+        case _:
+            points(frame).to_file(path)
+    task = locties.read_task(path, "ph", unit="pH")
+    assert (task.name, task.kind, task.unit) == ("ph", "regression", "pH")
+    assert degrees_apart(task.lonlat, frame[["lon", "lat"]].to_numpy()) < 1e-9
+    assert np.allclose(task.target, frame["ph"], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("crs", "box"),
+    [
+        ("EPSG:3857", (-179.0, -80.0, 179.0, 80.0)),
+        ("EPSG:32633", (12.0, 10.0, 18.0, 70.0)),
+        ("EPSG:3413", (-179.9, 60.0, 179.9, 89.9)),
+        ("EPSG:32601", (-182.0, 50.0, -178.0, 70.0)),  # across the date line
+        ("EPSG:4258", EUROPE),
+    ],
+)
+def test_points_in_any_crs_come_back_as_degrees(crs: str, box: tuple, tmp_path: Path) -> None:
+    frame = table(box=box)
+    projected = points(frame).to_crs(crs)
+    projected.to_parquet(tmp_path / "projected.parquet")
+    expected = frame[["lon", "lat"]].to_numpy(copy=True)
+    expected[:, 0] = (expected[:, 0] + 180) % 360 - 180
+    for source in (projected, tmp_path / "projected.parquet"):
+        task = locties.read_task(source, "ph")
+        assert degrees_apart(task.lonlat, expected) < 1e-6, crs
+
+
+def test_geometry_comes_before_columns_of_coordinates() -> None:
+    frame = table()
+    shifted = points(frame).assign(lon=0.0, lat=0.0)
+    assert (
+        degrees_apart(locties.read_task(shifted, "ph").lonlat, frame[["lon", "lat"]].to_numpy())
+        == 0
+    )
+
+
+def test_longitudes_to_360_are_wrapped() -> None:
+    frame = table().assign(lon=lambda t: np.linspace(0, 359.5, len(t)))
+    lonlat = locties.read_task(frame, "ph").lonlat
+    assert lonlat[:, 0].min() >= -180
+    assert lonlat[:, 0].max() < 180
+    assert np.allclose(lonlat[:, 0].numpy() % 360, frame["lon"])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "classes"),
+    [
+        ([0.5, 1.0, 2.0], "regression", None),
+        (["b", "a", "b"], "classification", ("a", "b")),
+        (pd.Categorical(["b", "a", "b"], categories=["b", "a", "c"]), "classification", ("a", "b")),
+        ([True, False, True], "classification", ("False", "True")),
+    ],
+)
+def test_the_kind_follows_from_the_type(values, kind, classes) -> None:
+    task = locties.read_task(table(3).assign(y=values), "y")
+    assert (task.kind, task.classes) == (kind, classes)
+
+
+@pytest.mark.parametrize("values", [[3, 10, 3], [3.0, 10.0, 3.0]])
+def test_whole_numbers_are_never_guessed(values) -> None:
+    frame = table(3).assign(code=values)
+    with pytest.raises(ValueError, match=r"'code' holds whole numbers \(2 different ones\).*kind="):
+        locties.read_task(frame, "code")
+    assert locties.read_task(frame, "code", kind="regression").target.tolist() == [3, 10, 3]
+    task = locties.read_task(frame, "code", kind="classification")
+    assert (task.classes, task.target.tolist()) == (("3", "10"), [0, 1, 0])
+
+
+def test_whole_numbers_made_floats_by_a_missing_value_are_not_guessed_either() -> None:
+    frame = table(4).assign(code=[1, None, 2, 1])
+    with pytest.raises(ValueError, match="whole numbers"):
+        locties.read_task(frame, "code", invalid="drop")
+    with pytest.warns(UserWarning, match="'code' is missing.*row 1"):
+        task = locties.read_task(frame, "code", kind="classification", invalid="drop")
+    assert task.classes == ("1", "2")
+
+
+def test_places_given_twice_are_kept_and_said() -> None:
+    frame = pd.concat([table(50), table(50).iloc[:7]])
+    with pytest.warns(UserWarning, match="7 of 57 rows stand where another one does"):
+        task = locties.read_task(frame, "ph")
+    assert len(task.target) == 57
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        locties.read_task(table(50), "ph")
+
+
+# ------------------------------------------------------------------------------ rows refused
+
+
+def bad_rows() -> tuple[pd.DataFrame, list[int]]:
+    frame = table()
+    frame.loc[3, "lon"] = np.nan
+    frame.loc[17, "lat"] = 523.1
+    frame.loc[40, ["lon", "lat"]] = [23.0, -9999.0]
+    frame.loc[41, "lon"] = np.inf
+    frame.loc[99, "ph"] = np.nan
+    frame.loc[199, "lon"] = -500.0
+    return frame, [3, 17, 40, 41, 99, 199]
+
+
+def test_bad_rows_are_refused_by_number(tmp_path: Path) -> None:
+    frame, _ = bad_rows()
+    frame.to_csv(tmp_path / "soil.csv", index=False)
+    with pytest.raises(ValueError, match="6 of 200 rows cannot be used") as error:
+        locties.read_task(tmp_path / "soil.csv", "ph")
+    said = str(error.value)
+    assert "latitude is missing: rows 3, 41;" in said
+    assert "latitude is outside [-90, 90]: rows 17, 40;" in said
+    assert "longitude is outside [-360, 360]: row 199;" in said
+    assert "'ph' is missing or not finite: row 99." in said
+    assert "counted from 0" in said
+    assert "invalid='drop'" in said
+
+
+def test_bad_rows_are_dropped_when_asked_and_no_others() -> None:
+    frame, bad = bad_rows()
+    frame.index = frame.index[::-1]  # rows are counted, whatever the index says
+    with pytest.warns(UserWarning, match="6 of 200 rows cannot be used.*rows 3, 41"):
+        task = locties.read_task(frame, "ph", invalid="drop")
+    good = frame.reset_index(drop=True).drop(index=bad)
+    assert np.array_equal(task.lonlat.numpy(), good[["lon", "lat"]].to_numpy())
+    assert np.array_equal(task.target, good["ph"])
+
+
+def test_only_the_first_rows_are_named() -> None:
+    frame = table()
+    frame.loc[10:29, "ph"] = np.nan
+    with pytest.raises(ValueError, match="rows 10, 11, 12, 13, 14 and 15 more"):
+        locties.read_task(frame, "ph")
+
+
+def test_no_row_left_is_an_error_even_when_dropping() -> None:
+    for frame in (table(5).assign(ph=np.nan), table(5).assign(lon=np.nan)):
+        with pytest.raises(ValueError, match="No row is left"):
+            locties.read_task(frame, "ph", invalid="drop")
+    with pytest.raises(ValueError, match="no row"):
+        locties.read_task(table(5).iloc[:0], "ph")
+
+
+def test_missing_geometry_is_a_bad_row() -> None:
+    frame = points(table(20))
+    frame.loc[4, "geometry"] = None
+    frame.loc[7, "geometry"] = shapely.Point()
+    with pytest.raises(ValueError, match="The geometry is missing: rows 4, 7"):
+        locties.read_task(frame, "ph")
+    with pytest.warns(UserWarning, match="rows 4, 7"):
+        assert len(locties.read_task(frame, "ph", invalid="drop").target) == 18
+
+
+# ------------------------------------------------------------- the whole column is wrong
+
+
+@pytest.mark.parametrize("invalid", ["raise", "drop"])
+def test_swapped_columns_are_said_and_never_dropped(invalid: str) -> None:
+    asia = table(box=(70.0, -10.0, 150.0, 60.0))
+    swapped = asia.rename(columns={"lon": "lat", "lat": "lon"})
+    beyond = int((swapped["lat"] > 90).sum())
+    assert 100 < beyond < 200
+    with pytest.raises(ValueError, match=rf"{beyond} of 200 latitudes.*swapped; pass lon='lat'"):
+        locties.read_task(swapped, "ph", invalid=invalid)
+    assert locties.read_task(swapped, "ph", lon="lat", lat="lon").lonlat[:, 0].max() > 140
+    with pytest.raises(ValueError, match="swapped; build the points with"):
+        locties.read_task(points(swapped), "ph", invalid=invalid)
+
+
+def test_one_latitude_beyond_90_is_a_row_and_no_swap() -> None:
+    frame = table()
+    frame.loc[8, "lat"] = 95.0
+    with pytest.raises(ValueError, match=r"1 of 200 rows cannot be used.*\(swapped\?\): row 8"):
+        locties.read_task(frame, "ph")
+
+
+@pytest.mark.parametrize("invalid", ["raise", "drop"])
+def test_projected_coordinates_are_said_and_the_remedy_works(invalid: str) -> None:
+    frame = table()
+    metres = points(frame).to_crs("EPSG:3857").geometry
+    flat = frame.assign(lon=metres.x, lat=metres.y)
+    with pytest.raises(ValueError, match=r"projected, in metres.*to_crs\(4326\)") as error:
+        locties.read_task(flat, "ph", invalid=invalid)
+    remedy = re.search(r"geopandas\.GeoDataFrame.*", str(error.value))[0].replace("...", "3857")
+    mended = eval(remedy, {"geopandas": geopandas, "frame": flat})
+    assert (
+        degrees_apart(locties.read_task(mended, "ph").lonlat, frame[["lon", "lat"]].to_numpy())
+        < 1e-6
+    )
+
+
+def test_a_crs_that_the_numbers_contradict_is_said() -> None:
+    frame = points(table()).to_crs(3857).set_crs(4326, allow_override=True)
+    with pytest.raises(ValueError, match=r"the CRS EPSG:4326 cannot be theirs.*set_crs"):
+        locties.read_task(frame, "ph")
+    with pytest.raises(ValueError, match=r"EPSG:3857 is not in degrees.*set_crs\('EPSG:4326'"):
+        locties.read_task(points(table(), "EPSG:3857"), "ph")
+
+
+def test_geometry_without_a_crs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no CRS.*frame\.set_crs"):
+        locties.read_task(points(table(), None), "ph")
+    points(table(), None).to_parquet(tmp_path / "nowhere.parquet")
+    with pytest.raises(ValueError, match=r"no CRS.*frame\.set_crs"):
+        locties.read_task(tmp_path / "nowhere.parquet", "ph")
+
+
+@pytest.mark.parametrize("invalid", ["raise", "drop"])
+def test_other_geometry_than_points_is_refused_by_row(invalid: str) -> None:
+    frame = points(table())
+    frame.loc[[5, 9], "geometry"] = frame.geometry.iloc[[5, 9]].buffer(0.1).to_numpy()
+    with pytest.raises(ValueError, match="2 of 200 geometries are not points, rows 5, 9, such as"):
+        locties.read_task(frame, "ph", invalid=invalid)
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        (("longitude", "latitude"), "lon='longitude', lat='latitude'"),
+        (("LON", "LAT"), "lon='LON', lat='LAT'"),
+        (("x", "Y"), "lon='x', lat='Y'"),
+        (("lng", "lat"), "Pass lon='lng'."),
+        (("east", "north"), "Pass lon= and lat="),
+    ],
+)
+def test_missing_columns_are_listed_with_the_likely_ones(header: tuple, hint: str) -> None:
+    frame = table().rename(columns=dict(zip(("lon", "lat"), header, strict=True)))
+    with pytest.raises(ValueError, match=r"there is no column 'lon'") as error:
+        locties.read_task(frame, "ph")
+    assert hint in str(error.value)
+    assert all(name in str(error.value) for name in frame.columns)
+
+
+def test_a_wrong_target_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown column 'crops': did you mean 'crop'"):
+        locties.read_task(table(), "crops")
+
+
+def test_text_coordinates_are_refused(tmp_path: Path) -> None:
+    frame = table()
+    comma = frame.assign(lat=frame["lat"].map(lambda value: f"{value:.4f}".replace(".", ",")))
+    comma.to_csv(tmp_path / "comma.csv", index=False)
+    with pytest.raises(ValueError, match=r"'lat' holds text with a decimal comma.*decimal=','"):
+        locties.read_task(tmp_path / "comma.csv", "ph", invalid="drop")
+    with pytest.raises(ValueError, match=r"'lat' holds text, such as '52°31′N'.*decimal degrees"):
+        locties.read_task(frame.assign(lat="52°31′N"), "ph")
+    with pytest.raises(ValueError, match=r"= pandas\.to_numeric\(frame\['lon'\]\)"):
+        locties.read_task(frame.assign(lon=frame["lon"].astype(str)), "ph")
+    some = frame.astype({"lon": object})
+    some.loc[12, "lon"] = "unknown"
+    with pytest.raises(ValueError, match="'lon' is no number, as 'unknown' is not: row 12"):
+        locties.read_task(some, "ph")
+    with pytest.warns(UserWarning, match="row 12"):
+        assert len(locties.read_task(some, "ph", invalid="drop").target) == 199
+
+
+def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no file"):
+        locties.read_task(tmp_path / "soil.csv", "ph")
+    with pytest.raises(DataError, match="there is no file 'https://"):
+        locties.read_task("https://example.org/soil.csv", "ph")
+    table().to_csv(tmp_path / "semicolon.csv", index=False, sep=";", decimal=",")
+    with pytest.raises(ValueError, match=r"sep=';'\), with decimal=','"):
+        locties.read_task(tmp_path / "semicolon.csv", "ph")
+    (tmp_path / "latin.csv").write_bytes("lon,lat,ort\n1,2,Köln\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"not UTF-8.*encoding='latin-1'"):
+        locties.read_task(tmp_path / "latin.csv", "ort")
+    (tmp_path / "long.csv").write_text("lon,lat,ph\n1,2,3.5,9\n4,5,6.5,9\n")
+    with pytest.raises(ValueError, match="more fields in its rows than in its header"):
+        locties.read_task(tmp_path / "long.csv", "ph")
+    (tmp_path / "comma.csv").write_text("lon,lat,ph\n1,2,3.5,\n4,5,6.5,\n")
+    task = locties.read_task(tmp_path / "comma.csv", "ph")
+    assert task.lonlat.tolist() == [[1, 2], [4, 5]]
+    assert task.target.tolist() == [3.5, 6.5]
+    for ending in ("csv", "parquet", "gpkg"):
+        (tmp_path / f"broken.{ending}").write_bytes(b"" if ending == "csv" else b"\0" * 100)
+        with pytest.raises(DataError, match="cannot be read"):
+            locties.read_task(tmp_path / f"broken.{ending}", "ph")
+    (tmp_path / "soil.xlsx").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="known by its ending"):
+        locties.read_task(tmp_path / "soil.xlsx", "ph")
+
+
+def test_what_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points(table()).to_parquet(tmp_path / "geo.parquet")
+    table().to_csv(tmp_path / "plain.csv", index=False)
+    table().to_parquet(tmp_path / "plain.parquet", index=False)
+    write(tmp_path / "raster.tif", np.ones((1, 40, 40)), from_origin(10, 50, 0.1, 0.1))
+
+    def refuse(name: str, package: str | None = None):
+        if name.partition(".")[0] in ("geopandas", "rasterio", "rioxarray"):
+            raise ImportError(name)
+        return real(name, package)
+
+    real = own.import_module
+    monkeypatch.setattr(own, "import_module", refuse)
+    for source in ("geo.parquet", "raster.tif"):
+        with pytest.raises(ImportError, match=r'pip install "locties\[own\]"'):
+            locties.read_modality(tmp_path / source, name="own")
+    for source in ("plain.csv", "plain.parquet"):
+        assert locties.read_task(tmp_path / source, "ph").kind == "regression"
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ValueError, match="unknown kind of task 'regresion'"):
+        locties.read_task(table(), "ph", kind="regresion")
+    with pytest.raises(ValueError, match="unknown way with invalid rows 'skip'"):
+        locties.read_task(table(), "ph", invalid="skip")
+    with pytest.raises(ValueError, match="a table is a path"):
+        locties.read_task({"lon": [1], "lat": [2]}, "ph")
+
+
+# --------------------------------------------------------------------- a table as a modality
+
+
+def test_columns_become_a_standardised_profile() -> None:
+    modality = locties.read_modality(table(), name="soil", columns=["ph", "clay"], beside=())
+    values = modality.samples[torch.arange(len(modality.lonlat))]
+    source = table()
+    for place, row in zip(modality.lonlat, values, strict=True):
+        i = (source[["lon", "lat"]] - place.numpy()).abs().sum(axis=1).argmin()
+        assert row.tolist() == pytest.approx(source.loc[i, ["ph", "clay"]].tolist(), rel=1e-6)
+    standardised = modality.encoder(8)[0](values)
+    assert standardised.mean(0).abs().max() < 1e-5
+    assert (standardised.std(0) - 1).abs().max() < 1e-5
+    assert modality.encoder(8)(values).shape == (len(values), 8)
+
+
+def test_without_columns_all_numeric_ones_are_taken() -> None:
+    modality = locties.read_modality(points(table()), name="soil")
+    assert modality.samples[torch.tensor([0])].shape == (1, 2)
+    assert len(modality.lonlat) == len(locties.read_modality(table(), name="soil").lonlat)
+
+
+def test_missing_values_of_a_profile_never_become_numbers() -> None:
+    frame = table(box=WORLD)
+    frame.loc[[7, 8], "clay"] = np.nan
+    with pytest.raises(ValueError, match="'clay' is missing or not finite: rows 7, 8"):
+        locties.read_modality(frame, name="soil")
+    with pytest.warns(UserWarning, match="rows 7, 8"):
+        modality = locties.read_modality(frame, name="soil", invalid="drop", beside=())
+    kept = len(modality.lonlat) + len(modality.validation.lonlat)
+    assert kept == 198
+    assert modality.samples[torch.arange(len(modality.lonlat))].isfinite().all()
+
+
+def test_a_profile_of_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="'crop' holds text"):
+        locties.read_modality(table(), name="soil", columns=["ph", "crop"])
+    with pytest.raises(ValueError, match="no numeric column"):
+        locties.read_modality(table()[["lon", "lat", "crop"]], name="soil")
+    with pytest.raises(ValueError, match="columns='ph': give a list"):
+        locties.read_modality(table(), name="soil", columns="ph")
+
+
+def test_a_name_that_cannot_be_one_is_refused_before_any_training() -> None:
+    for name in ("my.soil", "", "keys"):
+        with pytest.raises(ValueError, match="cannot be called"):
+            locties.read_modality(table(), name=name, beside=())
+
+
+# ------------------------------------------------------------------------------------- cells
+
+
+def cells(modality: Modality) -> set[int]:
+    return set(cell_index(modality.lonlat, CELL_DEGREES).tolist())
+
+
+def test_by_default_a_modality_stands_in_nobody_elses_cells() -> None:
+    modality = locties.read_modality(table(20_000, WORLD), name="soil")
+    owners = sampling.owner(modality.lonlat)
+    assert set(owners.tolist()) == {sampling.OWNERS.index("night_lights")}
+    assert (sampling.owner(modality.validation.lonlat) == sampling.VALIDATION).all()
+    assert len(modality.lonlat) == pytest.approx(20_000 * 0.9 / 6, rel=0.1)
+
+
+def test_beside_leaves_out_the_cells_of_those_named_alone() -> None:
+    frame = table(20_000, WORLD)
+    modality = locties.read_modality(frame, name="soil", beside=["climate", "relief"])
+    owners = set(sampling.owner(modality.lonlat).tolist())
+    taken = {sampling.OWNERS.index(name) for name in ("climate", "relief")}
+    assert owners == set(range(6)) - taken
+    assert len(modality.lonlat) == pytest.approx(20_000 * 0.9 * 4 / 6, rel=0.05)
+    alone = locties.read_modality(frame, name="soil", beside=())
+    assert len(alone.lonlat) + len(alone.validation.lonlat) == pytest.approx(19_000, abs=1001)
+    assert not cells(alone) & cells(alone.validation)
+
+
+def test_two_of_ones_own_share_no_cell() -> None:
+    first = locties.read_modality(table(2000), name="soil", beside=["climate"])
+    second = locties.read_modality(table(5000), name="trees", beside=["climate", first])
+    assert len(second.lonlat) > 100
+    assert not cells(first) & cells(second)
+    assert cells(first) & cells(locties.read_modality(table(5000), name="trees"))
+
+
+def test_no_cell_left_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"'soil' has no sample left.*beside=\(\)"):
+        locties.read_modality(table(), name="soil", beside=sampling.OWNERS)
+    with pytest.raises(ValueError, match="unknown modality in beside 'climat': did you mean"):
+        locties.read_modality(table(), name="soil", beside=["climat"])
+
+
+def test_pretraining_warns_of_shared_cells_and_of_no_others() -> None:
+    small = {"pairs": 64, "batch": 16, "epochs": 2, "progress": False}
+    encoder = locties.LocationEncoder("xyz", "linear", dim=8)
+    other = Modality(
+        "other",
+        locties.read_modality(table(2000), name="x", beside=()).lonlat[:500],
+        torch.rand(500, 3),
+        profile_encoder(3),
+    )
+    paired = locties.read_modality(table(2000), name="soil", beside=())
+    with pytest.warns(UserWarning, match=r"'soil' and 'other' share \d+ cells.*beside="):
+        locties.pretrain("melt", [paired, other], encoder, **small)
+    apart = locties.read_modality(table(2000), name="soil", beside=[other])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = locties.pretrain("melt", [apart, other], encoder, locations="fixed", **small)
+    assert set(run.history["modality"]) == {"soil", "other"}
+
+
+def test_fresh_locations_come_from_the_same_samples() -> None:
+    modality = locties.read_modality(table(3000), name="soil")
+    lonlat, values = modality.fresh(500, torch.Generator().manual_seed(0))
+    assert values.shape == (500, 2)
+    assert set(map(tuple, lonlat.tolist())) <= set(map(tuple, modality.lonlat.tolist()))
+
+
+def test_samples_and_seed() -> None:
+    frame = table(5000, WORLD)
+    draws = [locties.read_modality(frame, name="soil", samples=50, seed=seed) for seed in (0, 0, 1)]
+    assert draws[0].lonlat.equal(draws[1].lonlat)
+    assert not draws[0].lonlat.equal(draws[2].lonlat)
+    assert len(draws[0].lonlat) == 50
+    assert len(locties.read_modality(frame, name="soil", validation=9).validation.lonlat) == 9
+    with pytest.raises(ValueError, match="samples=0"):
+        locties.read_modality(frame, name="soil", samples=0)
+
+
+# ------------------------------------------------------------------------------------- rasters
+
+
+def write(
+    path: Path, values: np.ndarray, transform: Affine, crs: object = "EPSG:4326", **options
+) -> Path:
+    count, height, width = values.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width}
+    profile |= {"dtype": str(values.dtype), "crs": crs, "transform": transform}
+    with rasterio.open(path, "w", **(profile | options)) as raster:
+        raster.write(values)
+    return path
+
+
+def noise(count: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(2).normal(size=(count, height, width)).astype(np.float32)
+
+
+GRIDS = {
+    "north-up": ("EPSG:4326", from_origin(5, 55, 0.05, 0.05)),
+    "south-up": ("EPSG:4326", Affine(0.05, 0, 5, 0, 0.05, 45)),
+    "rotated": ("EPSG:32633", Affine(4330, 2500, 4e5, 2500, -4330, 5e6)),
+    "utm": ("EPSG:32633", from_origin(2e5, 6e6, 5000, 5000)),
+    "polar": ("EPSG:3413", from_origin(-2e6, 2e6, 20000, 20000)),
+    "mercator": ("EPSG:3857", from_origin(5e5, 7e6, 8000, 8000)),
+    "date line": ("EPSG:4326", from_origin(175, 70, 0.05, 0.05)),
+    "date line, utm": ("EPSG:32601", from_origin(1e5, 7e6, 5000, 5000)),
+    "to 360": ("EPSG:4326", from_origin(200, 55, 0.05, 0.05)),
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_samples_are_what_rasterio_reads_at_their_places(grid: str, tmp_path: Path) -> None:
+    crs, transform = GRIDS[grid]
+    path = write(tmp_path / "grid.tif", noise(3, 200, 200), transform, crs)
+    modality = locties.read_modality(path, name="grid", samples=300, beside=())
+    values = modality.samples[torch.arange(300)].numpy()
+    assert ((modality.lonlat >= -180) & (modality.lonlat < 180)).all()
+    lon, lat = modality.lonlat.double().numpy().T
+    with rasterio.open(path) as raster:
+        if grid == "date line":
+            lon = lon % 360
+        elif grid == "to 360":
+            lon = lon + 360
+        x, y = rasterio.warp.transform("EPSG:4326", crs, lon, lat)
+        expected = np.array(list(raster.sample(zip(x, y, strict=True))))
+    assert np.array_equal(values, expected)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_patch_is_the_window_around_its_pixel(grid: str, tmp_path: Path) -> None:
+    crs, transform = GRIDS[grid]
+    values = noise(2, 100, 100)
+    path = write(tmp_path / "grid.tif", values, transform, crs)
+    chosen = {"samples": 50, "beside": ()}
+    modality = locties.read_modality(path, name="grid", patch=16, **chosen)
+    patches = modality.samples[torch.arange(50)].numpy()
+    assert patches.shape == (50, 2, 16, 16)
+    lon, lat = modality.lonlat.double().numpy().T
+    lon = lon % 360 if grid in ("date line", "to 360") else lon
+    x, y = rasterio.warp.transform("EPSG:4326", crs, lon, lat)
+    rows, columns = rasterio.transform.rowcol(transform, x, y)
+    south_up = transform.e > 0 and grid != "rotated"
+    for patch, row, column in zip(patches, rows, columns, strict=True):
+        top = row - 7 if south_up else row - 8
+        window = values[:, top : top + 16, column - 8 : column + 8]
+        assert np.array_equal(patch, window[:, ::-1] if south_up else window)
+    assert modality.encoder(8)(torch.from_numpy(patches)).shape == (50, 8)
+
+
+def test_a_raster_and_the_same_south_up_give_the_same_patches(tmp_path: Path) -> None:
+    values = noise(1, 60, 60)
+    north = write(tmp_path / "n.tif", values, from_origin(10, 50, 0.1, 0.1))
+    south = write(tmp_path / "s.tif", values[:, ::-1], Affine(0.1, 0, 10, 0, 0.1, 44))
+    every = {"name": "own", "patch": 16, "samples": 10_000, "beside": ()}
+    found = []
+    for path in (north, south):
+        modality = locties.read_modality(path, **every)
+        order = np.lexsort(modality.lonlat.numpy().round(3).T)
+        found.append((modality.lonlat[order], modality.samples[torch.from_numpy(order)]))
+    # Random thinning by area may drop other pixels of the two.
+    first, second = (
+        dict(zip(map(tuple, lonlat.numpy().round(3).tolist()), patches, strict=True))
+        for lonlat, patches in found
+    )
+    both = first.keys() & second.keys()
+    assert len(both) > 1000
+    assert all(first[place].equal(second[place]) for place in both)
+
+
+def test_large_rasters_are_read_by_windows_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = noise(2, 90, 90)
+    values[:, :20] = -1
+    path = write(tmp_path / "r.tif", values, from_origin(10, 50, 0.1, 0.1), nodata=-1)
+    chosen = {"name": "own", "samples": 200, "beside": ()}
+    read = [locties.read_modality(path, patch=patch, **chosen) for patch in (16, None)]
+    monkeypatch.setattr(own, "_WHOLE", 0)
+    again = [locties.read_modality(path, patch=patch, **chosen) for patch in (16, None)]
+    for one, other in zip(read, again, strict=True):
+        index = torch.arange(len(one.lonlat))
+        assert one.lonlat.equal(other.lonlat)
+        assert one.samples[index].equal(other.samples[index])
+
+
+@pytest.mark.parametrize("patch", [None, 16])
+@pytest.mark.parametrize("way", ["nodata", "nan", "mask", "alpha", "one band"])
+def test_nodata_never_becomes_a_number(way: str, patch: int | None, tmp_path: Path) -> None:
+    values = noise(2, 80, 80)
+    hole = np.zeros((80, 80), bool)
+    hole[:40, 20:] = True
+    options = {}
+    if way == "nodata":
+        values[:, hole], options = -9999, {"nodata": -9999}
+    elif way in ("nan", "one band"):
+        values[0 if way == "one band" else slice(None), hole] = np.nan
+    path = write(tmp_path / "holes.tif", values, from_origin(10, 50, 0.1, 0.1), **options)
+    if way == "mask":
+        with rasterio.open(path, "r+") as raster:
+            raster.write_mask(~hole)
+    elif way == "alpha":
+        alpha = np.where(hole, 0, 255)[None].astype(np.uint8)
+        bands = np.concatenate([np.full((3, 80, 80), 7, np.uint8), alpha])
+        write(path, bands, from_origin(10, 50, 0.1, 0.1), photometric="RGB", alpha="YES")
+    modality = locties.read_modality(path, name="own", patch=patch, beside=())
+    sampled = modality.samples[torch.arange(len(modality.lonlat))]
+    assert len(sampled) > 200
+    assert sampled.shape[1] == (3 if way == "alpha" else 2)
+    assert sampled.isfinite().all()
+    assert sampled.abs().max() < 10
+    columns, rows = ((modality.lonlat - torch.tensor([10.0, 50.0])) / torch.tensor([0.1, -0.1])).T
+    # A patch reaches from 8 pixels before its own to 7 after it.
+    touching = (rows < (48 if patch else 40)) & (columns >= (13 if patch else 20))
+    assert not touching.any()
+    if patch is None:
+        assert ((rows < 40) & (columns < 20)).any()
+
+
+def test_points_are_uniform_by_area_whatever_the_projection(tmp_path: Path) -> None:
+    world = write(tmp_path / "w.tif", noise(1, 180, 360), from_origin(-180, 90, 1, 1))
+    mercator = write(
+        tmp_path / "m.tif", noise(1, 400, 400), from_origin(-2e7, 2e7, 1e5, 1e5), "EPSG:3857"
+    )
+    for path, top in ((world, 90.0), (mercator, 84.7)):
+        modality = locties.read_modality(path, name="own", samples=4000, beside=())
+        height = torch.sin(torch.deg2rad(modality.lonlat[:, 1])).abs()
+        limit = np.sin(np.radians(top))
+        # The mean of |sin(latitude)| over the globe is half of its range; validation blocks and
+        # chance move it by some per cent. Uniform in pixels it would be .64 and .76.
+        assert height.mean().item() == pytest.approx(limit / 2, abs=0.03), path.name
+
+
+def test_a_raster_keeps_to_its_cells_and_validation_to_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.tif", noise(1, 360, 720), from_origin(-180, 90, 0.5, 0.5))
+    modality = locties.read_modality(path, name="own", samples=2000, validation=500)
+    night_lights = sampling.OWNERS.index("night_lights")
+    assert (sampling.owner(modality.lonlat) == night_lights).all()
+    assert (sampling.owner(modality.validation.lonlat) == sampling.VALIDATION).all()
+    assert (len(modality.lonlat), len(modality.validation.lonlat)) == (2000, 500)
+
+
+def test_patches_go_on_across_the_date_line_on_a_global_raster(tmp_path: Path) -> None:
+    values = noise(1, 60, 120)
+    path = write(tmp_path / "w.tif", values, from_origin(-180, 90, 3, 3))
+    modality = locties.read_modality(path, name="own", patch=16, beside=())
+    columns = ((modality.lonlat[:, 0] + 180) / 3).long()
+    crossing = (columns < 8) | (columns > 120 - 8)
+    assert crossing.any()
+    wide = np.concatenate([values] * 3, axis=2)
+    for i in torch.nonzero(crossing)[:, 0].tolist():
+        lon, lat = modality.lonlat[i].tolist()
+        top, left = int((90 - lat) // 3) - 8, int((lon + 180) // 3) - 8 + 120
+        window = wide[:, top : top + 16, left : left + 16]
+        assert np.array_equal(modality.samples[torch.tensor(i)].numpy(), window)
+
+
+def test_pixels_beyond_the_edge_of_the_earth_are_left_out(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "globe.tif",
+        noise(1, 100, 100),
+        from_origin(-7e6, 7e6, 1.4e5, 1.4e5),
+        "+proj=ortho +lat_0=30 +lon_0=10 +R=6371000",
+    )
+    modality = locties.read_modality(path, name="own", beside=())
+    assert modality.lonlat.isfinite().all()
+    assert 1000 < len(modality.lonlat) < 10_000 * np.pi / 4
+
+
+def test_bands_are_chosen_and_checked(tmp_path: Path) -> None:
+    values = np.stack([np.full((50, 50), i, np.float32) for i in (1, 2, 3)])
+    path = write(tmp_path / "b.tif", values, from_origin(10, 50, 0.1, 0.1))
+    modality = locties.read_modality(path, name="own", bands=[3, 1], beside=())
+    assert modality.samples[torch.tensor([0])].tolist() == [[3.0, 1.0]]
+    with pytest.raises(ValueError, match=r"bands=\[4\]: the raster has bands 1 to 3"):
+        locties.read_modality(path, name="own", bands=[4])
+    with pytest.raises(ValueError, match="bands=1: give a list"):
+        locties.read_modality(path, name="own", bands=1)
+    with pytest.raises(ValueError, match="patch=32: the patch encoder reads 16"):
+        locties.read_modality(path, name="own", patch=32)
+    with pytest.raises(ValueError, match="columns are those of a table"):
+        locties.read_modality(path, name="own", columns=["ph"])
+    with pytest.raises(ValueError, match="bands and patch are those of a raster"):
+        locties.read_modality(table(), name="own", patch=16)
+
+
+def test_rasters_that_lie_nowhere_or_are_none_are_refused(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = write(tmp_path / "nowhere.tif", noise(1, 50, 50), Affine.identity(), None)
+    with pytest.raises(ValueError, match="no CRS"):
+        locties.read_modality(path, name="own")
+    with pytest.raises(DataError, match="there is no file"):
+        locties.read_modality(tmp_path / "absent.tif", name="own")
+    (tmp_path / "broken.tif").write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="cannot be read as a raster"):
+        locties.read_modality(tmp_path / "broken.tif", name="own")
+    empty = np.full((1, 50, 50), np.nan, np.float32)
+    path = write(tmp_path / "empty.tif", empty, from_origin(10, 50, 0.1, 0.1))
+    with pytest.raises(ValueError, match=r"of \d+ pixels in its cells none has data"):
+        locties.read_modality(path, name="own", beside=())
+    path = write(tmp_path / "small.tif", noise(1, 10, 10), from_origin(10, 50, 0.1, 0.1))
+    with pytest.raises(ValueError, match=r"none has 16x16 pixels with data.*leave patch out"):
+        locties.read_modality(path, name="own", patch=16, beside=())
+    path = write(tmp_path / "metres.tif", noise(1, 50, 50), from_origin(4e5, 5e6, 100, 100))
+    with pytest.raises(ValueError, match="EPSG:4326 cannot be its CRS"):
+        locties.read_modality(path, name="own")
+
+
+def test_a_data_array_gives_what_its_geotiff_gives(tmp_path: Path) -> None:
+    values = noise(2, 50, 60)
+    values[:, :10] = np.nan
+    path = write(tmp_path / "a.tif", values, from_origin(10, 50, 0.1, 0.1))
+    lon, lat = 10.05 + 0.1 * np.arange(60), 49.95 - 0.1 * np.arange(50)
+    array = xarray.DataArray(values, {"lat": lat, "lon": lon}, ("band", "lat", "lon"))
+    chosen = {"name": "own", "patch": 16, "beside": ()}
+    expected = locties.read_modality(path, **chosen)
+    for same in (array, array.transpose("lat", "lon", "band")):
+        modality = locties.read_modality(same, **chosen)
+        assert torch.allclose(modality.lonlat, expected.lonlat, atol=1e-5)
+        index = torch.arange(len(expected.lonlat))
+        assert modality.samples[index].equal(expected.samples[index])
+    one = locties.read_modality(array[0], name="own", beside=())
+    assert one.samples[torch.tensor([0])].shape == (1, 1)
+
+
+def test_data_arrays_that_lie_nowhere_are_refused() -> None:
+    values = np.zeros((30, 30), np.float32)
+    coordinate = np.arange(30) / 10
+    plain = xarray.DataArray(values, {"y": coordinate, "x": coordinate}, ("y", "x"))
+    with pytest.raises(ValueError, match=r"rio\.write_crs"):
+        locties.read_modality(plain, name="own")
+    uneven = plain.rename(x="lon", y="lat").assign_coords(lat=coordinate**2)
+    with pytest.raises(ValueError, match="y is not evenly spaced"):
+        locties.read_modality(uneven, name="own")
+    with pytest.raises(ValueError, match="no coordinates along x"):
+        locties.read_modality(xarray.DataArray(values, dims=("lat", "lon")), name="own")
+    with pytest.raises(ValueError, match="dimensions"):
+        locties.read_modality(plain.rename(x="station"), name="own")
+    with pytest.raises(ValueError, match="no Dataset"):
+        locties.read_modality(plain.to_dataset(name="t"), name="own")
