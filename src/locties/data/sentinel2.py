@@ -390,7 +390,8 @@ class _Work:
                 f"the backbone returns {found} for {len(pixels)} chips: it must return one row of "
                 "features for each; put torch.nn.Identity() in place of its classifier"
             )
-        return computed.float().cpu().numpy().astype(self.dtype)
+        with np.errstate(over="ignore"):  # infinite values are found by the caller
+            return computed.float().cpu().numpy().astype(self.dtype)
 
     def run(self, progress: bool) -> dict[str, Any]:
         manifest = self.resume_or_begin()
