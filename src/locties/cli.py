@@ -144,7 +144,10 @@ def features(
     are given. The array takes N x d x 4 bytes for N chips and d features (half of it as float16):
     100,000 chips take 205 MB with d = 512 and 819 MB with d = 2,048.
 
-    **Time**: TIME
+    **Time**: the download takes 2.2 hours at 10 MB/s. Reading and decoding takes about 10 s of one
+    core per 1,000 chips, in up to 8 threads; with a convolutional network of three small layers
+    the whole took about 25 s of one core per 1,000 chips (measured on two cores, batches of 64),
+    so 42 minutes for 100,000. A ResNet takes longer on a CPU; a GPU was not measured.
 
     Stopped at any moment, by whatever, the same command goes on from the last batch.
 
@@ -152,6 +155,8 @@ def features(
     --weights resnet18.safetensors --out s2`
     """
     from importlib import import_module
+
+    from torch import nn
 
     from locties.data import sentinel2
 
@@ -162,6 +167,9 @@ def features(
         network = getattr(import_module(module), name)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise typer.BadParameter(f"--backbone {backbone}: {error}; give module:callable") from None
+    if not isinstance(network, nn.Module):
+        kind = type(network).__name__
+        raise typer.BadParameter(f"--backbone {backbone} returns {kind}, no torch module")
     try:
         if weights is not None:
             sentinel2.load_weights(network, weights)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import tarfile
 import threading
 from functools import lru_cache
@@ -19,7 +20,9 @@ import rasterio
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from typer.testing import CliRunner
 
+from locties.cli import app
 from locties.data import sampling, sentinel2
 from locties.data.manifest import DataError
 from locties.data.sentinel2 import (
@@ -323,6 +326,30 @@ def test_killed_at_any_write_and_resumed_it_is_bit_identical(data, tmp_path, who
         assert killed_at_sync(data, out, number) == -signal.SIGKILL
     run(data, out)
     assert result(out) == whole
+
+
+def test_rows_are_safe_on_disk_before_they_are_counted(data, tmp_path, monkeypatch):
+    array = tmp_path / "out" / "features.npy"
+    synced, counted = [], [0]
+    sync, write = os.fsync, sentinel2._write
+
+    def spy_sync(handle):
+        sync(handle)
+        rows = np.load(array)[:, 0] if array.exists() else np.array([])
+        synced.append((os.fstat(handle).st_ino, rows))
+
+    def spy_write(path, content):
+        if path.name == "manifest.json" and json.loads(content)["rows"] > counted[-1]:
+            counted.append(json.loads(content)["rows"])
+            inode, rows = synced[-1]
+            assert inode == array.stat().st_ino, "rows are counted before the array is synced"
+            assert (~np.isnan(rows)).sum() == counted[-1], "rows are counted before they are there"
+        write(path, content)
+
+    monkeypatch.setattr(os, "fsync", spy_sync)
+    monkeypatch.setattr(sentinel2, "_write", spy_write)
+    run(data, tmp_path / "out")
+    assert counted == [0, 2, 4, 6, 8, 9]
 
 
 def test_a_resumed_run_reads_only_what_is_left(data, tmp_path, monkeypatch, whole):
@@ -738,3 +765,88 @@ def test_pretraining_reads_the_features(folder, earth):
     history = made.history.query("modality == 'sentinel2'")
     assert history["validation_loss"].notna().all()
     assert len(history) == 2
+
+
+# ----------------------------------------------------------------------------- command line
+
+
+FACTORIES = """
+from torch import nn
+
+def small():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(52, 6))
+
+def number():
+    return 7
+"""
+
+
+@pytest.fixture
+def command(data, tmp_path, monkeypatch):
+    (tmp_path / "my_factories.py").write_text(FACTORIES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    shards, index = data
+
+    def invoke(*options):
+        paths = [*map(str, shards), "--index", str(index), "--out", "cli", "--batch", "2"]
+        return CliRunner().invoke(app, ["s2", "features", *paths, "--device", "cpu", *options])
+
+    return invoke
+
+
+def test_command_gives_what_the_call_gives(command, tmp_path, whole):
+    save_file(backbone().state_dict(), tmp_path / "w.safetensors")
+    made = command("--backbone", "my_factories:small", "--weights", "w.safetensors")
+    assert made.exit_code == 0, made.stderr
+    assert "9 of 13 rows; 3 chips damaged, 1 not in the index, 1 rows without a chip" in made.stdout
+    assert "damaged: patch_5.tif has 5 bytes, fewer than 10,000" in made.stderr
+    assert (tmp_path / "cli" / "features.npy").read_bytes() == whole["features.npy"]
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("none_such:small", "No module named 'none_such'"),
+        ("my_factories:big", "has no attribute 'big'"),
+        ("my_factories", "give module:callable"),
+        ("my_factories:number", "returns int, no torch module"),
+    ],
+)
+def test_command_says_what_is_wrong_with_a_factory(command, factory, message, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    made = command("--backbone", factory)
+    assert made.exit_code == 2
+    assert message in made.stderr
+
+
+def test_command_reports_a_fault_on_one_line(command, tmp_path):
+    (tmp_path / "shard-1.tar").unlink()
+    made = command("--backbone", "my_factories:small")
+    assert made.exit_code == 1
+    last = made.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: there is no shard ")
+    assert last.endswith("shard-1.tar")
+
+
+def test_command_interrupted_says_how_to_go_on(command, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sentinel2, "_decode", interrupt)
+    made = command("--backbone", "my_factories:small")
+    assert made.exit_code == 130
+    assert made.stderr.endswith(
+        "error: interrupted; the same command goes on from the last batch\n"
+    )
+
+
+def test_help_states_disk_and_time_with_an_example():
+    shown = " ".join(CliRunner().invoke(app, ["s2", "features", "--help"]).stdout.split())
+    for part in (
+        "78 GB in 100 shards",
+        "819 MB",
+        "per 1,000 chips",
+        "Example: locties s2 features",
+    ):
+        assert part in shown.replace("`", "")
