@@ -645,6 +645,17 @@ def test_a_server_without_ranges_starts_over(server, tmp_path):
     assert path.read_bytes() == (tmp_path / "shard-0.tar").read_bytes()
 
 
+def test_a_whole_download_that_never_got_its_name_is_not_fetched_again(server, tmp_path):
+    server.faults = [50_000, 0]
+    with pytest.raises(DataError, match="50,000 bytes are kept"):
+        obtain(f"{server.address}/shard-0.tar", tmp_path / "cache")
+    (part,) = (tmp_path / "cache").rglob(".shard-0.tar.part")
+    content = (tmp_path / "shard-0.tar").read_bytes()
+    part.write_bytes(content)
+    assert obtain(f"{server.address}/shard-0.tar", tmp_path / "cache").read_bytes() == content
+    assert server.requests[-1] == ("/shard-0.tar", f"bytes={len(content)}-")
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
