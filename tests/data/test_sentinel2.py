@@ -439,6 +439,16 @@ def test_another_index_transform_or_shard_is_refused(data, tmp_path, whole, monk
     assert result(out) == whole
 
 
+@pytest.mark.parametrize("name", ["index.csv", "features.npy"])
+def test_a_folder_with_files_of_another_kind_is_left_alone(data, tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"out holds another {name}, which would be lost"):
+        run(data, out)
+    assert (out / name).read_text() == "mine"
+
+
 def test_a_shard_that_changes_between_two_runs_is_refused(data, tmp_path):
     assert killed_at_sync(data, tmp_path / "out", 8) == -signal.SIGKILL
     write_shard(data[0][0], {"patch_0.tif": tiff(7)})

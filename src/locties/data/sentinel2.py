@@ -446,9 +446,15 @@ class _Work:
                     )
             _open_array(self.out, manifest)
             return manifest
+        index = self.out / _INDEX
+        foreign = index.exists() and index.read_bytes() != self.index.content
+        if not manifest and (foreign or (self.out / _ARRAY).exists()):
+            raise ValueError(
+                f"{self.out} holds another {_INDEX if foreign else _ARRAY}, which would be lost; "
+                "choose another folder"
+            )
         dim = self.compute(np.zeros((2, BANDS, SIDE, SIDE), np.uint16)).shape[1]
         shape = [len(self.index.names), dim]
-        self.allocate(shape)
         manifest = {
             "format": _FORMAT,
             "locties": __version__,
@@ -462,8 +468,9 @@ class _Work:
             "missing": None,
             "complete": False,
         }
-        _write(self.out / _INDEX, self.index.content)
+        _write(index, self.index.content)
         _write(self.out / _MANIFEST, _json(manifest))
+        self.allocate(shape)
         return manifest
 
     def allocate(self, shape: list[int]) -> None:
