@@ -9,6 +9,7 @@ import unicodedata
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from locties import lonlat as coordinates
 from locties.data import embedded, sampling
 from locties.data.raster import Raster
+from locties.data.sentinel2 import read_features
 from locties.registry import Registry
 
 PATCH = 16  # pixels; about 120 km of Blue Marble, 150 km of relief
@@ -381,6 +383,87 @@ def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mo
 
     training = pool(sampling.OWNERS.index("toponyms"), samples)
     return replace(training, validation=pool(sampling.VALIDATION, validation))
+
+
+# ------------------------------------------------------------------------------ Sentinel-2 chips
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """Samples that stay in a memory-mapped file; a batch is read when it is asked for.
+
+    Args:
+        lonlat: (P, 2) degrees, a pool of places.
+        rows: (P,) int64, the file's row of each.
+        array: (R, d) the mapped file.
+        index: (N,) int64, those of the pool that were chosen.
+        device: where a batch is put.
+    """
+
+    lonlat: Tensor
+    rows: Tensor
+    array: Tensor
+    index: Tensor
+    device: torch.device | str = "cpu"
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return self._read(self.index[index.cpu()])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def _read(self, places: Tensor) -> Tensor:
+        return self.array[self.rows[places]].to(self.device, torch.float32)
+
+    def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Places (n, 2) drawn from the whole pool, and their samples."""
+        drawn = torch.randint(len(self.rows), (n,), generator=generator)
+        return self.lonlat[drawn].to(self.device), self._read(drawn)
+
+    def to(self, device: torch.device) -> Mapped:
+        """The same samples, batches of which are put on `device`; the file is not copied."""
+        return replace(self, device=device)
+
+
+def sentinel2(
+    folder: str | PathLike[str], samples: int = 20_000, seed: int = 0, validation: int = 1024
+) -> Modality:
+    """Features of Sentinel-2 chips, as `locties.data.sentinel2.features` wrote them to `folder`.
+
+    It stands for imagery: the chips in imagery's cells are its own, about a sixth of those outside
+    validation, and validation's are held out. Train with it or with "imagery", not with both.
+    Where there are fewer chips than asked for, all of them are taken. They are read from the file
+    batch by batch.
+
+    Raises:
+        DataError: where the features are missing, unfinished or altered.
+        ValueError: where no chip lies in imagery's cells, or none in validation's.
+
+    Example:
+        >>> pretrain("melt", [sentinel2("s2"), "climate"])  # doctest: +SKIP
+    """
+    index, array = read_features(folder)
+    rows = (~array[:, 0].isnan()).nonzero().squeeze(1)
+    lonlat = index.lonlat[rows].float()
+    owners = sampling.owner(lonlat)
+    generator = _generator("sentinel2", seed)
+
+    def pool(owner: int, n: int) -> Mapped:
+        owned = (owners == owner).nonzero().squeeze(1)
+        chosen = torch.randperm(len(owned), generator=generator)[:n]
+        return Mapped(lonlat[owned], rows[owned], array, chosen)
+
+    training = pool(sampling.OWNERS.index("imagery"), samples)
+    held_out = pool(sampling.VALIDATION, validation)
+    some = training[torch.arange(min(4096, len(training)))]
+    make = profile_encoder(array.shape[1], Standardise(some))
+    return Modality(
+        "sentinel2",
+        training.lonlat[training.index],
+        training,
+        make,
+        Modality("sentinel2", held_out.lonlat[held_out.index], held_out, make),
+    )
 
 
 MODALITIES = Registry(

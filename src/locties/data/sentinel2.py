@@ -1,0 +1,745 @@
+"""S2-100K: 100,000 Sentinel-2 chips in tar shards, and what a frozen network makes of them.
+
+SatCLIP trains its location encoder against image towers that stay frozen up to the last layer
+(Klemmer et al., arXiv 2311.17179). So a chip's features never change: they are computed once, into
+a memory-mapped array, and every epoch of every pretraining reads features instead of images.
+
+The dataset is ``torchgeo/s2-100k`` on Hugging Face: ``index.csv`` and 100 tar shards, 78 GB.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from errno import EDQUOT, ENOSPC
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from locties import __version__
+from locties.data.archive import Member, members
+from locties.data.manifest import DataError, cache_folder
+from locties.lock import only_process
+from locties.lonlat import check
+from locties.registry import Registry, unknown
+
+BANDS, SIDE = 12, 256
+SMALLEST = 10_000  # bytes; SatCLIP passes over smaller files, which hold no data
+_FORMAT = 1  # of the manifest: raised when an older locties could not go on from it
+_MANIFEST, _ARRAY, _INDEX = "manifest.json", "features.npy", "index.csv"
+
+
+# ------------------------------------------------------------------------------ index and chips
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Where the chips are.
+
+    Attributes:
+        names: file name of each of N chips.
+        lonlat: (N, 2) float64 degrees, their centres.
+        content: the file itself.
+    """
+
+    names: tuple[str, ...]
+    lonlat: Tensor
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def read_index(path: str | os.PathLike[str]) -> Index:
+    """Read S2-100K's ``index.csv``: a row for each chip, with columns fn, lon and lat.
+
+    Raises:
+        DataError: where the file is missing, lacks a column or a row, names a chip twice, or
+            gives a location that is none; the message names the line.
+    """
+    try:
+        content = Path(path).read_bytes()
+        rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        lacking = sorted({"fn", "lon", "lat"} - set(rows.fieldnames or ()))
+        if lacking:
+            raise DataError(f"{path} has no column {', '.join(lacking)}: it must have fn, lon, lat")
+        lines: dict[str, int] = {}
+        points = []
+        for row in rows:
+            name, line = row["fn"], rows.line_num
+            if not name or name in lines:
+                earlier = f", as does line {lines[name]}" if name else ""
+                raise DataError(f"{path}: line {line} names the chip {name!r}{earlier}")
+            try:
+                points.append((float(row["lon"]), float(row["lat"])))
+                check([points[-1]])
+            except (TypeError, ValueError):
+                raise DataError(
+                    f"{path}: line {line} has lon {row['lon']!r} and lat {row['lat']!r}; "
+                    "both must be degrees, and lat within [-90, 90]"
+                ) from None
+            lines[name] = line
+    except FileNotFoundError:
+        raise DataError(f"there is no index {path}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no CSV file: {error}") from None
+    if not points:
+        raise DataError(f"{path} holds no chip")
+    return Index(tuple(lines), check(points), content)
+
+
+@dataclass(frozen=True, eq=False)
+class Chip:
+    """One file of a shard, read or found wanting.
+
+    Attributes:
+        name: its file name.
+        shard: number of the shard that holds it, from 0.
+        member: its number in that shard, from 0.
+        row: its row in the index, or -1 where it is not in it.
+        pixels: (12, 256, 256) uint16, reflectance times 10,000, bands B1 to B8, B8A, B9, B11, B12;
+            or None where there is a problem.
+        problem: why there are no pixels, or None.
+    """
+
+    name: str
+    shard: int
+    member: int
+    row: int
+    pixels: np.ndarray | None
+    problem: str | None
+
+
+def chips(shards: Iterable[str | os.PathLike[str]], index: Index, skip: int = 0) -> Iterator[Chip]:
+    """Every chip of the shards, in their order, each read once and straight from its tar.
+
+    Nothing is unpacked to disk. Chips are decoded in threads, a few ahead. A damaged chip (under
+    10 kB, or no GeoTIFF of 12 bands of 256x256 uint16) comes without pixels and with its problem,
+    and so does a file that is not in the index.
+
+    Args:
+        shards: paths of tar archives; each is asked for when the one before is read.
+        index: where the chips are.
+        skip: files of the first shard to pass over unread.
+
+    Raises:
+        DataError: at a shard that `locties.data.archive.members` refuses.
+
+    Example:
+        >>> good = [c for c in chips(shards, index) if c.pixels is not None]  # doctest: +SKIP
+    """
+    rows = {name: row for row, name in enumerate(index.names)}
+
+    def decode(shard: int, number: int, member: Member, content: bytes) -> Chip:
+        name = member.name.rpartition("/")[2]
+        if name not in rows:
+            return Chip(name, shard, number, -1, None, "is not in the index")
+        return Chip(name, shard, number, rows[name], *_decode(content))
+
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Any] = deque()
+        for shard, path in enumerate(shards):
+            for number, member in enumerate(members(path)):
+                if shard > 0 or number >= skip:
+                    ahead.append(pool.submit(decode, shard, number, member, member.read()))
+                if len(ahead) > 2 * threads:
+                    yield ahead.popleft().result()
+            # A caller that keeps count must not see the next shard begun before this one is done.
+            while ahead:
+                yield ahead.popleft().result()
+
+
+def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
+    """Pixels of a GeoTIFF, or what is wrong with it.
+
+    rasterio, since chips are compressed with LZW: it brings GDAL's decoder, where tifffile would
+    need a second package, imagecodecs.
+    """
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.io import MemoryFile
+
+    if len(content) < SMALLEST:
+        return None, f"has {len(content):,} bytes, fewer than {SMALLEST:,}"
+    try:
+        with (
+            warnings.catch_warnings(category=NotGeoreferencedWarning, action="ignore"),
+            MemoryFile(content) as file,
+            file.open(driver="GTiff") as image,
+        ):
+            # Checked before anything is decoded, so that a small file cannot fill the memory.
+            found = (image.count, image.height, image.width, *sorted(set(image.dtypes)))
+            if found != (BANDS, SIDE, SIDE, "uint16"):
+                return None, f"has (bands, height, width, type) {found}, not 12, 256, 256, uint16"
+            return image.read(), None
+    except RasterioError as error:
+        return None, f"cannot be read: {error}"
+
+
+def satclip_chip(pixels: Tensor) -> Tensor:
+    """SatCLIP's recipe for chips: reflectance in units of 1, and a zero band in B10's place.
+
+    S2-100K's chips are of Level-2A, which has no B10; networks trained on all 13 bands of
+    Level-1C expect one, as channel 10.
+
+    Args:
+        pixels: (..., 12, H, W), reflectance times 10,000.
+
+    Returns:
+        (..., 13, H, W) float32.
+
+    Example:
+        >>> satclip_chip(torch.full((12, 2, 2), 5000))[9:12, 0, 0].tolist()
+        [0.5, 0.0, 0.5]
+    """
+    scaled = pixels.float() / 10_000
+    before, after = scaled.split([10, 2], dim=-3)
+    return torch.cat([before, torch.zeros_like(before[..., :1, :, :]), after], dim=-3)
+
+
+TRANSFORMS = Registry("transform", satclip_chip=satclip_chip)
+
+
+# --------------------------------------------------------------------------- the frozen backbone
+
+
+def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+    """Load weights into a network: safetensors, or a state dict of tensors. Nothing is unpickled.
+
+    Args:
+        backbone: the network, changed in place.
+        path: a ``.safetensors`` file; or what ``torch.save`` wrote of a state dict, which may lie
+            under the key "state_dict".
+
+    Returns:
+        The network.
+
+    Raises:
+        DataError: where the file is missing or damaged, or holds anything but tensors.
+        ValueError: where its tensors do not fit the network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file of weights {path}")
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # A file that holds code and one that is damaged fail alike, in many ways.
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{path} is refused: it is damaged, or holds more than tensors ({reason}). Nothing in "
+            "it was run. Save the state dict alone, as safetensors"
+        ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise DataError(f"{path} is refused: it is no state dict, a dict of tensors by name")
+    try:
+        backbone.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit the backbone: {error}") from None
+    return backbone
+
+
+def _weights_hash(backbone: nn.Module) -> str:
+    """Hex sha256 of all weights and buffers, with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(backbone.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+# ----------------------------------------------------------------------------- features, on disk
+
+
+def features(
+    shards: Sequence[str | os.PathLike[str]],
+    index: str | os.PathLike[str],
+    backbone: nn.Module,
+    out: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    transform: str = "satclip_chip",
+    batch: int = 64,
+    dtype: str = "float32",
+    device: str = "auto",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Features of every chip by a frozen network, computed once into a memory-mapped array.
+
+    `out` gets ``features.npy`` (a row for each row of the index; NaN where there is no chip),
+    ``index.csv`` and ``manifest.json``. It is whole at any moment: whatever ends the process, the
+    same call goes on after the last batch that is safe on disk, and on the same machine the
+    finished array is bit-identical to that of an unbroken run.
+
+    Args:
+        shards: tar archives, as paths or as http(s) addresses, which are fetched into
+            `cache_folder` one by one when their turn comes.
+        index: S2-100K's ``index.csv``, as path or address.
+        backbone: any network that takes what `transform` gives, (B, 13, 256, 256) float32, and
+            returns (B, d). It is put in eval mode and moved to `device`.
+        out: folder of the result.
+        name: what the manifest calls the backbone; default: its class.
+        transform: a name in `TRANSFORMS`.
+        batch: chips computed at once.
+        dtype: of the array, "float32" or "float16".
+        device: "auto" takes a GPU when there is one.
+        progress: show a bar on stderr.
+
+    Returns:
+        The manifest: recipe, shape, shards with their sizes and hashes, how many rows are done,
+        the damaged files and those not in the index by name with what is wrong with each, and how
+        many rows of the index have no chip.
+
+    Raises:
+        ValueError: where an argument is impossible, the backbone returns another shape, or `out`
+            holds features of another recipe; the message says what differs.
+        DataError: at a missing, refused or altered file, or where the disk is full; what was
+            computed is kept.
+        RuntimeError: where another process works in `out`, naming it.
+
+    Example:
+        >>> features(["shard-00000.tar"], "index.csv", network, "s2")  # doctest: +SKIP
+    """
+    work = _Work(shards, index, backbone, Path(out), name, transform, batch, dtype, device)
+    work.out.mkdir(parents=True, exist_ok=True)
+    with only_process(work.out):
+        try:
+            return work.run(progress)
+        except OSError as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"{work.out}: {error}. What was computed is safe: mend that, and the same command "
+                "goes on from there"
+            ) from error
+
+
+class _Work:
+    """One call of `features`."""
+
+    def __init__(
+        self,
+        shards: Sequence[str | os.PathLike[str]],
+        index: str | os.PathLike[str],
+        backbone: nn.Module,
+        out: Path,
+        name: str | None,
+        transform: str,
+        batch: int,
+        dtype: str,
+        device: str,
+    ) -> None:
+        self.shards = [str(shard) for shard in shards]
+        names = [_file_name(shard) for shard in self.shards]
+        twice = sorted({shard for shard in names if names.count(shard) > 1})
+        if not names or twice:
+            raise ValueError(f"shard {twice[0]} is given twice" if twice else "no shard is given")
+        if batch < 1:
+            raise ValueError(f"batch={batch}: it must be at least 1")
+        if dtype not in ("float32", "float16"):
+            raise unknown("dtype", dtype, ("float32", "float16"))
+        self.index = read_index(obtain(str(index), cache_folder() / "s2-100k"))
+        self.transform = TRANSFORMS[transform]
+        self.device = _device(device)
+        self.out, self.batch, self.dtype = out, batch, np.dtype(dtype)
+        kind = type(backbone)
+        self.recipe: dict[str, Any] = {
+            "backbone": name or f"{kind.__module__}:{kind.__qualname__}",
+            "weights": _weights_hash(backbone),
+            "transform": transform,
+            "index": self.index.sha256,
+            "shards": names,
+            "batch": batch,  # a row's last bits depend on the rows computed with it
+            "dtype": dtype,
+            "device": self.device.type,
+        }
+        self.backbone = backbone.eval().to(self.device)
+
+    @torch.inference_mode()
+    def compute(self, pixels: np.ndarray) -> np.ndarray:
+        """Features (B, d) of chips (B, 12, 256, 256), in the array's dtype."""
+        images = torch.from_numpy(pixels.astype(np.float32)).to(self.device)
+        computed = self.backbone(self.transform(images))
+        if not isinstance(computed, Tensor) or computed.ndim != 2 or len(computed) != len(pixels):
+            found = tuple(computed.shape) if isinstance(computed, Tensor) else type(computed)
+            raise ValueError(
+                f"the backbone returns {found} for {len(pixels)} chips: it must return one row of "
+                "features for each; put torch.nn.Identity() in place of its classifier"
+            )
+        with np.errstate(over="ignore"):  # infinite values are found by the caller
+            return computed.float().cpu().numpy().astype(self.dtype)
+
+    def run(self, progress: bool) -> dict[str, Any]:
+        manifest = self.resume_or_begin()
+        if manifest["complete"]:
+            return manifest
+        from tqdm import tqdm
+
+        bar = tqdm(
+            total=len(self.index.names),
+            initial=manifest["rows"],
+            desc=self.recipe["backbone"],
+            unit="chip",
+            disable=not progress,
+        )
+        with bar, (self.out / _ARRAY).open("r+b") as array:
+            pending: list[Chip] = []
+            for chip in self.left(manifest):
+                if chip.row < 0:
+                    manifest["unindexed"].append(chip.name)
+                elif chip.pixels is None:
+                    manifest["damaged"].append([chip.name, chip.problem])
+                else:
+                    pending.append(chip)
+                # In memory only: on disk it moves on with the batch that it belongs to.
+                manifest["position"] = [chip.shard, chip.member + 1]
+                if len(pending) == self.batch:
+                    self.commit(pending, manifest, array)
+                    bar.update(len(pending))
+                    pending = []
+            if pending:
+                self.commit(pending, manifest, array)
+                bar.update(len(pending))
+        if not manifest["rows"]:
+            raise DataError(
+                f"no chip of {', '.join(self.recipe['shards'][:3])} could be used: "
+                f"{len(manifest['unindexed'])} are not in the index, {len(manifest['damaged'])} "
+                f"are damaged{_first(manifest['damaged'])}"
+            )
+        self.finish(manifest)
+        return manifest
+
+    def resume_or_begin(self) -> dict[str, Any]:
+        """The manifest to go on from, with the array beside it."""
+        manifest = read_manifest(self.out)
+        if manifest and (manifest["rows"] or manifest["complete"]):
+            recorded: dict[str, Any] = manifest["recipe"]
+            for key, wanted in self.recipe.items():
+                if recorded[key] != wanted:
+                    raise ValueError(
+                        f"{self.out} holds features of another {key}: {_brief(recorded[key])} "
+                        f"there, {_brief(wanted)} here; choose another folder"
+                    )
+            _open_array(self.out, manifest)
+            return manifest
+        index = self.out / _INDEX
+        foreign = index.exists() and index.read_bytes() != self.index.content
+        if not manifest and (foreign or (self.out / _ARRAY).exists()):
+            raise ValueError(
+                f"{self.out} holds another {_INDEX if foreign else _ARRAY}, which would be lost; "
+                "choose another folder"
+            )
+        dim = self.compute(np.zeros((2, BANDS, SIDE, SIDE), np.uint16)).shape[1]
+        shape = [len(self.index.names), dim]
+        manifest = {
+            "format": _FORMAT,
+            "locties": __version__,
+            "recipe": self.recipe,
+            "shape": shape,
+            "shards": [],
+            "position": [0, 0],
+            "rows": 0,
+            "damaged": [],
+            "unindexed": [],
+            "missing": None,
+            "complete": False,
+        }
+        _write(index, self.index.content)
+        _write(self.out / _MANIFEST, _json(manifest))
+        self.allocate(shape)
+        return manifest
+
+    def allocate(self, shape: list[int]) -> None:
+        """Write the whole array, all NaN, so that a disk too small is found out now."""
+        aside = self.out / f".{_ARRAY}.part"
+        row = np.full(shape[1], np.nan, self.dtype).tobytes()
+        needed = shape[0] * len(row)
+        try:
+            with aside.open("wb") as file:
+                header = {"descr": self.dtype.str, "fortran_order": False, "shape": tuple(shape)}
+                np.lib.format.write_array_header_1_0(file, header)
+                for begin in range(0, shape[0], 1024):
+                    file.write(row * min(1024, shape[0] - begin))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            free = shutil.disk_usage(self.out).free
+            raise DataError(
+                f"{self.out} has no room for the features ({error.strerror}): they take "
+                f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free"
+            ) from error
+        aside.replace(self.out / _ARRAY)
+
+    def left(self, manifest: dict[str, Any]) -> Iterator[Chip]:
+        """The chips after the position in the manifest, with `shard` counted from the first."""
+        first, skip = manifest["position"]
+
+        def opened() -> Iterator[Path]:
+            for number, address in enumerate(self.shards[first:], first):
+                path = obtain(address, cache_folder() / "s2-100k")
+                if not path.is_file():
+                    raise DataError(f"there is no shard {path}")
+                with path.open("rb") as stream:
+                    sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+                found = {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256}
+                if number == len(manifest["shards"]):
+                    manifest["shards"].append(found)
+                recorded = manifest["shards"][number]
+                if found != recorded:
+                    raise DataError(
+                        f"{path} has changed since its first chips were read: it had "
+                        f"{recorded['bytes']:,} bytes and sha256 {recorded['sha256']}, it has "
+                        f"{found['bytes']:,} and {sha256}"
+                    )
+                yield path
+
+        for chip in chips(opened(), self.index, skip):
+            yield replace(chip, shard=chip.shard + first)
+
+    def commit(self, batch: list[Chip], manifest: dict[str, Any], array: Any) -> None:
+        """Write the features of one batch, sync them, and only then count them."""
+        computed = self.compute(np.stack([np.asarray(chip.pixels) for chip in batch]))
+        finite = np.isfinite(computed).all(axis=1)
+        computed[~finite] = np.nan
+        start = os.fstat(array.fileno()).st_size - len(self.index.names) * computed[0].nbytes
+        for chip, row, usable in zip(batch, computed, finite, strict=True):
+            if not usable:
+                problem = f"its features are not finite in {self.dtype}"
+                manifest["damaged"].append([chip.name, problem])
+            # Not through a memory map: a full disk would end the process there, without an error.
+            array.seek(start + chip.row * row.nbytes)
+            array.write(row.tobytes())
+        array.flush()
+        os.fsync(array.fileno())
+        manifest["rows"] += int(finite.sum())
+        _write(self.out / _MANIFEST, _json(manifest))
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Count what has no chip, and say that all is done."""
+        array = _open_array(self.out, manifest)
+        empty = np.flatnonzero(np.isnan(array[:, 0]))
+        manifest["rows"] = len(array) - len(empty)  # a chip found twice counts once
+        damaged = {name for name, _ in manifest["damaged"]}
+        manifest["missing"] = sum(self.index.names[row] not in damaged for row in empty)
+        manifest["complete"] = True
+        _write(self.out / _MANIFEST, _json(manifest))
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The manifest of features in a folder, or None where there is none.
+
+    Raises:
+        DataError: where it is damaged, or written in a newer format.
+    """
+    path = Path(folder) / _MANIFEST
+    if not path.exists():
+        return None
+    try:
+        manifest = json.loads(path.read_bytes())
+        written = manifest["format"]
+    except (ValueError, TypeError, KeyError):
+        raise DataError(f"{path} is altered; delete {folder} and compute it again") from None
+    if written != _FORMAT:
+        raise DataError(f"{path} has format {written}, locties {__version__} reads {_FORMAT}")
+    return manifest
+
+
+def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
+    """The index and the features in a folder that `features` wrote.
+
+    Returns:
+        The index of N chips, and (N, d) features, mapped from the file and read only where they
+        are used; a row is NaN where there is no chip.
+
+    Raises:
+        DataError: where they are missing, unfinished or altered.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder} holds no features; run: locties s2 features --out {folder}")
+    if not manifest["complete"]:
+        raise DataError(
+            f"{folder} is unfinished ({manifest['rows']:,} chips done); run the same "
+            "`locties s2 features` again: it goes on from there"
+        )
+    index = read_index(folder / _INDEX)
+    if index.sha256 != manifest["recipe"]["index"]:
+        raise DataError(f"{folder / _INDEX} is altered; delete {folder} and compute it again")
+    return index, torch.from_numpy(_open_array(folder, manifest))
+
+
+def _open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
+    """The features, mapped from the file."""
+    path = folder / _ARRAY
+    remedy = f"delete {folder} and compute it again"
+    try:
+        # Copy on write: torch has no read-only tensors, and nothing can reach the file this way.
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is missing or altered ({error}); {remedy}") from None
+    if [*array.shape, str(array.dtype)] != [*manifest["shape"], manifest["recipe"]["dtype"]]:
+        raise DataError(f"{path} is altered: it holds {array.dtype} {array.shape}; {remedy}")
+    return array
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _first(problems: list[list[str]]) -> str:
+    return f", the first: {problems[0][0]} {problems[0][1]}" if problems else ""
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise unknown("device", device, ["auto", "cpu", "cuda"]) from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}, but there is no GPU here: take 'auto' or 'cpu'")
+    return chosen
+
+
+def _json(manifest: dict[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=1) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file: written aside, synced, renamed."""
+    aside = path.with_name(f".{path.name}.part")
+    with aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+# ----------------------------------------------------------------------------------- the download
+
+
+def obtain(address: str, folder: Path) -> Path:
+    """A file by its path, or by its http(s) address: then it is fetched into `folder`, once.
+
+    A download that breaks off is taken up where it stopped, at once and in later calls, and the
+    file has its name only when it is whole. S2-100K publishes no checksums that we know of, so it
+    is held against the size that the server states, and a tar against its own structure.
+
+    Raises:
+        DataError: where the server answers with an error, sends a page instead of a file, or
+            stops; what has come is kept.
+    """
+    if not address.startswith(("http://", "https://")):
+        return Path(address)
+    key = hashlib.sha256(address.encode()).hexdigest()[:8]
+    path = folder / key / _file_name(address)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with only_process(path.parent):
+        while True:
+            before = _size(part)
+            problem = _fetch(address, part)
+            if problem is None:
+                break
+            if _size(part) <= before:
+                raise DataError(
+                    f"{address}: {problem}; {_size(part):,} bytes are kept: the same command goes "
+                    "on from there"
+                )
+        if path.suffix == ".tar":
+            try:
+                for _ in members(part):
+                    pass
+            except DataError as error:
+                part.unlink()
+                raise DataError(f"{address} is no shard: {error}") from None
+        part.replace(path)
+    return path
+
+
+def _fetch(address: str, part: Path) -> str | None:
+    """Fetch what is left of a file; what kept it from being whole, or None.
+
+    Raises:
+        DataError: where trying again at once is no use.
+    """
+    from tqdm import tqdm
+
+    have = _size(part)
+    request = Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urlopen(request, timeout=60) as answer:
+            if answer.headers.get_content_type() == "text/html":
+                raise DataError(f"{address} answers with a web page instead of a file")
+            have = have if answer.status == 206 else 0
+            length = answer.headers["Content-Length"]
+            total = None if length is None else have + int(length)
+            with (
+                part.open("ab" if have else "wb") as file,
+                tqdm(
+                    desc=_file_name(address), initial=have, total=total, unit="B", unit_scale=True
+                ) as bar,
+            ):
+                while block := answer.read(2**20):
+                    file.write(block)
+                    bar.update(len(block))
+                file.flush()
+                os.fsync(file.fileno())
+    except HTTPError as error:
+        if error.code != 416:
+            raise DataError(f"{address} answers {error.code} {error.reason}") from None
+        # Nothing is left to fetch, or another file is there now.
+        if error.headers["Content-Range"] == f"bytes */{have}":
+            return None
+        part.unlink()
+        return "its beginning, fetched earlier, is not of this file"
+    except DataError:
+        raise
+    except (OSError, HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+            raise DataError(
+                f"no room for {address} in {part.parent}; what has come is kept: make room, and "
+                "the same command goes on from there"
+            ) from None
+        return str(error) or type(error).__name__
+    if total is not None and _size(part) != total:
+        return f"the connection ended after {_size(part):,} of {total:,} bytes"
+    return None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _file_name(address: str) -> str:
+    return urlsplit(address).path.rpartition("/")[2]

@@ -1,0 +1,47 @@
+"""One process at a time in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextlib.contextmanager
+def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold `folder` for this process; the hold ends with the process, however it ends.
+
+    Args:
+        folder: an existing folder; ``.lock`` and ``.holder`` are written into it and stay.
+
+    Raises:
+        RuntimeError: where another process holds it, naming that process.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, only_process(folder):
+        ...     print(sorted(os.listdir(folder)))
+        ['.holder', '.lock']
+    """
+    # The holder's name has a file of its own: some systems let nobody read a locked file.
+    holder = Path(folder) / ".holder"
+    lock = FileLock(Path(folder) / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        try:
+            name = holder.read_text().strip()
+        except OSError:
+            name = "a process that has just begun"
+        raise RuntimeError(
+            f"{folder} is in use by {name}: wait until it has finished, or choose another folder"
+        ) from None
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,873 @@
+"""S2-100K end to end: from tar shards to a modality, through every fault that could be made."""
+
+import errno
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import tarfile
+import threading
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from typer.testing import CliRunner
+
+from locties.cli import app
+from locties.data import sampling, sentinel2
+from locties.data.manifest import DataError
+from locties.data.sentinel2 import (
+    chips,
+    features,
+    load_weights,
+    obtain,
+    read_features,
+    read_index,
+    satclip_chip,
+)
+from locties.modalities import sentinel2 as modality
+
+MIRROR = os.environ.get("LOCTIES_MIRROR")
+fork = multiprocessing.get_context("fork")
+
+
+# ------------------------------------------------------------------------- a small S2-100K
+
+
+def pixels(seed, shape=(12, 256, 256), dtype="uint16"):
+    # A slope and a little noise: compressible, so quick, and yet no smaller than real chips' bound.
+    noise = np.random.default_rng(seed).integers(0, 8, shape)
+    return (noise + 1000 + 100 * seed % 5000 + np.arange(shape[2])).astype(dtype)
+
+
+@lru_cache(maxsize=64)
+def tiff(seed, shape=(12, 256, 256), dtype="uint16"):
+    profile = {"driver": "GTiff", "count": shape[0], "height": shape[1], "width": shape[2]}
+    transform = rasterio.Affine(10, 0, 500_000, 0, -10, 4_000_000)
+    place = {"dtype": dtype, "compress": "lzw", "crs": "EPSG:32633", "transform": transform}
+    with rasterio.MemoryFile() as file:
+        with file.open(**profile, **place) as image:
+            image.write(pixels(seed, shape, dtype))
+        return file.read()
+
+
+def write_shard(path, files):
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"data/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def write_index(path, lonlat):
+    lines = [f"{lat},{lon},{name}" for name, (lon, lat) in lonlat.items()]
+    path.write_text("\n".join(["lat,lon,fn", *lines]) + "\n")
+    return path
+
+
+def backbone(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(13 * 4, 6))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two shards with 9 good chips, 3 damaged, 1 stranger; the index has one more, absent."""
+    first = {f"patch_{i}.tif": tiff(i) for i in range(5)}
+    first["patch_5.tif"] = b"small"
+    first["stranger.tif"] = tiff(1)
+    second = {f"patch_{i}.tif": tiff(i) for i in range(6, 10)}
+    second["patch_10.tif"] = tiff(3)[:20_000]
+    second["patch_11.tif"] = tiff(3, (3, 256, 256))
+    # The index has another order than the shards.
+    names = [f"patch_{i}.tif" for i in reversed(range(13))]
+    index = write_index(tmp_path / "index.csv", {n: (i, -i) for i, n in enumerate(names)})
+    shards = [write_shard(tmp_path / f"shard-{i}.tar", s) for i, s in enumerate((first, second))]
+    return shards, index
+
+
+def run(data, out, net=None, **options):
+    options = {"batch": 2, "device": "cpu", "progress": False} | options
+    return features(*data, net or backbone(), out, **options)
+
+
+def result(out):
+    """Everything that a run leaves, byte by byte."""
+    return {name: (out / name).read_bytes() for name in ("features.npy", "index.csv")} | {
+        "manifest": json.loads((out / "manifest.json").read_text())
+    }
+
+
+@pytest.fixture
+def whole(data, tmp_path):
+    run(data, tmp_path / "whole")
+    return result(tmp_path / "whole")
+
+
+# ----------------------------------------------------------------------------- index and chips
+
+
+def test_index_gives_longitude_first(tmp_path):
+    index = read_index(write_index(tmp_path / "index.csv", {"a.tif": (13.4, 52.5)}))
+    assert index.names == ("a.tif",)
+    assert index.lonlat.tolist() == [[13.4, 52.5]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fn,lat\na.tif,1\n", "has no column lon"),
+        ("", "has no column fn, lat, lon"),
+        ("fn,lon,lat\n", "holds no chip"),
+        ("fn,lon,lat\na,1,2\nb,1,north\n", "line 3 has lon '1' and lat 'north'"),
+        ("fn,lon,lat\na,1,2\nb,1\n", "line 3 has lon '1' and lat None"),
+        ("fn,lon,lat\na,12,100\n", "line 2 has lon '12' and lat '100'"),
+        ("fn,lon,lat\na,1,2\na,3,4\n", "line 3 names the chip 'a', as does line 2"),
+        ("fn,lon,lat\n\xff", "is no CSV file"),
+    ],
+)
+def test_a_damaged_index_names_the_line(tmp_path, text, message):
+    (tmp_path / "index.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=message):
+        read_index(tmp_path / "index.csv")
+
+
+def test_chips_are_read_in_order_and_problems_named(data):
+    shards, index = data
+    found = list(chips(shards, read_index(index)))
+    assert [(c.shard, c.member) for c in found] == [(0, i) for i in range(7)] + [
+        (1, i) for i in range(6)
+    ]
+    assert np.array_equal(found[2].pixels, pixels(2))
+    assert found[2].row == 10
+    problems = {c.name: c.problem for c in found if c.pixels is None}
+    assert problems.pop("patch_10.tif").startswith("cannot be read: ")
+    assert problems == {
+        "patch_5.tif": "has 5 bytes, fewer than 10,000",
+        "stranger.tif": "is not in the index",
+        "patch_11.tif": "has (bands, height, width, type) (3, 256, 256, 'uint16'), "
+        "not 12, 256, 256, uint16",
+    }
+
+
+def test_a_shard_is_asked_for_only_when_the_one_before_is_read(data):
+    shards, index = data
+    asked = []
+
+    def ask():
+        for path in shards:
+            asked.append(path.name)
+            yield path
+
+    stream = chips(ask(), read_index(index))
+    for _ in range(7):
+        next(stream)
+    assert asked == ["shard-0.tar"]
+
+
+def test_satclip_recipe_scales_and_puts_zeros_in_place_of_b10():
+    made = satclip_chip(torch.from_numpy(pixels(4).astype(np.int32)))
+    assert made.shape == (13, 256, 256)
+    assert made.dtype == torch.float32
+    assert (made[10] == 0).all()
+    assert np.allclose(made[9].numpy(), pixels(4)[9] / 10_000)
+    assert np.allclose(made[11].numpy(), pixels(4)[10] / 10_000)
+
+
+@pytest.mark.skipif(MIRROR is None, reason="LOCTIES_MIRROR names no mirror")
+def test_real_chips_lie_where_the_index_says_and_give_features(tmp_path):
+    sample = Path(MIRROR) / "s2-100k-sample"
+    files = {path.name: path.read_bytes() for path in sorted(sample.glob("*.tif"))}
+    shard = write_shard(tmp_path / "shard.tar", files)
+    manifest = run(([shard], sample / "index.csv"), tmp_path / "out", batch=8)
+    assert (manifest["rows"], manifest["missing"], manifest["damaged"]) == (20, 0, [])
+    assert len(manifest["unindexed"]) == 3
+    index, computed = read_features(tmp_path / "out")
+    assert computed.isfinite().all()
+    for name, (lon, lat) in zip(index.names, index.lonlat.tolist(), strict=True):
+        with rasterio.open(sample / name) as image:
+            assert image.lnglat() == pytest.approx((lon, lat), abs=1e-5), name
+
+
+# --------------------------------------------------------------------------------- features
+
+
+def test_features_are_the_backbone_s_at_the_index_s_rows(data, tmp_path):
+    net = backbone().train()
+    manifest = run(data, tmp_path / "out", net)
+    index, computed = read_features(tmp_path / "out")
+    assert not net.training
+    for name, row in zip(index.names, computed, strict=True):
+        number = int(name[6:-4])
+        if number in (5, 10, 11, 12):
+            assert row.isnan().all(), f"{name} has no usable chip"
+        else:
+            with torch.no_grad():
+                expected = net(
+                    satclip_chip(torch.from_numpy(pixels(number).astype(np.float32)))[None]
+                )
+            assert torch.allclose(row, expected[0], atol=1e-6), name
+    assert manifest["shape"] == [13, 6]
+    assert (manifest["rows"], manifest["missing"], manifest["complete"]) == (9, 1, True)
+    assert [name for name, _ in manifest["damaged"]] == [
+        *("patch_5.tif", "patch_10.tif", "patch_11.tif")
+    ]
+    assert manifest["unindexed"] == ["stranger.tif"]
+    assert [shard["bytes"] for shard in manifest["shards"]] == [p.stat().st_size for p in data[0]]
+
+
+def test_plain_numpy_reads_the_array(data, tmp_path):
+    run(data, tmp_path / "out", dtype="float16")
+    array = np.load(tmp_path / "out" / "features.npy")
+    assert array.dtype == np.float16
+    assert np.isnan(array[:, 0]).sum() == 4
+
+
+def test_a_finished_folder_is_not_computed_again(data, tmp_path):
+    run(data, tmp_path / "out")
+    for shard in data[0]:
+        shard.unlink()
+    assert run(data, tmp_path / "out")["rows"] == 9
+
+
+def test_features_that_are_not_finite_count_as_damaged(data, tmp_path):
+    class Hot(nn.Module):
+        def forward(self, images):
+            bright = images.mean((1, 2, 3)) * 1e4
+            return torch.stack([bright, torch.where(bright > 1500, 1e6, 0.0)], 1)
+
+    manifest = run(data, tmp_path / "out", Hot(), dtype="float16")
+    named = dict(manifest["damaged"])
+    assert named["patch_9.tif"] == "its features are not finite in float16"
+    assert manifest["rows"] + len(named) + 1 == 13
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (nn.Conv2d(13, 2, 9), r"the backbone returns \(2, 2, 248, 248\) for 2 chips"),
+        (nn.Flatten(0), r"the backbone returns \(1703936,\) for 2 chips"),
+    ],
+)
+def test_a_backbone_must_return_a_row_for_each_chip(data, tmp_path, net, message):
+    with pytest.raises(ValueError, match=message):
+        run(data, tmp_path / "out", net)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 0}, "batch=0"),
+        ({"dtype": "float61"}, "unknown dtype 'float61': did you mean 'float16'"),
+        ({"transform": "satclip"}, "unknown transform 'satclip': did you mean 'satclip_chip'"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+    ],
+)
+def test_impossible_arguments_are_refused(data, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(data, tmp_path / "out", **options)
+
+
+def test_no_shard_and_the_same_shard_twice_are_refused(data, tmp_path):
+    shards, index = data
+    with pytest.raises(ValueError, match="no shard is given"):
+        run(([], index), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"shard-0.tar is given twice"):
+        run(([*shards, shards[0]], index), tmp_path / "out")
+
+
+def test_an_index_of_other_chips_is_refused_at_the_end(data, tmp_path):
+    other = write_index(tmp_path / "other.csv", {"x.tif": (0, 0)})
+    with pytest.raises(DataError, match=r"no chip of shard-0.tar, shard-1.tar could be used: 13"):
+        run((data[0], other), tmp_path / "out")
+
+
+# --------------------------------------------------------------------------- broken off, resumed
+
+
+def killed_at_sync(data, out, number):
+    """A process that is killed at its nth request to put something safely on disk."""
+
+    def work():
+        calls = 0
+        sync = os.fsync
+
+        def count(handle):
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            sync(handle)
+
+        os.fsync = count
+        run(data, out)
+
+    process = fork.Process(target=work)
+    process.start()
+    process.join(60)
+    return process.exitcode
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (4, 1, 2), (5, 3, 4), (8, 2, 1)])
+def test_killed_at_any_write_and_resumed_it_is_bit_identical(data, tmp_path, whole, numbers):
+    out = tmp_path / "out"
+    for number in numbers:
+        assert killed_at_sync(data, out, number) == -signal.SIGKILL
+    run(data, out)
+    assert result(out) == whole
+
+
+def test_rows_are_safe_on_disk_before_they_are_counted(data, tmp_path, monkeypatch):
+    array = tmp_path / "out" / "features.npy"
+    synced, counted = [], [0]
+    sync, write = os.fsync, sentinel2._write
+
+    def spy_sync(handle):
+        sync(handle)
+        rows = np.load(array)[:, 0] if array.exists() else np.array([])
+        synced.append((os.fstat(handle).st_ino, rows))
+
+    def spy_write(path, content):
+        if path.name == "manifest.json" and json.loads(content)["rows"] > counted[-1]:
+            counted.append(json.loads(content)["rows"])
+            inode, rows = synced[-1]
+            assert inode == array.stat().st_ino, "rows are counted before the array is synced"
+            assert (~np.isnan(rows)).sum() == counted[-1], "rows are counted before they are there"
+        write(path, content)
+
+    monkeypatch.setattr(os, "fsync", spy_sync)
+    monkeypatch.setattr(sentinel2, "_write", spy_write)
+    run(data, tmp_path / "out")
+    assert counted == [0, 2, 4, 6, 8, 9]
+
+
+def test_a_resumed_run_reads_only_what_is_left(data, tmp_path, monkeypatch, whole):
+    out = tmp_path / "out"
+    assert killed_at_sync(data, out, 8) == -signal.SIGKILL
+    done = json.loads((out / "manifest.json").read_text())
+    assert (done["rows"], done["position"]) == (4, [0, 4])
+    read = []
+    decode = sentinel2._decode
+    monkeypatch.setattr(sentinel2, "_decode", lambda c: (read.append(len(c)), decode(c))[1])
+    run(data, out)
+    assert len(read) == 12 - 4
+    assert result(out) == whole
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 9])
+def test_a_full_disk_is_named_and_leaves_what_can_be_resumed(
+    data, tmp_path, monkeypatch, whole, number
+):
+    out = tmp_path / "out"
+    calls = 0
+    sync = os.fsync
+
+    def fail(handle):
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(DataError, match=f"{out}.*No space left on device"):
+            run(data, out)
+    run(data, out)
+    assert result(out) == whole
+
+
+def test_a_second_process_is_refused_and_the_first_named(data, tmp_path, whole):
+    out = tmp_path / "out"
+    begun, go_on = fork.Event(), fork.Event()
+
+    class Slow(nn.Module):
+        def forward(self, images):
+            begun.set()
+            assert go_on.wait(60)
+            return images.mean((2, 3))
+
+    first = fork.Process(target=run, args=(data, out, Slow()))
+    first.start()
+    try:
+        assert begun.wait(60)
+        with pytest.raises(RuntimeError, match=f"in use by process {first.pid} on "):
+            run(data, out)
+    finally:
+        go_on.set()
+        first.join(60)
+    assert first.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"net": backbone(1)}, "another weights"),
+        ({"name": "other"}, "another backbone: .*Sequential there, other here"),
+        ({"batch": 3}, "another batch: 2 there, 3 here"),
+        ({"dtype": "float16"}, "another dtype: float32 there, float16 here"),
+    ],
+)
+def test_another_recipe_is_refused_saying_what_differs(data, tmp_path, whole, change, message):
+    with pytest.raises(ValueError, match=message):
+        run(data, tmp_path / "whole", **change)
+    assert result(tmp_path / "whole") == whole
+
+
+def test_another_index_transform_or_shard_is_refused(data, tmp_path, whole, monkeypatch):
+    shards, index = data
+    out = tmp_path / "whole"
+    other = write_index(tmp_path / "other.csv", {"x.tif": (0, 0)})
+    with pytest.raises(ValueError, match="another index"):
+        run((shards, other), out)
+    with pytest.raises(ValueError, match="another shards"):
+        run((shards[:1], index), out)
+    monkeypatch.setitem(sentinel2.TRANSFORMS, "mine", satclip_chip)
+    with pytest.raises(ValueError, match="another transform: satclip_chip there, mine here"):
+        run(data, out, transform="mine")
+    assert result(out) == whole
+
+
+@pytest.mark.parametrize("name", ["index.csv", "features.npy"])
+def test_a_folder_with_files_of_another_kind_is_left_alone(data, tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"out holds another {name}, which would be lost"):
+        run(data, out)
+    assert (out / name).read_text() == "mine"
+
+
+def test_a_shard_that_changes_between_two_runs_is_refused(data, tmp_path):
+    assert killed_at_sync(data, tmp_path / "out", 8) == -signal.SIGKILL
+    write_shard(data[0][0], {"patch_0.tif": tiff(7)})
+    with pytest.raises(DataError, match=r"shard-0.tar has changed since its first chips"):
+        run(data, tmp_path / "out")
+
+
+def test_a_bad_shard_stops_the_run_but_loses_nothing(data, tmp_path, whole):
+    shards, _ = data
+    good = shards[1].read_bytes()
+    with tarfile.open(shards[1], "w") as tar:
+        tar.addfile(tarfile.TarInfo("../../patch_6.tif"))
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"shard-1.tar is refused: its member '../../patch_6.tif'"):
+        run(data, out)
+    assert json.loads((out / "manifest.json").read_text())["rows"] == 4
+    assert not list(tmp_path.parent.glob("patch_6.tif"))
+    shards[1].write_bytes(good)
+    run(data, out)
+    assert result(out) == whole
+
+
+@pytest.mark.parametrize("name", ["features.npy", "manifest.json", "index.csv"])
+def test_altered_features_are_recognised(data, tmp_path, whole, name):
+    out = tmp_path / "whole"
+    (out / name).write_bytes((out / name).read_bytes()[:-40])
+    with pytest.raises(DataError, match=f"{name} is (missing or )?altered"):
+        read_features(out)
+
+
+def test_unfinished_and_absent_features_say_what_to_run(data, tmp_path):
+    with pytest.raises(DataError, match="holds no features; run: locties s2 features"):
+        read_features(tmp_path / "none")
+    killed_at_sync(data, tmp_path / "out", 8)
+    with pytest.raises(DataError, match=r"is unfinished \(4 chips done\)"):
+        read_features(tmp_path / "out")
+
+
+# ----------------------------------------------------------------------------------- weights
+
+
+def test_weights_are_read_from_safetensors_and_state_dicts(tmp_path):
+    wanted = backbone(3).state_dict()
+    save_file(wanted, tmp_path / "w.safetensors")
+    torch.save(wanted, tmp_path / "w.pt")
+    torch.save({"state_dict": wanted, "epoch": 3}, tmp_path / "w.ckpt")
+    for name in ("w.safetensors", "w.pt", "w.ckpt"):
+        found = load_weights(backbone(), tmp_path / name).state_dict()
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted), name
+
+
+class Malice:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.pkl", "w.safetensors"])
+def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path, name):
+    done = tmp_path / "done"
+    malicious = {**backbone().state_dict(), "extra": Malice(done)}
+    if name == "w.pt":
+        torch.save(malicious, tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(pickle.dumps(malicious))
+    with pytest.raises(DataError, match=f"{name} is refused: .*more than tensors"):
+        load_weights(backbone(), tmp_path / name)
+    assert not done.exists(), "code in a checkpoint was run"
+    if name == "w.pkl":
+        pickle.loads((tmp_path / name).read_bytes())
+        assert done.exists(), "the test's own malice does nothing"
+
+
+def test_weights_that_do_not_fit_or_are_none_are_refused(tmp_path):
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"other.pt does not fit the backbone: (?s:.*)2.weight"):
+        load_weights(backbone(), tmp_path / "other.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(DataError, match=r"list.pt is refused: it is no state dict"):
+        load_weights(backbone(), tmp_path / "list.pt")
+    with pytest.raises(DataError, match=r"there is no file of weights .*none.pt"):
+        load_weights(backbone(), tmp_path / "none.pt")
+
+
+# ---------------------------------------------------------------------------------- download
+
+
+class Server:
+    """Serves files on localhost; `faults` are answered to the first requests, one each."""
+
+    def __init__(self, folder):
+        self.requests, self.faults = [], []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.requests.append((self.path, self.headers["Range"]))
+                fault = outer.faults.pop(0) if outer.faults else None
+                content = (folder / self.path[1:]).read_bytes()
+                if fault == "page":
+                    self.answer(200, b"<html>Sorry</html>", {"Content-Type": "text/html"})
+                elif isinstance(fault, tuple):
+                    self.answer(fault[1], b"")
+                elif self.headers["Range"] and fault != "no ranges":
+                    begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+                    if begin >= len(content):
+                        self.answer(416, b"", {"Content-Range": f"bytes */{len(content)}"})
+                        return
+                    where = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+                    self.answer(206, content[begin:], {"Content-Range": where}, fault)
+                else:
+                    self.answer(200, content, {}, fault)
+
+            def answer(self, status, content, headers=(), fault=None):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                for name, value in dict(headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content[:fault] if isinstance(fault, int) else content)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCTIES_CACHE", str(tmp_path / "cache"))
+    server = Server(tmp_path)
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+def remote(server):
+    return [f"{server.address}/shard-{i}.tar" for i in range(2)], f"{server.address}/index.csv"
+
+
+def test_shards_are_fetched_taken_up_where_the_server_dropped_and_kept(
+    server, tmp_path, whole, capsys
+):
+    server.faults = [None, 100_000, 200_000]  # the index whole; the shard in three pieces
+    run(remote(server), tmp_path / "out")
+    assert result(tmp_path / "out") == whole
+    assert [asked for asked in server.requests if "shard-0" in asked[0]] == [
+        ("/shard-0.tar", None),
+        ("/shard-0.tar", "bytes=100000-"),
+        ("/shard-0.tar", "bytes=300000-"),
+    ]
+    assert "shard-0.tar" in capsys.readouterr().err, "no progress was shown"
+    before = len(server.requests)
+    run(remote(server), tmp_path / "again")
+    assert len(server.requests) == before, "what is in the cache was fetched again"
+    assert result(tmp_path / "again") == whole
+
+
+def test_a_server_that_is_gone_leaves_what_the_next_run_goes_on_from(server, tmp_path, whole):
+    server.faults = [None, None, 100_000, 0]
+    with pytest.raises(DataError, match=r"shard-1.tar: .* 100,000 bytes are kept"):
+        run(remote(server), tmp_path / "out")
+    assert not list((tmp_path / "cache").rglob("shard-1.tar")), "a half file has the whole's name"
+    run(remote(server), tmp_path / "out")
+    assert server.requests[-1] == ("/shard-1.tar", "bytes=100000-")
+    assert result(tmp_path / "out") == whole
+
+
+def test_a_process_killed_in_a_download_and_in_its_work_is_resumed(server, tmp_path, whole):
+    out = tmp_path / "out"
+    server.faults = [None, 100_000]
+
+    def work():
+        fetch = sentinel2._fetch
+
+        def dies(address, part):
+            problem = fetch(address, part)
+            if problem is not None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return problem
+
+        sentinel2._fetch = dies
+        run(remote(server), out)
+
+    process = fork.Process(target=work)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert killed_at_sync(remote(server), out, 9) == -signal.SIGKILL
+    run(remote(server), out)
+    assert ("/shard-0.tar", "bytes=100000-") in server.requests
+    assert result(out) == whole
+
+
+def test_a_server_without_ranges_starts_over(server, tmp_path):
+    server.faults = [1000, "no ranges"]
+    path = obtain(f"{server.address}/shard-0.tar", tmp_path / "cache")
+    assert path.read_bytes() == (tmp_path / "shard-0.tar").read_bytes()
+
+
+def test_a_whole_download_that_never_got_its_name_is_not_fetched_again(server, tmp_path):
+    server.faults = [50_000, 0]
+    with pytest.raises(DataError, match="50,000 bytes are kept"):
+        obtain(f"{server.address}/shard-0.tar", tmp_path / "cache")
+    (part,) = (tmp_path / "cache").rglob(".shard-0.tar.part")
+    content = (tmp_path / "shard-0.tar").read_bytes()
+    part.write_bytes(content)
+    assert obtain(f"{server.address}/shard-0.tar", tmp_path / "cache").read_bytes() == content
+    assert server.requests[-1] == ("/shard-0.tar", f"bytes={len(content)}-")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("page", "answers with a web page instead of a file"),
+        (("status", 404), "answers 404 Not Found"),
+        (("status", 503), "answers 503 Service Unavailable"),
+        (0, r"the connection ended after 0 of [\d,]+ bytes; 0 bytes are kept"),
+    ],
+)
+def test_a_server_s_error_is_named_and_nothing_left_under_the_name(
+    server, tmp_path, fault, message
+):
+    server.faults = [fault]
+    with pytest.raises(DataError, match=message):
+        obtain(f"{server.address}/shard-0.tar", tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("shard-0.tar"))
+
+
+def test_no_server_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"http://127.0.0.1:9/shard-0.tar: .*refused"):
+        obtain("http://127.0.0.1:9/shard-0.tar", tmp_path)
+
+
+def test_a_download_that_is_no_archive_is_not_kept(server, tmp_path):
+    (tmp_path / "shard-0.tar").write_bytes(b"no archive at all" * 100)
+    with pytest.raises(DataError, match=r"shard-0.tar is no shard: "):
+        obtain(f"{server.address}/shard-0.tar", tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").rglob("*shard-0*") if path.is_file()]
+
+
+def test_a_beginning_of_another_file_is_thrown_away(server, tmp_path):
+    server.faults = [50_000]
+    address = f"{server.address}/shard-0.tar"
+    server.faults.append(0)
+    with pytest.raises(DataError, match="50,000 bytes are kept"):
+        obtain(address, tmp_path / "cache")
+    write_shard(tmp_path / "shard-0.tar", {"a": b"abc"})
+    with pytest.raises(DataError, match="its beginning, fetched earlier, is not of this file"):
+        obtain(address, tmp_path / "cache")
+    path = obtain(address, tmp_path / "cache")
+    assert path.read_bytes() == (tmp_path / "shard-0.tar").read_bytes()
+
+
+# --------------------------------------------------------------------------------- as modality
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Features of 60 chips: 30 in imagery's cells, 15 in validation's, 15 in others'."""
+    base = tmp_path_factory.mktemp("s2")
+    points = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0)) * 100 - 50
+    owners = sampling.owner(points)
+    imagery = sampling.OWNERS.index("imagery")
+    other = (owners != imagery) & (owners != sampling.VALIDATION)
+    kinds = [(owners == imagery, 30), (owners == sampling.VALIDATION, 15), (other, 15)]
+    chosen = torch.cat([points[kind][:n] for kind, n in kinds]).tolist()
+    names = [f"patch_{i}.tif" for i in range(60)]
+    index = write_index(base / "index.csv", dict(zip(names, chosen, strict=True)))
+    files = {name: tiff(i % 12) for i, name in enumerate(names)}
+    files["patch_3.tif"] = b"damaged"
+    run(([write_shard(base / "shard.tar", files)], index), base / "out", batch=16)
+    return base / "out"
+
+
+@pytest.mark.filterwarnings("error")
+def test_sentinel2_owns_imagery_s_cells_and_validates_on_whole_blocks(folder):
+    made = modality(folder, seed=0)
+    assert made.name == "sentinel2"
+    assert len(made.samples) == len(made.lonlat) == 29  # one is damaged
+    assert (sampling.owner(made.lonlat) == sampling.OWNERS.index("imagery")).all()
+    assert len(made.validation.samples) == 15
+    assert (sampling.owner(made.validation.lonlat) == sampling.VALIDATION).all()
+    index, computed = read_features(folder)
+    samples = made.samples[torch.arange(29)]
+    for lonlat, sample in zip(made.lonlat, samples, strict=True):
+        row = (index.lonlat.float() == lonlat).all(1).nonzero().item()
+        assert torch.equal(sample, computed[row])
+    assert made.encoder(8)(samples).shape == (29, 8)
+
+
+def test_sentinel2_draws_by_seed(folder):
+    a, b, c = (modality(folder, samples=10, seed=seed, validation=4) for seed in (0, 0, 1))
+    assert (len(a.samples), len(a.validation.samples)) == (10, 4)
+    assert torch.equal(a.lonlat, b.lonlat)
+    assert not torch.equal(a.lonlat, c.lonlat)
+
+
+def test_fresh_places_come_from_the_same_cells_with_their_own_samples(folder):
+    made = modality(folder, samples=5)
+    lonlat, samples = made.fresh(100, torch.Generator().manual_seed(0))
+    assert (sampling.owner(lonlat) == sampling.OWNERS.index("imagery")).all()
+    assert len(lonlat.unique(dim=0)) > 5
+    index, computed = read_features(folder)
+    row = (index.lonlat.float() == lonlat[7]).all(1).nonzero().item()
+    assert torch.equal(samples[7], computed[row])
+
+
+def test_the_file_is_not_copied_into_memory(folder):
+    made = modality(folder).to(torch.device("cpu"))
+    assert made.samples.array.data_ptr() == made.validation.samples.array.data_ptr()
+    mapped = Path("/proc/self/maps")
+    if mapped.exists():
+        begins = {
+            int(line.split("-")[0], 16): line
+            for line in mapped.read_text().splitlines()
+            if line.endswith(str(folder / "features.npy"))
+        }
+        assert any(0 <= made.samples.array.data_ptr() - begin < 4096 for begin in begins)
+
+
+@pytest.mark.data
+def test_pretraining_reads_the_features(folder, earth):
+    from locties import LocationEncoder, pretrain
+
+    encoder = LocationEncoder("xyz", "mlp", 8, network_options={"hidden": 16})
+    options = {"pairs": 64, "batch": 16, "epochs": 2, "samples": 64, "progress": False}
+    made = pretrain("melt", [modality(folder), "climate"], encoder, device="cpu", **options)
+    history = made.history.query("modality == 'sentinel2'")
+    assert history["validation_loss"].notna().all()
+    assert len(history) == 2
+
+
+# ----------------------------------------------------------------------------- command line
+
+
+FACTORIES = """
+from torch import nn
+
+def small():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(52, 6))
+
+def number():
+    return 7
+"""
+
+
+@pytest.fixture
+def command(data, tmp_path, monkeypatch):
+    (tmp_path / "my_factories.py").write_text(FACTORIES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    shards, index = data
+
+    def invoke(*options):
+        paths = [*map(str, shards), "--index", str(index), "--out", "cli", "--batch", "2"]
+        return CliRunner().invoke(app, ["s2", "features", *paths, "--device", "cpu", *options])
+
+    return invoke
+
+
+def test_command_gives_what_the_call_gives(command, tmp_path, whole):
+    save_file(backbone().state_dict(), tmp_path / "w.safetensors")
+    made = command("--backbone", "my_factories:small", "--weights", "w.safetensors")
+    assert made.exit_code == 0, made.stderr
+    assert "9 of 13 rows; 3 chips damaged, 1 not in the index, 1 rows without a chip" in made.stdout
+    assert "damaged: patch_5.tif has 5 bytes, fewer than 10,000" in made.stderr
+    assert (tmp_path / "cli" / "features.npy").read_bytes() == whole["features.npy"]
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("none_such:small", "No module named 'none_such'"),
+        ("my_factories:big", "has no attribute 'big'"),
+        ("my_factories", "give module:callable"),
+        ("my_factories:number", "returns int, no torch module"),
+    ],
+)
+def test_command_says_what_is_wrong_with_a_factory(command, factory, message, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    made = command("--backbone", factory)
+    assert made.exit_code == 2
+    assert message in made.stderr
+
+
+def test_command_reports_a_fault_on_one_line(command, tmp_path):
+    (tmp_path / "shard-1.tar").unlink()
+    made = command("--backbone", "my_factories:small")
+    assert made.exit_code == 1
+    last = made.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: there is no shard ")
+    assert last.endswith("shard-1.tar")
+
+
+def test_command_interrupted_says_how_to_go_on(command, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sentinel2, "_decode", interrupt)
+    made = command("--backbone", "my_factories:small")
+    assert made.exit_code == 130
+    assert made.stderr.endswith(
+        "error: interrupted; the same command goes on from the last batch\n"
+    )
+
+
+def test_help_states_disk_and_time_with_an_example():
+    shown = " ".join(CliRunner().invoke(app, ["s2", "features", "--help"]).stdout.split())
+    for part in (
+        "78 GB in 100 shards",
+        "819 MB",
+        "per 1,000 chips",
+        "Example: locties s2 features",
+    ):
+        assert part in shown.replace("`", "")
