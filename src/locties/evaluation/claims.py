@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from locties import results
 from locties.evaluation.splits import SPLITS
@@ -32,6 +31,7 @@ from locties.evaluation.statistics import (
     Interval,
     equivalence,
     equivalence_power,
+    holm,
     mean_interval,
     variance_shares,
 )
@@ -40,6 +40,7 @@ from locties.training.loop import WARM_UP
 
 Array = NDArray[np.float64]
 
+SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 ALPHA = 0.05
 SEEDS = 10  # for a verdict
 FIRST_PILOT_SEED = 100
@@ -203,7 +204,8 @@ def _setting(rows: pd.DataFrame) -> Setting:
 
 def _present(table: pd.DataFrame, needed: Sequence[str], what: str) -> pd.DataFrame:
     """The rows of the runs needed; undecided where a run has none."""
-    absent = [run for run in needed if run not in set(table["encoder"])]
+    present = set(table["encoder"])
+    absent = [run for run in needed if run not in present]
     if absent:
         named = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
         raise Undecided(
@@ -231,25 +233,21 @@ def _complete(table: pd.DataFrame, needed: Sequence[str]) -> _Scores:
     if len(tasks) < TASKS:
         raise Undecided(f"{len(tasks)} tasks, and the test needs {TASKS}")
     cells = list(product(tasks, SPLITS, PROBES))
-    wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
-    wide = wide.reindex(cells)
-    for run in needed:
-        empty = wide[run].isna().all(axis=1)
-        if empty.any():
-            raise Undecided(f"no score of {run} in {' '.join(empty.idxmax())}")
     found = sorted(set(rows["seed"]))
-    whole = [
-        seed
-        for seed in found
-        if all(seed in wide[run] and wide[run][seed].notna().all() for run in needed)
-    ]
-    if len(whole) < 2:
-        raise Undecided(f"{len(whole)} seeds complete in all runs, and the test needs {SEEDS}")
-    dropped = [str(seed) for seed in found if seed not in whole]
+    wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
+    wide = wide.reindex(index=cells, columns=list(product(needed, found)))
+    values = wide.to_numpy().reshape(len(cells), len(needed), len(found))
+    there = np.isfinite(values)
+    for j, i in np.argwhere(~there.any(-1)):
+        raise Undecided(f"no score of {needed[i]} in {' '.join(cells[j])}")
+    whole = there.all((0, 1))
+    seeds = [seed for seed, complete in zip(found, whole, strict=True) if complete]
+    if len(seeds) < 2:
+        raise Undecided(f"{len(seeds)} seeds complete in all runs, and the test needs {SEEDS}")
+    dropped = [str(seed) for seed in found if seed not in seeds]
     note = f"seeds left out, as a run lacks them: {', '.join(dropped)}" if dropped else ""
-    return _Scores(
-        setting, cells, whole, {run: wide[run][whole].to_numpy() for run in needed}, note
-    )
+    kept = values[..., whole]
+    return _Scores(setting, cells, seeds, {run: kept[:, i] for i, run in enumerate(needed)}, note)
 
 
 def _tested(runs: pd.DataFrame, needed: Sequence[str]) -> _Scores:
@@ -288,28 +286,20 @@ def _with_provenance(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(
-    group: str, cell: str, statistic: str, interval: Interval, n: int, level: float = 1 - 2 * ALPHA
+    group: str, cell: str, statistic: str, interval: Interval, n: int, **more: Any
 ) -> dict[str, Any]:
     value, low, high = interval
-    return {
-        "group": group,
-        "cell": cell,
-        "verdict": "undecided",
-        "statistic": statistic,
-        "value": value,
-        "low": low,
-        "high": high,
-        "level": level,
-        "n": n,
-        "margin": np.nan,
-        "p": np.nan,
-        "p_better": np.nan,
-    }
+    names = {"group": group, "cell": cell, "verdict": UNDECIDED, "statistic": statistic}
+    numbers = {"value": value, "low": low, "high": high, "level": 1 - 2 * ALPHA, "n": n}
+    rest = dict.fromkeys(["margin", "p", "p_against", "p_better"], np.nan)
+    return {**names, **numbers, **rest, **more}
 
 
-def _mean_row(group: str, cell: str, statistic: str, differences: Array) -> dict[str, Any]:
+def _mean_row(
+    group: str, cell: str, statistic: str, differences: Array, **more: Any
+) -> dict[str, Any]:
     interval = mean_interval(differences, 1 - 2 * ALPHA)
-    return _row(group, cell, statistic, interval, len(differences))
+    return _row(group, cell, statistic, interval, len(differences), **more)
 
 
 def _one_sided(differences: Array, bound: float, alternative: str) -> Array:
@@ -318,8 +308,28 @@ def _one_sided(differences: Array, bound: float, alternative: str) -> Array:
     return np.nan_to_num(p, nan=1.0)
 
 
-def _holm(p: Array) -> Array:
-    return multipletests(p.ravel(), method="holm")[1].reshape(p.shape)
+def _said(lacks: Sequence[str], **p: Array) -> NDArray[np.str_]:
+    """The first of the names whose p-value is small, else "unclear"; nothing where rows lack."""
+    found = np.select([values < ALPHA for values in p.values()], list(p), "unclear")
+    return np.full_like(found, UNDECIDED) if lacks else found
+
+
+def _every(rows: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """Verdict and decisive row where every test must pass, and one against is enough."""
+    against = min(rows, key=lambda row: row["p_against"])
+    if against["p_against"] < ALPHA:
+        return REFUTED, against
+    weakest = max(rows, key=lambda row: row["p"])
+    return SUPPORTED if weakest["p"] < ALPHA else UNDECIDED, weakest
+
+
+def _counted(said: NDArray[np.str_]) -> str:
+    names, counts = np.unique(said, return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+
+
+def _joined(notes: Iterable[str]) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 # ------------------------------------------------------------------------------------------ C1
@@ -410,46 +420,25 @@ def matches(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     differences = _against(tested, strongest)
     within = np.nan_to_num(equivalence(differences, margin), nan=1.0)
     sides = [_one_sided(differences, -margin, "less"), _one_sided(differences, margin, "greater")]
-    worse, better = _holm(np.stack(sides))
-    superior = _holm(_one_sided(differences, 0.0, "greater"))
-    rows = []
-    for i, j in np.ndindex(differences.shape[:2]):
-        task, split, probe = tested.cells[j]
-        row = _mean_row(
+    worse, better = holm(np.stack(sides))
+    superior = holm(_one_sided(differences, 0.0, "greater"))
+    said = _said(lacks, equivalent=within, worse=worse, better=better)
+    rows = [
+        _mean_row(
             f"{METHODS[i]} minus the strongest baseline",
-            f"{task} {split} {probe} ({strongest[task]})",
+            f"{' '.join(tested.cells[j])} ({strongest[tested.cells[j][0]]})",
             "difference of scores",
             differences[i, j],
+            verdict=said[i, j],
+            margin=margin,
+            p=within[i, j],
+            p_against=min(worse[i, j], better[i, j]),
+            p_better=superior[i, j],
         )
-        row |= {"margin": margin, "p": within[i, j], "p_better": superior[i, j]}
-        if not lacks:
-            row["verdict"] = (
-                "equivalent"
-                if within[i, j] < ALPHA
-                else "worse"
-                if worse[i, j] < ALPHA
-                else "better"
-                if better[i, j] < ALPHA
-                else "unclear"
-            )
-        rows.append(row)
-    said = [row["verdict"] for row in rows]
-    if all(verdict == "equivalent" for verdict in said):
-        verdict = "supported"
-    else:
-        verdict = "refuted" if {"worse", "better"} & set(said) else "undecided"
+        for i, j in np.ndindex(said.shape)
+    ]
     notes.append(_counted(said))
-    decisive = max(rows, key=lambda row: max(abs(row["low"]), abs(row["high"])))
-    return Outcome(lacks, verdict, decisive, rows, tested.setting, _joined(notes))
-
-
-def _counted(verdicts: Sequence[str]) -> str:
-    counts = pd.Series(verdicts).value_counts()
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _joined(notes: Iterable[str]) -> str:
-    return "; ".join(note for note in notes if note)
+    return Outcome(lacks, *_every(rows), rows, tested.setting, _joined(notes))
 
 
 # ------------------------------------------------------------------------------------------ C2
@@ -484,42 +473,37 @@ def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome
             tables.histories,
             {run: size if a_part else 1 for size, runs in sizes.items() for run in runs},
         )
-    n = len(tested.seeds)
-    lacks, rows, verdicts = _few(n), [], {}
+    lacks, rows, verdicts = _few(len(tested.seeds)), [], {}
     for budget, sizes in BUDGETS.items():
         one, three, five = (
             np.mean([tested.value[run] for run in runs], axis=0) for runs in sizes.values()
         )
         steps = np.stack([five - three, three - one])
         helps = _one_sided(steps, 0.0, "greater")
-        hurts = _holm(_one_sided(steps, 0.0, "less"))
-        verdicts[budget] = (
-            "refuted"
-            if (helps < ALPHA).all()
-            else "supported"
-            if (hurts < ALPHA).any()
-            else "undecided"
-        )
-        for i, j in np.ndindex(steps.shape[:2]):
-            name = ("five minus three", "three minus one")[i]
-            cell = " ".join(tested.cells[j])
-            row = _mean_row(f"{budget}: {name}", cell, "difference of scores", steps[i, j])
-            row |= {"p": hurts[i, j], "p_better": helps[i, j]}
-            if not lacks:
-                row["verdict"] = (
-                    "worse"
-                    if hurts[i, j] < ALPHA
-                    else "better"
-                    if helps[i, j] < ALPHA
-                    else "unclear"
-                )
-            rows.append(row)
+        hurts = holm(_one_sided(steps, 0.0, "less"))
+        if (hurts < ALPHA).any():
+            verdicts[budget] = SUPPORTED
+        else:
+            verdicts[budget] = REFUTED if (helps < ALPHA).all() else UNDECIDED
+        said = _said(lacks, worse=hurts, better=helps)
+        rows += [
+            _mean_row(
+                f"{budget}: {('five minus three', 'three minus one')[i]}",
+                " ".join(tested.cells[j]),
+                "difference of scores",
+                steps[i, j],
+                verdict=said[i, j],
+                p=hurts[i, j],
+                p_against=helps[i, j],
+            )
+            for i, j in np.ndindex(said.shape)
+        ]
     agreed = set(verdicts.values())
-    verdict = agreed.pop() if len(agreed) == 1 else "undecided"
-    said = "" if lacks else _joined(f"at {budget}: {found}" for budget, found in verdicts.items())
-    note = _joined([said, tested.note, _counted([row["verdict"] for row in rows])])
-    decisive = min(rows, key=lambda row: row["high"])
-    return Outcome(lacks, verdict, decisive, rows, tested.setting, note)
+    verdict = agreed.pop() if len(agreed) == 1 else UNDECIDED
+    notes = [] if lacks else [f"at {budget} {found}" for budget, found in verdicts.items()]
+    notes += [tested.note, _counted(np.array([row["verdict"] for row in rows]))]
+    decisive = max(rows, key=lambda row: row["p_against"])  # the one that helps least
+    return Outcome(lacks, verdict, decisive, rows, tested.setting, _joined(notes))
 
 
 # ------------------------------------------------------------------------------------------ C3
@@ -568,14 +552,14 @@ def main_limit(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
         for cell, share, draw in [("mean", shares[:, k].mean(), draws[..., k].mean(1)), *cells]:
             low, high = np.quantile(draw, [0.025, 0.975])
             interval = Interval(float(share), float(low), float(high))
-            rows.append(_row(factor, cell, "omega squared", interval, n, level=0.95))
+            rows.append(_row(factor, cell, "share of variance", interval, n, level=0.95))
     encoder, *others = (row for row in rows if row["cell"] == "mean")
     if all(encoder["low"] > other["high"] for other in others):
-        verdict = "supported"
+        verdict = SUPPORTED
     elif any(other["low"] > encoder["high"] for other in others):
-        verdict = "refuted"
+        verdict = REFUTED
     else:
-        verdict = "undecided"
+        verdict = UNDECIDED
     said = ", ".join(f"{row['group']} {row['value']:.2f}" for row in (encoder, *others))
     note = _joined([f"mean shares: {said}", tested.note])
     return Outcome(_few(n), verdict, encoder, rows, tested.setting, note)
@@ -610,13 +594,11 @@ def peaks_early(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     steps = {
         run: sorted(set(found["pairs"])) for run, found in along.groupby("encoder", sort=False)
     }
-    found = {}
+    found = []
     flat = along.assign(encoder=along["encoder"] + "@" + along["pairs"].astype(str))
     flat_names = [f"{run}@{pairs}" for run in ALONG for pairs in steps[run]]
     tested = _tested(_filled(flat), flat_names)
     margin = margins.get(tested.setting, np.nan)
-    chosen, judged = slice(0, None, 2), slice(1, None, 2)
-    n = len(tested.seeds[judged])
     lacks = _few(len(tested.seeds))
     if np.isnan(margin):
         lacks.append("no margin is fixed yet: run the pilot")
@@ -625,40 +607,50 @@ def peaks_early(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
         early = sum(pairs <= EARLY * steps[run][-1] for pairs in steps[run])
         if not 0 < early < len(steps[run]):
             raise Undecided(f"{run} has no checkpoint within the first {EARLY:.0%} of its pairs")
-        means = values[..., chosen].mean(-1)  # (checkpoints, cells)
-        cell = np.arange(values.shape[1])
-        before = values[means[:early].argmax(0), cell][:, judged]
-        after = values[early + means[early:].argmax(0), cell][:, judged]
-        found[run] = (after - before, values[-1][:, judged] - before)
-    if n < 2:
-        raise Undecided(f"{n} seeds to test on, and the test needs {SEEDS // 2}")
-    gains, finals = (np.stack(part) for part in zip(*found.values(), strict=True))
+        found.append(_late_gain(values, early))
+    gains, finals = (np.stack(part) for part in zip(*found, strict=True))
+    if gains.shape[-1] < 2:
+        raise Undecided(f"{len(tested.seeds)} seeds, and the test needs {SEEDS}")
     small = _one_sided(gains, margin, "less")
-    large = _holm(_one_sided(gains, margin, "greater"))
-    fallen = _holm(_one_sided(finals, -margin, "less"))
-    rows = []
-    for i, j in np.ndindex(gains.shape[:2]):
-        row = _mean_row(ALONG[i], " ".join(tested.cells[j]), "late gain of score", gains[i, j])
-        row |= {"margin": margin, "p": small[i, j], "p_better": large[i, j]}
-        if not lacks:
-            row["verdict"] = (
-                "rises"
-                if large[i, j] < ALPHA
-                else "unclear"
-                if small[i, j] >= ALPHA
-                else "fell"
-                if fallen[i, j] < ALPHA
-                else "peaked"
-            )
-        rows.append(row)
-    said = [row["verdict"] for row in rows]
-    if set(said) <= {"peaked", "fell"}:
-        verdict = "supported"
-    else:
-        verdict = "refuted" if "rises" in said else "undecided"
-    decisive = max(rows, key=lambda row: row["high"])
+    large = holm(_one_sided(gains, margin, "greater"))
+    fallen = holm(_one_sided(finals, -margin, "less"))
+    said = _said(lacks, rises=large, fell=np.maximum(small, fallen), peaked=small)
+    rows = [
+        _mean_row(
+            ALONG[i],
+            " ".join(tested.cells[j]),
+            "late gain of score",
+            gains[i, j],
+            verdict=said[i, j],
+            margin=margin,
+            p=small[i, j],
+            p_against=large[i, j],
+        )
+        for i, j in np.ndindex(said.shape)
+    ]
     note = _joined([tested.note, _counted(said)])
-    return Outcome(lacks, verdict, decisive, rows, tested.setting, note)
+    return Outcome(lacks, *_every(rows), rows, tested.setting, note)
+
+
+def _late_gain(values: Array, early: int) -> tuple[Array, Array]:
+    """What is gained after the first `early` checkpoints, and at the last, over the best of them.
+
+    Every other seed chooses the best early and the best late checkpoint of each cell, and the
+    seeds between are scored there: on the same seeds, the best of many noisy checkpoints would
+    always seem to beat the best of a few.
+
+    Args:
+        values: `(checkpoints, cells, seeds)`.
+        early: how many checkpoints are early.
+
+    Returns:
+        Two arrays `(cells, seeds // 2)`.
+    """
+    means, judged = values[..., ::2].mean(-1), values[..., 1::2]
+    cell = np.arange(values.shape[1])
+    before = judged[means[:early].argmax(0), cell]
+    after = judged[early + means[early:].argmax(0), cell]
+    return after - before, judged[-1] - before
 
 
 def _constant_rate(histories: pd.DataFrame) -> None:
@@ -717,24 +709,15 @@ def more_stable(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     lacks = _few(len(seeds))
     ratios = np.array([changes[name] for name in modalities])
     above = _one_sided(ratios, 0.0, "greater")
-    below = _holm(_one_sided(ratios, 0.0, "less"))
+    below = holm(_one_sided(ratios, 0.0, "less"))
+    said = _said(lacks, steadier=above, jumpier=below)
     rows = []
     for i, name in enumerate(modalities):
-        log = mean_interval(ratios[i], 1 - 2 * ALPHA)
-        ratio = Interval(*(float(np.exp(end)) for end in log))
-        row = _row("SALT over MELT", name, "ratio of standard deviations", ratio, len(seeds))
-        row |= {"p": above[i], "p_better": below[i]}
-        if not lacks:
-            row["verdict"] = (
-                "steadier" if above[i] < ALPHA else "less steady" if below[i] < ALPHA else "unclear"
-            )
-        rows.append(row)
-    decisive = min(rows, key=lambda row: row["low"])
-    said = {row["verdict"] for row in rows}
-    if said == {"steadier"}:
-        verdict = "supported"
-    else:
-        verdict = "refuted" if "less steady" in said else "undecided"
+        ends = np.exp(mean_interval(ratios[i], 1 - 2 * ALPHA)).tolist()
+        more = {"verdict": said[i], "p": above[i], "p_against": below[i]}
+        statistic = "ratio of standard deviations"
+        rows.append(_row("SALT over MELT", name, statistic, Interval(*ends), len(seeds), **more))
+    verdict, decisive = _every(rows)
     rows += [
         _mean_row("SALT minus MELT", name, "forgetting (fall of recall at 10)", np.array(fall))
         for name, fall in falls.items()
@@ -784,9 +767,11 @@ def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> 
 
     Returns:
         Columns claim, group, cell, verdict, statistic, value, low, high, level, n, margin, p,
-        p_better, tier, profile, device, note. For each claim and tier first the row of group
-        "overall", whose verdict is supported, refuted or undecided and whose numbers are those of
-        the row that decides; then the rows behind it.
+        p_against, p_better, note, tier, profile, device. For each claim and tier first the row of
+        group "overall", whose verdict is supported, refuted or undecided and whose numbers are
+        those of the row that decides; then the rows behind it. ``p`` is of the test that would
+        support the claim and ``p_against`` of the one that would refute it, corrected as the test
+        says; ``p_better`` is of superiority.
     """
     if margins is None:
         margins = {pilot.setting: pilot.margin for pilot in PILOTS}
@@ -807,7 +792,7 @@ def judge(which: Claim, tables: Tables, margins: Mapping[Setting, float]) -> pd.
         overall = _row("overall", "", "", nothing, 0) | {"note": str(why)}
         setting, rows = Setting("", "", ""), []
     else:
-        verdict = "undecided" if outcome.lacks else outcome.verdict
+        verdict = UNDECIDED if outcome.lacks else outcome.verdict
         decided_by = f"{outcome.decisive['group']}: {outcome.decisive['cell']}"
         notes = [*outcome.lacks, outcome.note, f"decided by {decided_by}"]
         overall = outcome.decisive | {"group": "overall", "cell": "", "verdict": verdict}

@@ -154,6 +154,24 @@ def equivalence_power(
     return np.maximum(upper - lower, 0).mean(-1)
 
 
+def holm(p: ArrayLike) -> Array:
+    """p-values of a family of tests, corrected by Holm (1979): `(...)`, as `p`.
+
+    Rejecting where they are below 5% keeps the chance of any false rejection below 5%. (The
+    function of statsmodels collects garbage at every call, half a second in a long session.)
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, axis=None)
+    steps = values.ravel()[order] * np.arange(values.size, 0, -1)
+    corrected = np.empty(values.size)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected.reshape(values.shape)
+
+
 def variance_shares(values: ArrayLike, counts: ArrayLike | None = None) -> Array:
     """Share of the variance that each factor of a balanced crossed design explains: omega squared.
 
