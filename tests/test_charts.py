@@ -131,7 +131,7 @@ def test_a_forest_has_a_panel_a_group_and_shades_the_margin():
     figure = charts.draw_forest(rows)
     melt, salt = figure.axes
     assert [ax.get_title() for ax in (melt, salt)] == ["melt", "salt"]
-    spans = [line.get_xdata().tolist() for line in melt.lines if len(line.get_xdata()) == 2]
+    spans = [list(line.get_xdata()) for line in melt.lines if len(line.get_xdata()) == 2]
     assert [-0.01, 0.01] in spans
     assert [-0.02, 0.04] in spans
     assert melt.patches[0].get_extents().width > 0, "the margin is shaded"

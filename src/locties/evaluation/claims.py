@@ -311,7 +311,7 @@ def _one_sided(differences: Array, bound: float, alternative: str) -> Array:
 def _said(lacks: Sequence[str], **p: Array) -> NDArray[np.str_]:
     """The first of the names whose p-value is small, else "unclear"; nothing where rows lack."""
     found = np.select([values < ALPHA for values in p.values()], list(p), "unclear")
-    return np.full_like(found, UNDECIDED) if lacks else found
+    return np.full(found.shape, UNDECIDED) if lacks else found
 
 
 def _every(rows: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
@@ -324,7 +324,7 @@ def _every(rows: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
 
 
 def _counted(said: NDArray[np.str_]) -> str:
-    names, counts = np.unique(said, return_counts=True)
+    names, counts = np.unique(said[said != UNDECIDED], return_counts=True)
     return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
 
 
@@ -399,8 +399,8 @@ def matches(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
       mean over splits and probes. Where the pilot also has points of its own
       (``points_seed`` 1) the choice has seen neither the seeds nor the points of the test; what
       optimism remains comes from the pilot's points lying near them. Where it has not, the note
-      says so: a baseline that does well at just these points is then preferred, which makes the
-      comparison harder for MELT and SALT, never easier.
+      says so: a baseline that does well at just these points is then preferred, which lifts the
+      baseline a little.
     """
     tested = _tested(tables.runs, [*METHODS, *BASELINES])
     _pairs(tables.histories, dict.fromkeys([*METHODS, *BASELINES], 1))
@@ -794,7 +794,7 @@ def judge(which: Claim, tables: Tables, margins: Mapping[Setting, float]) -> pd.
     else:
         verdict = UNDECIDED if outcome.lacks else outcome.verdict
         decided_by = f"{outcome.decisive['group']}: {outcome.decisive['cell']}"
-        notes = [*outcome.lacks, outcome.note, f"decided by {decided_by}"]
+        notes = [*outcome.lacks, outcome.note, f"numbers of {decided_by}"]
         overall = outcome.decisive | {"group": "overall", "cell": "", "verdict": verdict}
         overall |= {"note": _joined(notes)}
         setting, rows = outcome.setting, outcome.rows
