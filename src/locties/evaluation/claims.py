@@ -10,6 +10,8 @@ probe); where any of that is missing it is undecided, and its note says what is 
 supported because a test failed to reject. Tests are one-sided at the 5% level, and intervals of
 paired differences have 90% coverage, so that either end is the bound of one such test.
 
+A claim is one function under `claim`, which says the runs that it needs and whose docstring is
+what the book prints of the test; it reads `Tables` and returns an `Outcome` or raises `Undecided`.
 Seeds from 100 on are the pilot's. They fix the margin and choose the strongest baseline, and no
 test reads them.
 """
