@@ -112,3 +112,33 @@ def test_retrieval_has_a_bar_for_each_radius_beside_chance():
     assert heights == pytest.approx([0.21, 0.31, 0.03, 0.03])
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["25", "200"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["run", "chance"]
+
+
+def test_a_forest_has_a_panel_a_group_and_shades_the_margin():
+    rows = pd.DataFrame(
+        {
+            "group": ["melt", "melt", "salt"],
+            "cell": ["elevation block", "country block", "elevation block"],
+            "statistic": "difference of scores",
+            "verdict": ["equivalent", "unclear", "worse"],
+            "value": [0.0, 0.01, -0.1],
+            "low": [-0.01, -0.02, -0.12],
+            "high": [0.01, 0.04, -0.08],
+            "margin": 0.02,
+            "p_against": [1.0, 0.9, 0.001],
+        }
+    )
+    figure = charts.draw_forest(rows)
+    melt, salt = figure.axes
+    assert [ax.get_title() for ax in (melt, salt)] == ["melt", "salt"]
+    spans = [list(line.get_xdata()) for line in melt.lines if len(line.get_xdata()) == 2]
+    assert [-0.01, 0.01] in spans
+    assert [-0.02, 0.04] in spans
+    assert melt.patches[0].get_extents().width > 0, "the margin is shaded"
+    dots = [line for ax in (melt, salt) for line in ax.lines if line.get_marker() == "o"]
+    assert [dot.get_markerfacecolor() for dot in dots] == [
+        charts.COLOURS[0],
+        "white",
+        charts.COLOURS[1],
+    ]
+    assert charts.draw_forest(rows.drop(columns="margin").assign(margin=float("nan"))).axes

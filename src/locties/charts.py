@@ -225,6 +225,53 @@ def draw_retrieval(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_forest(rows: pd.DataFrame) -> Figure:
+    """Effects with their intervals, one panel for each group, beside zero and the margin.
+
+    A filled dot decided something about its cell: it is drawn in blue, or in orange where it
+    speaks against the claim. An open one in grey did not.
+
+    Args:
+        rows: of one claim and one statistic, from `locties.evaluation.claims.verdicts`, without
+            the overall one.
+    """
+    groups = list(dict.fromkeys(rows["group"]))
+    cells = rows.groupby("group", sort=False).size().max()
+    columns = min(3, len(groups))
+    figure, axes = plt.subplots(
+        -(-len(groups) // columns),
+        columns,
+        figsize=(10, -(-len(groups) // columns) * (0.9 + 0.19 * cells)),
+        sharex=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    ratio = rows["statistic"].iloc[0].startswith("ratio")
+    for ax in axes.flat[len(groups) :]:
+        ax.set_axis_off()
+    for group, ax in zip(groups, axes.flat, strict=False):
+        own = rows[rows["group"] == group]
+        if np.isfinite(own["margin"]).all():
+            ax.axvspan(-own["margin"].iloc[0], own["margin"].iloc[0], color="0.92", zorder=0)
+        ax.axvline(1 if ratio else 0, color="0.5", linewidth=0.8, zorder=0)
+        for y, row in enumerate(own.itertuples()):
+            open_dot = row.verdict in ("undecided", "unclear")
+            against = row.p_against < 0.05
+            colour = "0.5" if open_dot else COLOURS[1] if against else COLOURS[0]
+            ax.plot([row.low, row.high], [y, y], color=colour, linewidth=1.2)
+            fill = "white" if open_dot else colour
+            ax.plot(row.value, y, "o", markersize=4, color=colour, markerfacecolor=fill)
+        ax.set_yticks(range(len(own)), [cell.replace("_", " ") for cell in own["cell"]], fontsize=7)
+        ax.set_ylim(len(own) - 0.5, -0.5)
+        ax.set_title(group, fontsize=9)
+        ax.tick_params(axis="y", length=0)
+        if ratio:
+            ax.set_xscale("log")
+    for ax in axes[-1]:
+        ax.set_xlabel(rows["statistic"].iloc[0])
+    return figure
+
+
 def best_probe(runs: pd.DataFrame) -> pd.DataFrame:
     """Score with all labels by encoder, task and split: mean over seeds, of the better probe.
 

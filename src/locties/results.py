@@ -51,7 +51,7 @@ def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[s
         "python": platform.python_version(),
         "seconds": seconds,
     }
-    _write(table.assign(**columns), Path(to))
+    write_table(table.assign(**columns), to)
 
 
 def _commit() -> str:
@@ -65,7 +65,7 @@ def _commit() -> str:
 
 def gather(tables: Sequence[str | Path], to: str | Path) -> None:
     """Put the tables of many runs into one Parquet file."""
-    _write(pd.concat([pd.read_parquet(table) for table in tables], ignore_index=True), Path(to))
+    write_table(pd.concat([pd.read_parquet(table) for table in tables], ignore_index=True), to)
 
 
 def gather_histories(runs: Sequence[str], histories: Sequence[str | Path], to: str | Path) -> None:
@@ -80,11 +80,12 @@ def gather_histories(runs: Sequence[str], histories: Sequence[str | Path], to: s
     for run, history in zip(runs, histories, strict=True):
         name, _, seed = run.rpartition("-")
         tables.append(pd.read_parquet(history).assign(encoder=name, seed=int(seed)))
-    _write(pd.concat(tables, ignore_index=True), Path(to))
+    write_table(pd.concat(tables, ignore_index=True), to)
 
 
-def _write(table: pd.DataFrame, to: Path) -> None:
+def write_table(table: pd.DataFrame, to: str | Path) -> None:
     """Write Parquet aside and rename, so that a half-written file never has the name."""
+    to = Path(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     aside = to.with_suffix(".part")
     table.to_parquet(aside, index=False)

@@ -2,9 +2,18 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import r2_score
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
 
 from locties.evaluation.protocol import _r2
-from locties.evaluation.statistics import block_bootstrap, mean_interval
+from locties.evaluation.statistics import (
+    block_bootstrap,
+    equivalence,
+    equivalence_power,
+    holm,
+    mean_interval,
+    variance_shares,
+)
 
 
 def _mean(sums):
@@ -86,3 +95,62 @@ def test_r2_from_sums_is_that_of_scikit_learn():
     guess = truth + rng.normal(size=200)
     sums = np.stack([(guess - truth) ** 2, truth**2, truth, np.ones(200)], 1).sum(0)
     assert _r2(sums) == pytest.approx(r2_score(truth, guess))
+
+
+def test_equivalence_is_the_two_one_sided_tests_of_statsmodels():
+    differences = np.random.default_rng(3).normal(0.005, 0.02, (5, 8))
+    expected = [ttost_paired(d, np.zeros(8), -0.02, 0.02)[0] for d in differences]
+    assert equivalence(differences, 0.02).tolist() == pytest.approx(expected)
+
+
+def test_equivalence_at_five_percent_is_the_ninety_percent_interval_within_the_margin():
+    for differences in np.random.default_rng(4).normal(0.005, 0.01, (50, 6)):
+        _, low, high = mean_interval(differences, level=0.9)
+        assert (equivalence(differences, 0.015) < 0.05) == (low > -0.015 and high < 0.015)
+
+
+@pytest.mark.parametrize(
+    ("spread", "seeds", "margin", "difference"),
+    [(0.015, 5, 0.02, 0.0), (0.02, 10, 0.02, 0.0), (0.01, 10, 0.02, 0.01), (0.05, 5, 0.02, 0.0)],
+)
+def test_power_of_equivalence_is_what_simulation_finds(spread, seeds, margin, difference):
+    drawn = np.random.default_rng(5).normal(difference, spread, (20_000, seeds))
+    found = (equivalence(drawn, margin) < 0.05).mean()
+    power = equivalence_power(spread, seeds, margin, difference)
+    assert power == pytest.approx(found, abs=0.012)
+
+
+def test_power_at_the_margin_is_the_level():
+    assert equivalence_power(0.005, 10, 0.02, difference=0.02) == pytest.approx(0.05, abs=1e-3)
+
+
+def test_holm_is_that_of_statsmodels_and_keeps_the_shape():
+    p = np.random.default_rng(6).uniform(0, 0.2, (3, 4))
+    expected = multipletests(p.ravel(), method="holm")[1].reshape(p.shape)
+    assert holm(p) == pytest.approx(expected)
+
+
+def test_shares_of_variance_are_those_of_the_table_of_sums_of_squares():
+    rng = np.random.default_rng(7)
+    y = rng.normal(size=(4, 2, 3, 2)) + np.arange(2)[:, None, None] + np.arange(3)[:, None] / 2
+    grand, cell = y.mean(), y.mean(0)
+    error = sum((run - cell) ** 2 for run in y).sum() / (12 * 3)
+    total = ((y - grand) ** 2).sum()
+    first = sum(24 * (y[:, i].mean() - grand) ** 2 for i in range(2))
+    second = sum(16 * (y[:, :, j].mean() - grand) ** 2 for j in range(3))
+    assert variance_shares(y)[:2].tolist() == pytest.approx(
+        [(first - error) / (total + error), (second - 2 * error) / (total + error)]
+    )
+
+
+def test_shares_of_resampled_seeds_are_those_of_the_repeated_rows():
+    y = np.random.default_rng(8).normal(size=(3, 5, 2, 3, 2)) + np.arange(3)[:, None]
+    drawn = variance_shares(y, [[1, 1, 1], [2, 0, 1]])
+    assert drawn.shape == (2, 5, 3)
+    assert drawn[0] == pytest.approx(variance_shares(y))
+    assert drawn[1] == pytest.approx(variance_shares(y[[0, 0, 2]]))
+
+
+def test_noise_alone_explains_next_to_nothing():
+    y = np.random.default_rng(9).normal(size=(10, 200, 3, 3, 3))
+    assert variance_shares(y).mean() < 0.01
