@@ -14,6 +14,7 @@ import pandas as pd
 import locties
 from locties.data.manifest import manifest_hash
 from locties.notebook import REPOSITORY
+from locties.registry import unknown
 
 PUBLISHED = REPOSITORY / "results"
 ENOUGH_SEEDS = 5  # for a published number; with fewer the book is a preview
@@ -117,7 +118,8 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
         folder: the published results where it is empty.
 
     Returns:
-        ``runs.parquet`` and ``histories.parquet``.
+        ``runs.parquet`` and ``histories.parquet``. Every row of scores says its tier; those
+        written before there was more than one are of the embedded tier.
 
     Raises:
         FileNotFoundError: with what to run.
@@ -128,32 +130,58 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     runs, histories = (
         pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "histories")
     )
-    return runs, histories
+    return runs.assign(tier=_tiers(runs)), histories
 
 
-def scores(runs: pd.DataFrame, labels: str = "all") -> pd.DataFrame:
+def of_tier(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
+    """The rows of one tier: a name can stand for different labels in two.
+
+    Args:
+        runs: tidy rows. Those published before there was a column for it are of the embedded tier.
+        tier: "embedded", "open", or empty for tasks of one's own.
+
+    Raises:
+        ValueError: where there is no row of it.
+    """
+    tiers = _tiers(runs)
+    if tier not in set(tiers):
+        raise unknown("tier of these rows", tier, set(tiers))
+    return runs[tiers == tier]
+
+
+def _tiers(runs: pd.DataFrame) -> pd.Series:
+    if "tier" not in runs:
+        return pd.Series("embedded", index=runs.index)
+    return runs["tier"].fillna("embedded")
+
+
+def scores(runs: pd.DataFrame, labels: str = "all", tier: str = "embedded") -> pd.DataFrame:
     """One score for each encoder, task, split, probe and seed: R² or accuracy.
 
     Args:
         runs: tidy rows.
         labels: "all", or a number of labels as text.
+        tier: of the tasks.
     """
-    return runs[runs["metric"].isin(["r2", "accuracy"]) & (runs["labels"] == labels)]
+    rows = of_tier(runs, tier)
+    return rows[rows["metric"].isin(["r2", "accuracy"]) & (rows["labels"] == labels)]
 
 
-def not_beaten(runs: pd.DataFrame, encoder: str) -> pd.DataFrame:
+def not_beaten(runs: pd.DataFrame, encoder: str, tier: str = "embedded") -> pd.DataFrame:
     """The other encoders whose mean score is at least that of `encoder`, cell by cell.
 
     Args:
         runs: tidy rows.
         encoder: whose.
+        tier: of the tasks.
 
     Returns:
         Columns task, split, probe, value (of `encoder`), other, other_value; the means over the
         seeds that there are. This counts, and tests nothing.
     """
     cells = ["task", "split", "probe"]
-    means = scores(runs).groupby([*cells, "encoder"], as_index=False)["value"].mean()
+    rows = scores(runs, tier=tier)
+    means = rows.groupby([*cells, "encoder"], as_index=False)["value"].mean()
     own = means[means["encoder"] == encoder].drop(columns="encoder")
     others = means[means["encoder"] != encoder].rename(
         columns={"encoder": "other", "value": "other_value"}
