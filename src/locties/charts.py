@@ -148,7 +148,7 @@ def draw_gap(runs: pd.DataFrame, tier: str = "embedded") -> Figure:
     """
     best = best_probe(runs, tier).pivot_table("value", ["task", "encoder"], "split")
     metrics = scores(runs, tier=tier).groupby("task", sort=False)["metric"].first()
-    encoders = list(dict.fromkeys(runs["encoder"]))[::-1]
+    encoders = list(dict.fromkeys(of_tier(runs, tier)["encoder"]))[::-1]
     figure, axes = _panels(1, list(metrics.index), 0.9 + 0.3 * len(encoders))
     for (task, metric), ax in zip(metrics.items(), axes[0], strict=True):
         own = best.loc[task].loc[encoders]
@@ -177,7 +177,7 @@ def draw_leakage(
         tier: of the tasks.
     """
     best = best_probe(runs, tier).pivot_table("value", ["split", "encoder"], "task")
-    rows = list(dict.fromkeys(runs["encoder"]))
+    rows = list(dict.fromkeys(of_tier(runs, tier)["encoder"]))
     figure, axes = plt.subplots(
         1, 2, figsize=(10, 1.6 + 0.42 * len(rows)), sharey=True, layout="constrained"
     )

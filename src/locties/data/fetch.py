@@ -182,6 +182,8 @@ class _Resuming:
             if refusal:
                 self.part.unlink(missing_ok=True)
                 raise DataError(f"{url} {refusal}")
+            # Or urllib3 would throw away the last bytes before a break; the size is checked below.
+            answer.raw.enforce_content_length = False
             with (
                 self.part.open("ab" if have else "wb") as stream,
                 tqdm(
