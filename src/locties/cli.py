@@ -79,7 +79,7 @@ def verify(
     try:
         for source, fault in check(tier):
             faults += fault is not None
-            console.print(f"{source.name:12} {'ok' if fault is None else 'FAULT: ' + fault}")
+            console.print(f"{source.name:18} {'ok' if fault is None else 'FAULT: ' + fault}")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if faults:
@@ -122,7 +122,7 @@ def fetch(
         except OSError as error:
             print_error(error)
             raise typer.Exit(1) from None
-        print(f"{source.name:20} {len(paths):3} files {source.bytes / 1e6:6.1f} MB")
+        print(f"{source.name:18} {len(paths):3} files {source.bytes / 1e6:6.1f} MB")
 
 
 @data.command()

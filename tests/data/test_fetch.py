@@ -329,9 +329,11 @@ def mirror(tmp_path: Path) -> Path:
 def test_a_mirror_answers_by_hash_under_any_name_and_no_server_is_asked(
     source: Source, path: Path, server: Server, mirror: Path
 ) -> None:
+    path.parent.mkdir(parents=True)
+    path.with_name(f".{path.name}.part").write_bytes(CONTENT[:1000])
     fetch(source, mirror)
     assert path.read_bytes() == CONTENT
-    assert leftovers(path) == {path.name: len(CONTENT)}
+    assert leftovers(path) == {path.name: len(CONTENT)}, "nor what came before of a download"
     assert server.asked == []
 
 

@@ -89,10 +89,12 @@ def fetch(source: Source, mirror: Path | None = None, progress: bool = True) -> 
 def _obtain(
     source: Source, file: SourceFile, path: Path, mirror: Path | None, progress: bool
 ) -> None:
+    part = path.with_name(f".{path.name}.part")
     mirrored, altered = in_mirror(file, mirror)
     if mirrored:
         with mirrored.open("rb") as stream:
             write_atomically(path, lambda aside: shutil.copyfileobj(stream, aside))
+        part.unlink(missing_ok=True)
         return
     if altered:
         print(
@@ -100,10 +102,10 @@ def _obtain(
             f"(sha256 {file.sha256}); downloading that instead",
             file=sys.stderr,
         )
-    _download(source, file, path, progress)
+    _download(source, file, path, part, progress)
 
 
-def _download(source: Source, file: SourceFile, path: Path, progress: bool) -> None:
+def _download(source: Source, file: SourceFile, path: Path, part: Path, progress: bool) -> None:
     import pooch
     from requests import RequestException
 
@@ -116,7 +118,6 @@ def _download(source: Source, file: SourceFile, path: Path, progress: bool) -> N
         retry_if_failed=RETRIES,
     )
     pooch.get_logger().setLevel("WARNING")  # the bar says what it would
-    part = path.with_name(f".{path.name}.part")
     try:
         store.fetch(path.name, downloader=_Resuming(part, file.bytes, progress))
     except RequestException as error:
