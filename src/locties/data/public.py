@@ -120,8 +120,9 @@ def _countries() -> tuple[NDArray[np.str_], NDArray[Any]]:
 def night_lights() -> Raster:
     """Lights at night, 0 to 255: the red channel of NASA's picture, in pixels of 5.3 arcmin.
 
-    The picture's blue and green show the sea and the ice; red is nearly the lights alone. It is a
-    picture, not radiance.
+    It is a picture, not radiance. Its green and blue show land and sea by moonlight; red is mostly
+    the lights, but deserts are not black in it (about 12 in the Sahara). One pixel is 5.3 arcmin,
+    so patches of them are averages over areas, and nothing is resampled.
     """
     (path,) = source("night_lights").paths()
     red = decode_jpeg(np.frombuffer(path.read_bytes(), np.uint8))[:1]
