@@ -1,6 +1,7 @@
 """Fetching from a server on this machine that can fail in every way that servers do."""
 
 import errno
+import gzip
 import hashlib
 import os
 import threading
@@ -59,8 +60,13 @@ def server() -> Iterator[Server]:
             if wanted and behaviour.ranges and behaviour.status == 200:
                 start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             body = behaviour.content[start:]
+            compressed = "gzip" in self.headers.get("Accept-Encoding", "")
+            if compressed:  # as the servers of the real files do where they are allowed to
+                body = gzip.compress(body)
             self.send_response(206 if start else behaviour.status)
             self.send_header("Content-Type", behaviour.kind)
+            if compressed:
+                self.send_header("Content-Encoding", "gzip")
             if start:
                 end = len(behaviour.content)
                 self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
@@ -241,6 +247,17 @@ def test_an_error_page_is_named_and_tried_again_only_where_it_may_pass(
     assert server.address in message
     assert leftovers(path) == {}
     assert len(server.asked) == requests
+
+
+def test_what_came_before_a_refusal_is_not_lost(source: Source, path: Path, server: Server) -> None:
+    server.breaks = [100_000, 0, 0]
+    refused(source, path)
+    server.status = 429
+    assert "answers 429 Too Many Requests" in refused(source, path)
+    server.status = 200
+    fetch(source, progress=False)
+    assert server.asked[-1][1] == "bytes=100000-"
+    assert path.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])

@@ -181,7 +181,6 @@ class _Resuming:
                 have = 0  # the server sends the whole
             refusal = self._refusal(answer, have)
             if refusal:
-                self.part.unlink(missing_ok=True)
                 raise DataError(f"{url} {refusal}")
             # Or urllib3 would throw away the last bytes before a break; the size is checked below.
             answer.raw.enforce_content_length = False
