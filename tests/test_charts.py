@@ -50,6 +50,23 @@ def test_scores_have_a_dot_a_seed_and_an_axis_for_each_cell(runs):
     assert [ax.get_xlabel() for ax in figure.axes[2:]] == ["R²", "accuracy"]
 
 
+def test_charts_draw_one_tier(runs):
+    """Where the same names stand in two tiers, the other's rows and encoders stay out."""
+    other = runs.assign(tier="open", value=-5.0, encoder=runs["encoder"] + " elsewhere")
+    both = pd.concat([runs, other])
+    for figure in (
+        charts.draw_scores(both, trained=["melt"]),
+        charts.draw_gap(both),
+        charts.draw_leakage(both, ["elevation", "country"], {}),
+    ):
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert sorted(names) == ["melt", "xyz"]
+    line = charts.draw_few_labels(both, ["melt"]).axes[0].lines[0]
+    assert min(line.get_ydata()) > 0
+    assert (charts.best_probe(both)["value"] > 0).all()
+    assert (charts.best_probe(both, tier="open")["value"] == -5).all()
+
+
 def test_few_labels_are_means_over_seeds_against_their_number(runs):
     figure = charts.draw_few_labels(runs, ["melt", "xyz"])
     line = figure.axes[0].lines[0]

@@ -19,7 +19,9 @@ def test_version() -> None:
     assert (result.exit_code, result.stdout) == (0, f"locties {__version__}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["data", "list"], ["data", "verify"], ["data", "build"]])
+@pytest.mark.parametrize(
+    "command", [[], *(["data", name] for name in ("list", "fetch", "verify", "build"))]
+)
 def test_help_gives_an_example(command: list[str]) -> None:
     result = runner.invoke(app, [*command, "--help"])
     assert result.exit_code == 0
@@ -50,13 +52,30 @@ def test_verify_says_ok_for_each_source() -> None:
     )
 
 
+def test_verify_takes_a_tier(open_tier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = runner.invoke(app, ["data", "verify", "--tier", "open"])
+    assert result.exit_code == 0, result.stdout
+    assert len(re.findall(r"^\w+ +ok$", result.stdout, re.MULTILINE)) == 6
+    monkeypatch.delenv("LOCTIES_MIRROR")
+    result = runner.invoke(app, ["data", "verify", "--tier", "open"])
+    assert result.exit_code == 1
+    assert "FAULT: " in result.stdout
+    assert "run: locties data fetch night_lights" in result.stdout
+
+
+def test_verify_names_the_nearest_tier() -> None:
+    result = runner.invoke(app, ["data", "verify", "--tier", "opne"])
+    assert result.exit_code == 2
+    assert "did you mean 'open'" in " ".join(result.stderr.split())
+
+
 def test_verify_names_a_fault_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = manifest.sources("embedded")[:2]
     faults = iter([(first, None), (second, "x.h5 has 3 bytes, expected 7; run: pip install y")])
-    monkeypatch.setattr(manifest, "verify", lambda: faults)
+    monkeypatch.setattr(manifest, "verify", lambda tier: faults)
     result = runner.invoke(app, ["data", "verify"])
     assert result.exit_code == 1
-    assert f"{first.name:12} ok" in result.stdout
+    assert f"{first.name:18} ok" in result.stdout
     assert "FAULT: x.h5 has 3 bytes, expected 7; run: pip install y" in result.stdout
 
 

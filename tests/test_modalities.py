@@ -4,10 +4,13 @@ import itertools
 
 import pytest
 import torch
+from synthetic import LIGHT
 
 from locties.data import sampling
+from locties.data.manifest import DataError
 from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
 from locties.modalities import (
+    EMBEDDED,
     MODALITIES,
     PATCH,
     TOKENS,
@@ -23,7 +26,7 @@ from locties.modalities import (
 
 @pytest.fixture(scope="module")
 def five(earth):
-    return {name: MODALITIES[name](600, seed=0, validation=100) for name in MODALITIES}
+    return {name: MODALITIES[name](600, seed=0, validation=100) for name in EMBEDDED}
 
 
 @pytest.mark.data
@@ -65,7 +68,7 @@ def test_samples_and_encoders_fit(five, name, shape):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", list(MODALITIES))
+@pytest.mark.parametrize("name", EMBEDDED)
 def test_draws_depend_on_the_seed_alone(five, name):
     again = MODALITIES[name](600, seed=0, validation=100)
     assert torch.equal(again.lonlat, five[name].lonlat)
@@ -74,12 +77,41 @@ def test_draws_depend_on_the_seed_alone(five, name):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", list(MODALITIES))
+@pytest.mark.parametrize("name", EMBEDDED)
 def test_fresh_locations_are_the_modality_s_own(five, name):
     lonlat, samples = five[name].fresh(50, torch.Generator().manual_seed(0))
     assert lonlat.shape == (50, 2)
     assert len(samples) == 50
     assert (sampling.owner(lonlat) == sampling.OWNERS.index(name)).all()
+
+
+def test_every_modality_has_cells_of_its_own():
+    assert set(MODALITIES) == set(sampling.OWNERS)
+    assert set(MODALITIES) - set(EMBEDDED) == {"night_lights"}
+
+
+@pytest.mark.data
+def test_night_lights_are_patches_of_red_on_their_own_cells(earth, open_tier):
+    lights = MODALITIES["night_lights"](600, seed=0, validation=100)
+    assert (sampling.owner(lights.lonlat) == sampling.OWNERS.index("night_lights")).all()
+    assert (sampling.owner(lights.validation.lonlat) == sampling.VALIDATION).all()
+    patches = lights.samples[torch.arange(600)]
+    assert patches.shape == (600, 1, PATCH, PATCH)
+    # Pixels of 5 degrees: 41 degrees from its edges, a patch lies within the lit quarter.
+    lon, lat = lights.lonlat.T
+    lit = (lon > 41) & (lon < 139) & (lat > 41)
+    dark = (lon < -41) & (lon > -139) & (lat > 41)
+    assert lit.sum() > 5
+    assert dark.sum() > 5
+    assert torch.allclose(patches[lit], torch.tensor(LIGHT / 255), atol=0.02)
+    assert torch.allclose(patches[dark], torch.tensor(0.0), atol=0.02)
+    assert lights.encoder(32)(patches[:8]).shape == (8, 32)
+
+
+def test_night_lights_say_what_to_fetch(monkeypatch, open_tier):
+    monkeypatch.delenv("LOCTIES_MIRROR")
+    with pytest.raises(DataError, match="run: locties data fetch night_lights"):
+        MODALITIES["night_lights"](600)
 
 
 def test_an_empty_modality_is_refused():

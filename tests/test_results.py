@@ -62,6 +62,32 @@ def test_scores_leave_intervals_and_few_labels_out():
     assert results.scores(table)["value"].tolist() == [0.5]
 
 
+def test_rows_of_two_tiers_never_mix():
+    """Rows without a tier were published when there was the embedded tier alone."""
+    old = rows("melt", 0.5)
+    new = rows("melt", 0.9).assign(tier="open")
+    table = pd.concat([old, new, rows("xyz", 0.7).assign(tier="embedded")])
+    assert results.scores(table)["value"].tolist() == [0.5, 0.7]
+    assert results.scores(table, tier="open")["value"].tolist() == [0.9]
+    assert results.not_beaten(table, "melt")["other"].tolist() == ["xyz"]
+    assert results.not_beaten(table, "melt", tier="open").empty
+    assert results.scores(old)["value"].tolist() == [0.5]
+
+
+def test_a_tier_without_rows_is_named():
+    with pytest.raises(ValueError, match=r"tier of these rows 'open'.*Known: embedded"):
+        results.scores(rows("melt", 0.5), tier="open")
+
+
+def test_reading_fills_the_tier_of_old_rows(tmp_path):
+    pd.concat([rows("melt", 0.5), rows("melt", 0.9).assign(tier="open")]).to_parquet(
+        tmp_path / "runs.parquet"
+    )
+    pd.DataFrame({"epoch": [1]}).to_parquet(tmp_path / "histories.parquet")
+    runs, _ = results.read(tmp_path)
+    assert runs["tier"].tolist() == ["embedded", "open"]
+
+
 def test_a_folder_without_results_says_what_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run `make results`"):
         results.read(tmp_path)

@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from locties.evaluation.statistics import mean_interval
-from locties.results import scores
+from locties.results import FEWEST_FOR_AN_INTERVAL, of_tier, scores
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 NAMES = {"r2": "R²", "accuracy": "accuracy"}
-FEWEST_FOR_AN_INTERVAL = 3  # seeds; with two, a t-interval is wider than the axis
 
 
 def draw_history(history: pd.DataFrame) -> Figure:
@@ -56,7 +55,7 @@ def draw_histories(histories: pd.DataFrame, encoders: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_scores(runs: pd.DataFrame, trained: Sequence[str]) -> Figure:
+def draw_scores(runs: pd.DataFrame, trained: Sequence[str], tier: str = "embedded") -> Figure:
     """Every encoder's score with all labels, by task, split and probe.
 
     A dot is a seed, its thin line the interval of the block bootstrap over test points, a thick
@@ -67,13 +66,14 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str]) -> Figure:
         runs: tidy rows of `evaluate`, of one or more encoders and seeds.
         trained: encoders drawn in blue, and in green with raw coordinates appended
             ("melt+xyz"); the others are baselines, in orange.
+        tier: of the tasks.
     """
-    main = scores(runs)
+    main = scores(runs, tier=tier)
     tasks = list(dict.fromkeys(main["task"]))
     cells = main[["split", "probe"]].drop_duplicates().to_numpy().tolist()
     order = main.groupby("encoder")["value"].mean().sort_values().index
     figure, axes = _panels(len(cells), tasks, max(1.6, 0.6 + 0.2 * len(order)))
-    intervals = runs.pivot_table(
+    intervals = of_tier(runs, tier).pivot_table(
         "value", ["encoder", "seed", "task", "split", "probe", "labels"], "metric"
     )
     for (split, probe), row in zip(cells, axes, strict=True):
@@ -109,14 +109,16 @@ def _colour(encoder: str, trained: Sequence[str]) -> str:
     return COLOURS[2] if encoder.partition("+")[0] in trained else COLOURS[1]
 
 
-def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str]) -> Figure:
+def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str], tier: str = "embedded") -> Figure:
     """Scores against the number of labels: the mean over seeds, with the better probe.
 
     Args:
         runs: tidy rows of `evaluate`.
         encoders: which, at most seven.
+        tier: of the tasks.
     """
-    few = runs[runs["metric"].isin(NAMES) & runs["labels"].str.isdigit()]
+    rows = of_tier(runs, tier)
+    few = rows[rows["metric"].isin(NAMES) & rows["labels"].str.isdigit()]
     few = few.assign(n=few["labels"].astype(int))
     cell = ["encoder", "task", "split", "n"]
     best = few.groupby([*cell, "probe"])["value"].mean().groupby(cell).max()
@@ -136,15 +138,16 @@ def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_gap(runs: pd.DataFrame) -> Figure:
+def draw_gap(runs: pd.DataFrame, tier: str = "embedded") -> Figure:
     """Score under random and under block folds, with all labels and the better probe, by task.
 
     Args:
         runs: tidy rows of `evaluate`, of one or more encoders; seeds are averaged.
+        tier: of the tasks.
     """
-    best = best_probe(runs).pivot_table("value", ["task", "encoder"], "split")
-    metrics = scores(runs).groupby("task", sort=False)["metric"].first()
-    encoders = list(dict.fromkeys(runs["encoder"]))[::-1]
+    best = best_probe(runs, tier).pivot_table("value", ["task", "encoder"], "split")
+    metrics = scores(runs, tier=tier).groupby("task", sort=False)["metric"].first()
+    encoders = list(dict.fromkeys(of_tier(runs, tier)["encoder"]))[::-1]
     figure, axes = _panels(1, list(metrics.index), 0.9 + 0.3 * len(encoders))
     for (task, metric), ax in zip(metrics.items(), axes[0], strict=True):
         own = best.loc[task].loc[encoders]
@@ -159,7 +162,10 @@ def draw_gap(runs: pd.DataFrame) -> Figure:
 
 
 def draw_leakage(
-    runs: pd.DataFrame, tasks: Sequence[str], leaks: Mapping[str, Sequence[str]]
+    runs: pd.DataFrame,
+    tasks: Sequence[str],
+    leaks: Mapping[str, Sequence[str]],
+    tier: str = "embedded",
 ) -> Figure:
     """How well each row predicts each task: a heat map a split, with the better probe.
 
@@ -167,9 +173,10 @@ def draw_leakage(
         runs: tidy rows of `evaluate`; what is read stands in the column encoder.
         tasks: the columns.
         leaks: by task, the rows to frame.
+        tier: of the tasks.
     """
-    best = best_probe(runs).pivot_table("value", ["split", "encoder"], "task")
-    rows = list(dict.fromkeys(runs["encoder"]))
+    best = best_probe(runs, tier).pivot_table("value", ["split", "encoder"], "task")
+    rows = list(dict.fromkeys(of_tier(runs, tier)["encoder"]))
     figure, axes = plt.subplots(
         1, 2, figsize=(10, 1.6 + 0.42 * len(rows)), sharey=True, layout="constrained"
     )
@@ -272,17 +279,18 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def best_probe(runs: pd.DataFrame) -> pd.DataFrame:
+def best_probe(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     """Score with all labels by encoder, task and split: mean over seeds, of the better probe.
 
     Args:
         runs: tidy rows of `evaluate`.
+        tier: of the tasks.
 
     Returns:
         Columns encoder, task, split, value.
     """
     cell = ["encoder", "task", "split"]
-    means = scores(runs).groupby([*cell, "probe"], sort=False)["value"].mean()
+    means = scores(runs, tier=tier).groupby([*cell, "probe"], sort=False)["value"].mean()
     return means.groupby(cell, sort=False).max().reset_index()
 
 

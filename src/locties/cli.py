@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(help="The datasets: list, verify, build.", no_args_is_help=True)
+data = typer.Typer(help="The datasets: list, fetch, verify, build.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
@@ -66,20 +66,64 @@ def list_data(tier: Tier = None) -> None:
 
 
 @data.command()
-def verify() -> None:
-    """Check every file of the embedded tier by size and sha256; exit with 1 on a fault.
+def verify(
+    tier: Annotated[str, typer.Option(help="embedded, open or paper.")] = "embedded",
+) -> None:
+    """Check every file of a tier by size and sha256; exit with 1 on a fault.
 
-    Example: `locties data verify`
+    Example: `locties data verify --tier open`
     """
     from locties.data.manifest import verify as check
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
     faults = 0
-    for source, fault in check():
-        faults += fault is not None
-        console.print(f"{source.name:12} {'ok' if fault is None else 'FAULT: ' + fault}")
+    try:
+        for source, fault in check(tier):
+            faults += fault is not None
+            console.print(f"{source.name:18} {'ok' if fault is None else 'FAULT: ' + fault}")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     if faults:
         raise typer.Exit(1)
+
+
+@data.command()
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Datasets; all of the tier by default.")
+    ] = None,
+    tier: Annotated[str, typer.Option(help="open or paper.")] = "open",
+    mirror: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder whose files answer first, by sha256, whatever their names.",
+            envvar="LOCTIES_MIRROR",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Download datasets into the cache folder, each file verified by size and sha256.
+
+    What is there is kept, and a broken download goes on where it stopped. Nothing else in locties
+    ever opens a connection.
+
+    Example: `locties data fetch stations biomes`
+    """
+    from locties.data.fetch import choose
+    from locties.data.fetch import fetch as fetch_source
+
+    try:
+        chosen = choose(names or [], tier)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    for source in chosen:
+        try:
+            paths = fetch_source(source, mirror)
+        except OSError as error:
+            print_error(error)
+            raise typer.Exit(1) from None
+        print(f"{source.name:18} {len(paths):3} files {source.bytes / 1e6:6.1f} MB")
 
 
 @data.command()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from locties import lonlat as coordinates
-from locties.data import embedded, sampling
+from locties.data import embedded, public, sampling
 from locties.data.raster import Raster
 from locties.data.sentinel2 import read_features
 from locties.registry import Registry
@@ -466,6 +466,27 @@ def sentinel2(
     )
 
 
+def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
+    """Patches of lights at night, 16x16 pixels of 5.3 arc minutes, red in [0, 1].
+
+    Of the open tier: the picture's file must have been fetched, or lie in a mirror.
+    """
+
+    def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
+        return rasters[0].patches(lonlat, PATCH) / 255
+
+    rasters = (public.night_lights(),)
+    return _raster_modality("night_lights", rasters, read, patch_encoder, samples, seed, validation)
+
+
+# Those that need no fetched file.
+EMBEDDED = ("imagery", "climate", "haze", "relief", "toponyms")
 MODALITIES = Registry(
-    "modality", imagery=imagery, climate=climate, haze=haze, relief=relief, toponyms=toponyms
+    "modality",
+    imagery=imagery,
+    climate=climate,
+    haze=haze,
+    relief=relief,
+    toponyms=toponyms,
+    night_lights=night_lights,
 )

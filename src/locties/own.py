@@ -26,6 +26,7 @@ from locties.data.manifest import DataError
 from locties.evaluation.tasks import KINDS, Task
 from locties.lonlat import CELL_DEGREES, cell_index, check, to_xyz
 from locties.modalities import (
+    EMBEDDED,
     PATCH,
     Chosen,
     Modality,
@@ -37,9 +38,6 @@ from locties.registry import unknown
 
 Array = NDArray[Any]
 
-# The modalities of the embedded tier. Their cells are left to them by default, and the night
-# lights' cells, a sixth of the land outside validation, are what remains.
-BESIDE = ("imagery", "climate", "haze", "relief", "toponyms")
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
 _PARQUET = (".parquet", ".geoparquet", ".pq")
@@ -138,7 +136,7 @@ def read_modality(
     patch: int | None = None,
     lon: str = "lon",
     lat: str = "lat",
-    beside: Sequence[str | Modality] = BESIDE,
+    beside: Sequence[str | Modality] = EMBEDDED,
     invalid: str = "raise",
     samples: int = 20_000,
     seed: int = 0,

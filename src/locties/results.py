@@ -13,10 +13,13 @@ import pandas as pd
 
 import locties
 from locties.data.manifest import manifest_hash
+from locties.evaluation.statistics import mean_interval
 from locties.notebook import REPOSITORY
+from locties.registry import unknown
 
 PUBLISHED = REPOSITORY / "results"
 ENOUGH_SEEDS = 5  # for a published number; with fewer the book is a preview
+FEWEST_FOR_AN_INTERVAL = 3  # seeds; with two, a t-interval is wider than the axis
 
 
 def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[str, Any]) -> None:
@@ -118,7 +121,8 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
         folder: the published results where it is empty.
 
     Returns:
-        ``runs.parquet`` and ``histories.parquet``.
+        ``runs.parquet`` and ``histories.parquet``. Every row of scores says its tier; those
+        written before there was more than one are of the embedded tier.
 
     Raises:
         FileNotFoundError: with what to run.
@@ -129,32 +133,90 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     runs, histories = (
         pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "histories")
     )
-    return runs, histories
+    return runs.assign(tier=_tiers(runs)), histories
 
 
-def scores(runs: pd.DataFrame, labels: str = "all") -> pd.DataFrame:
+def of_tier(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
+    """The rows of one tier: a name can stand for different labels in two.
+
+    Args:
+        runs: tidy rows. Those published before there was a column for it are of the embedded tier.
+        tier: "embedded", "open", or empty for tasks of one's own.
+
+    Raises:
+        ValueError: where there is no row of it.
+    """
+    tiers = _tiers(runs)
+    if tier not in set(tiers):
+        raise unknown("tier of these rows", tier, set(tiers))
+    return runs[tiers == tier]
+
+
+def _tiers(runs: pd.DataFrame) -> pd.Series:
+    if "tier" not in runs:
+        return pd.Series("embedded", index=runs.index)
+    return runs["tier"].fillna("embedded")
+
+
+def scores(
+    runs: pd.DataFrame,
+    labels: str = "all",
+    tier: str = "embedded",
+    probes: Sequence[str] = ("ridge", "knn"),
+) -> pd.DataFrame:
     """One score for each encoder, task, split, probe and seed: R² or accuracy.
 
     Args:
         runs: tidy rows.
         labels: "all", or a number of labels as text.
+        tier: of the tasks.
+        probes: by default those that every encoder has; "mlp" is there for some.
     """
-    return runs[runs["metric"].isin(["r2", "accuracy"]) & (runs["labels"] == labels)]
+    rows = of_tier(runs, tier)
+    wanted = rows["metric"].isin(["r2", "accuracy"]) & rows["probe"].isin(probes)
+    return rows[wanted & (rows["labels"] == labels)]
 
 
-def not_beaten(runs: pd.DataFrame, encoder: str) -> pd.DataFrame:
+def appending(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
+    """What raw coordinates appended to an embedding change, in the mean over all cells.
+
+    Args:
+        runs: tidy rows; "melt+xyz" is melt with xyz appended.
+        tier: of the tasks.
+
+    Returns:
+        A row for each encoder that was also judged with something appended, best first; columns
+        "alone" and what was appended. Text: the mean over tasks, splits and probes, with the
+        t-interval over seeds where there are at least three.
+    """
+    means = scores(runs, tier=tier).groupby(["encoder", "seed"])["value"].mean()
+    cells: dict[str, dict[str, str]] = {}
+    for encoder, values in means.groupby("encoder", sort=False):
+        name, _, raw = str(encoder).partition("+")
+        text = f"{values.mean():.3f}"
+        if len(values) >= FEWEST_FOR_AN_INTERVAL:
+            interval = mean_interval(values)
+            text += f" ({interval.low:.3f} to {interval.high:.3f})"
+        cells.setdefault(name, {})[raw or "alone"] = text
+    table = pd.DataFrame.from_dict({k: v for k, v in cells.items() if len(v) > 1}, orient="index")
+    return table.sort_values("alone", ascending=False)
+
+
+def not_beaten(runs: pd.DataFrame, encoder: str, tier: str = "embedded") -> pd.DataFrame:
     """The other encoders whose mean score is at least that of `encoder`, cell by cell.
 
     Args:
         runs: tidy rows.
         encoder: whose.
+        tier: of the tasks.
 
     Returns:
         Columns task, split, probe, value (of `encoder`), other, other_value; the means over the
         seeds that there are. This counts, and tests nothing.
     """
     cells = ["task", "split", "probe"]
-    means = scores(runs).groupby([*cells, "encoder"], as_index=False)["value"].mean()
+    rows = scores(runs, tier=tier)
+    means = rows.groupby([*cells, "encoder"], as_index=False)["value"].mean()
     own = means[means["encoder"] == encoder].drop(columns="encoder")
     others = means[means["encoder"] != encoder].rename(
         columns={"encoder": "other", "value": "other_value"}

@@ -1,6 +1,7 @@
 """The manifest: complete, well-formed, and clear about what is missing or altered."""
 
 import hashlib
+import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,7 @@ from locties.data.manifest import DataError, Source, SourceFile, locate, manifes
 
 REPOSITORY = Path(__file__).parents[2]
 EMBEDDED = sources("embedded")
+OPEN = sources("open")
 
 
 class FakeWheel:
@@ -40,16 +42,44 @@ def test_the_design_s_sources_are_all_there() -> None:
     }
 
 
-@pytest.mark.parametrize("source", EMBEDDED, ids=lambda source: source.name)
+@pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
 def test_a_source_says_all_that_a_reader_wants_to_know(source: Source) -> None:
     for said in ("description", "unit", "licence", "terms", "citation"):
         assert getattr(source, said).strip(), f"{source.name} has no {said}"
+    assert source.files
+    for file in source.files:
+        assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+        assert file.bytes > 0
+
+
+@pytest.mark.parametrize("source", EMBEDDED, ids=lambda source: source.name)
+def test_the_embedded_tier_lies_in_wheels(source: Source) -> None:
     assert source.reader in READERS
     assert set(source.carrier) == {"wheel", "version"}
-    for file in source.files:
-        assert len(file.sha256) == 64
-        assert file.bytes > 0
-        assert file.role in ("data", "lat", "lon")
+    assert {file.role for file in source.files} <= {"data", "lat", "lon"}
+
+
+@pytest.mark.parametrize("source", OPEN, ids=lambda source: source.name)
+def test_the_open_tier_lies_at_addresses_that_name_a_commit(source: Source) -> None:
+    assert set(source.carrier) == {"address"}
+    parts = r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}"
+    assert re.fullmatch(parts, source.carrier["address"])
+    assert re.fullmatch(r"[\w-]+/[\w-]+/[0-9a-f]{10}", source.where)
+    assert len({file.path for file in source.files}) == len(source.files)
+
+
+def test_names_are_told_apart_and_a_wrong_one_is_answered() -> None:
+    names = [source.name for source in sources()]
+    assert len(set(names)) == len(names)
+    assert manifest.source("biomes").tier == "open"
+    with pytest.raises(ValueError, match="unknown dataset 'biome': did you mean 'biomes'"):
+        manifest.source("biome")
+
+
+def test_the_open_tier_does_not_rebuild_the_embedded_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = manifest_hash()
+    monkeypatch.setattr(manifest, "_read", lambda: tuple(EMBEDDED))
+    assert manifest_hash() == before
 
 
 def test_wheels_are_pinned_as_the_package_pins_them() -> None:

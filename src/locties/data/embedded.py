@@ -127,11 +127,11 @@ def _read_jpeg(source: Source) -> tuple[Arrays, Geometry]:
     """A picture of the whole globe, north up from -180; kept compressed as it is."""
     (path,) = source.paths()
     picture = np.frombuffer(path.read_bytes(), np.uint8)
-    _, height, width = _decode_jpeg(picture).shape
-    return {source.name: picture}, _pixel_grid(height, width)
+    _, height, width = decode_jpeg(picture).shape
+    return {source.name: picture}, pixel_grid(height, width)
 
 
-def _decode_jpeg(picture: np.ndarray) -> np.ndarray:
+def decode_jpeg(picture: np.ndarray) -> np.ndarray:
     """Bytes of a JPEG to (3, H, W) uint8."""
     from PIL import Image
 
@@ -139,7 +139,7 @@ def _decode_jpeg(picture: np.ndarray) -> np.ndarray:
         return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
-def _pixel_grid(height: int, width: int) -> Geometry:
+def pixel_grid(height: int, width: int) -> Geometry:
     """A grid of pixels that tiles the globe from 90 degrees north and 180 degrees west."""
     dlon, dlat = 360 / width, 180 / height
     return {"lon0": -180 + dlon / 2, "lat0": 90 - dlat / 2, "dlon": dlon, "dlat": dlat}
@@ -150,7 +150,7 @@ def _read_altitude(source: Source) -> tuple[Arrays, Geometry]:
     (path,) = source.paths()
     stored = _read_hdf5(path, "Altitude")
     metres = np.where(stored == 255, 0, stored.astype(np.int16) * 28 - 450).astype(np.int16)
-    return {source.name: metres[None]}, _pixel_grid(*metres.shape)
+    return {source.name: metres[None]}, pixel_grid(*metres.shape)
 
 
 def _read_linke_turbidity(source: Source) -> tuple[Arrays, Geometry]:
@@ -161,7 +161,7 @@ def _read_linke_turbidity(source: Source) -> tuple[Arrays, Geometry]:
     quads = stored.reshape(height // 2, 2, width // 2, 2, months)
     means = (quads.sum(axis=(1, 3), dtype=np.uint16) + 2) // 4
     values = np.ascontiguousarray(means.astype(np.uint8).transpose(2, 0, 1))
-    return {source.name: values}, {**_pixel_grid(height // 2, width // 2), "scale": 1 / 20}
+    return {source.name: values}, {**pixel_grid(height // 2, width // 2), "scale": 1 / 20}
 
 
 def _read_hdf5(path: Path, key: str) -> np.ndarray:
@@ -235,7 +235,7 @@ def _read_land_mask(source: Source) -> tuple[Arrays, Geometry]:
     (path,) = source.paths()
     with gzip.open(path) as stream:
         mask = np.frombuffer(stream.read(), np.int8).reshape(2160, 4320)
-    return {source.name: np.ascontiguousarray(mask[None, ::-1])}, _pixel_grid(*mask.shape)
+    return {source.name: np.ascontiguousarray(mask[None, ::-1])}, pixel_grid(*mask.shape)
 
 
 def _read_polylines(source: Source) -> tuple[Arrays, Geometry]:
@@ -336,11 +336,11 @@ def build(progress: bool = True, force: bool = False) -> Path:
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     if progress:
         print(f"writing {path}", file=sys.stderr)
-    _write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))
+    write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))
     return path
 
 
-def _write_atomically(path: Path, write: Callable[[Any], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
     """Let `write` fill a file beside `path`, which takes its name only when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -393,7 +393,7 @@ def _load(path: Path, mtime_ns: int, size: int) -> Earth:
     for name, geometry in head["rasters"].items():
         values = arrays.pop(name)
         if values.ndim == 1:
-            values = _decode_jpeg(values)
+            values = decode_jpeg(values)
         rasters[name] = Raster(torch.from_numpy(np.array(values)), **geometry)
     return Earth(
         **rasters,

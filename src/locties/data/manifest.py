@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -26,12 +27,24 @@ class DataError(OSError):
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file: its path inside the carrier, its size and sha256, and its role if it has one."""
+    """One file: its path inside the carrier, its size and sha256, and its role if it has one.
+
+    Raises:
+        ValueError: if the path is absolute or holds ``..``: it would leave the carrier's folder.
+    """
 
     path: str
     bytes: int
     sha256: str
     role: str = "data"
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or ".." in path.parts or "\\" in self.path or ":" in self.path:
+            raise ValueError(
+                f"the manifest's path {self.path!r} leaves its carrier: paths are relative, with "
+                "forward slashes and without '..'"
+            )
 
 
 @dataclass(frozen=True)
@@ -64,10 +77,11 @@ class Source:
 
     @property
     def where(self) -> str:
-        """The carrier in one word: ``wheel==version``, or the address."""
+        """The carrier in one word: ``wheel==version``, or the address, its commit shortened."""
         if "wheel" in self.carrier:
             return f"{self.carrier['wheel']}=={self.carrier['version']}"
-        return self.carrier["address"]
+        address = self.carrier["address"].removeprefix("https://raw.githubusercontent.com/")
+        return re.sub(r"\b([0-9a-f]{10})[0-9a-f]{30}\b", r"\1", address)
 
     @property
     def bytes(self) -> int:
@@ -98,12 +112,33 @@ def sources(tier: str | None = None) -> list[Source]:
     return [source for source in _read() if tier in (None, source.tier)]
 
 
+def source(name: str) -> Source:
+    """One source by its name.
+
+    Raises:
+        ValueError: if there is none of that name.
+
+    Example:
+        >>> source("relief").where
+        'pvlib==0.16.1'
+    """
+    known = {source.name: source for source in sources()}
+    if name not in known:
+        raise unknown("dataset", name, known)
+    return known[name]
+
+
 @cache
 def _read() -> tuple[Source, ...]:
     """Every source, from inside the installed package or else from the repository's root."""
     packaged = resources.files("locties") / "data_manifest.yaml"
     checkout = Path(__file__).parents[3] / "data_manifest.yaml"
     text = (packaged if packaged.is_file() else checkout).read_text(encoding="utf-8")
+    return parse(text)
+
+
+def parse(text: str) -> tuple[Source, ...]:
+    """The sources of a manifest in YAML."""
     return tuple(_source(entry) for entry in yaml.safe_load(text)["sources"])
 
 
@@ -134,11 +169,19 @@ def cache_folder() -> Path:
 
 
 def locate(source: Source, file: SourceFile) -> Path:
-    """Where a file of an installed wheel is, verified by size and sha256.
+    """Where a file is on this machine, verified by size and sha256. Never opens a connection.
+
+    A wheel's file is where the wheel is installed. A fetched file is in `cache_folder`; one that is
+    not there may lie anywhere in the folder that ``LOCTIES_MIRROR`` names, under any name.
 
     Raises:
-        DataError: if the wheel or the file is missing, or the file is truncated or altered.
+        DataError: if the wheel or the file is missing, or the file is truncated or altered; the
+            message says what to run.
     """
+    return _in_wheel(source, file) if "wheel" in source.carrier else _fetched(source, file)
+
+
+def _in_wheel(source: Source, file: SourceFile) -> Path:
     wheel, pinned = source.carrier["wheel"], source.carrier["version"]
     try:
         distribution = metadata.distribution(wheel)
@@ -148,25 +191,91 @@ def locate(source: Source, file: SourceFile) -> Path:
             f'run: pip install "{wheel}=={pinned}"'
         ) from None
     path = Path(str(distribution.locate_file(file.path)))
-    problem = _problem(path, file)
-    if problem:
+    fault = problem(path, file)
+    if fault:
         raise DataError(
-            f"{source.name}: {path} {problem}; {wheel} {distribution.version} is installed, "
+            f"{source.name}: {path} {fault}; {wheel} {distribution.version} is installed, "
             f'the manifest pins {pinned}; run: pip install --force-reinstall "{wheel}=={pinned}"'
         )
     return path
 
 
-def _problem(path: Path, file: SourceFile) -> str | None:
-    """What is wrong with a file, or None."""
+def fetched_path(source: Source, file: SourceFile) -> Path:
+    """Where a file of an address lies once it is fetched, whether it is there or not.
+
+    Its whole path is kept, since files of one source can share a name.
+    """
+    return cache_folder() / source.tier / source.name / file.path
+
+
+def _fetched(source: Source, file: SourceFile) -> Path:
+    path, altered = fetched_path(source, file), None
+    if not path.exists():
+        mirrored, altered = in_mirror(file, mirror_folder())
+        if mirrored:
+            return mirrored
+    fault = problem(path, file)
+    if fault:
+        hint = f" (in the mirror, {altered} is altered)" if altered else ""
+        raise DataError(
+            f"{source.name}: {path} {fault}{hint}; run: locties data fetch {source.name}"
+        )
+    return path
+
+
+def mirror_folder() -> Path | None:
+    """The folder that ``LOCTIES_MIRROR`` names, if it names one.
+
+    Raises:
+        DataError: if there is no such folder.
+    """
+    named = os.environ.get("LOCTIES_MIRROR")
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"LOCTIES_MIRROR names {folder}, which is no folder; name one, or unset it")
+    return folder
+
+
+def in_mirror(file: SourceFile, folder: Path | None) -> tuple[Path | None, Path | None]:
+    """Look for a file in a mirror by its size and sha256, whatever its name there.
+
+    Args:
+        file: what is looked for.
+        folder: of the mirror, searched with all folders in it; None finds nothing.
+
+    Returns:
+        Where it lies, or None; and if None, a file that should be it and is not: one that has its
+        size, or its name, and is no file of the manifest.
+    """
+    suspects = []
+    for path in sorted(folder.rglob("*")) if folder else []:
+        if not path.is_file():
+            continue
+        same_size = path.stat().st_size == file.bytes
+        if same_size and _sha256(path) == file.sha256:
+            return path, None
+        if same_size or path.name == PurePosixPath(file.path).name:
+            suspects.append(path)
+    known = {other.sha256 for source in sources() for other in source.files}
+    return None, next((path for path in suspects if _sha256(path) not in known), None)
+
+
+def problem(path: Path, file: SourceFile) -> str | None:
+    """What is wrong with a file, or None where it is what the manifest says."""
     if not path.is_file():
         return f"is missing (expected {file.bytes} bytes, sha256 {file.sha256})"
     size = path.stat().st_size
     if size != file.bytes:
         return f"has {size} bytes, expected {file.bytes}"
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = _sha256(path)
     return None if found == file.sha256 else f"has sha256 {found}, expected {file.sha256}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def verify(tier: str = "embedded") -> Iterator[tuple[Source, str | None]]:

@@ -21,7 +21,7 @@ from locties.registry import unknown
 Encoder = Callable[[Tensor], Any]
 Rows = list[dict[str, Any]]
 
-COLUMNS = ["encoder", "task", "split", "probe", "labels", "seed", "metric", "value"]
+COLUMNS = ["encoder", "tier", "task", "split", "probe", "labels", "seed", "metric", "value"]
 LABELS = ("all", 50, 200, 1000)
 FOLDS = 5
 # Folds and draws of labels are the same for every encoder and every training seed: what differs
@@ -55,7 +55,8 @@ def evaluate(
     Args:
         encoder: `LocationEncoder`, or any function from lonlat `(N, 2)` float32 tensor to
             `(N, d)`. A module is used where it lies, in evaluation mode, without gradients.
-        tasks: names in `TASKS`, or `Task` objects; all of `TASKS` by default.
+        tasks: names in `TASKS`, or `Task` objects, such as those of ``TIERS["open"]``; all of
+            `TASKS` by default.
         name: what to call the encoder in the table.
         splits: ``"random"``, ``"block"`` or both.
         probes: names in `PROBES`. ``"mlp"``, SatCLIP's, takes minutes and is left out by default.
@@ -64,7 +65,8 @@ def evaluate(
         seed: the encoder's training seed. It labels the rows and changes nothing else.
 
     Returns:
-        Table with columns encoder, task, split, probe, labels (text), seed, metric, value.
+        Table with columns encoder, tier (of the task), task, split, probe, labels (text), seed,
+        metric, value.
 
     Raises:
         ValueError: an unknown task, split or probe; more labels asked for than a task has;
@@ -96,16 +98,16 @@ def evaluate(
                 distance = _median_distance(group[0].lonlat, fold, draws)
                 row = {"split": split, "labels": "all" if count is None else str(count)}
                 rows += [
-                    {"task": task.name, "probe": "none", "value": distance, **row}
-                    | {"metric": "nearest_label_km"}
+                    {"tier": task.tier, "task": task.name, "probe": "none", **row}
+                    | {"metric": "nearest_label_km", "value": distance}
                     for task in group
                 ]
                 for probe in chosen_probes:
                     predictions = _out_of_fold(probe, embedding, group, fold, draws)
                     for task, predicted in zip(group, predictions, strict=True):
                         rows += [
-                            {"task": task.name, "probe": probe, "metric": metric, **row}
-                            | {"value": value}
+                            {"tier": task.tier, "task": task.name, "probe": probe, **row}
+                            | {"metric": metric, "value": value}
                             for metric, value in _scores(task, predicted, blocks).items()
                         ]
     return pd.DataFrame(rows).assign(encoder=name, seed=seed)[COLUMNS]

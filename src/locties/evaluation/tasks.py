@@ -1,7 +1,8 @@
 """Tasks: what embeddings are judged on. Places, and what is to be predicted there.
 
 The tasks of the embedded tier are computed from real data inside pinned packages, so they need no
-network. A new task is a function that returns a `Task`, named in `TASKS`.
+network. Those of the open tier are in `locties.evaluation.public_tasks`. A new task is a function
+that returns a `Task`, named in `TASKS`.
 """
 
 from collections import Counter
@@ -25,6 +26,7 @@ from locties.registry import Registry, unknown
 KINDS = ("regression", "classification")
 KERNEL_KM = 25.0
 SMALLEST_CLASS = 25
+TIER = "embedded"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,8 @@ class Task:
         kind: ``"regression"`` or ``"classification"``.
         unit: of a regression target.
         classes: names of the classes, by code.
+        tier: "embedded" for `TASKS`, "open" for `OPEN_TASKS`, empty for one's own; rows of
+            different tiers are never mixed.
 
     Raises:
         ValueError: wrong shapes, coordinates or kind; a target that is not finite, a code without
@@ -58,6 +62,7 @@ class Task:
     kind: str = "regression"
     unit: str = ""
     classes: tuple[str, ...] | None = None
+    tier: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -138,7 +143,7 @@ def air_temperature(points: int = 5000, seed: int = 0) -> Task:
     ITU-R P.1510-1 (mean of 36 years of ERA reanalysis, 0.75 degrees).
     """
     celsius = load().temperature.sample(_land(points, seed))[:, -1] - 273.15
-    return Task("air_temperature", _land(points, seed), celsius.numpy(), unit="degC")
+    return Task("air_temperature", _land(points, seed), celsius.numpy(), unit="degC", tier=TIER)
 
 
 @cache
@@ -148,7 +153,7 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
     ITU-R P.1511-2: means of cells of 5 arcmin, so peaks are lower than they are.
     """
     metres = load().topography.sample(_land(points, seed))[:, 0]
-    return Task("elevation", _land(points, seed), metres.numpy(), unit="m")
+    return Task("elevation", _land(points, seed), metres.numpy(), unit="m", tier=TIER)
 
 
 @cache
@@ -159,9 +164,8 @@ def population(points: int = 5000, seed: int = 0) -> Task:
     """
     places = load().places
     density = kernel_density(_land(points, seed), places.lonlat, places.population)
-    return Task(
-        "population", _land(points, seed), np.log1p(density), unit="log(1 + persons per km2)"
-    )
+    unit = "log(1 + persons per km2)"
+    return Task("population", _land(points, seed), np.log1p(density), unit=unit, tier=TIER)
 
 
 def kernel_density(lonlat: Any, sources: Any, weight: Any) -> NDArray[np.float64]:
@@ -205,7 +209,7 @@ def climate_zone(points: int = 5000, seed: int = 0) -> Task:
     celsius = earth.temperature.sample(lonlat)[:, :12] - 273.15
     codes = koppen(celsius, earth.rain.sample(lonlat), lonlat[:, 1])
     zones = merge_rare([KOPPEN_CLASSES[code] for code in codes.tolist()])
-    return Task("climate_zone", lonlat, np.array(zones), kind="classification")
+    return Task("climate_zone", lonlat, np.array(zones), "classification", tier=TIER)
 
 
 def merge_rare(zones: Sequence[str], smallest: int = SMALLEST_CLASS) -> list[str]:
@@ -238,17 +242,39 @@ def country(points: int = 5000, seed: int = 0) -> Task:
     held_out = torch.nonzero(owner(places.lonlat) != OWNERS.index("toponyms"))[:, 0]
     generator = torch.Generator().manual_seed(seed)
     drawn = held_out[torch.randperm(len(held_out), generator=generator)[:points]]
-    code = places.country[drawn]
-    common = torch.bincount(code)[code] >= SMALLEST_CLASS
-    names = np.array(places.countries)[code[common].numpy()]
-    return Task("country", places.lonlat[drawn[common]], names, kind="classification")
+    names = np.array(places.countries)[places.country[drawn].numpy()]
+    common = is_common(names)
+    lonlat = places.lonlat[drawn][torch.from_numpy(common)]
+    return Task("country", lonlat, names[common], "classification", tier=TIER)
 
 
-TASKS = Registry(
-    "task",
+def is_common(names: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which points (N,) are of a class that has at least 25 of them."""
+    _, code, count = np.unique(names, return_inverse=True, return_counts=True)
+    return count[code] >= SMALLEST_CLASS
+
+
+class TierTasks(Registry):
+    """The tasks of one tier, by name. A name of another tier's is answered with where it is."""
+
+    def __missing__(self, name: object) -> Any:
+        for tier, tasks in TIERS.items():
+            if name in tasks:
+                raise ValueError(
+                    f"{name!r} is a {tasks.what}, not a {self.what}: take it from "
+                    f"locties.evaluation.TIERS[{tier!r}]"
+                )
+        return super().__missing__(name)
+
+
+TASKS = TierTasks(
+    "task of the embedded tier",
     air_temperature=air_temperature,
     elevation=elevation,
     population=population,
     climate_zone=climate_zone,
     country=country,
 )
+
+# `locties.evaluation.public_tasks` adds the open tier.
+TIERS = Registry("tier", embedded=TASKS)

@@ -1,0 +1,144 @@
+"""The open tier: small readers of public files, one for each format.
+
+Files come from `locties.data.manifest.locate`: a missing one is a DataError that says what to run.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from locties.data.embedded import decode_jpeg, pixel_grid
+from locties.data.manifest import source
+from locties.data.raster import Raster
+from locties.lonlat import check
+
+
+def stations() -> tuple[Tensor, NDArray[np.float64]]:
+    """Weather stations and the annual mean of the air temperature there (Hooker et al. 2018).
+
+    Returns:
+        (N, 2) float64 degrees, and (N,) degC.
+    """
+    (path,) = source("stations").paths()
+    lon, lat, celsius = _numbers(path, "Lon", "Lat", "meanT")
+    return _lonlat(lon, lat), celsius
+
+
+def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
+    """The labelled points of MOSAIKS (Rolf et al. 2021) that TorchSpatial tests on.
+
+    The columns beside them are another model's output, and stay unread.
+
+    Args:
+        label: "elevation" (m) or "population" (log(1 + persons per km2)).
+
+    Returns:
+        (N, 2) float64 degrees, and (N,) labels as published.
+    """
+    (path,) = source(f"mosaiks_{label}").paths()
+    lon, lat, labels = _numbers(path, "lon", "lat", "labels")
+    return _lonlat(lon, lat), labels
+
+
+def biomes() -> tuple[Tensor, NDArray[np.str_]]:
+    """Places and the WWF biome that each lies in (Olson et al. 2001, by way of D-PLACE).
+
+    Of D-PLACE's tables only coordinates and biome are read, nothing about people. A place that
+    several tables have at the same coordinates is kept once; one without a biome, or with several,
+    is left out.
+
+    Returns:
+        (N, 2) float64 degrees, and (N,) names of biomes.
+    """
+    biome = source("biomes")
+    (codes,), (data,) = biome.paths("codes"), biome.paths()
+    name = {row[1]: row[2] for row in _rows(codes, "var_id", "code", "name") if row[0] == "Biome"}
+    of = {
+        row[1]: row[2]
+        for row in _rows(data, "var_id", "soc_id", "code")
+        if row[0] == "Biome" and row[2] != "NA"
+    }
+    found: dict[tuple[float, float], set[str]] = {}
+    for path in biome.paths("places"):
+        for entry, lon, lat in _rows(path, "id", "Long", "Lat"):
+            if entry in of:
+                found.setdefault((float(lon), float(lat)), set()).add(name[of[entry]])
+    kept = {place: names.pop() for place, names in found.items() if len(names) == 1}
+    return check(list(kept)), np.array(list(kept.values()))
+
+
+def country_at(lonlat: Any) -> NDArray[np.str_]:
+    """The country of each point: ISO 3166-1 alpha-2, from Natural Earth's polygons at 1:50 million.
+
+    Args:
+        lonlat: (N, 2) degrees.
+
+    Returns:
+        (N,) codes, "" at sea, and where Natural Earth gives no code (Somaliland, Northern Cyprus,
+        Siachen Glacier). A point on a border belongs to the polygon that comes first in the file.
+
+    Raises:
+        ValueError: coordinates that are not usable.
+        DataError: the polygons are not there, or altered.
+    """
+    import shapely
+
+    codes, polygons = _countries()
+    points = check(lonlat).cpu().double().numpy()
+    # The points make the tree, and each polygon is prepared once for all of them.
+    tree = shapely.STRtree(shapely.points(points))
+    polygon, point = tree.query(polygons, predicate="intersects")
+    # Where two polygons share a point, the first is written last.
+    order = np.argsort(-polygon, kind="stable")
+    found = np.full(len(points), "", dtype=codes.dtype)
+    found[point[order]] = codes[polygon[order]]
+    return found
+
+
+@cache
+def _countries() -> tuple[NDArray[np.str_], NDArray[Any]]:
+    """Codes and polygons of Natural Earth, in the order of the file."""
+    import shapely
+
+    (path,) = source("countries").paths()
+    features = json.loads(path.read_bytes())["features"]
+    codes = [feature["properties"]["ISO_A2_EH"] for feature in features]
+    polygons = shapely.from_geojson([json.dumps(feature["geometry"]) for feature in features])
+    return np.array(["" if code == "-99" else code for code in codes]), polygons
+
+
+@cache
+def night_lights() -> Raster:
+    """Lights at night, 0 to 255: the red channel of NASA's picture, in pixels of 5.3 arcmin.
+
+    It is a picture, not radiance. Its green and blue show land and sea by moonlight; red is mostly
+    the lights, but deserts are not black in it (about 12 in the Sahara). One pixel is 5.3 arcmin,
+    so patches of them are averages over areas, and nothing is resampled.
+    """
+    (path,) = source("night_lights").paths()
+    red = decode_jpeg(np.frombuffer(path.read_bytes(), np.uint8))[:1]
+    return Raster(torch.from_numpy(red.copy()), **pixel_grid(*red.shape[1:]))
+
+
+def _rows(path: Path, *columns: str) -> list[tuple[str, ...]]:
+    """The named columns of a CSV file, as text; the others are dropped."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [tuple(row[column] for column in columns) for row in csv.DictReader(stream)]
+
+
+def _numbers(path: Path, *columns: str) -> NDArray[np.float64]:
+    """The named columns (columns, N) of a CSV file, as numbers."""
+    return np.array(_rows(path, *columns), dtype=np.float64).T
+
+
+def _lonlat(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Tensor:
+    return check(np.stack([lon, lat], axis=1))

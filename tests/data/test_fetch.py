@@ -1,0 +1,471 @@
+"""Fetching from a server on this machine that can fail in every way that servers do."""
+
+import errno
+import gzip
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from locties.cli import app
+from locties.data import fetch as fetching
+from locties.data import manifest
+from locties.data.fetch import choose, fetch
+from locties.data.manifest import DataError, Source, SourceFile, fetched_path, locate
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+NAME = "folder/a file.bin"
+
+
+@dataclass
+class Server:
+    """What the server does, and what it was asked.
+
+    Attributes:
+        content: of the file.
+        status: of the answer.
+        kind: content type.
+        breaks: for each request in turn, after how many bytes the connection drops.
+        length: whether Content-Length is sent.
+        ranges: whether ranges are answered.
+        asked: path and range of each request.
+    """
+
+    address: str = ""
+    content: bytes = CONTENT
+    status: int = 200
+    kind: str = "application/octet-stream"
+    breaks: list[int] = field(default_factory=list)
+    length: bool = True
+    ranges: bool = True
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    behaviour = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers["Range"]
+            behaviour.asked.append((self.path, wanted))
+            start = 0
+            if wanted and behaviour.ranges and behaviour.status == 200:
+                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            body = behaviour.content[start:]
+            compressed = "gzip" in self.headers.get("Accept-Encoding", "")
+            if compressed:  # as the servers of the real files do where they are allowed to
+                body = gzip.compress(body)
+            self.send_response(206 if start else behaviour.status)
+            self.send_header("Content-Type", behaviour.kind)
+            if compressed:
+                self.send_header("Content-Encoding", "gzip")
+            if start:
+                end = len(behaviour.content)
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
+            if behaviour.length:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            stop = behaviour.breaks.pop(0) if behaviour.breaks else len(body)
+            self.wfile.write(body[:stop])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    behaviour.address = f"http://127.0.0.1:{httpd.server_port}/repository/commit"
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield behaviour
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.fixture
+def source(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
+    """A source of one file on the server; the cache folder is the test's own."""
+    monkeypatch.setenv("LOCTIES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LOCTIES_MIRROR", raising=False)
+    monkeypatch.setattr("time.sleep", lambda _: None)  # pooch waits before it tries again
+    file = SourceFile(NAME, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    made = Source("sample", "open", {"address": server.address}, "x", "", "", "", "", "", (file,))
+    monkeypatch.setattr(manifest, "_read", lambda: (made,))
+    return made
+
+
+@pytest.fixture
+def path(source: Source) -> Path:
+    return fetched_path(source, source.files[0])
+
+
+def leftovers(path: Path) -> dict[str, int]:
+    """Name and size of everything in the file's folder."""
+    return {each.name: each.stat().st_size for each in path.parent.iterdir()}
+
+
+def refused(source: Source, path: Path) -> str:
+    """The one line with which a fetch fails; nothing is under the file's name after it."""
+    with pytest.raises(DataError) as caught:
+        fetch(source, progress=False)
+    assert not path.exists()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_file_comes_whole_under_its_name_and_nothing_beside_it(
+    source: Source, path: Path, server: Server, tmp_path: Path
+) -> None:
+    assert fetch(source, progress=False) == [path]
+    assert path == tmp_path / "cache" / "open" / "sample" / NAME
+    assert path.read_bytes() == CONTENT
+    assert leftovers(path) == {path.name: len(CONTENT)}
+    assert server.asked == [("/repository/commit/folder/a%20file.bin", None)]
+    assert locate(source, source.files[0]) == path
+
+
+def test_what_is_there_is_not_asked_for_again(source: Source, server: Server) -> None:
+    fetch(source, progress=False)
+    fetch(source, progress=False)
+    assert len(server.asked) == 1
+
+
+def test_progress_is_shown_on_stderr(source: Source, capfd: pytest.CaptureFixture[str]) -> None:
+    fetch(source)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "a file.bin: 100%" in err
+    assert "300k/300k" in err
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
+def test_a_dropped_connection_is_taken_up_where_it_broke(
+    length: bool, source: Source, path: Path, server: Server
+) -> None:
+    server.breaks, server.length = [100_000, 50_000], length
+    fetch(source, progress=False)
+    assert path.read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.asked] == [None, "bytes=100000-", "bytes=150000-"]
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
+def test_a_download_that_keeps_breaking_is_kept_and_gone_on_with_later(
+    length: bool, source: Source, path: Path, server: Server
+) -> None:
+    server.breaks, server.length = [100_000, 50_000, 7], length
+    message = refused(source, path)
+    assert "stopped at 150007 of 300000 bytes" in message
+    assert "run it again to go on from there" in message
+    assert server.address in message
+    assert leftovers(path) == {f".{path.name}.part": 150_007}
+    with pytest.raises(DataError, match="is missing"):
+        locate(source, source.files[0])
+    fetch(source, progress=False)
+    assert server.asked[-1][1] == "bytes=150007-"
+    assert leftovers(path) == {path.name: len(CONTENT)}
+
+
+def test_a_server_without_ranges_is_read_from_the_start(
+    source: Source, path: Path, server: Server
+) -> None:
+    server.breaks, server.ranges = [100_000], False
+    fetch(source, progress=False)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_download_that_was_whole_but_not_yet_named_is_not_asked_for(
+    source: Source, path: Path, server: Server
+) -> None:
+    path.parent.mkdir(parents=True)
+    path.with_name(f".{path.name}.part").write_bytes(CONTENT)
+    fetch(source, progress=False)
+    assert path.read_bytes() == CONTENT
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("part", [b"x" * 1000, b"x" * 300_000, b"x" * 300_001])
+def test_a_spoilt_beginning_is_found_by_its_hash_and_thrown_away(
+    part: bytes, source: Source, path: Path, server: Server
+) -> None:
+    path.parent.mkdir(parents=True)
+    path.with_name(f".{path.name}.part").write_bytes(part)
+    fetch(source, progress=False)
+    assert path.read_bytes() == CONTENT
+    assert server.asked[-1][1] is None
+
+
+def test_an_altered_file_of_the_same_size_is_refused(
+    source: Source, path: Path, server: Server
+) -> None:
+    server.content = CONTENT[:-1] + b"?"
+    message = refused(source, path)
+    assert f"expected sha256 {source.files[0].sha256}" in message
+    assert "altered" in message
+    assert leftovers(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (CONTENT[:-5], "sends a file of 299995 bytes, expected 300000"),
+        (CONTENT + b"more", "sends a file of 300004 bytes, expected 300000"),
+    ],
+)
+def test_a_file_of_another_size_is_refused_before_it_is_read(
+    content: bytes, words: str, source: Source, path: Path, server: Server
+) -> None:
+    server.content = content
+    assert words in refused(source, path)
+    assert leftovers(path) == {}
+    assert len(server.asked) == 1, "asking again would not help"
+
+
+def test_a_stream_that_does_not_end_is_cut(source: Source, path: Path, server: Server) -> None:
+    server.content, server.length = CONTENT * 20, False
+    assert "sends more than the 300000 bytes expected" in refused(source, path)
+    assert leftovers(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "requests"),
+    [(404, "answers 404 Not Found", 1), (403, "answers 403 Forbidden", 1), (500, "500 Server", 3)],
+)
+def test_an_error_page_is_named_and_tried_again_only_where_it_may_pass(
+    status: int, words: str, requests: int, source: Source, path: Path, server: Server
+) -> None:
+    server.status, server.content = status, b"<html>sorry</html>"
+    message = refused(source, path)
+    assert words in message
+    assert server.address in message
+    assert leftovers(path) == {}
+    assert len(server.asked) == requests
+
+
+def test_what_came_before_a_refusal_is_not_lost(source: Source, path: Path, server: Server) -> None:
+    server.breaks = [100_000, 0, 0]
+    refused(source, path)
+    server.status = 429
+    assert "answers 429 Too Many Requests" in refused(source, path)
+    server.status = 200
+    fetch(source, progress=False)
+    assert server.asked[-1][1] == "bytes=100000-"
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
+def test_a_web_page_with_status_200_is_no_file(
+    length: bool, source: Source, path: Path, server: Server
+) -> None:
+    server.content, server.kind, server.length = b"<html>log in</html>", "text/html", length
+    assert "sends a web page (text/html)" in refused(source, path)
+    assert leftovers(path) == {}
+
+
+def test_without_a_network_the_mirror_is_recommended(source: Source, path: Path) -> None:
+    offline = Source(**{**vars(source), "carrier": {"address": "http://127.0.0.1:1/none"}})
+    message = refused(offline, path)
+    assert "Connection refused" in message
+    assert "--mirror" in message
+
+
+class FullDisk:
+    """A file that has room for `room` bytes."""
+
+    def __init__(self, stream: object, room: int) -> None:
+        self.stream, self.room = stream, room
+
+    def write(self, chunk: bytes) -> int:
+        self.room -= len(chunk)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.stream.write(chunk)
+
+    def __enter__(self) -> "FullDisk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)
+
+
+def test_a_full_disk_is_said_and_what_came_is_gone_on_with(
+    source: Source, path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    def full(self: Path, mode: str = "r", **kwargs: object) -> object:
+        stream = real(self, mode, **kwargs)
+        return FullDisk(stream, 200_000) if self.suffix == ".part" else stream
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        message = refused(source, path)
+    assert f"the disk of {path.parent} is full; a file.bin needs 0.3 MB" in message
+    assert list(leftovers(path)) == [f".{path.name}.part"]
+    assert len(server.asked) == 1
+    fetch(source, progress=False)
+    assert server.asked[-1][1] == "bytes=196608-"
+    assert path.read_bytes() == CONTENT
+
+
+def test_an_altered_file_in_the_cache_is_an_error_until_it_is_fetched_anew(
+    source: Source, path: Path
+) -> None:
+    fetch(source, progress=False)
+    path.write_bytes(CONTENT[:-1] + b"?")
+    with pytest.raises(DataError) as caught:
+        locate(source, source.files[0])
+    assert f"{path} has sha256" in str(caught.value)
+    assert str(caught.value).endswith("run: locties data fetch sample")
+    fetch(source, progress=False)
+    assert locate(source, source.files[0]).read_bytes() == CONTENT
+
+
+# ------------------------------------------------------------------------------------ mirrors
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Path:
+    folder = tmp_path / "mirror"
+    (folder / "deep" / "in").mkdir(parents=True)
+    (folder / "deep" / "in" / "another name").write_bytes(CONTENT)
+    (folder / "a file.bin").write_bytes(b"another file of the same name")
+    return folder
+
+
+def test_a_mirror_answers_by_hash_under_any_name_and_no_server_is_asked(
+    source: Source, path: Path, server: Server, mirror: Path
+) -> None:
+    path.parent.mkdir(parents=True)
+    path.with_name(f".{path.name}.part").write_bytes(CONTENT[:1000])
+    fetch(source, mirror)
+    assert path.read_bytes() == CONTENT
+    assert leftovers(path) == {path.name: len(CONTENT)}, "nor what came before of a download"
+    assert server.asked == []
+
+
+def test_the_mirror_of_the_environment_answers_fetch_and_locate(
+    source: Source, path: Path, server: Server, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCTIES_MIRROR", str(mirror))
+    assert locate(source, source.files[0]) == mirror / "deep" / "in" / "another name"
+    assert not path.exists(), "locate copies nothing"
+    fetch(source)
+    assert path.read_bytes() == CONTENT
+    assert server.asked == []
+
+
+def test_an_altered_file_in_a_mirror_is_named_and_the_server_asked(
+    source: Source, path: Path, server: Server, mirror: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    altered = mirror / "deep" / "in" / "another name"
+    altered.write_bytes(CONTENT[:-1] + b"?")
+    (mirror / "a file.bin").unlink()
+    fetch(source, mirror, progress=False)
+    assert path.read_bytes() == CONTENT
+    assert len(server.asked) == 1
+    said = capsys.readouterr().err
+    assert f"{altered} in the mirror is altered" in said
+    assert source.files[0].sha256 in said
+
+
+def test_locate_names_the_altered_file_in_a_mirror(
+    source: Source, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mirror / "deep" / "in" / "another name").unlink()
+    monkeypatch.setenv("LOCTIES_MIRROR", str(mirror))
+    with pytest.raises(DataError) as caught:
+        locate(source, source.files[0])
+    assert f"(in the mirror, {mirror / 'a file.bin'} is altered)" in str(caught.value)
+
+
+def test_a_mirror_that_is_no_folder_is_said(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCTIES_MIRROR", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"LOCTIES_MIRROR names .*nowhere, which is no folder"):
+        locate(source, source.files[0])
+
+
+def test_a_full_disk_leaves_nothing_of_a_copy(
+    source: Source, path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(stream: object, aside: object) -> None:
+        aside.write(CONTENT[:1000])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(fetching.shutil, "copyfileobj", full)
+    with pytest.raises(DataError, match="is full"):
+        fetch(source, mirror)
+    assert leftovers(path) == {}
+
+
+# ---------------------------------------------------------------------- what may be asked for
+
+
+def test_names_are_of_the_tier() -> None:
+    assert {source.name for source in choose()} >= {"stations", "biomes", "night_lights"}
+    with pytest.raises(ValueError, match="of the open tier 'station': did you mean 'stations'"):
+        choose(["station"])
+    with pytest.raises(ValueError, match="unknown tier 'opne': did you mean 'open'"):
+        choose(tier="opne")
+    with pytest.raises(ValueError, match="nothing of the embedded tier is fetched"):
+        choose(tier="embedded")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../up", "a\\b", "c:a"])
+def test_a_path_that_leaves_its_folder_is_no_path_of_a_manifest(path: str) -> None:
+    with pytest.raises(ValueError, match="leaves its carrier"):
+        SourceFile(path, 1, "0" * 64)
+
+
+def test_the_command_fetches_and_verifies(
+    source: Source, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = CliRunner()
+    missing = runner.invoke(app, ["data", "verify", "--tier", "open"])
+    assert missing.exit_code == 1
+    assert "run: locties data fetch sample" in missing.stdout
+    fetched = runner.invoke(app, ["data", "fetch", "sample"])
+    assert fetched.exit_code == 0, fetched.output
+    assert fetched.stdout.split() == ["sample", "1", "files", "0.3", "MB"]
+    assert path.read_bytes() == CONTENT
+    assert runner.invoke(app, ["data", "verify", "--tier", "open"]).exit_code == 0
+
+
+def test_the_command_fails_on_one_line(source: Source, path: Path, server: Server) -> None:
+    server.status = 404
+    result = CliRunner().invoke(app, ["data", "fetch"])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_command_takes_a_mirror(
+    source: Source, path: Path, server: Server, mirror: Path
+) -> None:
+    result = CliRunner().invoke(app, ["data", "fetch", "--mirror", str(mirror)])
+    assert result.exit_code == 0, result.output
+    assert path.read_bytes() == CONTENT
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["smaple"], "did you mean 'sample'"), (["--tier", "opne"], "did you mean 'open'")],
+)
+def test_the_command_names_the_nearest(arguments: list[str], words: str, source: Source) -> None:
+    result = CliRunner().invoke(app, ["data", "fetch", *arguments])
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())
