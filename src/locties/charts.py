@@ -284,7 +284,6 @@ def draw_groups(table: pd.DataFrame) -> Figure:
                 y -= 0.16 * (i - (len(encoders) - 1) / 2)
                 ax.hlines(y, own["low"], own["high"], color=COLOURS[i], linewidth=1)
                 ax.plot(own["value"], y, "o", markersize=4, color=COLOURS[i], label=encoder)
-            ax.set_xlim(left=0)
             ax.set_yticks(range(len(groups)), groups)
             for between in range(len(groups) - 1):
                 ax.axhline(between + 0.5, color="0.85", linewidth=0.6, zorder=0)
@@ -292,6 +291,7 @@ def draw_groups(table: pd.DataFrame) -> Figure:
     for task, ax in zip(tasks, axes[-1], strict=True):
         chosen = drawn[drawn["task"] == task].iloc[0]
         unit = f"\n({chosen['unit']})" if chosen["unit"] else ""
+        ax.set_xlim(left=0)
         ax.set_xlabel(f"{ERRORS[chosen['metric']]}{unit}", fontsize=9)
     _legend(figure, axes[0, 0])
     return figure
@@ -338,6 +338,9 @@ def draw_diagnostics(
         middle.plot(own.keys(), own.values(), ".-", color=colours[name], label=name)
     middle.axhline(2, color="0.6", linewidth=0.8, zorder=0)
     middle.set(xscale="log", xlabel="points on land", ylabel="intrinsic dimension", ylim=(0, None))
+    counts = sorted({count for own in dimensions.values() for count in own})
+    middle.set_xticks(counts, [f"{count:,}" for count in counts])
+    middle.minorticks_off()
     for name, found in diagnostics.items():
         right.plot(found["alignment"], found["uniformity"], "o", color=colours[name])
     right.set(xscale="log")

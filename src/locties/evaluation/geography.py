@@ -38,6 +38,7 @@ URALS = 60.0  # degrees east, where Europe is usually taken to end in Russia
 CLIMATES = {"A": "tropical", "B": "arid", "C": "temperate", "D": "cold", "E": "polar"}
 
 _FLAT = 1e-9  # share of a target's variance below which it counts as constant
+_HOPELESS = -1e6  # an R2 below this is of a target that is constant
 
 
 def continents(lonlat: Any) -> NDArray[np.str_]:
@@ -152,7 +153,8 @@ def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.Da
     that over the error of always answering the group's commonest class. The first of each pair
     can be compared between groups: how far off is an answer there? The second asks how much of
     what varies within the group is explained, so it is low, also where errors are small, if
-    little varies: air temperature in the tropics. It is NaN where nothing does.
+    little varies: air temperature in the tropics. It is NaN where nothing does, and its lower end
+    -inf where nothing does in some resamples.
 
     Args:
         task: points and targets.
@@ -191,11 +193,12 @@ def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.Da
         terms, scores = (_missed if is_classification(truth) else _measured)(truth, error[here])
         for metric, score in scores.items():
             row = {"group": str(name), "points": int(points), "blocks": len(set(own_blocks))}
-            interval = block_bootstrap(terms, own_blocks, score)._asdict()
-            interval["value"] = interval.pop("mean")
+            ends = np.array(block_bootstrap(terms, own_blocks, score))
+            ends[ends < _HOPELESS] = -np.inf
             if metric in ("r2", "skill") and (truth == truth[0]).all():
-                interval = dict.fromkeys(interval, np.nan)
-            rows.append({**row, "metric": metric, **interval})
+                ends[:] = np.nan
+            value, low, high = ends.tolist()
+            rows.append({**row, "metric": metric, "value": value, "low": low, "high": high})
     columns = ["group", "points", "blocks", "metric", "value", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
