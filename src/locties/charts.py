@@ -315,6 +315,7 @@ def draw_autocorrelation(table: pd.DataFrame) -> Figure:
         ax.plot(shown, range(len(encoders)), "o", color=COLOURS[0], label="residuals")
         ax.set(xlim=(min(-0.1, shown.min() - 0.05), 1.03), xlabel="Moran's I")
     axes[0, 0].set_yticks(range(len(encoders)), encoders)
+    axes[0, 0].set_ylim(-0.5, len(encoders) - 0.5)
     _legend(figure, axes[0, 0])
     return figure
 

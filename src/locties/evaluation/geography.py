@@ -4,6 +4,7 @@
 are on each continent and in each climate, and `autocorrelation` whether neighbours err alike.
 """
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -277,7 +278,12 @@ def autocorrelation(
         >>> north.moran > 0.9, abs(north.high) < 0.2, north.p
         (True, True, 0.01)
     """
-    from esda import Moran
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():
+        # esda brings libpysal, and that tqdm's bar for notebooks, which misses its widgets.
+        warnings.simplefilter("ignore", TqdmWarning)
+        from esda import Moran
 
     points, given = check(lonlat).cpu(), np.asarray(values, dtype=np.float64)
     if given.shape != (len(points),) or not np.isfinite(given).all() or np.ptp(given) == 0:
