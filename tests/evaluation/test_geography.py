@@ -258,7 +258,6 @@ def test_permutations_come_from_the_seed_and_leave_the_global_state():
     [
         (np.arange(9.0), 3, r"shape \(9,\) at 10 points"),
         (np.r_[np.arange(9.0), np.nan], 3, "finite"),
-        (np.ones(10), 3, "not all the same"),
         (np.arange(10.0), 10, "neighbours=10: 10 points have 1 to 9"),
         (np.arange(10.0), 0, "neighbours=0"),
     ],
@@ -266,3 +265,7 @@ def test_permutations_come_from_the_seed_and_leave_the_global_state():
 def test_what_has_no_moran_is_named(values, neighbours, message):
     with pytest.raises(ValueError, match=message):
         autocorrelation(_points(10), values, neighbours, 9)
+
+
+def test_no_error_anywhere_has_no_autocorrelation():
+    assert np.isnan(autocorrelation(_points(10), np.zeros(10), 3, 9)).all()

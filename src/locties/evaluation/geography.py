@@ -263,11 +263,12 @@ def autocorrelation(
     Returns:
         I; the 2.5th and 97.5th percentile of I over the permutations, so what is to be expected
         by chance and no interval for I; and the share of permutations, I itself among them, that
-        are as far out, on the side where I lies.
+        are as far out, on the side where I lies. All are NaN where the values are all the same, as
+        errors are where there is none.
 
     Raises:
-        ValueError: values that do not fit the points, are not finite or all the same, or fewer
-            points than neighbours.
+        ValueError: values that do not fit the points or are not finite, or fewer points than
+            neighbours.
 
     References:
         Moran, P. A. P. (1950). Notes on continuous stochastic phenomena. Biometrika 37, 17-23.
@@ -286,15 +287,16 @@ def autocorrelation(
         from esda import Moran
 
     points, given = check(lonlat).cpu(), np.asarray(values, dtype=np.float64)
-    if given.shape != (len(points),) or not np.isfinite(given).all() or np.ptp(given) == 0:
+    if given.shape != (len(points),) or not np.isfinite(given).all():
         raise ValueError(
-            f"values of shape {given.shape} at {len(points)} points: give a finite one for each, "
-            "and not all the same"
+            f"values of shape {given.shape} at {len(points)} points: give a finite one for each"
         )
     if not 0 < neighbours < len(points):
         raise ValueError(
             f"neighbours={neighbours}: {len(points)} points have 1 to {len(points) - 1} each"
         )
+    if np.ptp(given) == 0:
+        return Autocorrelation(np.nan, np.nan, np.nan, np.nan)
     weights = _weights(points.double().numpy().tobytes(), neighbours)
     # esda draws from numpy's global state: it is set, and put back as it was.
     state = np.random.get_state()  # noqa: NPY002
