@@ -159,3 +159,75 @@ def test_a_forest_has_a_panel_a_group_and_shades_the_margin():
         charts.COLOURS[1],
     ]
     assert charts.draw_forest(rows.drop(columns="margin").assign(margin=float("nan"))).axes
+
+
+@pytest.fixture
+def errors():
+    rows = [
+        {"encoder": encoder, "task": task, "unit": unit, "grouping": grouping, "group": group}
+        | {"metric": metric, "value": value, "low": value - 0.1, "high": value + 0.2}
+        for i, encoder in enumerate(("melt", "xyz"))
+        for task, unit, measured in (("elevation", "m", "mae"), ("country", "", "error_rate"))
+        for grouping, groups in (("continent", ("Africa", "Asia")), ("climate", ("arid", "cold")))
+        for j, group in enumerate(groups)
+        for metric, value in ((measured, 0.5 + i + 0.1 * j), ("r2" if unit else "skill", -9.0))
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_groups_have_a_dot_and_a_line_for_each_encoder(errors):
+    figure = charts.draw_groups(errors)
+    assert len(figure.axes) == 4, "two groupings by two tasks"
+    first = figure.axes[0]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["Asia", "Africa"]
+    dots = [line for line in first.lines if line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in dots] == [
+        pytest.approx([0.5, 0.6]),
+        pytest.approx([1.5, 1.6]),
+    ], "errors alone, no R²"
+    for line, interval in zip(dots, first.collections, strict=True):
+        africa, asia = line.get_ydata()
+        assert africa == pytest.approx(1, abs=0.4)
+        assert asia == pytest.approx(0, abs=0.4)
+        for x, y, (left, right) in zip(*line.get_data(), interval.get_segments(), strict=True):
+            assert (left[0], right[0]) == pytest.approx((x - 0.1, x + 0.2))
+            assert left[1] == pytest.approx(y)
+    below = [ax.get_xlabel() for ax in figure.axes[2:]]
+    assert below == ["mean absolute error\n(m)", "share wrong"]
+    assert first.get_xlim()[0] == 0
+    assert first.get_xlim()[1] > 1.8, "the longest line fits"
+
+
+def test_autocorrelation_lies_between_chance_and_the_target():
+    table = pd.DataFrame(
+        [
+            {"task": "elevation", "encoder": name, "moran": moran, "low": -0.02, "high": 0.03}
+            for name, moran in (("target", 0.9), ("melt", 0.3), ("xyz", 0.6))
+        ]
+    )
+    (ax,) = charts.draw_autocorrelation(table).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["xyz", "melt"]
+    target, dots = ax.lines
+    assert set(target.get_xdata()) == {0.9}
+    assert list(dots.get_xdata()) == [0.6, 0.3]
+    band = ax.patches[0]
+    assert (band.get_x(), band.get_width()) == pytest.approx((-0.02, 0.05))
+
+
+def test_diagnostics_are_drawn_in_one_colour_an_encoder():
+    found = {
+        "melt": {"effective_rank": 120.0, "alignment": 3e-3, "uniformity": -3.6},
+        "xyz": {"effective_rank": 3.0, "alignment": 3e-5, "uniformity": -1.6},
+    }
+    dimensions = {"melt": {50: 3.0, 500: 2.1}, "xyz": {50: 1.9, 500: 2.0}}
+    left, middle, right = charts.draw_diagnostics(found, dimensions).axes
+    assert [bar.get_width() for bar in left.patches] == [3, 120]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["xyz", "melt"]
+    lines = {line.get_label(): line for line in middle.lines}
+    assert list(lines["melt"].get_xdata()) == [50, 500]
+    assert list(lines["melt"].get_ydata()) == [3, 2.1]
+    assert [label.get_text() for label in middle.get_xticklabels()] == ["50", "500"]
+    assert [(*d.get_xdata(), *d.get_ydata()) for d in right.lines] == [(3e-3, -3.6), (3e-5, -1.6)]
+    colours = [line.get_color() for line in right.lines]
+    assert colours == [lines["melt"].get_color(), lines["xyz"].get_color()]
+    assert colours[0] != colours[1]

