@@ -174,8 +174,11 @@ def predict(world: World, dim: int, weight: float = 0.0, tie: Tie = "paired") ->
     with the other; unpaired ones are tied to location each. With all projections but one held, the
     best last one is a generalised symmetric eigenproblem (`scipy.linalg.eigh`). These are solved in
     turn until nothing changes, from starts that hold the best directions of alignment and the best
-    of fidelity in every proportion; the best end is taken. A direction that serves neither has no
-    weight: alignment drives it to zero. Any bend is ignored.
+    of fidelity in every proportion; the best end is taken. Any bend is ignored.
+
+    With a weight of 0 and more dimensions than correlations, the loss leaves open what is in those
+    to spare. Here they are empty, so R² is the least that a best encoder holds; the most is had
+    from a small weight, such as 1e-6.
 
     Args:
         world: the world.
@@ -234,7 +237,7 @@ def _top(drawn_in: Array, spread: Array, dim: int) -> Array:
     """(dim, d): leading generalised eigenvectors, of unit variance, or 0 where the value is 0."""
     d = len(spread)
     values, vectors = linalg.eigh(drawn_in, spread, subset_by_index=[d - dim, d - 1])
-    return np.where(values > 1e-9, vectors, 0.0).T[::-1]
+    return np.ascontiguousarray(np.where(values > 1e-9, vectors, 0.0).T[::-1])
 
 
 def _r2(world: World, encoders: Mapping[str, Array]) -> dict[tuple[str, str], float]:
@@ -310,9 +313,9 @@ def train(
     *,
     similarity: Literal["dot", "cosine"] = "cosine",
     hidden: int = 0,
-    steps: int = 600,
+    steps: int = 300,
     batch: int = 256,
-    learning_rate: float = 0.02,
+    learning_rate: float = 0.03,
     seed: int = 0,
 ) -> nn.ModuleDict:
     """Train the encoders of a world's modalities by the loss of `locties.objectives.fidelity`.
@@ -403,9 +406,8 @@ def measure(
 ) -> dict[tuple[str, str], float]:
     """R² of a world's factors, read by ridge from its embedded samples.
 
-    Noise of `BLUR` times the embedding's root mean square is added to each number first. Alignment
-    makes a direction that serves nothing shorter and shorter, but never quite zero, and ridge on
-    exact numbers could stretch it again, however short.
+    Noise of `BLUR` times the embedding's root mean square is added to each number first: ridge on
+    exact numbers reads a direction however short alignment has made it.
 
     Args:
         world: the world.
@@ -421,7 +423,7 @@ def measure(
     factors = [name for name in drawn if name.startswith(("shared", "private"))]
     targets = {name: drawn[name].double().numpy() for name in factors}
     fold = np.arange(n) % 5
-    r2 = {}
+    r2: dict[tuple[str, str], float] = {}
     for view, encoder in encoders.items():
         z = encoder(drawn[view])
         z = z + BLUR * z.square().mean().sqrt() * torch.randn(z.shape, generator=generator)
@@ -473,7 +475,7 @@ def _held_out(x: NDArray[Any], y: Array, fold: NDArray[Any]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Privacy:
-    """What is private in modalities that can be read at any point, and how much encoders hold of it.
+    """What is private in modalities that can be read anywhere, and how much encoders hold of it.
 
     Modalities are unpaired in training; rasters can all be read at the same points for measurement.
     A modality's content (`locties.objectives.content`) is standardised and split in two ways, by
@@ -625,15 +627,17 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
     Raises:
         ValueError: fewer than two seeds, or a combination that is missing or there twice.
     """
-    cells = table.groupby(["seed", "modality", "part", "stage"])["r2"].agg(["mean", "size"])
+    cells = table[["seed", "modality", "part", "stage"]].drop_duplicates()
+    known = cells["part"].isin(["private", "shared"]) & cells["stage"].isin(["before", "after"])
     wanted = table["seed"].nunique() * table["modality"].nunique() * 4
-    if len(cells) != wanted or (cells["size"] != 1).any() or set(table["stage"]) != set(STAGES):
+    if not known.all() or not len(table) == len(cells) == wanted:
         raise ValueError(
-            f"C6 needs one row for each seed, modality, part and stage, which are {wanted}: there "
-            f"are {len(table)} rows of {len(cells)} combinations"
+            "C6 needs one row for each seed, modality, part (private, shared) and stage (before, "
+            f"after), which are {wanted}: there are {len(table)} rows of {len(cells)} combinations"
         )
-    means = cells["mean"].groupby(["seed", "part", "stage"]).mean().unstack()
-    fall = (means["before"] - means["after"]).unstack()
+    means = table.pivot_table("r2", ["seed", "part"], "stage")
+    fall = (means["before"] - means["after"]).rename("fall").reset_index()
+    fall = fall.pivot_table("fall", "seed", "part")
     legs = [
         mean_interval(leg, level=0.9) for leg in (fall["private"], fall["private"] - fall["shared"])
     ]
@@ -642,9 +646,6 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
         return Verdict("refuted", *weaker, len(fall))
     weaker = min(legs, key=lambda leg: leg.low)
     return Verdict("supported" if weaker.low > margin else "undecided", *weaker, len(fall))
-
-
-STAGES = ("before", "after")
 
 
 def gain(table: pd.DataFrame, value: str) -> pd.DataFrame:
