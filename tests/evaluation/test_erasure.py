@@ -195,20 +195,20 @@ TOLERANCE = 0.03
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
 def test_trained_linear_encoders_keep_what_theory_says(weight):
     world = World()
-    found = measure(world, train(world, 4, weight, similarity="dot"))
+    found = measure(world, train(world, 4, weight, similarity="dot", steps=150))
     expected = predict(world, 4, weight).r2
     assert found == pytest.approx(expected, abs=TOLERANCE)
 
 
 def test_trained_cosines_erase_as_well():
-    found = measure(World(), train(World(), 4, steps=200))
+    found = measure(World(), train(World(), 4, steps=150))
     assert found[FIRST] < TOLERANCE
     assert found[SHARED] == pytest.approx(predict(World(), 4).r2[SHARED], abs=TOLERANCE)
 
 
 def test_trained_encoders_tied_by_location_keep_what_theory_says():
     world = World(geographic=0.5)
-    found = measure(world, train(world, 12, tie="location", similarity="dot"))
+    found = measure(world, train(world, 12, tie="location", similarity="dot", steps=150))
     assert found == pytest.approx(predict(world, 12, tie="location").r2, abs=0.05)
 
 

@@ -315,7 +315,7 @@ def train(
     hidden: int = 0,
     steps: int = 300,
     batch: int = 256,
-    learning_rate: float = 0.03,
+    learning_rate: float = 0.05,
     seed: int = 0,
 ) -> nn.ModuleDict:
     """Train the encoders of a world's modalities by the loss of `locties.objectives.fidelity`.
