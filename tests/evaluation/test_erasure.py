@@ -130,6 +130,19 @@ def test_where_alignment_lasts_it_holds_less_of_what_is_private():
         assert one.lasting[FIRST] == pytest.approx(one.r2[FIRST])
 
 
+def test_alignment_lasts_to_twice_the_ratio_at_which_fidelity_is_better():
+    world = World(factors=1, channels=4)
+    (shared,), (private,) = erasure.SHARED_GAINS[:1], erasure.PRIVATE_GAINS[:1]
+    correlation = shared / (shared + erasure.NOISE)
+    total = shared + private + 4 * erasure.NOISE
+    ratio = correlation**2 * total / (2 * (private - shared))
+    for factor, best, lasting in ((0.95, 0, 0), (1.05, 1, 0), (1.95, 1, 0), (2.05, 1, 1)):
+        weight = factor * ratio / (1 + factor * ratio)
+        found = predict(world, 1, weight)
+        assert (found.r2[FIRST] > 0.5) == best, factor
+        assert (found.lasting[FIRST] > 0.5) == lasting, factor
+
+
 def test_room_makes_fidelity_free():
     """With as many numbers as factors, the least weight keeps all and costs no alignment."""
     world = World()
@@ -252,6 +265,14 @@ def points() -> torch.Tensor:
     return torch.rand(800, 2, generator=generator) * torch.tensor([340.0, 160.0]) - torch.tensor(
         [170.0, 80.0]
     )
+
+
+def test_what_is_readable_is_read_in_folds_not_learnt_from():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 60))
+    y = x @ rng.normal(size=(60, 1)) / math.sqrt(60) + rng.normal(size=(120, 1))  # R² of 0.5
+    found = erasure.readable(x, {"y": y}, np.arange(120) % 5)["y"]
+    assert 0.05 < found < 0.4
 
 
 def test_parts_add_up_and_shares_tell_what_is_private(pair, points):
