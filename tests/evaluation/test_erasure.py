@@ -349,7 +349,7 @@ def test_a_selective_fall_supports_the_claim():
     found = verdict(readings(around(0.3), [0.0] * 5))
     assert (found.verdict, found.n) == ("supported", 5)
     assert found.statistic == pytest.approx(0.3)
-    half = 2.1318 * np.std(NOISE, ddof=1) / math.sqrt(5)  # t of 4 degrees of freedom, 95%
+    half = 2.7764 * np.std(NOISE, ddof=1) / math.sqrt(5)  # t of 4 degrees of freedom, 97.5%
     assert found.high - found.statistic == pytest.approx(half, rel=1e-3)
 
 
