@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -104,3 +105,41 @@ def build(
 def print_error(error: Exception) -> None:
     """One line on stderr: what went wrong and what to run."""
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
+
+
+convert = typer.Typer(help="Encoders of others as encoder folders.", no_args_is_help=True)
+app.add_typer(convert, name="convert")
+
+
+@convert.callback()
+def convert_main() -> None:
+    """Encoders of others as encoder folders.
+
+    Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
+    """
+
+
+@convert.command()
+def satclip(
+    checkpoint: Annotated[Path, typer.Argument(help="A released .ckpt, or .safetensors.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist yet.")],
+) -> None:
+    """Make an encoder folder of a released SatCLIP checkpoint, and print its size.
+
+    Nothing in the checkpoint is executed. The folder is what `locties.load` reads, and its path
+    is the encoder's name wherever one is evaluated.
+
+    Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
+    """
+    from locties.peers import convert_satclip
+
+    try:
+        config = convert_satclip(checkpoint, out).config
+    except (OSError, ValueError) as error:
+        print_error(error)
+        raise typer.Exit(1) from None
+    siren = config["network_options"]
+    print(
+        f"{out} L = {config['feature_options']['degree']}, "
+        f"SIREN {siren['layers']}x{siren['hidden']}, {config['dim']} dimensions"
+    )
