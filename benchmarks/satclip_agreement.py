@@ -2,13 +2,15 @@
 
     python benchmarks/satclip_agreement.py path/to/clone/of/microsoft/satclip [OUT.csv]
 
-The clone is run where it lies; it needs einops beside torch. Checkpoints are generated: the
-released sizes (two hidden layers of 512, 256 dimensions), SatCLIP's own initial weights, and the
-same with the first layer 30 times larger, so that its sines turn over many times, as trained ones
-may. Both are float64. SatCLIP's harmonics lose their digits towards the poles, so its formula is
-also evaluated with 60 digits, at a few points of each band.
+The clone is run where it lies; it needs einops beside torch, and this script mpmath. Checkpoints
+are generated: the released sizes (two hidden layers of 512, 256 dimensions), SatCLIP's own initial
+weights, and the same with the first layer 30 times larger, so that its sines turn over many times,
+as trained ones may. SatCLIP's code runs in float64. Its harmonics lose their digits towards the
+poles, so its formula is also evaluated with 60 digits, at a few points of each band.
 """
 
+import itertools
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ POINTS, EXACT_POINTS = 500, 8  # in each band
 GAINS = (1.0, 30.0)
 SEED = 0
 DIGITS = 60
+EXPRESSIONS = "satclip/positional_encoding/spherical_harmonics_ylm.py"
 
 
 def measure(clone: Path) -> Iterator[dict[str, object]]:
@@ -34,7 +37,7 @@ def measure(clone: Path) -> Iterator[dict[str, object]]:
     sys.path.insert(0, str(clone / "satclip"))
     from location_encoder import LocationEncoder, get_neural_network, get_positional_encoding
 
-    for degree, calculation in ((10, "analytic"), (10, "closed-form"), (40, "analytic")):
+    for degree, calculation in itertools.product((10, 40), ("analytic", "closed-form")):
         for gain in GAINS:
             torch.manual_seed(SEED)
             features = get_positional_encoding(
@@ -119,19 +122,30 @@ def _legendre(x: mpmath.mpf, s: mpmath.mpf, degree: int) -> dict[tuple[int, int]
     return table
 
 
+def _git(clone: Path, *command: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(clone), *command], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 def _largest(values: torch.Tensor) -> float:
     return float(values.abs().max())
 
 
 if __name__ == "__main__":
-    rows = []
-    for row in measure(Path(sys.argv[1])):
-        print("  ".join(f"{v:.1e}" if isinstance(v, float) else str(v) for v in row.values()))
-        rows.append(row)
-    table = pd.DataFrame(rows).assign(
-        code=__version__, torch=torch.__version__.split("+")[0], points=POINTS, seed=SEED
-    )
+    clone = Path(sys.argv[1])
+    table = pd.DataFrame(measure(clone))
+    print(table.to_string(index=False, float_format="{:.1e}".format))
     if len(sys.argv) > 2:
-        table.to_csv(sys.argv[2], index=False)
-    else:
-        print(table.drop(columns=["code", "torch", "points", "seed"]).to_string(index=False))
+        provenance = {
+            "points": POINTS,
+            "exact_points": EXACT_POINTS,
+            "seed": SEED,
+            "code": __version__,
+            "torch": torch.__version__.split("+")[0],
+            "satclip": _git(clone, "rev-parse", "HEAD"),
+            # As git names it. A clone without the analytic expressions can have them made by their
+            # own generator, and then they are other bytes than the commit's.
+            "expressions": _git(clone, "hash-object", EXPRESSIONS),
+        }
+        table.assign(**provenance).to_csv(sys.argv[2], index=False, float_format="%.3g")

@@ -166,10 +166,12 @@ def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any
             f"{path} is no checkpoint, or a truncated one ({reason}). Fetch it again."
         ) from None
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
+    items = state.items() if isinstance(state, Mapping) else ()
+    tensors = {str(key): value for key, value in items if isinstance(value, Tensor)}
+    if not tensors:
         raise ValueError(f"{path} holds no state dict: pass a SatCLIP checkpoint.")
     settings = content.get("hyper_parameters", {})
-    return state, settings if isinstance(settings, Mapping) else {}
+    return tensors, settings if isinstance(settings, Mapping) else {}
 
 
 def _location_weights(
@@ -195,19 +197,20 @@ def _location_weights(
     ]:
         if keys:
             raise ValueError(f"{path} {problem} {_some(prefix + key for key in keys)}.")
-    first, last = given["layers.0.weight"], given["last_layer.weight"]
-    sizes = {"layers": layers, "hidden": first.shape[0], "dim": last.shape[0]}
-    features = first.shape[-1]
-    sizes["degree"] = math.isqrt(features)
-    if sizes["degree"] ** 2 != features:
+    for key in wanted:
+        if given[key].ndim != (2 if key.endswith("weight") else 1):
+            raise ValueError(f"{path}: {prefix}{key} has shape {tuple(given[key].shape)}.")
+    hidden, features = given["layers.0.weight"].shape
+    dim, degree = len(given["last_layer.bias"]), math.isqrt(features)
+    if degree**2 != features or not degree:
         raise ValueError(
             f"{path}: {prefix}layers.0.weight takes {features} features, which is no square L², "
             "so they are no spherical harmonics."
         )
     weights = {}
     for index, block in enumerate(blocks):
-        wide = features if index == 0 else sizes["hidden"]
-        high = sizes["dim"] if block == "last_layer" else sizes["hidden"]
+        wide = features if index == 0 else hidden
+        high = dim if block == "last_layer" else hidden
         for kind, shape in (("weight", (high, wide)), ("bias", (high,))):
             tensor = given[f"{block}.{kind}"]
             if tensor.shape != shape:
@@ -218,7 +221,7 @@ def _location_weights(
             if not tensor.isfinite().all():
                 raise ValueError(f"{path}: {prefix}{block}.{kind} has values that are not finite.")
             weights[f"{index}.{kind}"] = tensor.double()
-    return weights, sizes
+    return weights, {"degree": degree, "layers": layers, "hidden": hidden, "dim": dim}
 
 
 def _some(keys: Any) -> str:
