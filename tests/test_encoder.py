@@ -3,8 +3,8 @@
 That every feature and network comes back bit by bit is in test_properties.py.
 """
 
-import hashlib
 import copy
+import hashlib
 import json
 import os
 import shutil
