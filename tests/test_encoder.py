@@ -3,6 +3,7 @@
 That every feature and network comes back bit by bit is in test_properties.py.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -372,3 +373,30 @@ def test_on_a_gpu_it_agrees_and_never_waits(features: str) -> None:
         encoder.encode(lonlat)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_float64_weights_are_kept_and_compute_in_float64(tmp_path: Path) -> None:
+    encoder = LocationEncoder(dim=4, feature_options={"degree": 5}).double().eval()
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            weight += 1e-10  # less than float32 can tell
+    encoder.save(tmp_path / "encoder")
+    loaded = load(tmp_path / "encoder")
+    for name, weight in encoder.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight), name
+    inside = loaded.network(loaded.features(PLACES.double()))
+    assert inside.dtype == torch.float64
+    assert loaded(PLACES).dtype == torch.float32
+    single = copy.deepcopy(loaded).float()
+    assert 0 < (single(PLACES) - inside).abs().max() < 1e-4
+
+
+def test_an_origin_is_plain_and_empty_by_default(tmp_path: Path) -> None:
+    encoder = small()
+    assert encoder.origin == {}
+    encoder.origin = {"model": "Mine", "licence": "MIT"}
+    encoder.save(tmp_path / "encoder")
+    assert load(tmp_path / "encoder").origin == {"model": "Mine", "licence": "MIT"}
+    assert (
+        json.loads((tmp_path / "encoder" / "config.json").read_text())["origin"]["model"] == "Mine"
+    )

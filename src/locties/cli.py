@@ -233,4 +233,39 @@ def features(
         f"{out / 'features.npy'}: {manifest['rows']:,} of {manifest['shape'][0]:,} rows; "
         f"{len(problems):,} chips damaged, {len(manifest['unindexed']):,} not in the index, "
         f"{manifest['missing']:,} rows without a chip (named in {out / 'manifest.json'})"
+convert = typer.Typer(help="Encoders of others as encoder folders.", no_args_is_help=True)
+app.add_typer(convert, name="convert")
+
+
+@convert.callback()
+def convert_main() -> None:
+    """Encoders of others as encoder folders.
+
+    Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
+    """
+
+
+@convert.command()
+def satclip(
+    checkpoint: Annotated[Path, typer.Argument(help="A released .ckpt, or .safetensors.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist yet.")],
+) -> None:
+    """Make an encoder folder of a released SatCLIP checkpoint, and print its size.
+
+    Nothing in the checkpoint is executed. The folder is what `locties.load` reads, and its path
+    is the encoder's name wherever one is evaluated.
+
+    Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
+    """
+    from locties.peers import convert_satclip
+
+    try:
+        config = convert_satclip(checkpoint, out).config
+    except (OSError, ValueError) as error:
+        print_error(error)
+        raise typer.Exit(1) from None
+    siren = config["network_options"]
+    print(
+        f"{out} L = {config['feature_options']['degree']}, "
+        f"SIREN {siren['layers']}x{siren['hidden']}, {config['dim']} dimensions"
     )

@@ -35,6 +35,9 @@ class LocationEncoder(nn.Module):
 
     Embeddings are not normalised; objectives and nearest neighbours do that themselves.
 
+    With spherical harmonics, ``.double()`` makes all but the last rounding float64. `origin` says
+    where the weights come from, if anywhere else: plain values, saved and loaded with them.
+
     Args:
         features: a name in `locties.features.FEATURES`.
         network: a name in `locties.networks.NETWORKS`.
@@ -74,6 +77,7 @@ class LocationEncoder(nn.Module):
                 make_network, network_options, f"network {network!r}"
             )
         self.dim = int(dim)
+        self.origin: dict[str, Any] = {}
         self._config = {
             "features": features,
             "feature_options": feature_options,
@@ -134,6 +138,7 @@ class LocationEncoder(nn.Module):
             "format": _FORMAT,
             "locties": __version__,
             **self._config,
+            "origin": self.origin,
             "sha256": hashlib.sha256(weights).hexdigest(),
         }
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -189,8 +194,11 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         state = safetensors.torch.load(weights)
     except SafetensorError as error:
         raise ValueError(f"{path / _WEIGHTS} is not a safetensors file: {error}") from error
+    if state and all(tensor.dtype == torch.float64 for tensor in state.values()):
+        encoder.double()
     _check_fit(encoder, state, path / _WEIGHTS)
     encoder.load_state_dict(state)
+    encoder.origin = config.get("origin", {})
     return encoder.eval()
 
 

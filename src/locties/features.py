@@ -293,6 +293,8 @@ class SphericalHarmonics(nn.Module):
     Representation Networks" (ICLR 2024, arXiv 2310.06743); see
     `locties.harmonics.spherical_harmonics` for the basis.
 
+    Float32, or float64 after ``.double()``.
+
     Args:
         degree: the number L of degrees; structures of about 180 / L degrees are resolved.
     """
@@ -304,9 +306,12 @@ class SphericalHarmonics(nn.Module):
         check_counts(degree=degree)
         self.degree = degree
         self.dim = degree**2
+        # Only its dtype is read: a buffer is what follows .double() and .float().
+        self._as: Tensor
+        self.register_buffer("_as", torch.zeros((), dtype=torch.float32), persistent=False)
 
     def forward(self, lonlat: Tensor) -> Tensor:
-        return harmonics_as(lonlat, self.degree, torch.float32)
+        return harmonics_as(lonlat, self.degree, self._as.dtype)
 
 
 def equal_earth(lonlat: Tensor) -> Tensor:

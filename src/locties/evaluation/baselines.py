@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from locties.encoder import LocationEncoder, load
 from locties.harmonics import spherical_harmonics
 from locties.lonlat import to_xyz
+from locties.peers import PEERS
 from locties.registry import Registry
 
 Baseline = Callable[[Tensor], Tensor]
@@ -93,25 +94,29 @@ def append(encoder: Baseline, raw: str) -> Appended:
 
 
 def contender(name: str, seed: int = 0) -> Baseline:
-    """What a table calls "xyz", "melt", "path/to/encoder" or, with a baseline appended, "melt+xyz".
+    """What a table calls "xyz", "melt", "geoclip", "path/to/encoder" or, appended to, "melt+xyz".
 
     What has weights is put on a GPU when there is one.
 
     Args:
-        name: a baseline, a published encoder or the folder of a saved one; after a plus sign, the
-            baseline to append to it.
+        name: a baseline, a peer in `locties.peers.PEERS`, a published encoder or the folder of a
+            saved one; after a plus sign, the baseline to append to it.
         seed: of the untrained encoder.
 
     Raises:
         ValueError: what comes after the plus sign is no baseline.
-        FileNotFoundError: neither a baseline, nor a published encoder, nor a folder.
+        FileNotFoundError: neither a baseline, nor a peer, nor a published encoder, nor a folder.
+        ImportError: the peer's package is not installed.
 
     Example:
         >>> contender("untrained+xyz")(torch.tensor([[0.0, 0.0]])).shape
         torch.Size([1, 259])
     """
     first, plus, raw = name.rpartition("+") if "+" in name else (name, "", "")
-    encoder = BASELINES[first](seed=seed) if first in BASELINES else load(first)
+    if first in BASELINES:
+        encoder = BASELINES[first](seed=seed)
+    else:
+        encoder = PEERS[first]() if first in PEERS else load(first)
     whole = append(encoder, raw) if plus else encoder
     if isinstance(whole, nn.Module) and torch.cuda.is_available():
         return whole.cuda()

@@ -1,0 +1,291 @@
+"""Pretrained encoders of others for the same table: SatCLIP converted, GeoCLIP from its package.
+
+Neither comes with locties. `convert_satclip` makes an ordinary encoder folder of a released SatCLIP
+checkpoint; `PEERS` names what is read from an installed package, so `contender("geoclip")` works
+where that is. Both were published under the MIT licence, code and weights: SatCLIP by Microsoft,
+GeoCLIP by Vicente Vivanco Cepeda.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import io
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from locties.encoder import LocationEncoder
+from locties.registry import Registry
+
+_PREFIXES = ("model.location.nnet.", "location.nnet.", "model.nnet.", "nnet.")
+# How a SatCLIP checkpoint names what its weights already say.
+_SIZES = {
+    "legendre_polys": "degree",
+    "num_hidden_layers": "layers",
+    "capacity": "hidden",
+    "embed_dim": "dim",
+}
+
+
+def convert_satclip(
+    checkpoint: str | os.PathLike[str], out: str | os.PathLike[str]
+) -> LocationEncoder:
+    """Make an encoder folder of a released SatCLIP checkpoint.
+
+    Klemmer et al., "SatCLIP: Global, General-Purpose Location Embeddings with Satellite Imagery"
+    (AAAI 2025, arXiv 2311.17179). Its harmonics Z_lm are ours up to a factor, which is multiplied
+    into the first layer once: they are evaluated at the antipode, which gives (-1)^l; the
+    "analytic" ones, of the released weights, are pi times too large where m = 0; those of
+    "closed-form" keep the Condon-Shortley phase (-1)^m. Everything else is the same: a SIREN with
+    w0 30, then 1. Weights stay float64, as SatCLIP computes; the embedding comes out as float32.
+
+    Args:
+        checkpoint: Lightning's ``.ckpt``, with ``state_dict`` and ``hyper_parameters``; a bare
+            state dict; or one as ``.safetensors``, whose harmonics are taken to be "analytic".
+            Nothing in it is executed.
+        out: folder to write, which must not exist yet.
+
+    Returns:
+        The encoder, in eval mode, as `locties.load` reads it from `out`. Its `origin` names the
+        file and its SHA-256.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FileExistsError: `out` exists.
+        ValueError: the file cannot be read, holds code, is no SatCLIP with spherical harmonics and
+            a SIREN, lacks tensors, or has some of the wrong shape.
+
+    Example:
+        >>> encoder = convert_satclip("satclip-vit16-l40.ckpt", "satclip")  # doctest: +SKIP
+        >>> encoder([[13.4, 52.5]]).shape  # doctest: +SKIP
+        torch.Size([1, 256])
+    """
+    path = Path(checkpoint)
+    if Path(out).exists():
+        raise FileExistsError(f"{out} exists: pass a new folder.")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no file {path}: pass a SatCLIP checkpoint, .ckpt or .safetensors."
+        )
+    state, settings = _read_checkpoint(path)
+    harmonics = settings.get("harmonics_calculation", "analytic")
+    for key, value, known in [
+        ("le_type", settings.get("le_type", "sphericalharmonics"), ("sphericalharmonics",)),
+        ("pe_type", settings.get("pe_type", "siren"), ("siren",)),
+        ("harmonics_calculation", harmonics, ("analytic", "closed-form")),
+    ]:
+        if value not in known:
+            raise ValueError(
+                f"{path} has {key} {value!r}; only {' or '.join(known)} can be converted."
+            )
+    weights, sizes = _location_weights(state, path)
+    for key, size in _SIZES.items():
+        if key in settings and settings[key] != sizes[size]:
+            raise ValueError(
+                f"{path} contradicts itself: its {key} is {settings[key]!r}, but its location "
+                f"encoder's weights say {sizes[size]}. Fetch it again."
+            )
+    weights["0.weight"] = weights["0.weight"] * satclip_factors(sizes["degree"], harmonics)
+    encoder = LocationEncoder(
+        "spherical_harmonics",
+        "siren",
+        sizes["dim"],
+        feature_options={"degree": sizes["degree"]},
+        network_options={
+            "hidden": sizes["hidden"],
+            "layers": sizes["layers"],
+            "w0_first": 30.0,
+            "w0": 1.0,
+        },
+    ).double()
+    encoder.network.load_state_dict(weights)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    encoder.origin = {
+        "model": "SatCLIP",
+        "source": "https://github.com/microsoft/satclip",
+        "citation": "Klemmer et al., AAAI 2025, arXiv 2311.17179",
+        "licence": "MIT",
+        "harmonics": harmonics,
+        "file": path.name,
+        "sha256": digest,
+    }
+    encoder.save(out)
+    return encoder.eval()
+
+
+def satclip_factors(degree: int, harmonics: str = "analytic") -> Tensor:
+    """SatCLIP's harmonics divided by ours, column by column.
+
+    Args:
+        degree: the number L of degrees.
+        harmonics: "analytic" or "closed-form", the two ways in which SatCLIP computes them.
+
+    Returns:
+        (L*L,) float64: (-1)^l, times pi where m = 0, or (-1)^(l + m).
+
+    Example:
+        >>> satclip_factors(2, "closed-form").tolist()
+        [1.0, 1.0, -1.0, 1.0]
+    """
+    ell = torch.arange(degree).repeat_interleave(2 * torch.arange(degree) + 1)
+    m = torch.arange(degree**2) - ell**2 - ell
+    if harmonics == "closed-form":
+        return (-1.0) ** (ell + m).double()
+    factors = (-1.0) ** ell.double()
+    factors[m == 0] *= math.pi
+    return factors
+
+
+def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    """State dict and hyper-parameters of a file, without executing anything in it."""
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    # A file of random bytes may raise nearly anything in a reader of pickles.
+    except Exception as error:
+        text = str(error)
+        if code := re.search(r"GLOBAL (\S+)|unrecognized function (.+)", text):
+            raise ValueError(
+                f"{path} holds more than weights ({code[1] or code[2]}) and is refused; nothing in "
+                "it was executed. If you trust it, save its state_dict and hyper_parameters alone."
+            ) from None
+        reason = text.strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} is no checkpoint, or a truncated one ({reason}). Fetch it again."
+        ) from None
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    items = state.items() if isinstance(state, Mapping) else ()
+    tensors = {str(key): value for key, value in items if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f"{path} holds no state dict: pass a SatCLIP checkpoint.")
+    settings = content.get("hyper_parameters", {})
+    return tensors, settings if isinstance(settings, Mapping) else {}
+
+
+def _location_weights(
+    state: Mapping[str, Tensor], path: Path
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """SatCLIP's SIREN under the names of ours, in float64, and its sizes."""
+    prefix = next((p for p in _PREFIXES if any(key.startswith(p) for key in state)), None)
+    if prefix is None:
+        raise ValueError(
+            f"{path} holds no location encoder: no key begins with "
+            f"{', '.join(_PREFIXES[:-1])} or {_PREFIXES[-1]}; it has {_some(state)}."
+        )
+    given = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+    layers = 1 + max(
+        (int(key.split(".")[1]) for key in given if re.fullmatch(r"layers\.\d+\.\w+", key)),
+        default=0,
+    )
+    blocks = [f"layers.{i}" for i in range(layers)] + ["last_layer"]
+    wanted = [f"{block}.{kind}" for block in blocks for kind in ("weight", "bias")]
+    for problem, keys in [
+        ("lacks", [key for key in wanted if key not in given]),
+        ("has beside a SIREN", [key for key in given if key not in wanted]),
+    ]:
+        if keys:
+            raise ValueError(f"{path} {problem} {_some(prefix + key for key in keys)}.")
+    for key in wanted:
+        if given[key].ndim != (2 if key.endswith("weight") else 1):
+            raise ValueError(f"{path}: {prefix}{key} has shape {tuple(given[key].shape)}.")
+    hidden, features = given["layers.0.weight"].shape
+    dim, degree = len(given["last_layer.bias"]), math.isqrt(features)
+    if degree**2 != features or not degree:
+        raise ValueError(
+            f"{path}: {prefix}layers.0.weight takes {features} features, which is no square L², "
+            "so they are no spherical harmonics."
+        )
+    weights = {}
+    for index, block in enumerate(blocks):
+        wide = features if index == 0 else hidden
+        high = dim if block == "last_layer" else hidden
+        for kind, shape in (("weight", (high, wide)), ("bias", (high,))):
+            tensor = given[f"{block}.{kind}"]
+            if tensor.shape != shape:
+                raise ValueError(
+                    f"{path}: {prefix}{block}.{kind} has shape {tuple(tensor.shape)}, expected "
+                    f"{shape}."
+                )
+            if not tensor.isfinite().all():
+                raise ValueError(f"{path}: {prefix}{block}.{kind} has values that are not finite.")
+            weights[f"{index}.{kind}"] = tensor.double()
+    return weights, {"degree": degree, "layers": layers, "hidden": hidden, "dim": dim}
+
+
+def _some(keys: Any) -> str:
+    keys = [str(key) for key in keys]
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+
+
+class GeoCLIP(nn.Module):
+    """GeoCLIP's pretrained location encoder, lonlat (N, 2) to (N, 512) float32.
+
+    Vivanco Cepeda, Nayak and Shah, "GeoCLIP: Clip-Inspired Alignment between Locations and Images
+    for Effective Worldwide Geo-localization" (NeurIPS 2023, arXiv 2309.16020); trained on 4.7
+    million photographs. Code and weights are those of the package ``geoclip`` 1.3.0, whose image
+    encoder, and so torchvision and transformers, is neither needed nor imported. GeoCLIP takes
+    latitude first: the order is turned here.
+
+    Raises:
+        ImportError: the package is not installed.
+        ValueError: its weights are not those of version 1.3.0.
+
+    Example:
+        >>> GeoCLIP()(torch.tensor([[2.35, 48.86]])).shape  # doctest: +SKIP
+        torch.Size([1, 512])
+    """
+
+    weights_sha256 = "94b80ae3af89fca78539e129dd2929d321247f5ceeeb0a31bc2c31041a253394"
+
+    def __init__(self) -> None:
+        super().__init__()
+        spec = importlib.util.find_spec("geoclip")  # finds, without executing its __init__
+        if spec is None or not spec.submodule_search_locations:
+            raise ImportError(f"GeoCLIP is not installed: {_INSTALL}")
+        folder = Path(spec.submodule_search_locations[0]) / "model"
+        weights = folder / "weights" / "location_encoder_weights.pth"
+        if not weights.is_file():
+            raise ValueError(f"{weights} is missing: {_INSTALL}")
+        content = weights.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.weights_sha256:
+            raise ValueError(
+                f"{weights} is not that of geoclip 1.3.0: its sha256 is {found}, expected "
+                f"{self.weights_sha256}; {_INSTALL}"
+            )
+        self.encoder = _submodule(folder, "location_encoder").LocationEncoder(from_pretrained=False)
+        self.encoder.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
+        self.eval().requires_grad_(False)
+
+    def forward(self, lonlat: Tensor) -> Tensor:
+        """(N, 2) degrees, longitude then latitude, to (N, 512)."""
+        return self.encoder(lonlat.float().flip(1))
+
+
+_INSTALL = "run: pip install --no-deps geoclip==1.3.0"
+
+
+def _submodule(folder: Path, name: str) -> ModuleType:
+    """Import one module of a package's folder, without the package's own ``__init__``.
+
+    It gets a package of its own, so that a later ``import geoclip`` finds nothing half-made.
+    """
+    package = ModuleType("_locties_geoclip")
+    package.__path__ = [str(folder)]
+    sys.modules[package.__name__] = package
+    return importlib.import_module(f"{package.__name__}.{name}")
+
+
+PEERS = Registry("peer", geoclip=GeoCLIP)
