@@ -233,6 +233,9 @@ def features(
         f"{out / 'features.npy'}: {manifest['rows']:,} of {manifest['shape'][0]:,} rows; "
         f"{len(problems):,} chips damaged, {len(manifest['unindexed']):,} not in the index, "
         f"{manifest['missing']:,} rows without a chip (named in {out / 'manifest.json'})"
+    )
+
+
 convert = typer.Typer(help="Encoders of others as encoder folders.", no_args_is_help=True)
 app.add_typer(convert, name="convert")
 
