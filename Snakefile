@@ -7,7 +7,7 @@ import yaml
 from papermill import inspect_notebook
 
 from locties import results
-from locties.evaluation import TIERS
+from locties.evaluation import TIERS, claims
 from locties.registry import unknown
 
 with open("experiments.yaml") as file:
@@ -37,10 +37,14 @@ SATCLIP = config.get("satclip", "")
 if SATCLIP:
     PEERS.append("satclip-0")
 EVALUATED = [*RUNS, *UNTRAINED, *PEERS, *BASELINES]
-PAGE = f"{STUDY['page']['run']}-{STUDY['page']['seed']}"
+PAGE = f"{STUDY['page']}-{SETTINGS['seeds'][0]}"
 CHAPTERS = {
-    **{name: SETTINGS[name] for name in ("data", "tasks", "leakage", "encoders", "retrieval")},
+    **{name: SETTINGS[name] for name in
+       ("data", "tasks", "leakage", "encoders", "retrieval", "erasure", "own_data")},
+    "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
+    "peers": {},
     "results": {},
+    "claims": {},
     "reproducibility": {"results": f"{OUT}/results"},
 }
 PAGES = [path.removeprefix("book/") for path in glob("book/*.md")]
@@ -51,7 +55,8 @@ DATA = ["data_manifest.yaml", *glob("src/locties/data/*.py")]
 TRAINING = [*CORE, *DATA, "src/locties/modalities.py", "src/locties/objectives.py",
             *glob("src/locties/training/*.py")]
 EVALUATION = [*CORE, *DATA, *glob("src/locties/evaluation/*.py")]
-BOOK = [f"src/locties/{name}.py" for name in ("maps", "grid", "charts", "fitting")]
+BOOK = [f"src/locties/{name}.py" for name in
+        ("maps", "grid", "charts", "fitting", "own", "peers", "results")]
 
 
 def parameters(notebook, values):
@@ -102,7 +107,7 @@ CHAPTER = {name: parameters(name, values) for name, values in CHAPTERS.items()}
 wildcard_constraints:
     run="[a-z0-9_-]+",
     tier="[a-z]+",
-    chapter="[a-z]+",
+    chapter="[a-z_]+",
 
 
 ruleorder: untrained > pretrain
@@ -179,9 +184,11 @@ rule results:
     output:
         runs=f"{OUT}/results/runs.parquet",
         histories=f"{OUT}/results/histories.parquet",
+        claims=f"{OUT}/results/claims.parquet",
     run:
         results.gather(input.scores, output.runs)
         results.gather_histories(list(RUNS), input.histories, output.histories)
+        claims.write(f"{OUT}/results", output.claims)
 
 
 rule maps:
@@ -230,4 +237,4 @@ rule book:
 rule publish:
     input: rules.results.output, encoder=f"{OUT}/runs/{PAGE}/encoder"
     run:
-        results.publish(f"{OUT}/results", input.encoder, STUDY["page"]["run"].split("-")[0])
+        results.publish(f"{OUT}/results", input.encoder, STUDY["page"].split("-")[0])
