@@ -20,6 +20,7 @@ from torch import Tensor
 
 from locties import __version__
 from locties.encoder import flush_folder
+from locties.training.processes import count, rank
 
 _STATE, _LOCK, _HOLDER = "state.pt", "lock", "holder"
 
@@ -31,6 +32,9 @@ class Checkpoint:
     lock is the operating system's and goes with its process, however that ends. SIGINT and SIGTERM
     only set `interrupted` there, so that a step or a write is finished first; a second one acts as
     usual.
+
+    In a run of several processes, all read and the first alone enters and writes; their signals act
+    as usual, since each would stop at another step.
 
     Args:
         folder: made where it is not there. None keeps nothing, and every method does nothing.
@@ -60,7 +64,7 @@ class Checkpoint:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Checkpoint:
-        if self.folder is None:
+        if self.folder is None or rank() > 0:
             return self
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(self.folder / _LOCK)
@@ -73,13 +77,13 @@ class Checkpoint:
                 f"{self.folder} is in use by {name}: wait for it, or take another folder"
             ) from None
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and count() == 1:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.folder is not None:
+        if self.folder is not None and rank() == 0:
             self._restore_handlers()
             (self.folder / _HOLDER).unlink(missing_ok=True)
             self._lock.release()
@@ -127,7 +131,7 @@ class Checkpoint:
         Raises:
             OSError: where there is no room; the state before is still whole.
         """
-        if self.folder is None:
+        if self.folder is None or rank() > 0:
             return
         content = io.BytesIO()
         torch.save((self.settings, dict(state)), content)

@@ -9,7 +9,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +23,7 @@ from locties.encoder import LocationEncoder
 from locties.modalities import MODALITIES, Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
 from locties.registry import Registry, check_options, unknown
+from locties.training import processes
 from locties.training.checkpoint import Checkpoint, digest
 from locties.training.clip import Clip
 from locties.training.melt import Melt
@@ -57,7 +58,12 @@ class Run:
     settings: dict[str, Any]
 
     def save(self, folder: str | Path) -> None:
-        """Write ``encoder/``, ``history.parquet`` and ``settings.json`` into `folder`."""
+        """Write ``encoder/``, ``history.parquet`` and ``settings.json`` into `folder`.
+
+        In a run of several processes, the first alone does.
+        """
+        if processes.rank() > 0:
+            return
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save(folder / "encoder")
@@ -176,7 +182,7 @@ def pretrain(
     if "direction" in inspect.signature(OBJECTIVES[objective]).parameters:
         options = {"direction": plan.direction} | options
     loss_function = OBJECTIVES[objective](**options)
-    chosen_device = _device(device)
+    chosen_device = processes.join(_device(device))
     bfloat16 = precision == "bfloat16" or (
         precision == "auto" and chosen_device.type == "cuda" and torch.cuda.is_bf16_supported()
     )
@@ -184,8 +190,7 @@ def pretrain(
 
     loaded = {m.name: m for m in _load(modalities, samples, seed)}
     needed = [plan.counts(epoch, batch) for epoch in range(epochs)]
-    if locations == "fixed":
-        _check_sizes(loaded, needed, batch)
+    _check_sizes(loaded, needed, batch, locations)
     data = {f"samples of {name}": _digest(m) for name, m in loaded.items()}
     loaded = {name: m.to(chosen_device) for name, m in loaded.items()}
     encoder.to(chosen_device).train()
@@ -217,31 +222,53 @@ def pretrain(
         "precision": "bfloat16" if bfloat16 else "float32",
     }
 
-    def draw(name: str, n: int) -> tuple[Tensor, Tensor]:
+    def draw(name: str, n: int) -> tuple[Tensor, Callable[[slice], Tensor]]:
+        """Locations (n, 2), and a function that reads some of their samples."""
         modality, stream = loaded[name], streams[name]
         if locations == "fresh":
-            return modality.fresh(n, stream.generator)
+            lonlat, samples = modality.fresh(n, stream.generator)
+            return lonlat, samples.__getitem__
         index = stream.take(n).to(chosen_device)
-        return modality.lonlat[index], modality.samples[index]
+        return modality.lonlat[index], lambda rows: modality.samples[index[rows]]
 
     def step_loss(counts: Mapping[str, int]) -> Tensor:
         drawn = {name: draw(name, n) for name, n in counts.items()}
+        samples = {name: read(processes.share(counts[name])) for name, (_, read) in drawn.items()}
         lonlat = torch.cat([part for part, _ in drawn.values()])
         modality = torch.repeat_interleave(
             torch.tensor([number[name] for name in counts]), torch.tensor(list(counts.values()))
         ).to(chosen_device)
+        several = processes.count() > 1
+        if several:
+            blocks = torch.arange(batch, device=chosen_device).split(list(counts.values()))
+            own = torch.cat([block[processes.share(len(block))] for block in blocks])
         with torch.autocast(chosen_device.type, torch.bfloat16, enabled=bfloat16):
-            e = encoder.encode(lonlat)
-            z = torch.cat([modality_encoders[name](part) for name, (_, part) in drawn.items()])
-        raw = {number[name]: part for name, (_, part) in drawn.items()}
+            e = encoder.encode(lonlat[own] if several else lonlat)
+            z = torch.cat([modality_encoders[name](part) for name, part in samples.items()])
+        if several:
+            z, e = (processes.gather(x, own, batch) for x in (z, e))
+            if loss_function.reads_samples:
+                samples = {name: read(slice(None)) for name, (_, read) in drawn.items()}
+        raw = {number[name]: part for name, part in samples.items()}
         return loss_function(Batch(z, e, modality, place_of(lonlat), raw))
+
+    def gradients(counts: Mapping[str, int]) -> Tensor:
+        loss = step_loss(counts)
+        loss.backward()
+        if processes.count() > 1:
+            processes.sum_gradients(nn.ModuleList([encoder, modality_encoders]), loss_function)
+        return loss.detach()
 
     parts: dict[str, Any] = {"learned": learned, "optimiser": optimiser, "rate": rate}
     parts |= {f"stream of {name}": stream for name, stream in streams.items()}
     identity = {**settings, **data, "initial weights": digest(learned.state_dict().values())}
     with (
         Checkpoint(checkpoint, identity) as kept,
-        _bar(steps, f"{schedule} on {'+'.join(names)}, seed {seed}", progress) as bar,
+        _bar(
+            steps,
+            f"{schedule} on {'+'.join(names)}, seed {seed}",
+            progress and processes.rank() == 0,
+        ) as bar,
     ):
         done = _Progress()
         if (state := kept.read()) is not None:
@@ -271,16 +298,15 @@ def pretrain(
                 optimiser.zero_grad(set_to_none=True)
                 if pattern not in done.flops_of_step:
                     with FlopCounterMode(display=False) as counter:
-                        loss = step_loss(counts)
-                        loss.backward()
-                    done.flops_of_step[pattern] = counter.get_total_flops()
+                        loss = gradients(counts)
+                    flops = processes.total(counter.get_total_flops(), chosen_device)
+                    done.flops_of_step[pattern] = flops
                 else:
-                    loss = step_loss(counts)
-                    loss.backward()
+                    loss = gradients(counts)
                 optimiser.step()
                 rate.step()
                 loss_function.clamp_()
-                done.losses.append(loss.detach())
+                done.losses.append(loss)
                 done.step += 1
                 bar.update()
                 if kept.interrupted:
@@ -356,7 +382,8 @@ def _device(device: str) -> torch.device:
 
 
 def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return name if processes.count() == 1 else f"{processes.count()} x {name}"
 
 
 def _load(modalities: Sequence[str | Modality], samples: int, seed: int) -> list[Modality]:
@@ -374,12 +401,20 @@ def _load(modalities: Sequence[str | Modality], samples: int, seed: int) -> list
 
 
 def _check_sizes(
-    modalities: Mapping[str, Modality], needed: Sequence[Mapping[str, int]], batch: int
+    modalities: Mapping[str, Modality],
+    needed: Sequence[Mapping[str, int]],
+    batch: int,
+    locations: str,
 ) -> None:
     for counts in needed:
         for name, n in counts.items():
+            if n < processes.count():
+                raise ValueError(
+                    f"a batch of {batch} takes {n} samples of {name!r}, fewer than the "
+                    f"{processes.count()} processes: raise batch"
+                )
             held = len(modalities[name].lonlat)
-            if n > held:
+            if n > held and locations == "fixed":
                 raise ValueError(
                     f"a batch of {batch} takes {n} samples of {name!r}, which has {held}: "
                     f"lower batch, raise samples, or take locations='fresh'"
