@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import locties
 from locties import objectives
@@ -130,6 +131,16 @@ def test_chunks_change_neither_loss_nor_gradients(logits, direction, negatives, 
         results.append([loss.detach(), z.grad, e.grad, scale.grad])
     for by_chunks, at_once in zip(*results, strict=True):
         assert (by_chunks - at_once).abs().max() <= 1e-12 * at_once.abs().max()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_its_flops_are_counted(direction):
+    """They are three products of matrices; runs are compared by what the counter says."""
+    batch = a_batch(pairs=12)
+    batch.samples.requires_grad_(), batch.locations.requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        nt_xent(batch, torch.tensor(1.0), direction).backward()
+    assert counter.get_total_flops() == 3 * 2 * 12 * 12 * 5
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

@@ -196,7 +196,8 @@ class _NTXent(torch.autograd.Function):
                     of_rows = pull @ candidates
                     scale_grad += (of_rows * unit).sum()
                     anchors_grad[rows] += of_rows
-                    their_grad.addmm_(pull.T, unit)
+                    # In place, in the form that torch's counter of FLOPs knows.
+                    torch.addmm(their_grad, pull.T, unit, out=their_grad)
         for side in (z, e):
             for x, norm, grad in zip(*(tensor.split(1024) for tensor in side), strict=True):
                 unit = x / norm  # only what turns the embedding changes the loss, not its length
