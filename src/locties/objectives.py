@@ -196,8 +196,11 @@ class _NTXent(torch.autograd.Function):
                     of_rows = pull @ candidates
                     scale_grad += (of_rows * unit).sum()
                     anchors_grad[rows] += of_rows
-                    # In place, in the form that torch's counter of FLOPs knows.
-                    torch.addmm(their_grad, pull.T, unit, out=their_grad)
+                    # By blocks, for memory; torch's counter of FLOPs does not know addmm_.
+                    for block, columns in zip(
+                        their_grad.split(4096), pull.split(4096, dim=1), strict=True
+                    ):
+                        block += columns.T @ unit
         for side in (z, e):
             for x, norm, grad in zip(*(tensor.split(1024) for tensor in side), strict=True):
                 unit = x / norm  # only what turns the embedding changes the loss, not its length

@@ -1,5 +1,6 @@
 """Two processes do what one does with the whole batch: loss, gradients, weights, and the state."""
 
+import importlib
 import multiprocessing
 import os
 import socket
@@ -115,11 +116,12 @@ def work(rank: int, port: int, folder) -> None:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
+    importlib.import_module("lightning_fabric")  # once, and not in each of the forks
     folder = tmp_path_factory.mktemp("two")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")  # no second import of torch
+    context = multiprocessing.get_context("fork")
     workers = [context.Process(target=work, args=(rank, port, folder)) for rank in range(2)]
     for worker in workers:
         worker.start()
