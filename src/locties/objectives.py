@@ -26,7 +26,7 @@ NEGATIVES = ("joint", "within_modality")
 INITIAL_LOG_SCALE = math.log(1 / 0.07)
 LARGEST_LOG_SCALE = math.log(100)
 SIGLIP_LOG_SCALE, SIGLIP_BIAS = math.log(10), -10.0
-LOGITS = 2**22  # (sample, location) pairs of a batch whose similarity is in memory at once
+LOGITS = 2**22  # similarities that may be in memory at once; if there are more, chunks of 1/4
 POOL = 4  # pixels along each side of a patch's content
 TOKEN_CONTENT = 64  # numbers in the content of a row of tokens
 
@@ -110,7 +110,7 @@ def nt_xent(
     where j runs over i and all its negatives. Pairs at the same coordinates as i are not its
     negatives: they are left out of the sum. Computed in float32 (float64 stays float64).
 
-    The logits of at most `LOGITS` pairs stand in memory at once, so that at B = 32,768 and d = 256
+    At most `LOGITS` logits stand in memory at once, so that at B = 32,768 and d = 256
     the loss with its gradients takes less than 200 MB. It can be differentiated once.
 
     Args:
@@ -164,7 +164,7 @@ class _NTXent(torch.autograd.Function):
         negatives: Negatives,
     ) -> Tensor:
         scale, pairs = log_scale.exp(), len(samples)
-        chunk = max(1, LOGITS // pairs)
+        chunk = pairs if pairs**2 <= LOGITS else max(1, LOGITS // 4 // pairs)
         z, e = (
             (x, x.norm(dim=1, keepdim=True).clamp_min(1e-12), torch.zeros_like(x))
             for x in (samples, locations)

@@ -191,7 +191,7 @@ def pretrain(
     loaded = {m.name: m for m in _load(modalities, samples, seed)}
     needed = [plan.counts(epoch, batch) for epoch in range(epochs)]
     _check_sizes(loaded, needed, batch, locations)
-    data = {f"samples of {name}": _digest(m) for name, m in loaded.items()}
+    data = {} if checkpoint is None else {f"samples of {n}": _digest(loaded[n]) for n in names}
     loaded = {name: m.to(chosen_device) for name, m in loaded.items()}
     encoder.to(chosen_device).train()
     modality_encoders = nn.ModuleDict(
