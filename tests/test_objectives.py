@@ -2,14 +2,18 @@
 test_properties.py."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import locties
+from locties import objectives
 from locties.modalities import Modality, profile_encoder
 from locties.objectives import (
     DIRECTIONS,
@@ -99,6 +103,85 @@ def test_nt_xent_has_the_right_gradient(direction, negatives):
 
     inputs = (batch.samples.requires_grad_(), batch.locations.requires_grad_(), log_scale)
     assert torch.autograd.gradcheck(loss, inputs)
+
+
+def nt_xent_at_once(batch: Batch, log_scale: Tensor, direction: str, negatives: str) -> Tensor:
+    """The formula with all logits at once, differentiated by torch."""
+    z, e = (nn.functional.normalize(x) for x in (batch.samples, batch.locations))
+    left_out = batch.place[:, None] == batch.place
+    if negatives == "within_modality":
+        left_out |= batch.modality[:, None] != batch.modality
+    logits = (log_scale.exp() * z @ e.T).masked_fill(left_out.fill_diagonal_(False), -torch.inf)
+    target = torch.arange(len(z))
+    there, back = (nn.functional.cross_entropy(x, target) for x in (logits, logits.T))
+    return {DIRECTIONS[0]: there, DIRECTIONS[1]: back, DIRECTIONS[2]: (there + back) / 2}[direction]
+
+
+@pytest.mark.parametrize("logits", [50 * 50, 17 * 50, 50, 1])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("negatives", NEGATIVES)
+def test_chunks_change_neither_loss_nor_gradients(logits, direction, negatives, monkeypatch):
+    monkeypatch.setattr(objectives, "LOGITS", logits)
+    batch, results = a_batch(3, pairs=50), []
+    for function in (nt_xent, nt_xent_at_once):
+        inputs = [batch.samples.clone(), batch.locations.clone(), torch.tensor(2.5).double()]
+        z, e, scale = (x.requires_grad_() for x in inputs)
+        loss = function(batch._replace(samples=z, locations=e), scale, direction, negatives)
+        (3 * loss).backward()
+        results.append([loss.detach(), z.grad, e.grad, scale.grad])
+    for by_chunks, at_once in zip(*results, strict=True):
+        assert (by_chunks - at_once).abs().max() <= 1e-12 * at_once.abs().max()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_its_flops_are_counted(direction):
+    """They are three products of matrices; runs are compared by what the counter says."""
+    batch = a_batch(pairs=12)
+    batch.samples.requires_grad_(), batch.locations.requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        nt_xent(batch, torch.tensor(1.0), direction).backward()
+    assert counter.get_total_flops() == 3 * 2 * 12 * 12 * 5
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("logits", [64 * 64, 7 * 64])
+def test_a_perfect_encoder_has_no_loss_copies_included(direction, logits, monkeypatch):
+    monkeypatch.setattr(objectives, "LOGITS", logits)
+    z = torch.eye(64).roll(1, 0)
+    z[40] = z[3]
+    ids = torch.arange(64)
+    ids[40] = 3
+    batch = Batch(z, z, torch.zeros_like(ids), ids)
+    assert 0 <= nt_xent(batch, torch.tensor(math.log(100.0)), direction).item() < 1e-6
+    copies_as_negatives = batch._replace(place=torch.arange(64))
+    assert nt_xent(copies_as_negatives, torch.tensor(math.log(100.0)), direction).item() > 0.02
+
+
+MEMORY = """
+import resource, sys, torch
+from locties.objectives import Batch, nt_xent
+torch.set_num_threads(1)
+pairs, dim, direction = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+def loss(n):
+    z, e = (torch.randn(n, dim, requires_grad=True) for _ in range(2))
+    ids = torch.arange(n)
+    return z, e, Batch(z, e, ids % 3, ids)
+scale = torch.tensor(2.6, requires_grad=True)
+nt_xent(loss(64)[2], scale, direction).backward()  # what the first call loads
+z, e, batch = loss(pairs)
+before = peak()
+nt_xent(batch, scale, direction).backward()
+print(peak() - before)
+"""
+
+
+def test_the_memory_of_the_loss_does_not_grow_with_the_square_of_the_batch():
+    """All logits of 8,192 pairs would be 268 MB; at 32,768 pairs and d = 256 it takes 140 MB."""
+    command = [sys.executable, "-c", MEMORY, "8192", "32", "symmetric"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 80, "MB"
 
 
 def test_direction_and_negatives_matter():

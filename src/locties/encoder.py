@@ -147,11 +147,11 @@ class LocationEncoder(nn.Module):
         try:
             _write(aside / _WEIGHTS, weights)
             _write(aside / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-            _flush_folder(aside)
+            flush_folder(aside)
             _put_in_place(aside, target)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
 
 
 def load(folder: str | os.PathLike[str]) -> LocationEncoder:
@@ -253,7 +253,7 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make the names in `folder` durable, where the system can open a folder at all."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

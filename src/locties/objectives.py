@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from locties.modalities import BUCKETS, Modality, Standardise
 from locties.registry import Registry, unknown
@@ -25,6 +26,7 @@ NEGATIVES = ("joint", "within_modality")
 INITIAL_LOG_SCALE = math.log(1 / 0.07)
 LARGEST_LOG_SCALE = math.log(100)
 SIGLIP_LOG_SCALE, SIGLIP_BIAS = math.log(10), -10.0
+LOGITS = 2**22  # similarities that may be in memory at once; if there are more, chunks of 1/4
 POOL = 4  # pixels along each side of a patch's content
 TOKEN_CONTENT = 64  # numbers in the content of a row of tokens
 
@@ -38,7 +40,7 @@ class Batch(NamedTuple):
         modality: (B,) int64, which modality each pair came with.
         place: (B,) int64, equal where two pairs stand at the same coordinates.
         raw: by number m of modality, the samples (B_m, ...) themselves, in the batch's order; the
-            training loop gives them, for objectives that look at them.
+            training loop gives them, for objectives that look at them (`Objective.reads_samples`).
     """
 
     samples: Tensor
@@ -56,7 +58,13 @@ class Objective(nn.Module):
         ...     def forward(self, batch):
         ...         return (batch.samples - batch.locations).square().mean()
         >>> OBJECTIVES["distance"] = Distance  # doctest: +SKIP
+
+    Attributes:
+        reads_samples: whether `forward` looks at `Batch.raw`. In a run of several processes, each
+            reads the samples of the whole batch only then, and else its own share.
     """
+
+    reads_samples = False
 
     def forward(self, batch: Batch) -> Tensor:
         """The scalar loss of one batch."""
@@ -102,6 +110,9 @@ def nt_xent(
     where j runs over i and all its negatives. Pairs at the same coordinates as i are not its
     negatives: they are left out of the sum. Computed in float32 (float64 stays float64).
 
+    At most `LOGITS` logits stand in memory at once, so that at B = 32,768 and d = 256
+    the loss with its gradients takes less than 200 MB. It can be differentiated once.
+
     Args:
         batch: B pairs, of one modality or of several.
         log_scale: scalar, the logarithm of the inverse temperature.
@@ -129,14 +140,79 @@ def nt_xent(
     """
     _check(negatives, direction)
     with torch.autocast(batch.samples.device.type, enabled=False):
-        logits = log_scale.to(_dtype(batch)).exp() * _cosines(batch)
-        logits = logits.masked_fill(_left_out(batch, negatives), -torch.inf)
-        target = torch.arange(len(logits), device=logits.device)
-        if direction == "modality_to_location":
-            return F.cross_entropy(logits, target)
-        if direction == "location_to_modality":
-            return F.cross_entropy(logits.T, target)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        return _NTXent.apply(
+            batch.samples.to(_dtype(batch)),
+            batch.locations.to(_dtype(batch)),
+            log_scale.to(_dtype(batch)),
+            batch,
+            direction,
+            negatives,
+        )
+
+
+class _NTXent(torch.autograd.Function):
+    """`nt_xent` by chunks of anchors; each chunk's gradient is taken while its logits are there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        samples: Tensor,
+        locations: Tensor,
+        log_scale: Tensor,
+        batch: Batch,
+        direction: Direction,
+        negatives: Negatives,
+    ) -> Tensor:
+        scale, pairs = log_scale.exp(), len(samples)
+        chunk = pairs if pairs**2 <= LOGITS else max(1, LOGITS // 4 // pairs)
+        z, e = (
+            (x, x.norm(dim=1, keepdim=True).clamp_min(1e-12), torch.zeros_like(x))
+            for x in (samples, locations)
+        )
+        # Anchors, candidates, and along which axes the shares of a logit are taken.
+        passes: list[Any] = {
+            "modality_to_location": [(z, e, (1,))],
+            "location_to_modality": [(e, z, (1,))],
+            # Where they are all there at once, the same logits serve both ways.
+            "symmetric": [(z, e, (1, 0))] if chunk >= pairs else [(z, e, (1,)), (e, z, (1,))],
+        }[direction]
+        parts = pairs * sum(len(axes) for *_, axes in passes)
+        loss, scale_grad = torch.zeros_like(scale), torch.zeros_like(scale)
+        for (anchors, norms, anchors_grad), (candidates, their_norms, their_grad), axes in passes:
+            candidates = candidates / their_norms
+            for first in range(0, pairs, chunk):
+                rows = slice(first, min(pairs, first + chunk))
+                unit = anchors[rows] / norms[rows]
+                logits = (scale * unit) @ candidates.T
+                logits.masked_fill_(_left_out(batch, negatives, rows), -torch.inf)
+                pull = torch.zeros_like(scale)
+                for axis in axes:
+                    log_share = logits.log_softmax(axis)
+                    loss -= log_share[:, rows].diagonal().sum() / parts
+                    pull = log_share.exp_().add_(pull)
+                if any(ctx.needs_input_grad):
+                    pull[:, rows].diagonal().sub_(len(axes))
+                    pull *= scale / parts
+                    of_rows = pull @ candidates
+                    scale_grad += (of_rows * unit).sum()
+                    anchors_grad[rows] += of_rows
+                    # By blocks, for memory; torch's counter of FLOPs does not know addmm_.
+                    for block, columns in zip(
+                        their_grad.split(4096), pull.split(4096, dim=1), strict=True
+                    ):
+                        block += columns.T @ unit
+        for side in (z, e):
+            for x, norm, grad in zip(*(tensor.split(1024) for tensor in side), strict=True):
+                unit = x / norm  # only what turns the embedding changes the loss, not its length
+                grad -= unit * (unit * grad).sum(1, keepdim=True)
+                grad /= norm
+        ctx.save_for_backward(z[2], e[2], scale_grad)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *(grad * saved for saved in ctx.saved_tensors), None, None, None
 
 
 def _check(negatives: str, direction: str = "symmetric") -> None:
@@ -157,12 +233,13 @@ def _cosines(batch: Batch) -> Tensor:
     return z @ F.normalize(batch.locations.to(_dtype(batch)), dim=1).T
 
 
-def _left_out(batch: Batch, negatives: str) -> Tensor:
-    """(B, B), true where two pairs are not each other's negatives; the diagonal is false."""
-    left_out = batch.place[:, None] == batch.place
+def _left_out(batch: Batch, negatives: str, rows: slice = slice(None)) -> Tensor:
+    """`rows` of (B, B): true where two pairs are not each other's negatives; no pair is its own."""
+    left_out = batch.place[rows, None] == batch.place
     if negatives == "within_modality":
-        left_out |= batch.modality[:, None] != batch.modality
-    return left_out.fill_diagonal_(False)
+        left_out |= batch.modality[rows, None] != batch.modality
+    left_out[:, rows].fill_diagonal_(False)
+    return left_out
 
 
 class NTXent(Objective):
@@ -449,6 +526,8 @@ class Fidelity(NTXent):
         direction: see `nt_xent`.
         negatives: see `nt_xent`.
     """
+
+    reads_samples = True
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import torch
 
 import locties
 from locties.modalities import Modality, profile_encoder
+from locties.objectives import NTXent
 from locties.training import loop, pretrain
 
 TINY = {"pairs": 512, "batch": 64, "epochs": 4, "learning_rate": 3e-3, "progress": False}
@@ -115,11 +116,21 @@ def test_a_run_is_saved_and_its_encoder_loads(tmp_path):
     ], "no half-written file is left"
 
 
-def test_a_loss_that_is_not_finite_stops_the_run():
-    modality = a_modality("a")
-    modality.samples[3] = torch.nan
-    with pytest.raises(FloatingPointError, match=r"the loss of clip is nan in epoch 0 .* a\)"):
-        pretrain("clip", [modality], an_encoder(), **TINY)
+def test_a_sample_that_is_not_finite_stops_the_run_and_is_named():
+    wrong = a_modality("wrong")
+    wrong.samples[3] = torch.nan
+    message = "the loss is nan at step .*, on right, wrong: sample 3 of 'wrong' is not finite"
+    with pytest.raises(FloatingPointError, match=message):
+        pretrain("melt", [a_modality("right"), wrong], an_encoder(), **TINY)
+
+
+def test_the_first_step_that_went_wrong_is_named(monkeypatch):
+    monkeypatch.setattr(
+        NTXent, "clamp_", torch.no_grad()(lambda self: self.log_scale.fill_(torch.nan))
+    )
+    message = "the loss is nan at step 2, on a: their samples are finite, so training diverged"
+    with pytest.raises(FloatingPointError, match=message):
+        pretrain("clip", [a_modality("a")], an_encoder(), **TINY | {"epochs": 1})
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import copy
 import inspect
 import json
 import math
+import os
 import time
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +26,8 @@ from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES, Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
 from locties.registry import Registry, check_options, unknown
+from locties.training import processes
+from locties.training.checkpoint import Checkpoint, digest
 from locties.training.clip import Clip
 from locties.training.melt import Melt
 from locties.training.salt import Salt
@@ -58,7 +61,12 @@ class Run:
     settings: dict[str, Any]
 
     def save(self, folder: str | Path) -> None:
-        """Write ``encoder/``, ``history.parquet`` and ``settings.json`` into `folder`."""
+        """Write ``encoder/``, ``history.parquet`` and ``settings.json`` into `folder`.
+
+        In a run of several processes, the first alone does.
+        """
+        if processes.rank() > 0:
+            return
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save(folder / "encoder")
@@ -86,6 +94,13 @@ class _Stream:
         taken, self.rest = self.rest[:n], self.rest[n:]
         return taken
 
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"generator": self.generator.get_state(), "rest": self.rest.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.generator.set_state(state["generator"])
+        self.rest = state["rest"]
+
 
 def pretrain(
     schedule: str,
@@ -105,6 +120,7 @@ def pretrain(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Train a location encoder by contrast with modalities that share nothing but the Earth.
 
@@ -134,13 +150,23 @@ def pretrain(
         precision: of the encoders; the loss is always float32. "auto" is bfloat16 on a GPU that
             has it, else float32.
         progress: show a progress bar on stderr.
+        checkpoint: folder for the state of the run, written at the end of each epoch and at an
+            interrupt (SIGINT, SIGTERM). The same call goes on from there, and with one thread on a
+            CPU it ends with the bits of an unbroken run; once the run is whole it returns at once.
+            Delete the folder when the run is saved. Default: nothing is kept. Samples drawn by a
+            modality of one's own must depend on the generator that it is given alone.
 
     Returns:
         The trained encoder, its history and settings.
 
     Raises:
-        ValueError: at a name, number or combination that cannot be trained, before any work.
-        FloatingPointError: where the loss stops being finite.
+        ValueError: at a name, number or combination that cannot be trained, before any work; where
+            `checkpoint` holds a run with other settings, naming them.
+        RuntimeError: where another process uses `checkpoint`, naming it.
+        FloatingPointError: where the loss stops being finite, naming step, modality and remedy;
+            the state in `checkpoint` stays the last good one.
+        OSError: where there is no room for the state; the one before stays.
+        KeyboardInterrupt: at an interrupt, after the state was written.
 
     Example:
         >>> run = pretrain("melt", ["climate", "haze"], pairs=512, batch=128, epochs=2,
@@ -159,89 +185,28 @@ def pretrain(
     if "direction" in inspect.signature(OBJECTIVES[objective]).parameters:
         options = {"direction": plan.direction} | options
     loss_function = OBJECTIVES[objective](**options)
-    chosen_device = _device(device)
+    chosen_device = processes.join(_device(device))
     bfloat16 = precision == "bfloat16" or (
         precision == "auto" and chosen_device.type == "cuda" and torch.cuda.is_bf16_supported()
     )
     encoder = LocationEncoder(seed=seed) if encoder is None else copy.deepcopy(encoder)
 
-    loaded = {m.name: m.to(chosen_device) for m in _load(modalities, samples, seed)}
+    loaded = {m.name: m for m in _load(modalities, samples, seed)}
     needed = [plan.counts(epoch, batch) for epoch in range(epochs)]
-    if locations == "fixed":
-        _check_sizes(loaded, needed, batch)
+    _check_sizes(loaded, needed, batch, locations)
+    data = {} if checkpoint is None else {f"samples of {n}": _digest(loaded[n]) for n in names}
+    loaded = {name: m.to(chosen_device) for name, m in loaded.items()}
     encoder.to(chosen_device).train()
     modality_encoders = nn.ModuleDict(
         {name: _seeded(m, encoder.dim, seed) for name, m in loaded.items()}
     ).to(chosen_device)
     loss_function.prepare(loaded, encoder.dim)
     loss_function.to(chosen_device)
-    optimiser = _optimiser([encoder, modality_encoders, loss_function], learning_rate)
+    learned = nn.ModuleList([encoder, modality_encoders, loss_function])
+    optimiser = _optimiser([learned], learning_rate)
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps, decay))
-    draw = _drawer(loaded, locations, seed)
+    streams = {name: _Stream(len(m.lonlat), _seed_of(name, seed)) for name, m in loaded.items()}
     number = {name: i for i, name in enumerate(loaded)}
-
-    def step_loss(counts: Mapping[str, int]) -> Tensor:
-        drawn = {name: draw(name, n) for name, n in counts.items()}
-        lonlat = torch.cat([part for part, _ in drawn.values()])
-        modality = torch.repeat_interleave(
-            torch.tensor([number[name] for name in counts]), torch.tensor(list(counts.values()))
-        ).to(chosen_device)
-        with torch.autocast(chosen_device.type, torch.bfloat16, enabled=bfloat16):
-            e = encoder.encode(lonlat)
-            z = torch.cat([modality_encoders[name](part) for name, (_, part) in drawn.items()])
-        raw = {number[name]: part for name, (_, part) in drawn.items()}
-        return loss_function(Batch(z, e, modality, place_of(lonlat), raw))
-
-    rows: list[dict[str, Any]] = []
-    flops_of_step: dict[tuple[tuple[str, int], ...], int] = {}
-    flops, step, start = 0, 0, time.perf_counter()
-    with _bar(steps, f"{schedule} on {'+'.join(names)}, seed {seed}", progress) as bar:
-        for epoch in range(epochs):
-            counts = needed[epoch]
-            end = (epoch + 1) * steps // epochs
-            total = torch.zeros((), device=chosen_device)
-            first = step
-            while step < end:
-                optimiser.zero_grad(set_to_none=True)
-                if tuple(counts.items()) not in flops_of_step:
-                    with FlopCounterMode(display=False) as counter:
-                        loss = step_loss(counts)
-                        loss.backward()
-                    flops_of_step[tuple(counts.items())] = counter.get_total_flops()
-                else:
-                    loss = step_loss(counts)
-                    loss.backward()
-                optimiser.step()
-                rate.step()
-                loss_function.clamp_()
-                total += loss.detach()
-                step += 1
-                bar.update()
-            mean = (total / (end - first)).item()
-            if not math.isfinite(mean):
-                raise FloatingPointError(
-                    f"the loss of {schedule} is {mean} in epoch {epoch} (steps {first} to "
-                    f"{end - 1}, {', '.join(counts)}): lower learning_rate={learning_rate}"
-                )
-            flops += flops_of_step[tuple(counts.items())] * (end - first)
-            bar.set_postfix(epoch=epoch + 1, loss=f"{mean:.3f}")
-            for name, scores in _validate(encoder, modality_encoders, loaded).items():
-                rows.append(
-                    {
-                        "epoch": epoch + 1,
-                        "step": step,
-                        "pairs": step * batch,
-                        "flops": flops,
-                        "seconds": time.perf_counter() - start,
-                        "learning_rate": rate.get_last_lr()[0],
-                        "modality": name,
-                        "active": name in counts,
-                        "train_loss": mean,
-                        **scores,
-                    }
-                )
-    import pandas as pd
-
     settings = {
         "schedule": schedule,
         "modalities": names,
@@ -258,9 +223,123 @@ def pretrain(
         "seed": seed,
         "device": _device_name(chosen_device),
         "precision": "bfloat16" if bfloat16 else "float32",
-        "seconds": round(time.perf_counter() - start, 1),
     }
-    return Run(encoder.eval(), modality_encoders.eval(), pd.DataFrame(rows), settings)
+
+    def draw(name: str, n: int) -> tuple[Tensor, Callable[[slice], Tensor]]:
+        """Locations (n, 2), and a function that reads some of their samples."""
+        modality, stream = loaded[name], streams[name]
+        if locations == "fresh":
+            lonlat, samples = modality.fresh(n, stream.generator)
+            return lonlat, samples.__getitem__
+        index = stream.take(n).to(chosen_device)
+        return modality.lonlat[index], lambda rows: modality.samples[index[rows]]
+
+    def step_loss(counts: Mapping[str, int]) -> Tensor:
+        drawn = {name: draw(name, n) for name, n in counts.items()}
+        samples = {name: read(processes.share(counts[name])) for name, (_, read) in drawn.items()}
+        lonlat = torch.cat([part for part, _ in drawn.values()])
+        modality = torch.repeat_interleave(
+            torch.tensor([number[name] for name in counts]), torch.tensor(list(counts.values()))
+        ).to(chosen_device)
+        several = processes.count() > 1
+        if several:
+            blocks = torch.arange(batch, device=chosen_device).split(list(counts.values()))
+            own = torch.cat([block[processes.share(len(block))] for block in blocks])
+        with torch.autocast(chosen_device.type, torch.bfloat16, enabled=bfloat16):
+            e = encoder.encode(lonlat[own] if several else lonlat)
+            z = torch.cat([modality_encoders[name](part) for name, part in samples.items()])
+        if several:
+            z, e = (processes.gather(x, own, batch) for x in (z, e))
+            if loss_function.reads_samples:
+                samples = {name: read(slice(None)) for name, (_, read) in drawn.items()}
+        raw = {number[name]: part for name, part in samples.items()}
+        return loss_function(Batch(z, e, modality, place_of(lonlat), raw))
+
+    def gradients(counts: Mapping[str, int]) -> Tensor:
+        loss = step_loss(counts)
+        loss.backward()
+        if processes.count() > 1:
+            processes.sum_gradients(nn.ModuleList([encoder, modality_encoders]), loss_function)
+        return loss.detach()
+
+    parts: dict[str, Any] = {"learned": learned, "optimiser": optimiser, "rate": rate}
+    parts |= {f"stream of {name}": stream for name, stream in streams.items()}
+    identity = {**settings, **data, "initial weights": digest(learned.state_dict().values())}
+    with (
+        Checkpoint(checkpoint, identity) as kept,
+        _bar(
+            steps,
+            f"{schedule} on {'+'.join(names)}, seed {seed}",
+            progress and processes.rank() == 0,
+        ) as bar,
+    ):
+        done = _Progress()
+        if (state := kept.read()) is not None:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            done = _Progress(**state["progress"])
+            done.losses = [loss.to(chosen_device) for loss in done.losses]
+            _set_random_state(chosen_device, state["random"])
+        start = time.perf_counter() - done.seconds
+
+        def keep() -> None:
+            done.seconds = time.perf_counter() - start
+            states = {name: part.state_dict() for name, part in parts.items()}
+            kept.write({**states, "progress": vars(done), "random": _random_state(chosen_device)})
+            if kept.interrupted:
+                raise KeyboardInterrupt(
+                    f"stopped after step {done.step} of {steps}: the same call with "
+                    f"checkpoint={str(kept.folder)!r} goes on from there"
+                )
+
+        bar.update(done.step)
+        for epoch in range(len(done.rows) // len(loaded), epochs):
+            counts = needed[epoch]
+            first, end = epoch * steps // epochs, (epoch + 1) * steps // epochs
+            pattern = tuple(counts.items())
+            while done.step < end:
+                optimiser.zero_grad(set_to_none=True)
+                if pattern not in done.flops_of_step:
+                    with FlopCounterMode(display=False) as counter:
+                        loss = gradients(counts)
+                    flops = processes.total(counter.get_total_flops(), chosen_device)
+                    done.flops_of_step[pattern] = flops
+                else:
+                    loss = gradients(counts)
+                optimiser.step()
+                rate.step()
+                loss_function.clamp_()
+                done.losses.append(loss)
+                done.step += 1
+                bar.update()
+                if kept.interrupted:
+                    _check_finite(done, learned, {name: loaded[name] for name in counts}, kept)
+                    keep()
+            _check_finite(done, learned, {name: loaded[name] for name in counts}, kept)
+            mean = torch.stack(done.losses).mean().item()
+            done.losses.clear()
+            done.flops += done.flops_of_step[pattern] * (end - first)
+            bar.set_postfix(epoch=epoch + 1, loss=f"{mean:.3f}")
+            for name, scores in _validate(encoder, modality_encoders, loaded).items():
+                done.rows.append(
+                    {
+                        "epoch": epoch + 1,
+                        "step": done.step,
+                        "pairs": done.step * batch,
+                        "flops": done.flops,
+                        "seconds": time.perf_counter() - start,
+                        "learning_rate": rate.get_last_lr()[0],
+                        "modality": name,
+                        "active": name in counts,
+                        "train_loss": mean,
+                        **scores,
+                    }
+                )
+            keep()
+    import pandas as pd
+
+    settings["seconds"] = round(done.seconds, 1)
+    return Run(encoder.eval(), modality_encoders.eval(), pd.DataFrame(done.rows), settings)
 
 
 # ------------------------------------------------------------------------------- before the loop
@@ -306,7 +385,8 @@ def _device(device: str) -> torch.device:
 
 
 def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return name if processes.count() == 1 else f"{processes.count()} x {name}"
 
 
 def _load(modalities: Sequence[str | Modality], samples: int, seed: int) -> list[Modality]:
@@ -338,12 +418,20 @@ def _warn_of_shared_cells(modalities: Sequence[Modality]) -> None:
 
 
 def _check_sizes(
-    modalities: Mapping[str, Modality], needed: Sequence[Mapping[str, int]], batch: int
+    modalities: Mapping[str, Modality],
+    needed: Sequence[Mapping[str, int]],
+    batch: int,
+    locations: str,
 ) -> None:
     for counts in needed:
         for name, n in counts.items():
+            if n < processes.count():
+                raise ValueError(
+                    f"a batch of {batch} takes {n} samples of {name!r}, fewer than the "
+                    f"{processes.count()} processes: raise batch"
+                )
             held = len(modalities[name].lonlat)
-            if n > held:
+            if n > held and locations == "fixed":
                 raise ValueError(
                     f"a batch of {batch} takes {n} samples of {name!r}, which has {held}: "
                     f"lower batch, raise samples, or take locations='fresh'"
@@ -355,6 +443,13 @@ def _seeded(modality: Modality, dim: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed_of(modality.name, seed))
         return modality.encoder(dim)
+
+
+def _digest(modality: Modality) -> str:
+    """A hash of all locations and the first samples, held-out ones too."""
+    sets = [modality] if modality.validation is None else [modality, modality.validation]
+    some = (m.samples[torch.arange(min(64, len(m.lonlat)))] for m in sets)
+    return digest([*(m.lonlat for m in sets), *some])
 
 
 def _seed_of(name: str, seed: int) -> int:
@@ -387,21 +482,61 @@ def _rate(steps: int, decay: str) -> Any:
 # ------------------------------------------------------------------------------ within the loop
 
 
-def _drawer(modalities: Mapping[str, Modality], locations: str, seed: int) -> Any:
-    """A function (name, n) -> (lonlat, samples) on the device, deterministic by name and seed."""
-    if locations == "fresh":
-        generators = {
-            name: torch.Generator().manual_seed(_seed_of(name, seed)) for name in modalities
-        }
-        return lambda name, n: modalities[name].fresh(n, generators[name])
-    streams = {name: _Stream(len(m.lonlat), _seed_of(name, seed)) for name, m in modalities.items()}
+@dataclass
+class _Progress:
+    """How far a run is: what of its state lies in no module, optimiser or stream."""
 
-    def draw(name: str, n: int) -> tuple[Tensor, Tensor]:
-        modality = modalities[name]
-        index = streams[name].take(n).to(modality.lonlat.device)
-        return modality.lonlat[index], modality.samples[index]
+    step: int = 0
+    flops: int = 0
+    seconds: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)  # scalars, of the epoch's steps so far
+    flops_of_step: dict[tuple[tuple[str, int], ...], int] = field(default_factory=dict)
 
-    return draw
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    """The global generators, from which dropout in an encoder draws."""
+    gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *gpu]
+
+
+def _set_random_state(device: torch.device, states: Sequence[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state, device)
+
+
+def _check_finite(
+    done: _Progress, learned: nn.Module, active: Mapping[str, Modality], kept: Checkpoint
+) -> None:
+    """Stop where a loss of this epoch, or a weight after it, is not finite.
+
+    Looked at once an epoch: the host would wait for the device at every step otherwise.
+    """
+    losses = torch.stack(done.losses).isfinite()
+    weights = torch.stack([p.isfinite().all() for p in learned.parameters()])
+    if losses.all() and weights.all():
+        return
+    first = done.step - len(losses)
+    if losses.all():
+        what = f"a weight is not finite by step {done.step}"
+    else:
+        bad = int(losses.logical_not().nonzero()[0])
+        what = f"the loss is {done.losses[bad].item()} at step {first + bad + 1}"
+    message = f"{what}, on {', '.join(active)}: {_remedy(active)}"
+    if (state := kept.read()) is not None:
+        message += f". The state of step {state['progress']['step']} stays in {kept.folder}"
+    raise FloatingPointError(message)
+
+
+def _remedy(active: Mapping[str, Modality]) -> str:
+    for name, modality in active.items():
+        for index in torch.arange(len(modality.samples)).split(1024):
+            samples = modality.samples[index.to(modality.lonlat.device)]
+            wrong = samples.isfinite().flatten(1).all(1).logical_not().nonzero()
+            if len(wrong):
+                return f"sample {int(index[wrong[0]])} of {name!r} is not finite: mend or drop it"
+    return "their samples are finite, so training diverged: lower learning_rate"
 
 
 @torch.no_grad()

@@ -1,0 +1,168 @@
+"""Two processes do what one does with the whole batch: loss, gradients, weights, and the state."""
+
+import importlib
+import multiprocessing
+import os
+import socket
+
+import pytest
+import torch
+from test_loop import TINY, a_modality, an_encoder, weights
+from torch import nn
+
+from locties.modalities import Modality, Standardise, patch_encoder
+from locties.objectives import DIRECTIONS, NEGATIVES, NTXent
+from locties.training import loop, pretrain
+
+# 67 pairs: no modality's share of a MELT batch, nor SALT's batch, can be halved.
+SETTINGS = TINY | {"device": "cpu", "pairs": 67 * 3, "batch": 67, "epochs": 3}
+CASES = {
+    f"{schedule}, {direction}, {negatives}": {
+        "schedule": schedule,
+        "objective_options": {"direction": direction, "negatives": negatives},
+    }
+    for schedule in ("melt", "salt")
+    for direction in DIRECTIONS
+    for negatives in NEGATIVES
+}
+CASES |= {
+    name: {"schedule": "melt", "objective": name} for name in ("siglip", "vicreg", "fidelity")
+}
+
+
+def token_encoder(dim: int) -> nn.Module:
+    return nn.Sequential(nn.EmbeddingBag(400, 8, padding_idx=0), nn.Linear(8, dim))
+
+
+def modalities() -> list[Modality]:
+    """Profiles, patches and tokens, whose encoders see batches of one sample too."""
+    profiles, lonlat = a_modality("profiles"), a_modality("patches", seed=1).lonlat
+    patches = lonlat.deg2rad().sin()[:, :, None, None] * torch.linspace(0.5, 1, 256).view(16, 16)
+    tokens = 1 + (lonlat.abs().long()[:, :1] + torch.arange(64)) % 300
+    return [
+        profiles,
+        Modality("patches", lonlat, patches, patch_encoder(2, Standardise(patches))),
+        Modality("tokens", -lonlat, tokens, token_encoder),
+    ]
+
+
+def train(schedule: str, **changes):
+    """History, final weights, and the gradients of every step."""
+    gradients, make = [], loop._optimiser
+
+    def recording(*args):
+        optimiser = make(*args)
+        optimiser.register_step_pre_hook(
+            lambda *_: gradients.append(
+                [
+                    None if p.grad is None else p.grad.clone()
+                    for group in optimiser.param_groups
+                    for p in group["params"]
+                ]
+            )
+        )
+        return optimiser
+
+    loop._optimiser = recording
+    try:
+        run = pretrain(schedule, modalities(), an_encoder(), **SETTINGS | changes)
+    finally:
+        loop._optimiser = make
+    history = run.history.drop(columns="seconds").to_dict("list")
+    return {"run": run, "gradients": gradients, "history": history}
+
+
+def work(rank: int, port: int, folder) -> None:
+    """One of the two, with the environment that torchrun gives."""
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "none",
+    }
+    results = {}
+    for name, case in CASES.items():
+        done = train(**case)
+        results[name] = {k: done[k] for k in ("gradients", "history")}
+        results[name]["weights"] = weights(done["run"].encoder)
+    torch.save(results, folder / f"{rank}.pt")
+
+    try:
+        pretrain("melt", modalities(), an_encoder(), **SETTINGS | {"batch": 4})
+    except ValueError as error:
+        (folder / f"{rank}.txt").write_text(str(error))
+    kept, seen = folder / "checkpoint", []
+
+    def break_down(self):
+        seen.append(1)
+        if len(seen) == 2:
+            raise ConnectionError
+
+    unbroken, NTXent.clamp_ = NTXent.clamp_, break_down
+    try:
+        train("melt", checkpoint=kept)
+    except ConnectionError:
+        NTXent.clamp_ = unbroken
+    again = train("melt", checkpoint=kept)
+    assert len(again["gradients"]) == 2, "one step was behind it"
+    whole = train("melt")
+    assert torch.equal(weights(again["run"].encoder), weights(whole["run"].encoder))
+    whole["run"].save(folder / f"run{rank}")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    importlib.import_module("lightning_fabric")  # once, and not in each of the forks
+    folder = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=work, args=(rank, port, folder)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    results = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return folder, results
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_loss_and_gradients_are_those_of_the_whole_batch(two, case):
+    _, (first, second) = two
+    one = train(**CASES[case])
+    assert first[case]["history"]["train_loss"] == pytest.approx(
+        one["history"]["train_loss"], rel=1e-5
+    )
+    for of_one, of_two in zip(one["gradients"][0], first[case]["gradients"][0], strict=True):
+        assert (of_one is None) == (of_two is None), "an idle encoder has no gradient"
+        if of_one is not None:
+            assert (of_one - of_two).abs().max() < 1e-6 * max(1, of_one.abs().max())
+    assert len(first[case]["gradients"]) == len(one["gradients"]) == 3
+    assert torch.equal(first[case]["weights"], second[case]["weights"])
+
+
+def test_idle_encoders_have_no_gradient_under_salt(two):
+    _, (first, _) = two
+    steps = first["salt, symmetric, joint"]["gradients"]
+    idle = [{i for i, gradient in enumerate(step) if gradient is None} for step in steps]
+    assert all(idle)
+    assert set.intersection(*idle) == set(), "each modality has its turn"
+
+
+def test_a_share_that_would_be_empty_is_refused(two):
+    folder, _ = two
+    for rank in range(2):
+        message = (folder / f"{rank}.txt").read_text()
+        assert "takes 1 samples of 'patches', fewer than the 2 processes: raise batch" in message
+
+
+def test_only_the_first_process_writes(two):
+    folder, _ = two
+    assert (folder / "run0" / "history.parquet").exists()
+    assert not (folder / "run1").exists()
