@@ -225,7 +225,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
     os.kill(first.pid, signal.SIGKILL)
     first.join()
     with Checkpoint(tmp_path, {}):
-        assert (tmp_path / "holder").read_text().startswith(f"process {os.getpid()} on")
+        assert (tmp_path / ".holder").read_text().startswith(f"process {os.getpid()} on")
 
 
 @contextmanager
@@ -248,7 +248,7 @@ def test_a_full_disk_leaves_the_state_before(tmp_path):
         ):
             checkpoint.write({"step": 2, "weights": torch.zeros(100_000)})
         assert checkpoint.read() == {"step": 1}
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["holder", "lock", "state.pt"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".holder", ".lock", "state.pt"]
 
 
 def test_a_damaged_or_foreign_state_is_named(tmp_path):
