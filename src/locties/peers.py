@@ -14,6 +14,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -152,7 +153,9 @@ def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of protocols in which no weights are saved
+                content = torch.load(path, map_location="cpu", weights_only=True)
     # A file of random bytes may raise nearly anything in a reader of pickles.
     except Exception as error:
         text = str(error)
@@ -161,9 +164,11 @@ def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any
                 f"{path} holds more than weights ({code[1] or code[2]}) and is refused; nothing in "
                 "it was executed. If you trust it, save its state_dict and hyper_parameters alone."
             ) from None
-        reason = text.strip().partition("\n")[0] or type(error).__name__
+        # torch's own first lines advise to execute what is in the file.
+        reason = text.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
         raise ValueError(
-            f"{path} is no checkpoint, or a truncated one ({reason}). Fetch it again."
+            f"{path} is no checkpoint, or a truncated one ({reason or type(error).__name__}). "
+            "Fetch it again."
         ) from None
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     items = state.items() if isinstance(state, Mapping) else ()
