@@ -338,7 +338,7 @@ def readings(private: list[float], shared: list[float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["seed", "modality", "part", "stage", "r2"])
 
 
-NOISE = [0.0, 0.01, -0.01, 0.005, -0.005]
+NOISE = [0.0, 0.01, -0.01, 0.005, -0.005] * 2
 
 
 def around(value: float, noise: list[float] = NOISE) -> list[float]:
@@ -346,15 +346,15 @@ def around(value: float, noise: list[float] = NOISE) -> list[float]:
 
 
 def test_a_selective_fall_supports_the_claim():
-    found = verdict(readings(around(0.3), [0.0] * 5))
-    assert (found.verdict, found.n) == ("supported", 5)
+    found = verdict(readings(around(0.3), [0.0] * 10))
+    assert (found.verdict, found.n) == ("supported", 10)
     assert found.statistic == pytest.approx(0.3)
-    half = 2.7764 * np.std(NOISE, ddof=1) / math.sqrt(5)  # t of 4 degrees of freedom, 97.5%
+    half = 2.2622 * np.std(NOISE, ddof=1) / math.sqrt(10)  # t of 9 degrees of freedom, 97.5%
     assert found.high - found.statistic == pytest.approx(half, rel=1e-3)
 
 
 def test_no_fall_refutes_it():
-    assert verdict(readings(around(0.0), [-0.2] * 5)).verdict == "refuted"
+    assert verdict(readings(around(0.0), [-0.2] * 10)).verdict == "refuted"
 
 
 def test_a_fall_of_all_alike_refutes_it():
@@ -364,7 +364,14 @@ def test_a_fall_of_all_alike_refutes_it():
 
 
 def test_a_fall_within_its_interval_of_the_margin_is_undecided():
-    assert verdict(readings(around(erasure.MARGIN + 0.001), [-0.2] * 5)).verdict == "undecided"
+    assert verdict(readings(around(erasure.MARGIN + 0.001), [-0.2] * 10)).verdict == "undecided"
+
+
+def test_fewer_than_ten_seeds_decide_nothing():
+    for fall in (0.3, 0.0):
+        found = verdict(readings(around(fall)[:9], [0.0] * 9))
+        assert (found.verdict, found.n) == ("undecided", 9)
+        assert found.statistic == pytest.approx(fall, abs=0.01)
 
 
 def test_a_table_with_a_hole_is_refused():

@@ -39,6 +39,7 @@ Tie = Literal["paired", "location"]
 TIES = ("paired", "location")
 PAIR = ("first", "second")
 MARGIN = 0.05  # of claim C6, in R²
+SEEDS = 10  # for a verdict
 NOISE = 0.2  # variance of each channel's own noise, before scaling
 BLUR = 0.05  # of the embedding's root mean square
 SHARED_GAINS, PRIVATE_GAINS = (1.0, 0.4), (2.2, 1.3)  # variances, from the strongest to the weakest
@@ -613,9 +614,9 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
 
     Each has a 95% t-interval over seeds. Supported where both lower ends are above `margin`: wrong
     in at most 2.5% of cases, since both have to be (intersection-union). Refuted where an upper
-    end is below it: wrong in at most 5%, since either may be (Bonferroni). Undecided otherwise. The
-    statistic handed back is the one that decides: where refuted that of the lower upper end, else
-    that of the lower lower end.
+    end is below it: wrong in at most 5%, since either may be (Bonferroni). Undecided otherwise, and
+    with fewer than ten seeds. The statistic handed back is the one that decides: where an upper
+    end is below the margin that of the lower upper end, else that of the lower lower end.
 
     Args:
         table: columns seed, modality, part ("private" or "shared"), stage ("before" or "after")
@@ -640,11 +641,10 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
     fall = (means["before"] - means["after"]).rename("fall").reset_index()
     fall = fall.pivot_table("fall", "seed", "part")
     legs = [mean_interval(leg) for leg in (fall["private"], fall["private"] - fall["shared"])]
-    if any(leg.high < margin for leg in legs):
-        weaker: Interval = min(legs, key=lambda leg: leg.high)
-        return Verdict("refuted", *weaker, len(fall))
-    weaker = min(legs, key=lambda leg: leg.low)
-    return Verdict("supported" if weaker.low > margin else "undecided", *weaker, len(fall))
+    refuted = any(leg.high < margin for leg in legs)
+    weaker: Interval = min(legs, key=lambda leg: leg.high if refuted else leg.low)
+    judged: Any = "refuted" if refuted else "supported" if weaker.low > margin else "undecided"
+    return Verdict(judged if len(fall) >= SEEDS else "undecided", *weaker, len(fall))
 
 
 def gain(table: pd.DataFrame, value: str) -> pd.DataFrame:
