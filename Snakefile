@@ -54,9 +54,9 @@ CORE = [f"src/locties/{name}.py" for name in
 DATA = ["data_manifest.yaml", *glob("src/locties/data/*.py")]
 TRAINING = [*CORE, *DATA, "src/locties/modalities.py", "src/locties/objectives.py",
             *glob("src/locties/training/*.py")]
-EVALUATION = [*CORE, *DATA, *glob("src/locties/evaluation/*.py")]
+EVALUATION = [*CORE, *DATA, "src/locties/peers.py", *glob("src/locties/evaluation/*.py")]
 BOOK = [f"src/locties/{name}.py" for name in
-        ("maps", "grid", "charts", "fitting", "own", "peers", "results")]
+        ("maps", "grid", "charts", "fitting", "own", "results")]
 
 
 def parameters(notebook, values):

@@ -219,7 +219,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
     first = processes.Process(target=hold, args=(tmp_path, ready))
     first.start()
     assert ready.wait(10)
-    message = f"is in use by process {first.pid} on {socket.gethostname()}: wait for it"
+    message = f"is in use by process {first.pid} on {socket.gethostname()}: wait until"
     with pytest.raises(RuntimeError, match=message):
         a_run(tmp_path)
     os.kill(first.pid, signal.SIGKILL)
