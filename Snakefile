@@ -91,7 +91,7 @@ def evaluation(run, tier):
         "tier": tier,
         "appended": "" if run in BASELINES else ",".join(STUDY["appended"]),
         "beside": "xyz,harmonics_10" if run == PAGE else "",
-        "mlp": name in STUDY["mlp"],
+        "mlp": name in STUDY["mlp"] and int(seed) in (0, SETTINGS["seeds"][0]),
         "profile": PROFILE,
         "output": f"{OUT}/scores/{tier}/{run}.parquet",
         **SETTINGS["evaluate"],
