@@ -164,7 +164,7 @@ def test_another_run_is_refused_naming_what_differs(change, message, tmp_path, m
         a_run(tmp_path, **change)
 
 
-def test_other_data_other_weights_and_other_code_are_other_runs(tmp_path, monkeypatch):
+def test_other_data_and_other_weights_are_other_runs(tmp_path, monkeypatch):
     with interrupted_after(4, monkeypatch), pytest.raises(KeyboardInterrupt):
         pretrain("clip", [a_modality("a")], an_encoder(), checkpoint=tmp_path, **TINY)
     with pytest.raises(ValueError, match="samples of a is"):
@@ -174,11 +174,16 @@ def test_other_data_other_weights_and_other_code_are_other_runs(tmp_path, monkey
         encoder.network[0].bias += 1e-6
     with pytest.raises(ValueError, match="another run: initial weights is"):
         pretrain("clip", [a_modality("a")], encoder, checkpoint=tmp_path, **TINY)
-    with Checkpoint(tmp_path / "code", {}) as checkpoint:
-        checkpoint.write({})
-    checkpoint.settings["code of locties"] = "changed"
-    with pytest.raises(ValueError, match="code of locties is"):
-        checkpoint.read()
+
+
+def test_a_state_of_other_code_is_passed_over(tmp_path):
+    with Checkpoint(tmp_path, {"seed": 0}) as checkpoint:
+        checkpoint.write({"step": 7})
+    with Checkpoint(tmp_path, {"seed": 0}) as checkpoint:
+        assert checkpoint.read() == {"step": 7}
+        checkpoint.made_by = "other code"
+        with pytest.warns(UserWarning, match="this is other code: beginning anew"):
+            assert checkpoint.read() is None
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,9 @@ def _complete(table: pd.DataFrame, needed: Sequence[str]) -> _Scores:
 
     A seed that any run lacks in any cell is left out of all, and the note names it.
     """
-    rows = results.scores(table)
+    # Of every tier that is in it: a mix is found below, and named.
+    parts = [results.scores(part, tier=tier) for tier, part in table.groupby("tier", sort=False)]
+    rows = pd.concat(parts) if parts else table
     rows = _present(rows[np.isfinite(rows["value"])], needed, "scores")
     twice = rows[rows.duplicated([*CELL, "encoder", "seed"])]
     setting = _setting(rows)

@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import threading
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ from locties.lock import only_process
 from locties.training.processes import count, rank
 
 _STATE = "state.pt"
+# The sources that decide what a run computes.
+_DECIDING = (
+    *(f"{name}.py" for name in ("lonlat", "harmonics", "features", "networks", "encoder")),
+    *("modalities.py", "objectives.py", "data/*.py", "training/*.py"),
+)
 
 
 class Checkpoint:
@@ -52,13 +58,12 @@ class Checkpoint:
 
     def __init__(self, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> None:
         self.folder = None if folder is None else Path(folder)
+        self.settings = json.loads(json.dumps(settings))
         code = hashlib.sha256()
-        for source in sorted(Path(__file__).parents[1].rglob("*.py")):
+        package = Path(__file__).parents[1]
+        for source in sorted(path for part in _DECIDING for path in package.glob(part)):
             code.update(source.read_bytes())
-        # A run that goes on with other code would be neither the one nor the other.
-        versions = {"locties": __version__, "torch": torch.__version__}
-        versions["code of locties"] = code.hexdigest()[:12]
-        self.settings = json.loads(json.dumps({**settings, **versions}))
+        self.made_by = f"locties {__version__} ({code.hexdigest()[:12]}), torch {torch.__version__}"
         self.interrupted = False
         self._handlers: dict[int, Any] = {}
 
@@ -89,17 +94,26 @@ class Checkpoint:
     def read(self) -> dict[str, Any] | None:
         """The state last written, with tensors on the CPU, or None. No code is unpickled.
 
+        A state that other code wrote is passed over with a warning: a run that goes on from it
+        would be neither the one nor the other.
+
         Raises:
             ValueError: where it was written with other settings, naming them, or is damaged.
         """
         if self.folder is None or not (path := self.folder / _STATE).exists():
             return None
         try:
-            settings, state = torch.load(path, map_location="cpu", weights_only=True)
+            settings, made_by, state = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, TypeError, ValueError, pickle.UnpicklingError) as error:
             raise ValueError(
                 f"{path} is no state of a run ({error}): delete {self.folder} to begin anew"
             ) from None
+        if made_by != self.made_by:
+            warnings.warn(
+                f"{self.folder} holds a run of {made_by}; this is {self.made_by}: beginning anew",
+                stacklevel=3,
+            )
+            return None
         differing = [
             f"{name} is {settings.get(name)!r} there and {self.settings.get(name)!r} here"
             for name in settings | self.settings
@@ -124,7 +138,7 @@ class Checkpoint:
         if self.folder is None or rank() > 0:
             return
         content = io.BytesIO()
-        torch.save((self.settings, dict(state)), content)
+        torch.save((self.settings, self.made_by, dict(state)), content)
         aside = self.folder / f".{_STATE}.part"
         try:
             with aside.open("wb") as file:
