@@ -123,7 +123,7 @@ def _download(source: Source, file: SourceFile, path: Path, part: Path, progress
     except RequestException as error:
         have = part.stat().st_size if part.exists() else 0
         raise DataError(
-            f"{source.name}: {url} stopped at {have} of {file.bytes} bytes ({_reason(error)}); run "
+            f"{source.name}: {url} stopped at {have} of {file.bytes} bytes ({reason(error)}); run "
             "it again to go on from there, or give a folder that has the file with --mirror"
         ) from error
     except ValueError as error:  # pooch's, of a wrong hash; it has deleted the file
@@ -133,7 +133,7 @@ def _download(source: Source, file: SourceFile, path: Path, part: Path, progress
         ) from error
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The innermost cause in one line: requests and urllib3 wrap it several times."""
     while (
         inner := error.__cause__
@@ -162,65 +162,85 @@ class _Resuming:
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
         if not self.part.exists() or self.part.stat().st_size != self.size:
-            self._receive(url)
+            receive(url, self.part, self.size, self.progress)
         self.part.replace(output_file)
 
-    def _receive(self, url: str) -> None:
-        import requests
-        from tqdm import tqdm
 
-        have = self.part.stat().st_size if self.part.exists() else 0
-        # A piece of a compressed answer could not be joined to the rest.
-        headers = {"Accept-Encoding": "identity"}
-        if 0 < have < self.size:
-            headers["Range"] = f"bytes={have}-"
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code >= 500:
-                answer.raise_for_status()  # may pass: pooch tries again
-            if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                have = 0  # the server sends the whole
-            refusal = self._refusal(answer, have)
-            if refusal:
-                raise DataError(f"{url} {refusal}")
-            # Or urllib3 would throw away the last bytes before a break; the size is checked below.
-            answer.raw.enforce_content_length = False
-            with (
-                self.part.open("ab" if have else "wb") as stream,
-                tqdm(
-                    desc=self.part.name.removeprefix(".").removesuffix(".part"),
-                    total=self.size,
-                    initial=have,
-                    unit="B",
-                    unit_scale=True,
-                    file=sys.stderr,
-                    disable=not self.progress,
-                ) as bar,
-            ):
-                for chunk in answer.iter_content(_CHUNK):
-                    stream.write(chunk[: self.size - have])
-                    have += len(chunk)
-                    bar.update(len(chunk))
-                    if have > self.size:
-                        break
-                stream.flush()
-                os.fsync(stream.fileno())
-        if have > self.size:
-            self.part.unlink()
-            raise DataError(f"{url} sends more than the {self.size} bytes expected: it is altered")
-        if have < self.size:
-            raise requests.ConnectionError("the server closed the connection")
+def receive(url: str, part: Path, size: int | None = None, progress: bool = True) -> None:
+    """Download what `part` lacks of a file, to its end.
 
-    def _refusal(self, answer: Any, have: int) -> str | None:
-        """Why an answer cannot be the file, or None where it may be."""
-        if not answer.ok:
-            return f"answers {answer.status_code} {answer.reason}"
-        kind = answer.headers.get("Content-Type", "")
-        if "html" in kind:
-            return f"sends a web page ({kind}) and not the file: an error page, or a login"
+    Args:
+        url: http or https.
+        part: what came of it before, if anything; the rest is appended, or all written anew where
+            the server sends the whole.
+        size: bytes of the whole file; None takes the server's word.
+        progress: show a bar on stderr.
+
+    Raises:
+        DataError: an answer that cannot be the file. What had come is kept.
+        requests.RequestException: no connection, or one that broke: trying again may help.
+        OSError: no room.
+    """
+    import requests
+    from tqdm import tqdm
+
+    have = part.stat().st_size if part.exists() else 0
+    # A piece of a compressed answer could not be joined to the rest.
+    headers = {"Accept-Encoding": "identity"}
+    if have > 0 and (size is None or have < size):
+        headers["Range"] = f"bytes={have}-"
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == 416 and size is None:
+            if answer.headers.get("Content-Range") == f"bytes */{have}":
+                return  # nothing is left to fetch
+            part.unlink()
+            raise requests.ConnectionError("what came earlier is not the beginning of this file")
+        if answer.status_code >= 500:
+            answer.raise_for_status()  # may pass
+        if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            have = 0  # the server sends the whole
         length = answer.headers.get("Content-Length")
-        if length is not None and have + int(length) != self.size:
-            return (
-                f"sends a file of {have + int(length)} bytes, expected {self.size}: "
-                "it was altered or cut there"
-            )
-        return None
+        total = None if length is None else have + int(length)
+        refusal = _refusal(answer, total, size)
+        if refusal:
+            raise DataError(f"{url} {refusal}")
+        total = size if total is None else total
+        # Or urllib3 would throw away the last bytes before a break; the size is checked below.
+        answer.raw.enforce_content_length = False
+        with (
+            part.open("ab" if have else "wb") as stream,
+            tqdm(
+                desc=part.name.removeprefix(".").removesuffix(".part"),
+                total=total,
+                initial=have,
+                unit="B",
+                unit_scale=True,
+                file=sys.stderr,
+                disable=not progress,
+            ) as bar,
+        ):
+            for chunk in answer.iter_content(_CHUNK):
+                stream.write(chunk if total is None else chunk[: total - have])
+                have += len(chunk)
+                bar.update(len(chunk))
+                if total is not None and have > total:
+                    break
+            stream.flush()
+            os.fsync(stream.fileno())
+    if total is not None and have > total:
+        part.unlink()
+        raise DataError(f"{url} sends more than the {total} bytes expected: it is altered")
+    if total is not None and have < total:
+        raise requests.ConnectionError("the server closed the connection")
+
+
+def _refusal(answer: Any, total: int | None, size: int | None) -> str | None:
+    """Why an answer cannot be the file, or None where it may be."""
+    if not answer.ok:
+        return f"answers {answer.status_code} {answer.reason}"
+    kind = answer.headers.get("Content-Type", "")
+    if "html" in kind:
+        return f"sends a web page ({kind}) and not the file: an error page, or a login"
+    if None not in (total, size) and total != size:
+        return f"sends a file of {total} bytes, expected {size}: it was altered or cut there"
+    return None

@@ -21,12 +21,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from errno import EDQUOT, ENOSPC
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import numpy as np
 import safetensors.torch
@@ -35,6 +32,7 @@ from torch import Tensor, nn
 
 from locties import __version__
 from locties.data.archive import Member, members
+from locties.data.fetch import reason, receive
 from locties.data.manifest import DataError, cache_folder
 from locties.lock import only_process
 from locties.lonlat import check
@@ -659,6 +657,8 @@ def obtain(address: str, folder: Path) -> Path:
     """
     if not address.startswith(("http://", "https://")):
         return Path(address)
+    from requests import RequestException
+
     key = hashlib.sha256(address.encode()).hexdigest()[:8]
     path = folder / key / _file_name(address)
     if path.exists():
@@ -668,14 +668,22 @@ def obtain(address: str, folder: Path) -> Path:
     with only_process(path.parent):
         while True:
             before = _size(part)
-            problem = _fetch(address, part)
-            if problem is None:
+            try:
+                receive(address, part)
                 break
-            if _size(part) <= before:
+            except RequestException as error:
+                if _size(part) <= before:
+                    raise DataError(
+                        f"{address}: {reason(error)}; {_size(part):,} bytes are kept: the same "
+                        "command goes on from there"
+                    ) from error
+            except OSError as error:
+                if error.errno not in (ENOSPC, EDQUOT):
+                    raise
                 raise DataError(
-                    f"{address}: {problem}; {_size(part):,} bytes are kept: the same command goes "
-                    "on from there"
-                )
+                    f"no room for {address} in {part.parent}; what has come is kept: make room, "
+                    "and the same command goes on from there"
+                ) from None
         if path.suffix == ".tar":
             try:
                 for _ in members(part):
@@ -685,56 +693,6 @@ def obtain(address: str, folder: Path) -> Path:
                 raise DataError(f"{address} is no shard: {error}") from None
         part.replace(path)
     return path
-
-
-def _fetch(address: str, part: Path) -> str | None:
-    """Fetch what is left of a file; what kept it from being whole, or None.
-
-    Raises:
-        DataError: where trying again at once is no use.
-    """
-    from tqdm import tqdm
-
-    have = _size(part)
-    request = Request(address, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urlopen(request, timeout=60) as answer:
-            if answer.headers.get_content_type() == "text/html":
-                raise DataError(f"{address} answers with a web page instead of a file")
-            have = have if answer.status == 206 else 0
-            length = answer.headers["Content-Length"]
-            total = None if length is None else have + int(length)
-            with (
-                part.open("ab" if have else "wb") as file,
-                tqdm(
-                    desc=_file_name(address), initial=have, total=total, unit="B", unit_scale=True
-                ) as bar,
-            ):
-                while block := answer.read(2**20):
-                    file.write(block)
-                    bar.update(len(block))
-                file.flush()
-                os.fsync(file.fileno())
-    except HTTPError as error:
-        if error.code != 416:
-            raise DataError(f"{address} answers {error.code} {error.reason}") from None
-        # Nothing is left to fetch, or another file is there now.
-        if error.headers["Content-Range"] == f"bytes */{have}":
-            return None
-        part.unlink()
-        return "its beginning, fetched earlier, is not of this file"
-    except DataError:
-        raise
-    except (OSError, HTTPException) as error:
-        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
-            raise DataError(
-                f"no room for {address} in {part.parent}; what has come is kept: make room, and "
-                "the same command goes on from there"
-            ) from None
-        return str(error) or type(error).__name__
-    if total is not None and _size(part) != total:
-        return f"the connection ended after {_size(part):,} of {total:,} bytes"
-    return None
 
 
 def _size(path: Path) -> int:
