@@ -7,10 +7,30 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from locties.data import embedded
 
 torch.set_num_threads(1)
+
+
+class _Largest(TorchDispatchMode):
+    """Within it, `bytes` is the size of the largest tensor that any operation returned."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self.bytes = max(self.bytes, leaf.untyped_storage().nbytes())
+        return result
+
+
+@pytest.fixture
+def largest_tensor() -> type[_Largest]:
+    return _Largest
 
 
 @pytest.fixture(scope="session")

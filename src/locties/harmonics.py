@@ -67,6 +67,49 @@ def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
     return rows.T
 
 
+def legendre(lat: Tensor, degree: int) -> Tensor:
+    """The part of each harmonic that depends on latitude.
+
+    With `waves`, Y_lm = legendre[..., l, |m|] * waves[..., degree - 1 + m]: a grid of H latitudes
+    and W longitudes needs H + W evaluations, not H * W.
+
+    Args:
+        lat: (H,) degrees.
+        degree: the number L of degrees, at least 1.
+
+    Returns:
+        (H, L, L) float64, zero where |m| > l.
+
+    Example:
+        >>> lon, lat = torch.tensor([30.0]), torch.tensor([60.0])
+        >>> product = legendre(lat, 3)[0, 2, 1] * waves(lon, 3)[0, 2 + 1]
+        >>> bool(product.isclose(spherical_harmonics([[30.0, 60.0]], 3)[0, 7]))
+        True
+    """
+    # At longitude 0 every cosine is 1, so the harmonics with m >= 0 are what is sought.
+    values = harmonics_as(torch.stack([torch.zeros_like(lat), lat], 1), degree, torch.float64)
+    parts = values.new_zeros(len(lat), degree, degree)
+    for ell in range(degree):
+        parts[:, ell, : ell + 1] = values[:, ell**2 + ell : (ell + 1) ** 2]
+    return parts
+
+
+def waves(lon: Tensor, degree: int) -> Tensor:
+    """The part of each harmonic that depends on longitude; see `legendre`.
+
+    Args:
+        lon: (W,) degrees.
+        degree: the number L of degrees, at least 1.
+
+    Returns:
+        (W, 2L - 1) float64: sin((L-1) lon), ..., sin(lon), 1, cos(lon), ..., cos((L-1) lon).
+    """
+    m = torch.arange(1, degree, device=lon.device)
+    phase = torch.deg2rad(lon.double())[:, None] * m
+    one = torch.ones(len(lon), 1, dtype=torch.float64, device=lon.device)
+    return torch.cat([phase.sin().flip(1), one, phase.cos()], dim=1)
+
+
 def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
     """For each degree l its (2l + 1, N) harmonics, rows in the order m = -l, ..., l.
 
