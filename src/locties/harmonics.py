@@ -62,8 +62,11 @@ def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
     chunk = _CHUNK_CPU if lonlat.device.type == "cpu" else _CHUNK
     for start in range(0, len(lonlat), chunk):
         points = slice(start, start + chunk)
-        for ell, block in enumerate(_blocks(x[points], y[points], z[points], degree)):
-            rows[ell**2 : (ell + 1) ** 2, points] = block
+        parts = rows[:, points].split([2 * ell + 1 for ell in range(degree)])
+        for part, block in zip(
+            parts, _blocks(x[points], y[points], z[points], degree), strict=True
+        ):
+            part.copy_(block)
     return rows.T
 
 
@@ -113,20 +116,29 @@ def waves(lon: Tensor, degree: int) -> Tensor:
 def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
     """For each degree l its (2l + 1, N) harmonics, rows in the order m = -l, ..., l.
 
-    Each block is a fresh tensor that is complete before another reads it, as autograd requires.
+    Where no gradient is recorded, three buffers serve in turn, so that they stay in the cache: a
+    block is to be used before the next but two is asked for.
     """
     norms, columns = _coefficients(degree, x.device)
     before = block = torch.full_like(x, math.sqrt(1 / (4 * math.pi)))[None]
     yield block
     sectoral = norms * _powers(torch.complex(x, y), degree - 1)
-    cosines, sines = sectoral.real, sectoral.imag
+    ends = torch.stack([sectoral.imag, sectoral.real], dim=1).unbind()
+    in_place = not (torch.is_grad_enabled() and z.requires_grad)
+    buffers = z.new_empty(3 if in_place else 0, 2 * degree - 1, len(z))
     for ell, (up, down) in enumerate(columns, start=1):
-        inner = up * z
-        inner *= block
+        if in_place:
+            following = buffers[ell % 3, : 2 * ell + 1]
+            following[:: 2 * ell] = ends[ell - 1]
+            inner = torch.mul(block, z, out=following[1:-1])
+        else:  # autograd needs every block for itself, and knows no `out`
+            inner = block * z
+        inner *= up
         if ell > 1:
             inner[1:-1].addcmul_(down, before, value=-1)
-        this = slice(ell - 1, ell)
-        before, block = block, torch.cat([sines[this], inner, cosines[this]])
+        if not in_place:
+            following = torch.cat([ends[ell - 1][:1], inner, ends[ell - 1][1:]])
+        before, block = block, following
         yield block
 
 
