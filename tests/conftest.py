@@ -15,22 +15,24 @@ from locties.data import embedded
 torch.set_num_threads(1)
 
 
-class _Largest(TorchDispatchMode):
-    """Within it, `bytes` is the size of the largest tensor that any operation returned."""
+class _Sizes(TorchDispatchMode):
+    """Within it, `bytes` gathers the sizes in memory of what operations return."""
 
-    bytes = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes: set[int] = set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
-                self.bytes = max(self.bytes, leaf.untyped_storage().nbytes())
+                self.bytes.add(leaf.untyped_storage().nbytes())
         return result
 
 
 @pytest.fixture
-def largest_tensor() -> type[_Largest]:
-    return _Largest
+def tensor_sizes() -> type[_Sizes]:
+    return _Sizes
 
 
 @pytest.fixture(scope="session")
