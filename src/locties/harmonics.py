@@ -116,29 +116,30 @@ def waves(lon: Tensor, degree: int) -> Tensor:
 def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
     """For each degree l its (2l + 1, N) harmonics, rows in the order m = -l, ..., l.
 
-    Where no gradient is recorded, three buffers serve in turn, so that they stay in the cache: a
-    block is to be used before the next but two is asked for.
+    Where no gradient is recorded, two buffers serve in turn, so that they stay in the cache: a
+    block is to be used before the next but one is asked for.
     """
     norms, columns = _coefficients(degree, x.device)
-    before = block = torch.full_like(x, math.sqrt(1 / (4 * math.pi)))[None]
+    block = torch.full_like(x, math.sqrt(1 / (4 * math.pi)))[None]
+    before = torch.zeros_like(block)
     yield block
     sectoral = norms * _powers(torch.complex(x, y), degree - 1)
     ends = torch.stack([sectoral.imag, sectoral.real], dim=1).unbind()
-    in_place = not (torch.is_grad_enabled() and z.requires_grad)
-    buffers = z.new_empty(3 if in_place else 0, 2 * degree - 1, len(z))
-    for ell, (up, down) in enumerate(columns, start=1):
-        if in_place:
-            following = buffers[ell % 3, : 2 * ell + 1]
-            following[:: 2 * ell] = ends[ell - 1]
-            inner = torch.mul(block, z, out=following[1:-1])
-        else:  # autograd needs every block for itself, and knows no `out`
-            inner = block * z
-        inner *= up
-        if ell > 1:
-            inner[1:-1].addcmul_(down, before, value=-1)
-        if not in_place:
-            following = torch.cat([ends[ell - 1][:1], inner, ends[ell - 1][1:]])
-        before, block = block, following
+    if torch.is_grad_enabled() and z.requires_grad:
+        for (up, down), end in zip(columns, ends, strict=True):
+            inner = torch.addcmul(before * down, block, z) * up
+            before = torch.nn.functional.pad(block, (0, 0, 1, 1))
+            block = torch.cat([end[:1], inner, end[1:]])
+            yield block
+        return
+    # Row degree - 1 + m is of order m throughout; rows that no degree has reached yet are zero.
+    buffers = z.new_zeros(2, 2 * degree - 1, len(z))
+    buffers[0, degree - 1] = block
+    for ell, ((up, down), end) in enumerate(zip(columns, ends, strict=True), start=1):
+        buffer = buffers[ell % 2, degree - 1 - ell : degree + ell]
+        buffer[1:-1].mul_(down).addcmul_(block, z).mul_(up)
+        buffer[:: 2 * ell] = end
+        block = buffer
         yield block
 
 
@@ -155,9 +156,8 @@ def _powers(base: Tensor, count: int) -> Tensor:
 def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """What the recursion multiplies by, for l = 1, ..., degree - 1.
 
-    The column of norms of the sectoral (x + iy)^l; then for each l the columns A and B of
-    Y_l = A z Y_(l-1) - B Y_(l-2). A holds m = -(l-1), ..., l-1; B only m = -(l-2), ..., l-2, since
-    Y_(l-2) has no other rows.
+    The column of norms of the sectoral (x + iy)^l; then for each l the columns B and A, for m =
+    -(l-1), ..., l-1, of Y_l = A (z Y_(l-1) + B Y_(l-2)). B is zero where Y_(l-2) has no row.
     """
     ells = torch.arange(1, degree, dtype=torch.float64)[:, None]
     norms = (torch.cumprod((2 * ells + 1) / (2 * ells), dim=0) / (2 * math.pi)).sqrt()
@@ -165,8 +165,6 @@ def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple
     for ell in range(1, degree):
         m = torch.arange(1 - ell, ell, dtype=torch.float64)[:, None]
         up = ((4 * ell**2 - 1) / (ell**2 - m**2)).sqrt()
-        m = m[1:-1]
-        ratio = ((ell - 1) ** 2 - m**2) / (ell**2 - m**2)
-        down = (ratio * ((2 * ell + 1) / max(2 * ell - 3, 1))).sqrt()
+        down = -(((ell - 1) ** 2 - m**2) / max(4 * (ell - 1) ** 2 - 1, 1)).sqrt()
         columns.append((up.to(device), down.to(device)))
     return norms.to(device), columns
