@@ -38,7 +38,7 @@ def training_step(
     """
     location = encoder(degree).train()
     samples, lonlat = profiles(20_000), places(20_000).float()
-    sample_encoders = nn.ModuleList(profile_encoder(samples)(256) for _ in range(modalities))
+    sample_encoders = nn.ModuleList(profile_encoder(PROFILE)(256) for _ in range(modalities))
     direction = "symmetric" if modalities == 1 else "modality_to_location"
     objective = OBJECTIVES["nt_xent"](direction=direction)
     parameters = chain(location.parameters(), sample_encoders.parameters(), objective.parameters())

@@ -93,7 +93,7 @@ def satclip(folder: Path) -> SimpleNamespace:
     def step(batch: int) -> Work:
         """Its forward, loss and optimiser, with a profile encoder in place of the images'."""
         location, samples, lonlat = build(40, 512).train(), profiles(20_000), places(20_000)
-        network, loss_of = profile_encoder(samples)(256), loss()
+        network, loss_of = profile_encoder(PROFILE)(256), loss()
         scale = torch.nn.Parameter(torch.tensor(1 / 0.07).log())
         parameters = [*location.parameters(), *network.parameters(), scale]
         optimiser = torch.optim.AdamW(parameters, lr=1e-4)
@@ -145,7 +145,7 @@ def of_step(n: int, degree: int, rates: dict[str, float]) -> dict:
     # Forward, and twice that backward, less the gradient of the features; three products of the
     # loss. Memory: features written and read twice.
     location = 3 * network_flops(n, degree, 512) - 2.0 * n * degree**2 * 512
-    sample = 3 * 2.0 * n * (PROFILE * 256 + 256 * 256)
+    sample = 3 * 2.0 * n * (PROFILE * 256 + 2 * 256 * 256)
     flops = location + sample + 3 * 2.0 * n * n * 256
     return floor(flops, 3 * 4.0 * n * degree**2, rates)
 
@@ -158,7 +158,7 @@ def of_grid(n: int, degree: int, hidden: int, rates: dict[str, float]) -> dict:
 
 def harmonics(peer, clock, rates, rounds) -> pd.DataFrame:
     tables = []
-    for n, some in ((2048, rounds), (100_000, 2)):
+    for n, some in ((2048, rounds), (100_000, 1)):
         lonlat, other = places(n), sphericart(40)
         contenders: dict[str, Work] = {"locties": partial(harmonics_as, lonlat, 40, torch.float32)}
         contenders["locties float64"] = partial(harmonics_as, lonlat, 40, torch.float64)
@@ -203,7 +203,7 @@ def grid(peer, clock, rates, rounds) -> pd.DataFrame:
     if peer is not None:
         counts["SatCLIP"] = 4
         contenders["SatCLIP"] = rows(peer.build(40, 256).eval(), 4)
-    table = measure(contenders, 2, clock)
+    table = measure(contenders, 1, clock)
     share = table["contender"].map(counts) / len(lat)
     for column in ("seconds", "fastest", "slowest"):
         table[column] /= share
@@ -216,7 +216,7 @@ def growth(peer, clock, rates, rounds) -> pd.DataFrame:
     tables = []
 
     def add(case: str, size: int, work: Work, bound: dict) -> None:
-        table = measure({"locties": work}, 3, clock)
+        table = measure({"locties": work}, 2, clock)
         tables.append(table.assign(case=case, size=size, **bound))
 
     for n in (512, 2048, 8192, 32_768):
