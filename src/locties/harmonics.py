@@ -132,7 +132,8 @@ def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
             block = torch.cat([end[:1], inner, end[1:]])
             yield block
         return
-    # Row degree - 1 + m is of order m throughout; rows that no degree has reached yet are zero.
+    # Row degree - 1 + m is of order m throughout. What no degree has reached yet is multiplied by
+    # zero, and must be finite for that.
     buffers = z.new_zeros(2, 2 * degree - 1, len(z))
     buffers[0, degree - 1] = block
     for ell, ((up, down), end) in enumerate(zip(columns, ends, strict=True), start=1):
