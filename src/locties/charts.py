@@ -264,7 +264,7 @@ def _legend(figure: Figure, ax: Any) -> None:
 def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
     """Time of each contender in each case, from fastest to slowest, beside the floor.
 
-    A bar is the median, its thin line the fastest and the slowest round; the dashed line is what
+    A dot is the median, its thin line the fastest and the slowest round; the dashed line is what
     the machine's arithmetic or memory allows at best.
 
     Args:
@@ -274,10 +274,11 @@ def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(len(cases), 1, figsize=(8, 1.5 * len(cases)), layout="constrained")
     for ((case, size), rows), ax in zip(cases, np.atleast_1d(axes), strict=True):
         rows = rows.sort_values("seconds", ascending=False)
-        ours = rows["contender"].str.startswith("locties")
-        colours = np.where(ours, COLOURS[0], COLOURS[1])
-        ax.barh(rows["contender"], rows["seconds"], color=colours, height=0.6)
         ax.hlines(rows["contender"], rows["fastest"], rows["slowest"], color="black", linewidth=1)
+        for contender, seconds in zip(rows["contender"], rows["seconds"], strict=True):
+            colour = COLOURS[0] if contender.startswith("locties") else COLOURS[1]
+            ax.plot(seconds, contender, "o", color=colour)
+        ax.margins(y=0.2)
         ax.axvline(rows["floor"].iloc[0], color="0.4", linestyle="--", linewidth=1)
         ax.set_xscale("log")
         ax.set(xlabel="seconds", title=f"{case}, {size:,} points")
@@ -295,11 +296,11 @@ def draw_growth(benchmarks: pd.DataFrame) -> Figure:
         1, len(cases), figsize=(2.2 * len(cases), 2.8), layout="constrained"
     )
     for (case, rows), ax in zip(cases, np.atleast_1d(axes), strict=True):
-        what, _, size = case.partition(" by ")
+        what, _, varied = case.partition(" by ")
         rows = rows.sort_values("size")
         ax.loglog(rows["size"], 1000 * rows["seconds"], "o-", color=COLOURS[0], label="measured")
         ax.loglog(rows["size"], 1000 * rows["floor"], "--", color="0.4", label="floor")
-        ax.set(xlabel=size, title=what)
+        ax.set(xlabel=varied, title=what)
         ax.set_xticks(rows["size"], [f"{value:,}" for value in rows["size"]], fontsize=8)
         ax.minorticks_off()
     np.atleast_1d(axes)[0].set_ylabel("milliseconds")
