@@ -43,6 +43,7 @@ CHAPTERS = {
        ("data", "tasks", "leakage", "encoders", "retrieval", "erasure", "own_data")},
     "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
     "peers": {},
+    "performance": {},
     "results": {},
     "claims": {},
     "reproducibility": {"results": f"{OUT}/results"},

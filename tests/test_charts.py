@@ -231,3 +231,27 @@ def test_diagnostics_are_drawn_in_one_colour_an_encoder():
     colours = [line.get_color() for line in right.lines]
     assert colours == [lines["melt"].get_color(), lines["xyz"].get_color()]
     assert colours[0] != colours[1]
+
+
+def benchmark_rows(case: str, size: int, contender: str, seconds: float) -> dict:
+    spread = {"fastest": 0.9 * seconds, "slowest": 1.2 * seconds, "floor": 0.01}
+    return {"case": case, "size": size, "contender": contender, "seconds": seconds, **spread}
+
+
+def test_contenders_stand_side_by_side_from_slowest_to_fastest():
+    rows = [benchmark_rows("grid", 100, name, s) for name, s in (("locties", 1), ("SatCLIP", 30))]
+    rows.append(benchmark_rows("step", 2048, "locties", 2))
+    upper, lower = charts.draw_side_by_side(pd.DataFrame(rows)).axes
+    assert [label.get_text() for label in upper.get_yticklabels()] == ["SatCLIP", "locties"]
+    dots = [line.get_xdata()[0] for line in upper.lines if line.get_marker() == "o"]
+    assert dots == [30, 1]
+    assert lower.get_title() == "step, 2,048 points"
+
+
+def test_growth_is_drawn_beside_its_floor():
+    rows = [benchmark_rows("step by batch", size, "locties", size / 1000) for size in (20, 10)]
+    (ax,) = charts.draw_growth(pd.DataFrame(rows)).axes
+    measured, floor = ax.lines
+    assert list(measured.get_ydata()) == [10, 20]
+    assert list(floor.get_ydata()) == [10, 10]
+    assert ax.get_xlabel() == "batch"

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-import locties
-from locties.grid import POINTS_PER_CHUNK, embed_grid, pixel_centres
+from locties.encoder import LocationEncoder
+from locties.features import SphericalHarmonics
+from locties.grid import POINTS_PER_CHUNK, Grid, embed_grid, pixel_centres, stream_grid
+from locties.networks import NETWORKS
 
 
 def test_rows_run_from_north_to_south_and_columns_from_west_to_east():
@@ -105,11 +107,112 @@ def test_memory_is_bounded_by_chunks_of_rows_that_do_not_change_the_result():
     np.testing.assert_array_equal(grid.embedding[..., 1], np.tile(grid.lat[:, None], (1, 720)))
 
 
-def test_a_location_encoder_gives_the_same_on_the_grid_as_point_by_point():
-    encoder = locties.LocationEncoder(
-        dim=8, feature_options={"degree": 6}, network_options={"hidden": 16}
+NETWORK_OPTIONS = {
+    "linear": {},
+    "mlp": {"hidden": 32},
+    "residual": {"hidden": 32, "layers": 2},
+    "siren": {"hidden": 32},
+}
+
+
+def harmonic(network: str, degree: int = 40) -> LocationEncoder:
+    return LocationEncoder(
+        network=network,
+        dim=8,
+        feature_options={"degree": degree},
+        network_options=NETWORK_OPTIONS[network],
     )
-    grid = locties.embed_grid(encoder, resolution=10)
+
+
+def scaled(encoder: LocationEncoder, factor: float) -> LocationEncoder:
+    """With first-layer weights as large as training makes them."""
     with torch.no_grad():
-        expected = encoder.eval()([[grid.lon[30], grid.lat[4]]])[0]
-    np.testing.assert_allclose(grid.embedding[4, 30], expected, atol=1e-5)
+        next(encoder.network.parameters()).mul_(factor)
+    return encoder
+
+
+def pointwise(encoder: LocationEncoder, grid: Grid) -> np.ndarray:
+    lonlat = np.stack(np.meshgrid(grid.lon, grid.lat), axis=-1).reshape(-1, 2)
+    with torch.no_grad():
+        return encoder.eval()(lonlat).numpy().reshape(grid.embedding.shape)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("degree", [1, 2, 40])
+def test_the_separable_form_equals_the_pointwise_one(network, degree):
+    encoder = scaled(harmonic(network, degree), 3)
+    grid = embed_grid(encoder, resolution=4)
+    np.testing.assert_allclose(grid.embedding, pointwise(encoder, grid), rtol=0, atol=1e-5)
+    assert grid.embedding.std(axis=(0, 1)).max() > 1e-3 or degree == 1
+
+
+def test_the_features_are_not_computed_point_by_point(monkeypatch):
+    """So the test above compares two forms."""
+    monkeypatch.setattr(SphericalHarmonics, "forward", None)
+    assert embed_grid(harmonic("siren", 3), resolution=30).embedding.shape == (6, 12, 8)
+
+
+def test_an_affine_map_without_bias_is_folded_too():
+    encoder = harmonic("mlp", 5)
+    encoder.network = nn.Sequential(nn.Linear(25, 8, bias=False), nn.Tanh())
+    grid = embed_grid(encoder, resolution=10)
+    np.testing.assert_allclose(grid.embedding, pointwise(encoder, grid), atol=1e-6)
+
+
+class Doubled(LocationEncoder):
+    def encode(self, lonlat):
+        return 2 * super().encode(lonlat)
+
+
+class Reversed(nn.Sequential):
+    def forward(self, x):
+        return super().forward(-x)
+
+
+class ReversedLinear(nn.Linear):
+    def forward(self, x):
+        return super().forward(-x)
+
+
+def test_whatever_changes_the_arithmetic_is_embedded_point_by_point():
+    plain = {"feature_options": {"degree": 4}}
+    unknown = [Doubled(network="linear", dim=8, **plain)]
+    for network in (Reversed(nn.Linear(16, 8)), ReversedLinear(16, 8), nn.Identity()):
+        unknown.append(LocationEncoder(dim=8, **plain))
+        unknown[-1].network = network
+    for encoder in unknown:
+        grid = embed_grid(encoder, resolution=20)
+        np.testing.assert_allclose(grid.embedding, pointwise(encoder, grid), atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", [harmonic("siren", 4), lambda lonlat: lonlat])
+def test_blocks_of_the_stream_are_the_grid(encoder):
+    grid = embed_grid(encoder, resolution=1)
+    blocks = list(stream_grid(encoder, resolution=1))
+    assert len(blocks) > 1
+    assert max(block.embedding[..., 0].size for block in blocks) <= POINTS_PER_CHUNK
+    np.testing.assert_array_equal(np.concatenate([block.lat for block in blocks]), grid.lat)
+    np.testing.assert_array_equal(
+        np.concatenate([block.embedding for block in blocks]), grid.embedding
+    )
+
+
+@pytest.mark.parametrize("features", ["spherical_harmonics", "xyz"])
+def test_memory_does_not_grow_with_the_grid(features, tensor_sizes):
+    encoder = LocationEncoder(features, "mlp", dim=8, network_options={"hidden": 16})
+
+    def largest(resolution: float) -> int:
+        with tensor_sizes() as tensors:
+            for _ in stream_grid(encoder, resolution):
+                pass
+        return max(tensors.bytes)
+
+    # 4 and 16 blocks; a block is never larger than POINTS_PER_CHUNK.
+    assert largest(0.5) <= largest(1) * POINTS_PER_CHUNK / (45 * 360)
+
+
+def test_between_blocks_gradients_and_training_modes_are_as_they_were():
+    encoder = harmonic("mlp", 3).train()
+    for _ in stream_grid(encoder, resolution=60):
+        assert encoder.training
+        assert torch.is_grad_enabled()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.special import sph_harm_y
 
-from locties.harmonics import _CHUNK_CPU, harmonics_as, spherical_harmonics
+from locties.harmonics import _CHUNK_CPU, harmonics_as, legendre, spherical_harmonics, waves
 from locties.lonlat import to_xyz
 
 EDGES = [(0, 90), (-37, 90), (0, -90), (120, -90), (-180, 0), (179.999999, 0), (-180, 66.5), (0, 0)]
@@ -91,6 +91,56 @@ def test_matches_the_definition_in_sixty_digits(longitude: float, latitude: floa
             assert row[ell * ell + ell + m].item() == pytest.approx(expected, abs=1e-12), (ell, m)
 
 
+HARD = [*EDGES, (45, 90 - 1e-9), (-170, 1e-12 - 90), (33, 1e-300), (1e-300, -0.3)]
+HARD += [(np.nextafter(180, 0), 12.3), (-77, -1.5), (160, 87.5), (-3, -60), (101, 75), (20, 30)]
+
+
+def all_from_mpmath(longitude: float, latitude: float, degree: int) -> np.ndarray:
+    """Every harmonic of a point in 50 digits, by the recursion of unnormalised P_lm in l."""
+    values = np.zeros(degree**2)
+    with mpmath.workdps(50):
+        phi, psi = (mpmath.radians(mpmath.mpf(float(angle))) for angle in (longitude, latitude))
+        z, ring, sectoral = mpmath.sin(psi), mpmath.cos(psi), mpmath.mpf(1)
+        for m in range(degree):
+            before, value = mpmath.mpf(0), sectoral
+            ratio = 1 / mpmath.factorial(2 * m)  # (l - m)! / (l + m)!
+            cosine, sine = mpmath.cos(m * phi), mpmath.sin(m * phi)
+            for ell in range(m, degree):
+                if ell > m:
+                    step = ((2 * ell - 1) * z * value - (ell + m - 1) * before) / (ell - m)
+                    before, value = value, step
+                    ratio *= mpmath.mpf(ell - m) / (ell + m)
+                square = ratio * (2 * ell + 1) / (4 * mpmath.pi) * (2 if m else 1)
+                harmonic = mpmath.sqrt(square) * value
+                values[ell * ell + ell - m] = harmonic * sine
+                values[ell * ell + ell + m] = harmonic * cosine
+            sectoral *= (2 * m + 1) * ring
+    return values
+
+
+@pytest.mark.parametrize(("degree", "every"), [(10, 1), (40, 1), (100, 2)])
+def test_error_against_fifty_digits(degree: int, every: int) -> None:
+    lonlat = np.array(HARD, dtype=float)[::every]
+    single = torch.from_numpy(lonlat).float()
+    single[single[:, 0] >= 180, 0] = -180.0
+    for points_, bound in ((torch.from_numpy(lonlat), 1e-10), (single, 2e-7)):
+        truth = np.stack([all_from_mpmath(*point, degree) for point in points_.tolist()])
+        error = np.abs(spherical_harmonics(points_, degree).double().numpy() - truth).max()
+        assert error < bound, f"{points_.dtype}: largest error {error:.1e}"
+
+
+def test_the_parts_of_latitude_and_longitude_multiply_to_the_harmonics() -> None:
+    lonlat = torch.from_numpy(points(100))
+    lon, lat = lonlat.unbind(1)
+    latitude, longitude = legendre(lat, 40), waves(lon, 40)
+    expected = spherical_harmonics(lonlat, 40)
+    for ell in range(40):
+        m = torch.arange(-ell, ell + 1)
+        product = latitude[:, ell, m.abs()] * longitude[:, 39 + m]
+        assert (product - expected[:, ell**2 : (ell + 1) ** 2]).abs().max() < 1e-12, ell
+        assert not latitude[:, ell, ell + 1 :].any()
+
+
 def test_low_degrees_are_the_textbook_polynomials() -> None:
     lonlat = torch.from_numpy(points(50))
     x, y, z = to_xyz(lonlat).unbind(1)
@@ -144,15 +194,16 @@ def test_gradients_are_right_everywhere_even_at_the_poles() -> None:
     assert torch.autograd.gradcheck(lambda p: harmonics_as(p, 7, torch.float64), lonlat)
 
 
+@pytest.mark.parametrize("degree", [10, 40, 100])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_gradients_at_degree_40_are_finite(dtype: torch.dtype) -> None:
-    lonlat = torch.from_numpy(points(50)).to(dtype).requires_grad_()
-    with_gradient = spherical_harmonics(lonlat, 40)
-    with_gradient.square().mul(torch.arange(1600)).sum().backward()
+def test_gradients_are_finite(dtype: torch.dtype, degree: int) -> None:
+    lonlat = torch.tensor(HARD, dtype=torch.float64).to(dtype).requires_grad_()
+    with_gradient = spherical_harmonics(lonlat, degree)
+    with_gradient.square().mul(torch.arange(degree**2)).sum().backward()
     assert lonlat.grad is not None
     assert lonlat.grad.isfinite().all()
     assert lonlat.grad.abs().max() > 0
-    assert torch.equal(with_gradient.detach(), spherical_harmonics(lonlat.detach(), 40))
+    assert torch.equal(with_gradient.detach(), spherical_harmonics(lonlat.detach(), degree))
 
 
 def test_gradients_work_after_inference_mode() -> None:
@@ -168,6 +219,16 @@ def test_chunks_leave_no_seam() -> None:
     together = spherical_harmonics(lonlat, 6)
     for row in (0, _CHUNK_CPU - 1, _CHUNK_CPU, 2 * _CHUNK_CPU, len(lonlat) - 1):
         assert torch.equal(together[row : row + 1], spherical_harmonics(lonlat[row : row + 1], 6))
+
+
+def test_memory_beside_the_result_is_bounded_by_chunks(tensor_sizes) -> None:
+    n, degree = 20 * _CHUNK_CPU, 12
+    lonlat = torch.from_numpy(points(n)[:n])
+    with tensor_sizes() as tensors:
+        result = harmonics_as(lonlat, degree, torch.float32)
+    three_blocks = 3 * (2 * degree - 1) * _CHUNK_CPU * 8
+    unit_vectors = n * 3 * 8
+    assert max(tensors.bytes - {result.nbytes}) <= max(three_blocks, unit_vectors)
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3, 10])

@@ -403,3 +403,50 @@ def draw_diagnostics(
     right.set(xlabel="alignment within 50 km\n(← nearer)", ylabel="uniformity (↓ more even)")
     _legend(figure, middle)
     return figure
+
+
+def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
+    """Time of each contender in each case, from fastest to slowest, beside the floor.
+
+    A dot is the median, its thin line the fastest and the slowest round; the dashed line is what
+    the machine's arithmetic or memory allows at best.
+
+    Args:
+        benchmarks: rows of ``benchmarks/side_by_side.py``, of any cases but growth.
+    """
+    cases = benchmarks.groupby(["case", "size"], sort=False)
+    figure, axes = plt.subplots(len(cases), 1, figsize=(8, 1.5 * len(cases)), layout="constrained")
+    for ((case, size), rows), ax in zip(cases, np.atleast_1d(axes), strict=True):
+        rows = rows.sort_values("seconds", ascending=False)
+        ax.hlines(rows["contender"], rows["fastest"], rows["slowest"], color="black", linewidth=1)
+        for contender, seconds in zip(rows["contender"], rows["seconds"], strict=True):
+            colour = COLOURS[0] if contender.startswith("locties") else COLOURS[1]
+            ax.plot(seconds, contender, "o", color=colour)
+        ax.margins(y=0.2)
+        ax.axvline(rows["floor"].iloc[0], color="0.4", linestyle="--", linewidth=1)
+        ax.set_xscale("log")
+        ax.set(xlabel="seconds", title=f"{case}, {size:,} points")
+    return figure
+
+
+def draw_growth(benchmarks: pd.DataFrame) -> Figure:
+    """How time grows with each size: measured, and the floor.
+
+    Args:
+        benchmarks: rows of ``benchmarks/side_by_side.py``, of the cases "<what> by <size>".
+    """
+    cases = benchmarks.groupby("case", sort=False)
+    figure, axes = plt.subplots(
+        1, len(cases), figsize=(2.2 * len(cases), 2.8), layout="constrained"
+    )
+    for (case, rows), ax in zip(cases, np.atleast_1d(axes), strict=True):
+        what, _, varied = case.partition(" by ")
+        rows = rows.sort_values("size")
+        ax.loglog(rows["size"], 1000 * rows["seconds"], "o-", color=COLOURS[0], label="measured")
+        ax.loglog(rows["size"], 1000 * rows["floor"], "--", color="0.4", label="floor")
+        ax.set(xlabel=varied, title=what)
+        ax.set_xticks(rows["size"], [f"{value:,}" for value in rows["size"]], fontsize=8)
+        ax.minorticks_off()
+    np.atleast_1d(axes)[0].set_ylabel("milliseconds")
+    _legend(figure, np.atleast_1d(axes)[0])
+    return figure

@@ -3,12 +3,18 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from locties.encoder import LocationEncoder
+from locties.features import SphericalHarmonics
+from locties.harmonics import legendre, waves
+from locties.networks import split
 
 # Few enough for the 1,600 harmonics of L = 40 to take 100 MB, enough for fast matrix products.
 POINTS_PER_CHUNK = 16_384
@@ -31,9 +37,8 @@ class Grid(NamedTuple):
 def embed_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -> Grid:
     """Embed the centre of every pixel of a global grid, without gradients and in eval mode.
 
-    Whole rows are embedded at a time, so beside the result itself memory stays small. The
-    result takes `4 * dim * (180 / resolution) * (360 / resolution)` bytes: at 0.25 degrees and 256
-    dimensions 1.06 GB, at 1 degree 66 MB.
+    The result takes `4 * dim * (180 / resolution) * (360 / resolution)` bytes: at 0.25 degrees and
+    256 dimensions 1.06 GB, at 1 degree 66 MB. `stream_grid` gives it piece by piece.
 
     Args:
         encoder: a LocationEncoder, or any callable from lonlat (N, 2) float32 to (N, dim).
@@ -54,24 +59,92 @@ def embed_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) ->
         array([135.,  45.], dtype=float32)
     """
     lon, lat = pixel_centres(resolution)
-    rows = max(1, POINTS_PER_CHUNK // len(lon))
     embedding = np.empty((0, 0, 0), np.float32)
-    with torch.no_grad(), eval_mode(encoder) as device:
-        for start in range(0, len(lat), rows):
-            block = lat[start : start + rows]
-            lonlat = np.stack(np.meshgrid(lon, block), axis=-1).reshape(-1, 2)
-            output = encoder(torch.as_tensor(lonlat, dtype=torch.float32, device=device))
-            if output.ndim != 2 or len(output) != len(lonlat):
-                raise ValueError(
-                    f"the encoder returned shape {tuple(output.shape)} for {len(lonlat)} points: "
-                    f"expected ({len(lonlat)}, dim)."
-                )
-            if start == 0:
-                embedding = np.empty((len(lat), len(lon), output.shape[1]), np.float32)
-            embedding[start : start + rows] = (
-                output.float().cpu().numpy().reshape(len(block), len(lon), -1)
-            )
+    row = 0
+    for block in stream_grid(encoder, resolution):
+        if row == 0:
+            embedding = np.empty((len(lat), *block.embedding.shape[1:]), np.float32)
+        embedding[row : row + len(block.lat)] = block.embedding
+        row += len(block.lat)
     return Grid(lon, lat, embedding)
+
+
+def stream_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -> Iterator[Grid]:
+    """`embed_grid` in blocks of whole rows, north to south, so that memory stays small.
+
+    A block is of about `POINTS_PER_CHUNK` points, at least one row. Spherical harmonics are
+    products of a function of latitude and one of longitude (`locties.harmonics.separate`), so with
+    them the first layer of a `LocationEncoder` costs W x (2L - 1) products a row, not W x L^2.
+
+    Yields:
+        Grid: all of lon, some of lat, and the embedding there.
+
+    Example:
+        >>> for block in stream_grid(lambda lonlat: lonlat, resolution=90):
+        ...     print(block.lat, block.embedding.shape)
+        [ 45. -45.] (2, 4, 2)
+    """
+    lon, lat = pixel_centres(resolution)
+    embed_rows = _separably(encoder, lon) or partial(_pointwise, encoder, lon)
+    rows = max(1, POINTS_PER_CHUNK // len(lon))
+    for start in range(0, len(lat), rows):
+        some = lat[start : start + rows]
+        # Gradients and training modes are back as they were when a block is handed out.
+        with torch.no_grad(), eval_mode(encoder) as device:
+            embedding = embed_rows(some, device).float().cpu().numpy()
+        yield Grid(lon, some, embedding)
+
+
+EmbedRows = Callable[[np.ndarray, torch.device | None], Tensor]  # (H,) degrees to (H, W, dim)
+
+
+def _pointwise(
+    encoder: Callable[[Tensor], Tensor],
+    lon: np.ndarray,
+    lat: np.ndarray,
+    device: torch.device | None,
+) -> Tensor:
+    lonlat = np.stack(np.meshgrid(lon, lat), axis=-1).reshape(-1, 2)
+    outputs = []
+    for points in torch.as_tensor(lonlat, dtype=torch.float32, device=device).split(
+        POINTS_PER_CHUNK
+    ):
+        output = encoder(points)
+        if output.ndim != 2 or len(output) != len(points):
+            raise ValueError(
+                f"the encoder returned shape {tuple(output.shape)} for {len(points)} points: "
+                f"expected ({len(points)}, dim)."
+            )
+        outputs.append(output)
+    return torch.cat(outputs).unflatten(0, (len(lat), len(lon)))
+
+
+def _separably(encoder: Callable[[Tensor], Tensor], lon: np.ndarray) -> EmbedRows | None:
+    """Rows by the factors of spherical harmonics; None for an encoder that has no use for them."""
+    # Exact types: a subclass may compute something else.
+    if type(encoder) is not LocationEncoder or type(encoder.features) is not SphericalHarmonics:
+        return None
+    parts = split(encoder.network)
+    if parts is None:
+        return None
+    weight, bias, rest = parts
+    degree, device = encoder.features.degree, encoder.device
+    # (2L - 1, L, hidden) in float64: the weights of each order m, zero where |m| > l.
+    by_order = weight.new_zeros(2 * degree - 1, degree, len(weight), dtype=torch.float64)
+    for ell in range(degree):
+        columns = weight.detach()[:, ell**2 : (ell + 1) ** 2]
+        by_order[degree - 1 - ell : degree + ell, ell] = columns.T
+    order = torch.arange(1 - degree, degree, device=device).abs()
+    longitudes = waves(torch.as_tensor(lon, device=device), degree).to(weight.dtype)
+
+    def embed_rows(lat: np.ndarray, device: torch.device | None) -> Tensor:
+        latitudes = legendre(torch.as_tensor(lat, device=device), degree)[:, :, order]
+        folded = torch.einsum("hlm,mlk->hmk", latitudes, by_order)
+        folded[:, degree - 1] += bias  # whose wave is 1 everywhere
+        # A row at a time stays in the cache of a CPU.
+        return torch.stack([rest(longitudes @ row) for row in folded.to(weight.dtype)])
+
+    return embed_rows
 
 
 def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:

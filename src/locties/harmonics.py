@@ -62,28 +62,85 @@ def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
     chunk = _CHUNK_CPU if lonlat.device.type == "cpu" else _CHUNK
     for start in range(0, len(lonlat), chunk):
         points = slice(start, start + chunk)
-        for ell, block in enumerate(_blocks(x[points], y[points], z[points], degree)):
-            rows[ell**2 : (ell + 1) ** 2, points] = block
+        parts = rows[:, points].split([2 * ell + 1 for ell in range(degree)])
+        for part, block in zip(
+            parts, _blocks(x[points], y[points], z[points], degree), strict=True
+        ):
+            part.copy_(block)
     return rows.T
+
+
+def legendre(lat: Tensor, degree: int) -> Tensor:
+    """The part of each harmonic that depends on latitude.
+
+    With `waves`, Y_lm = legendre[..., l, |m|] * waves[..., degree - 1 + m]: a grid of H latitudes
+    and W longitudes needs H + W evaluations, not H * W.
+
+    Args:
+        lat: (H,) degrees.
+        degree: the number L of degrees, at least 1.
+
+    Returns:
+        (H, L, L) float64, zero where |m| > l.
+
+    Example:
+        >>> lon, lat = torch.tensor([30.0]), torch.tensor([60.0])
+        >>> product = legendre(lat, 3)[0, 2, 1] * waves(lon, 3)[0, 2 + 1]
+        >>> bool(product.isclose(spherical_harmonics([[30.0, 60.0]], 3)[0, 7]))
+        True
+    """
+    # At longitude 0 every cosine is 1, so the harmonics with m >= 0 are what is sought.
+    values = harmonics_as(torch.stack([torch.zeros_like(lat), lat], 1), degree, torch.float64)
+    parts = values.new_zeros(len(lat), degree, degree)
+    for ell in range(degree):
+        parts[:, ell, : ell + 1] = values[:, ell**2 + ell : (ell + 1) ** 2]
+    return parts
+
+
+def waves(lon: Tensor, degree: int) -> Tensor:
+    """The part of each harmonic that depends on longitude; see `legendre`.
+
+    Args:
+        lon: (W,) degrees.
+        degree: the number L of degrees, at least 1.
+
+    Returns:
+        (W, 2L - 1) float64: sin((L-1) lon), ..., sin(lon), 1, cos(lon), ..., cos((L-1) lon).
+    """
+    m = torch.arange(1, degree, device=lon.device)
+    phase = torch.deg2rad(lon.double())[:, None] * m
+    one = torch.ones(len(lon), 1, dtype=torch.float64, device=lon.device)
+    return torch.cat([phase.sin().flip(1), one, phase.cos()], dim=1)
 
 
 def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
     """For each degree l its (2l + 1, N) harmonics, rows in the order m = -l, ..., l.
 
-    Each block is a fresh tensor that is complete before another reads it, as autograd requires.
+    Where no gradient is recorded, two buffers serve in turn, so that they stay in the cache: a
+    block is to be used before the next but one is asked for.
     """
     norms, columns = _coefficients(degree, x.device)
-    before = block = torch.full_like(x, math.sqrt(1 / (4 * math.pi)))[None]
+    block = torch.full_like(x, math.sqrt(1 / (4 * math.pi)))[None]
+    before = torch.zeros_like(block)
     yield block
     sectoral = norms * _powers(torch.complex(x, y), degree - 1)
-    cosines, sines = sectoral.real, sectoral.imag
-    for ell, (up, down) in enumerate(columns, start=1):
-        inner = up * z
-        inner *= block
-        if ell > 1:
-            inner[1:-1].addcmul_(down, before, value=-1)
-        this = slice(ell - 1, ell)
-        before, block = block, torch.cat([sines[this], inner, cosines[this]])
+    ends = torch.stack([sectoral.imag, sectoral.real], dim=1).unbind()
+    if torch.is_grad_enabled() and z.requires_grad:
+        for (up, down), end in zip(columns, ends, strict=True):
+            inner = torch.addcmul(before * down, block, z) * up
+            before = torch.nn.functional.pad(block, (0, 0, 1, 1))
+            block = torch.cat([end[:1], inner, end[1:]])
+            yield block
+        return
+    # Row degree - 1 + m is of order m throughout. What no degree has reached yet is multiplied by
+    # zero, and must be finite for that.
+    buffers = z.new_zeros(2, 2 * degree - 1, len(z))
+    buffers[0, degree - 1] = block
+    for ell, ((up, down), end) in enumerate(zip(columns, ends, strict=True), start=1):
+        buffer = buffers[ell % 2, degree - 1 - ell : degree + ell]
+        buffer[1:-1].mul_(down).addcmul_(block, z).mul_(up)
+        buffer[:: 2 * ell] = end
+        block = buffer
         yield block
 
 
@@ -100,9 +157,8 @@ def _powers(base: Tensor, count: int) -> Tensor:
 def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """What the recursion multiplies by, for l = 1, ..., degree - 1.
 
-    The column of norms of the sectoral (x + iy)^l; then for each l the columns A and B of
-    Y_l = A z Y_(l-1) - B Y_(l-2). A holds m = -(l-1), ..., l-1; B only m = -(l-2), ..., l-2, since
-    Y_(l-2) has no other rows.
+    The column of norms of the sectoral (x + iy)^l; then for each l the columns B and A, for m =
+    -(l-1), ..., l-1, of Y_l = A (z Y_(l-1) + B Y_(l-2)). B is zero where Y_(l-2) has no row.
     """
     ells = torch.arange(1, degree, dtype=torch.float64)[:, None]
     norms = (torch.cumprod((2 * ells + 1) / (2 * ells), dim=0) / (2 * math.pi)).sqrt()
@@ -110,8 +166,6 @@ def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple
     for ell in range(1, degree):
         m = torch.arange(1 - ell, ell, dtype=torch.float64)[:, None]
         up = ((4 * ell**2 - 1) / (ell**2 - m**2)).sqrt()
-        m = m[1:-1]
-        ratio = ((ell - 1) ** 2 - m**2) / (ell**2 - m**2)
-        down = (ratio * ((2 * ell + 1) / max(2 * ell - 3, 1))).sqrt()
+        down = -(((ell - 1) ** 2 - m**2) / max(4 * (ell - 1) ** 2 - 1, 1)).sqrt()
         columns.append((up.to(device), down.to(device)))
     return norms.to(device), columns

@@ -6,6 +6,7 @@ one class and one line, ``NETWORKS["mine"] = Mine``.
 
 import itertools
 import math
+from collections.abc import Callable
 from numbers import Integral
 
 import torch
@@ -138,6 +139,35 @@ class _SineLayer(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         # Scaling the weights, not the activations, spares a pass over the batch.
         return torch.sin(nn.functional.linear(x, self.w0 * self.weight, self.w0 * self.bias))
+
+
+def split(network: nn.Module) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]] | None:
+    """A network as an affine map and what follows it: network(x) = rest(x weight^T + bias).
+
+    Where features have structure, as on a grid, the affine map can then be applied to their
+    factors instead.
+
+    Returns:
+        weight (hidden, in_dim), bias (hidden,) and rest, from (N, hidden) to (N, dim); None for a
+        network that is not known to begin with an affine map. Those here do, and so does every
+        plain ``nn.Sequential`` that begins with ``nn.Linear``.
+
+    Example:
+        >>> network, x = Siren(in_dim=3, dim=2, hidden=8), torch.ones(1, 3)
+        >>> weight, bias, rest = split(network)
+        >>> bool(rest(x @ weight.T + bias).isclose(network(x)).all())
+        True
+    """
+    chain = [network]
+    if isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward:
+        chain = list(network)
+    first, rest = chain[0], nn.Sequential(*chain[1:])
+    if isinstance(first, _SineLayer):
+        return first.w0 * first.weight, first.w0 * first.bias, lambda h: rest(torch.sin(h))
+    if isinstance(first, nn.Linear) and type(first).forward is nn.Linear.forward:
+        bias = first.weight.new_zeros(len(first.weight)) if first.bias is None else first.bias
+        return first.weight, bias, rest
+    return None
 
 
 NETWORKS = Registry("network", linear=Linear, mlp=MLP, residual=Residual, siren=Siren)

@@ -1,0 +1,61 @@
+"""The parts that are timed, as functions without arguments. L = 40 and width 512 unless named."""
+
+from collections.abc import Callable
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from locties import LocationEncoder
+from locties.modalities import profile_encoder
+from locties.objectives import OBJECTIVES, Batch, place_of
+
+PROFILE = 36  # numbers in a sample: twelve months of three variables
+
+
+def places(n: int, seed: int = 0) -> Tensor:
+    """(n, 2) float64, uniform in longitude and latitude, so that polar points are many."""
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(n, 2, generator=generator).double() - 0.5) * torch.tensor([360.0, 180.0])
+
+
+def profiles(n: int, seed: int = 0) -> Tensor:
+    return torch.randn(n, PROFILE, generator=torch.Generator().manual_seed(seed))
+
+
+def encoder(degree: int = 40, hidden: int = 512, dim: int = 256) -> LocationEncoder:
+    return LocationEncoder(
+        dim=dim, feature_options={"degree": degree}, network_options={"hidden": hidden}
+    )
+
+
+def training_step(
+    modalities: int = 1, batch: int = 2048, degree: int = 40, bfloat16: bool = False
+) -> Callable[[], None]:
+    """A step of MELT over profiles: draw, encode, loss, gradient, optimiser. `batch` is all pairs.
+
+    With one modality, the two-modality baseline: the loss is then symmetric, as SatCLIP's is.
+    """
+    location = encoder(degree).train()
+    samples, lonlat = profiles(20_000), places(20_000).float()
+    sample_encoders = nn.ModuleList(profile_encoder(PROFILE)(256) for _ in range(modalities))
+    direction = "symmetric" if modalities == 1 else "modality_to_location"
+    objective = OBJECTIVES["nt_xent"](direction=direction)
+    parameters = chain(location.parameters(), sample_encoders.parameters(), objective.parameters())
+    optimiser = torch.optim.AdamW(list(parameters), lr=1e-4, fused=True)
+    sizes = [batch // modalities + (m < batch % modalities) for m in range(modalities)]
+    modality = torch.repeat_interleave(torch.arange(modalities), torch.tensor(sizes))
+
+    def step() -> None:
+        index = torch.randint(len(samples), (batch,))
+        optimiser.zero_grad(set_to_none=True)
+        where = lonlat[index]
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            e = location.encode(where)
+            parts = samples[index].split(sizes)
+            z = torch.cat([net(part) for net, part in zip(sample_encoders, parts, strict=True)])
+        objective(Batch(z, e, modality, place_of(where))).backward()
+        optimiser.step()
+        objective.clamp_()
+
+    return step
