@@ -41,10 +41,10 @@ book: .venv/.installed
 	$(PIPELINE) book
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
-# What `make results` would do: jobs, pairs, steps, FLOPs and hours.
+# What `make results` would do: jobs, pairs, steps, FLOPs and hours. Nothing is run.
 plan: .venv/.installed
-	@$(BIN)/snakemake --dry-run --nolock --rerun-incomplete $(CONFIG) -- results \
-		| $(BIN)/python -m locties.study $(CORES)
+	@$(BIN)/python -m locties.study $(CORES) \
+		$(BIN)/snakemake --dry-run --nolock --rerun-incomplete $(CONFIG) -- results
 
 # The tables behind the book, under _build/$(PROFILE)/results; with SWEEP=claims, or the names of
 # other sweeps in experiments.yaml, those of the study.

@@ -297,7 +297,7 @@ def test_a_killed_study_goes_on_to_the_same_rows(checkout):
     while (run / "checkpoint").exists() and _held(run / "checkpoint"):
         time.sleep(0.1)  # a kernel ends when it sees that its papermill is gone
     assert not (run / "history.parquet").exists(), "it was killed too late to show anything"
-    reached = torch.load(state)[1]["progress"]["step"]
+    reached = torch.load(state)[-1]["progress"]["step"]
 
     again = snakemake(checkout, *flags, "--", table)
     printed, _ = again.communicate()

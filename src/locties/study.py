@@ -16,6 +16,7 @@ modalities that the run has.
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -229,5 +230,10 @@ def plan(dry_run: str, cores: int) -> str:
     )
 
 
-if __name__ == "__main__":  # snakemake --dry-run ... | python -m locties.study CORES
-    print(plan(sys.stdin.read(), int(sys.argv[1])))
+if __name__ == "__main__":  # python -m locties.study CORES snakemake --dry-run ...
+    done = subprocess.run(
+        sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(done.stdout)
+    print(plan(done.stdout, int(sys.argv[1])))
