@@ -2,7 +2,9 @@
 PROFILE ?= laptop
 TIER ?= embedded
 SATCLIP ?=
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+SWEEP ?=
+FLAGS ?=
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -12,11 +14,15 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-# Every target of the pipeline: what it judges is set by PROFILE, TIER and SATCLIP.
-PIPELINE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host reason \
-	--config profile=$(PROFILE) tier=$(TIER) satclip="$(SATCLIP)" --
+# Every target of the pipeline: what it judges is set by PROFILE, TIER, SATCLIP and SWEEP. FLAGS are
+# further ones of snakemake's, such as those of a cluster.
+CONFIG = --config profile=$(PROFILE) tier=$(TIER) satclip="$(SATCLIP)" sweep="$(SWEEP)"
 
-.PHONY: book test check lint results publish notebooks clean
+# The operating system's lock in place of snakemake's, which outlives a snakemake that was killed.
+PIPELINE = $(BIN)/python -m locties.lock _build $(BIN)/snakemake --nolock --cores $(CORES) \
+	--rerun-incomplete --keep-going --quiet rules host reason $(FLAGS) $(CONFIG) --
+
+.PHONY: book test check lint plan results publish notebooks clean
 .DEFAULT_GOAL := book
 
 # torch stands in the same command as the rest: asked for alone or by another package, pip would
@@ -35,8 +41,14 @@ book: .venv/.installed
 	$(PIPELINE) book
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
-# The tables behind the book, under _build/$(PROFILE)/results.
-results: .venv/.installed
+# What `make results` would do: jobs, pairs, steps, FLOPs and hours. Nothing is run.
+plan: .venv/.installed
+	@$(BIN)/python -m locties.study $(CORES) \
+		$(BIN)/snakemake --dry-run --nolock --rerun-incomplete $(CONFIG) -- results
+
+# The tables behind the book, under _build/$(PROFILE)/results; with SWEEP=claims, or the names of
+# other sweeps in experiments.yaml, those of the study.
+results: plan
 	$(PIPELINE) results
 
 # Copy them, and the encoder of the book's pages, to where they are tracked.

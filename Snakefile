@@ -1,13 +1,17 @@
 # The pipeline: data -> runs -> tables -> chapters -> site. `make book` and `make results` call it.
+# A job that fails is started once more: a run goes on from its checkpoint, which is no output.
 import json
+from functools import cache
 from glob import glob
 from importlib.util import find_spec
+from pathlib import Path
 
 import yaml
 from papermill import inspect_notebook
 
-from locties import results
+from locties import results, study
 from locties.evaluation import TIERS, claims
+from locties.notebook import names
 from locties.registry import unknown
 
 with open("experiments.yaml") as file:
@@ -25,11 +29,10 @@ if TIER not in TIERS:
 # The embedded tier is always judged: it is what the runs were chosen on.
 JUDGED = list(dict.fromkeys(["embedded", TIER]))
 
-RUNS = {
-    f"{name}-{seed}": {**SETTINGS["pretrain"], **run, "seed": seed}
-    for name, run in STUDY["runs"].items()
-    for seed in SETTINGS["seeds"]
-}
+RUNS = study.runs(STUDY, PROFILE)
+# Every run there is, and those of the sweeps that were asked for: make results SWEEP=claims.
+KNOWN = RUNS | study.runs(STUDY, PROFILE, "all")
+SWEEP = config.get("sweep", "")
 UNTRAINED = [f"untrained-{seed}" for seed in SETTINGS["seeds"]]
 BASELINES = [f"{name}-0" for name in STUDY["baselines"]]
 PEERS = [f"{name}-0" for name in STUDY["peers"] if find_spec(name)]
@@ -37,6 +40,7 @@ SATCLIP = config.get("satclip", "")
 if SATCLIP:
     PEERS.append("satclip-0")
 EVALUATED = [*RUNS, *UNTRAINED, *PEERS, *BASELINES]
+ASKED = list(study.runs(STUDY, PROFILE, SWEEP)) if SWEEP else EVALUATED
 PAGE = f"{STUDY['page']}-{SETTINGS['seeds'][0]}"
 CHAPTERS = {
     **{name: SETTINGS[name] for name in
@@ -60,18 +64,22 @@ BOOK = [f"src/locties/{name}.py" for name in
         ("maps", "grid", "charts", "fitting", "own", "results")]
 
 
+@cache
+def known_parameters(notebook):
+    return inspect_notebook(f"book/{notebook}.ipynb")
+
+
 def parameters(notebook, values):
     """The values as papermill's -y argument; a name that the notebook lacks stops all work."""
-    known = inspect_notebook(f"book/{notebook}.ipynb")
     for name in values:
-        if name not in known:
-            raise unknown(f"parameter of {notebook}.ipynb", name, known)
+        if name not in known_parameters(notebook):
+            raise unknown(f"parameter of {notebook}.ipynb", name, known_parameters(notebook))
     return json.dumps(values)
 
 
 PRETRAIN = {
     run: parameters("pretrain", {**values, "output": f"{OUT}/runs/{run}"})
-    for run, values in RUNS.items()
+    for run, values in KNOWN.items()
 }
 
 
@@ -85,7 +93,7 @@ def encoder_folder(run):
 def evaluation(run, tier):
     """The values of the evaluation of one run on one tier."""
     name, _, seed = run.rpartition("-")
-    return parameters("evaluate", {
+    return {
         "encoder": encoder_folder(run) or name,
         "name": name,
         "seed": int(seed),
@@ -96,11 +104,40 @@ def evaluation(run, tier):
         "profile": PROFILE,
         "output": f"{OUT}/scores/{tier}/{run}.parquet",
         **SETTINGS["evaluate"],
-    })
+    }
 
 
-# By the table of scores that it makes.
-EVALUATE = {f"{tier}/{run}": evaluation(run, tier) for tier in JUDGED for run in EVALUATED}
+def evaluation_in_sweep(run, tier):
+    """The same with nothing appended; the pilot's points are its own."""
+    pilot = int(run.rpartition("-")[2]) >= claims.FIRST_PILOT_SEED
+    return evaluation(run, tier) | {
+        "appended": "",
+        "mlp": False,
+        "along": KNOWN[run].get("kept", []),
+        "points_seed": claims.PILOT_POINTS if pilot else 0,
+    }
+
+
+# By the table of scores that it makes: the book's own, then those of the sweeps.
+OWN = {f"{tier}/{run}": evaluation(run, tier) for tier in JUDGED for run in EVALUATED}
+SWEPT = {
+    f"{tier}/{run}": evaluation_in_sweep(run, tier)
+    for tier in JUDGED
+    for run in KNOWN
+    if run not in RUNS
+}
+EVALUATE = {table: parameters("evaluate", values) for table, values in (OWN | SWEPT).items()}
+RATES = study.rates(STUDY)
+
+
+def training_cost(wildcards):
+    return study.pretraining(KNOWN[wildcards.run], RATES)
+
+
+def evaluation_seconds(wildcards):
+    values = (OWN | SWEPT)[f"{wildcards.tier}/{wildcards.run}"]
+    contenders = 1 + len(names(values["appended"])) + len(values.get("along", []))
+    return round(study.evaluating(contenders, values["points"], values["labels"]).seconds)
 MAPS = parameters("maps", {"encoder": f"{OUT}/runs/{PAGE}/encoder", **SETTINGS["maps"]})
 CHAPTER = {name: parameters(name, values) for name, values in CHAPTERS.items()}
 
@@ -132,6 +169,12 @@ rule pretrain:
         history=f"{OUT}/runs/{{run}}/history.parquet",
         settings=f"{OUT}/runs/{{run}}/settings.json",
     params: values=lambda wildcards: PRETRAIN[wildcards.run]
+    resources:
+        seconds=lambda wildcards: round(training_cost(wildcards).seconds),
+        pairs=lambda wildcards: training_cost(wildcards).pairs,
+        steps=lambda wildcards: training_cost(wildcards).steps,
+        gigaflops=lambda wildcards: training_cost(wildcards).gigaflops,
+    retries: 1
     log: f"{OUT}/logs/pretrain/{{run}}.log"
     shell:
         "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"
@@ -171,24 +214,40 @@ rule evaluate:
         notebook=f"{OUT}/scores/{{tier}}/{{run}}.ipynb",
         table=f"{OUT}/scores/{{tier}}/{{run}}.parquet",
     params: values=lambda wildcards: EVALUATE[f"{wildcards.tier}/{wildcards.run}"]
+    resources: seconds=evaluation_seconds
+    retries: 1
     log: f"{OUT}/logs/evaluate/{{tier}}/{{run}}.log"
     shell:
         "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"
         " > {log} 2>&1"
 
 
+def there(pattern, names):
+    """The files that exist, by name."""
+    paths = {name: pattern.format(name) for name in names}
+    return {name: path for name, path in paths.items() if Path(path).exists()}
+
+
+# Of the runs that were not asked for, what is there is gathered too.
 rule results:
     input:
-        scores=expand(f"{OUT}/scores/{{table}}.parquet", table=EVALUATE),
-        histories=expand(f"{OUT}/runs/{{run}}/history.parquet", run=RUNS),
-        settings=expand(f"{OUT}/runs/{{run}}/settings.json", run=RUNS),
+        scores=[f"{OUT}/scores/{tier}/{run}.parquet" for tier in JUDGED for run in ASKED],
+        histories=[f"{OUT}/runs/{run}/history.parquet" for run in ASKED if run in KNOWN],
+        settings=[f"{OUT}/runs/{run}/settings.json" for run in ASKED if run in KNOWN],
     output:
         runs=f"{OUT}/results/runs.parquet",
         histories=f"{OUT}/results/histories.parquet",
         claims=f"{OUT}/results/claims.parquet",
     run:
-        results.gather(input.scores, output.runs)
-        results.gather_histories(list(RUNS), input.histories, output.histories)
+        scores, histories = f"{OUT}/scores/{{}}.parquet", f"{OUT}/runs/{{}}/history.parquet"
+        trained = there(histories, RUNS)
+        results.gather(there(scores, OWN).values(), output.runs)
+        results.gather_histories(list(trained), trained.values(), output.histories)
+        if swept := there(scores, SWEPT):
+            trained = there(histories, [run for run in KNOWN if run not in RUNS])
+            results.gather_sweeps(
+                swept.values(), list(trained), trained.values(), Path(OUT) / "results"
+            )
         claims.write(f"{OUT}/results", output.claims)
 
 

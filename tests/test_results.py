@@ -42,6 +42,33 @@ def test_histories_are_gathered_under_the_names_of_their_runs(tmp_path):
     ]
 
 
+def test_sweeps_are_gathered_with_the_pairs_that_kept_encoders_saw(tmp_path):
+    for seed, step in ((0, 100), (1, 200)):
+        history = pd.DataFrame({"epoch": [1, 1, 2, 2], "modality": ["a", "b"] * 2})
+        history.assign(pairs=history["epoch"] * step).to_parquet(tmp_path / f"history{seed}")
+        both = [rows("along", 0.7, seed), rows("along@1", 0.6, seed), rows("along@2", 0.5, seed)]
+        pd.concat(both).to_parquet(tmp_path / f"scores{seed}")
+    tables, histories = ([tmp_path / f"{what}{i}" for i in "01"] for what in ("scores", "history"))
+    results.gather_sweeps(tables, ["along-0", "along-1"], histories, tmp_path)
+    sweeps = pd.read_parquet(tmp_path / "sweeps.parquet")
+    assert sweeps["value"].tolist() == [0.7, 0.7]
+    along = pd.read_parquet(tmp_path / "scores_along.parquet")
+    assert set(along["encoder"]) == {"along"}
+    found = along.set_index(["seed", "pairs"])["value"].to_dict()
+    assert found == {(0, 100): 0.6, (0, 200): 0.5, (1, 200): 0.6, (1, 400): 0.5}
+    results.gather_sweeps([tables[0]], ["along-0"], histories[:1], tmp_path)
+    assert len(pd.read_parquet(tmp_path / "scores_along.parquet")) == 2
+
+
+def test_sweeps_without_kept_encoders_have_no_scores_along(tmp_path):
+    pd.DataFrame({"epoch": [1], "pairs": [9]}).to_parquet(tmp_path / "history")
+    rows("one", 0.7).to_parquet(tmp_path / "scores")
+    results.gather_sweeps([tmp_path / "scores"], ["one-0"], [tmp_path / "history"], tmp_path)
+    assert len(pd.read_parquet(tmp_path / "sweeps.parquet")) == 1
+    assert {"encoder", "pairs"} <= set(pd.read_parquet(tmp_path / "scores_along.parquet"))
+    assert len(pd.read_parquet(tmp_path / "scores_along.parquet")) == 0
+
+
 def test_not_beaten_compares_means_over_seeds():
     table = pd.concat(
         [rows("melt", 0.4, 0), rows("melt", 0.6, 1), rows("xyz", 0.5), rows("constant", 0.0)]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +48,15 @@ def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+if __name__ == "__main__":  # python -m locties.lock FOLDER COMMAND...: hold it while that runs
+    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+    try:
+        with only_process(sys.argv[1]), subprocess.Popen(sys.argv[2:]) as command:
+            # An interrupt from the keyboard reaches the command too, which knows how to end.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, lambda *_: command.terminate())
+            sys.exit(command.wait())
+    except RuntimeError as in_use:
+        sys.exit(str(in_use))

@@ -86,6 +86,33 @@ def gather_histories(runs: Sequence[str], histories: Sequence[str | Path], to: s
     write_table(pd.concat(tables, ignore_index=True), to)
 
 
+def gather_sweeps(
+    tables: Sequence[str | Path], runs: Sequence[str], histories: Sequence[str | Path], folder: Path
+) -> None:
+    """Put what the sweeps made beside the tables of the book's own runs.
+
+    Args:
+        tables: of scores. "<name>@<epoch>" is an encoder kept at the end of an epoch.
+        runs: "<name>-<seed>", those that were trained.
+        histories: of these, in the same order.
+        folder: gets ``sweeps.parquet`` and ``sweeps_histories.parquet``, with the columns of the
+            book's ``runs.parquet`` and ``histories.parquet``, and ``scores_along.parquet``, the
+            scores of kept encoders with a column pairs.
+    """
+    gather_histories(runs, histories, folder / "sweeps_histories.parquet")
+    trained = pd.read_parquet(folder / "sweeps_histories.parquet")
+    rows = pd.concat([pd.read_parquet(table) for table in tables], ignore_index=True)
+    kept = rows["encoder"].str.contains("@")
+    write_table(rows[~kept], folder / "sweeps.parquet")
+    along = rows[kept]
+    names = along["encoder"].str.split("@", expand=True).reindex(columns=[0, 1])
+    along = along.assign(encoder=names[0], epoch=names[1].astype(int))
+    pairs = trained[["encoder", "seed", "epoch", "pairs"]].drop_duplicates()
+    write_table(
+        along.merge(pairs, on=["encoder", "seed", "epoch"]), folder / "scores_along.parquet"
+    )
+
+
 def write_table(table: pd.DataFrame, to: str | Path) -> None:
     """Write Parquet aside and rename, so that a half-written file never has the name."""
     to = Path(to)

@@ -528,6 +528,22 @@ def test_published_rows_are_judged_and_written(tmp_path):
     assert overall.loc[overall["verdict"] == "undecided", "note"].str.len().gt(0).all()
 
 
+def test_rows_of_sweeps_are_read_beside_the_books_own(tmp_path):
+    row = {"encoder": "melt-all", "seed": 2, "value": 0.5}
+    pd.DataFrame([row]).to_parquet(tmp_path / "runs.parquet")
+    pd.DataFrame([row]).to_parquet(tmp_path / "histories.parquet")
+    assert len(claims.read(tmp_path).runs) == 1
+    assert len(claims.read(tmp_path).along) == 0
+    pilot = pd.DataFrame([row | {"seed": 100, "tier": "embedded", "points_seed": 1}])
+    pilot.to_parquet(tmp_path / "sweeps.parquet")
+    pilot.to_parquet(tmp_path / "sweeps_histories.parquet")
+    pilot.assign(pairs=7).to_parquet(tmp_path / "scores_along.parquet")
+    tables = claims.read(tmp_path)
+    assert tables.runs["points_seed"].tolist() == [0, 1], "rows without it are of the test's points"
+    assert tables.histories["seed"].tolist() == [2, 100]
+    assert tables.along["pairs"].tolist() == [7]
+
+
 def test_c5_of_the_published_rows_re_derived_from_the_raw_histories():
     runs, histories = results.read()
     table = claims.judge(claims.CLAIMS["C5"], claims.Tables(runs, histories, runs[:0]), {})

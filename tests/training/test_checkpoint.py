@@ -115,6 +115,34 @@ def test_a_second_interrupt_and_sigterm_act_too(tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
 
+def test_a_watched_run_is_the_same_run_and_sees_each_epoch_once_it_is_done(tmp_path):
+    unwatched, seen = a_run(), []
+
+    def watch(encoder, epoch):
+        torch.rand(3)  # draws from the generator of the dropout
+        with torch.no_grad():
+            seen.append((epoch, encoder.training, encoder([[10.0, 50.0]]).clone()))
+            for weight in encoder.parameters():
+                weight.zero_()
+
+    assert_same(a_run(watch=watch), unwatched)
+    assert [epoch for epoch, _, _ in seen] == list(range(1, 9))
+    assert not any(training for _, training, _ in seen)
+    assert torch.equal(seen[-1][2], unwatched.encoder([[10.0, 50.0]]))
+    assert not torch.equal(seen[0][2], seen[-1][2])
+
+
+def test_an_interrupted_run_is_watched_as_an_unbroken_one(tmp_path, monkeypatch):
+    once: list[tuple] = []
+    twice: list[tuple] = []
+    a_run(watch=lambda encoder, epoch: once.append((epoch, encoder([[10.0, 50.0]]))))
+    with interrupted_after(11, monkeypatch), pytest.raises(KeyboardInterrupt):
+        a_run(tmp_path, watch=lambda encoder, epoch: twice.append((epoch, encoder([[10.0, 50.0]]))))
+    a_run(tmp_path, watch=lambda encoder, epoch: twice.append((epoch, encoder([[10.0, 50.0]]))))
+    assert [epoch for epoch, _ in twice] == [epoch for epoch, _ in once]
+    assert all(torch.equal(a[1], b[1]) for a, b in zip(once, twice, strict=True))
+
+
 def test_a_finished_run_returns_at_once(tmp_path, monkeypatch):
     first = a_run(tmp_path)
     monkeypatch.setattr(NTXent, "forward", None)

@@ -742,24 +742,34 @@ def _fall(recall: Array, active: NDArray[np.bool_]) -> float:
 
 
 def read(folder: str | Path = "") -> Tables:
-    """The tables in a folder of results.
+    """The tables in a folder of results, those of sweeps with them.
 
     Args:
-        folder: the published results where it is empty. ``scores_along.parquet`` may be missing.
+        folder: the published results where it is empty. Tables of sweeps may be missing.
 
     Raises:
         FileNotFoundError: with what to run.
     """
     runs, histories = results.read(folder)
-    path = (Path(folder) if folder else results.PUBLISHED) / "scores_along.parquet"
-    along = pd.read_parquet(path) if path.exists() else runs.iloc[:0].assign(pairs=0)
-    return Tables(runs, histories, along)
+    folder = Path(folder) if folder else results.PUBLISHED
+
+    def sweeps(name: str) -> list[pd.DataFrame]:
+        path = folder / f"{name}.parquet"
+        return [pd.read_parquet(path)] if path.exists() else []
+
+    return Tables(
+        _filled(pd.concat([_filled(runs), *sweeps("sweeps")], ignore_index=True)),
+        pd.concat([histories, *sweeps("sweeps_histories")], ignore_index=True),
+        next(iter(sweeps("scores_along")), runs.iloc[:0].assign(pairs=0)),
+    )
 
 
 def _filled(runs: pd.DataFrame) -> pd.DataFrame:
     """Rows with the columns that earlier tables lack."""
     usual: dict[str, Any] = {"tier": "embedded", "points_seed": 0}
-    return runs.assign(**{name: v for name, v in usual.items() if name not in runs})
+    return runs.assign(
+        **{name: runs[name].fillna(v) if name in runs else v for name, v in usual.items()}
+    )
 
 
 def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> pd.DataFrame:

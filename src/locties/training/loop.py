@@ -121,6 +121,7 @@ def pretrain(
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
+    watch: Callable[[LocationEncoder, int], object] | None = None,
 ) -> Run:
     """Train a location encoder by contrast with modalities that share nothing but the Earth.
 
@@ -155,6 +156,10 @@ def pretrain(
             CPU it ends with the bits of an unbroken run; once the run is whole it returns at once.
             Delete the folder when the run is saved. Default: nothing is kept. Samples drawn by a
             modality of one's own must depend on the generator that it is given alone.
+        watch: called at the end of each epoch, before its state is written, with a copy of the
+            encoder and the number of the epoch, from 1; whatever it does, the run is the same.
+            After a kill it may be called once more for the same epoch with the same encoder. In a
+            run of several processes, the first alone calls it.
 
     Returns:
         The trained encoder, its history and settings.
@@ -335,6 +340,10 @@ def pretrain(
                         **scores,
                     }
                 )
+            if watch is not None and processes.rank() == 0:
+                drawn = _random_state(chosen_device)
+                watch(copy.deepcopy(encoder).eval(), epoch + 1)
+                _set_random_state(chosen_device, drawn)
             keep()
     import pandas as pd
 

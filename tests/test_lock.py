@@ -1,0 +1,33 @@
+"""A folder held while a command runs, and free again however that ends."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from locties.lock import only_process
+
+
+def holding(folder, *command: str) -> subprocess.Popen:
+    call = [sys.executable, "-m", "locties.lock", str(folder), *command]
+    return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_second_command_is_refused_and_a_kill_frees_the_folder(tmp_path):
+    folder = tmp_path / "new"
+    first = holding(folder, "sh", "-c", "echo begun; exec sleep 60")
+    assert first.stdout.readline() == "begun\n"
+    second = holding(folder, "sh", "-c", "echo begun")
+    out, err = second.communicate()
+    assert (second.returncode, out) == (1, "")
+    assert f"in use by process {first.pid} on" in err
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(10) != 0
+    with only_process(folder):
+        pass
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_status_is_the_commands(tmp_path, status):
+    assert holding(tmp_path, "sh", "-c", f"exit {status}").wait() == status
