@@ -10,6 +10,7 @@ import yaml
 from papermill import inspect_notebook
 
 from locties import results, study
+from locties.data import manifest
 from locties.evaluation import TIERS, claims
 from locties.notebook import names
 from locties.registry import unknown
@@ -26,6 +27,11 @@ OUT = f"_build/{PROFILE}"
 TIER = config.get("tier", "embedded")
 if TIER not in TIERS:
     raise unknown("tier", TIER, TIERS)
+if TIER != "embedded":
+    # Nothing is downloaded here: a missing file stops all work, and the message says what to run.
+    for _, fault in manifest.verify(TIER):
+        if fault:
+            raise WorkflowError(fault)
 # The embedded tier is always judged: it is what the runs were chosen on.
 JUDGED = list(dict.fromkeys(["embedded", TIER]))
 
@@ -152,13 +158,10 @@ ruleorder: untrained > pretrain
 localrules: book, results, publish, untrained
 
 
-# Nothing is downloaded here: a file of the open tier that is missing stops all work, and the
-# message says what to run.
 rule data:
     input: DATA
     output: "_build/data.txt"
-    params: verify="&& locties data verify --tier open" if TIER == "open" else ""
-    shell: "locties data build > {output} {params.verify}"
+    shell: "locties data build > {output}"
 
 
 rule pretrain:
