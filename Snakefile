@@ -50,7 +50,9 @@ ASKED = list(study.runs(STUDY, PROFILE, SWEEP)) if SWEEP else EVALUATED
 PAGE = f"{STUDY['page']}-{SETTINGS['seeds'][0]}"
 CHAPTERS = {
     **{name: SETTINGS[name] for name in
-       ("data", "tasks", "leakage", "encoders", "retrieval", "erasure", "own_data")},
+       ("data", "tasks", "leakage", "encoders", "retrieval", "own_data")},
+    "erasure": {**SETTINGS["erasure"], "profile": PROFILE,
+                "output": f"{OUT}/results/erasure.parquet"},
     "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
     "peers": {},
     "performance": {},
@@ -155,6 +157,7 @@ wildcard_constraints:
 
 
 ruleorder: untrained > pretrain
+ruleorder: erasure > chapter
 localrules: book, results, publish, untrained
 
 
@@ -231,9 +234,24 @@ def there(pattern, names):
     return {name: path for name, path in paths.items() if Path(path).exists()}
 
 
+# A chapter whose own runs are what a claim rests on.
+rule erasure:
+    input: TRAINING, EVALUATION, data="_build/data.txt", notebook="book/erasure.ipynb"
+    output:
+        notebook=f"{OUT}/chapters/erasure.ipynb",
+        table=CHAPTERS["erasure"]["output"],
+    params: values=CHAPTER["erasure"]
+    log: f"{OUT}/logs/chapters/erasure.log"
+    shell:
+        "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"
+        " > {log} 2>&1"
+
+
 # Of the runs that were not asked for, what is there is gathered too.
 rule results:
     input:
+        # A claim of its own, for which a single other sweep need not wait.
+        rules.erasure.output.table if {"", "claims", "all"} & set(SWEEP.split(",")) else [],
         scores=[f"{OUT}/scores/{tier}/{run}.parquet" for tier in JUDGED for run in ASKED],
         histories=[f"{OUT}/runs/{run}/history.parquet" for run in ASKED if run in KNOWN],
         settings=[f"{OUT}/runs/{run}/settings.json" for run in ASKED if run in KNOWN],

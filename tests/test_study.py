@@ -101,7 +101,8 @@ def test_the_sweep_of_the_claims_holds_all_that_they_need():
 
 def test_each_claim_has_a_sweep_of_its_own():
     for name, claim in claims.CLAIMS.items():
-        assert set(by_name(study.runs(STUDY, "study", name.lower()))) == set(claim.needs)
+        if claim.needs:  # C6 rests on the runs of its own chapter
+            assert set(by_name(study.runs(STUDY, "study", name.lower()))) == set(claim.needs)
 
 
 def test_pairs_are_equal_where_a_claim_compares(everything):

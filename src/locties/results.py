@@ -23,22 +23,22 @@ FEWEST_FOR_AN_INTERVAL = 3  # seeds; with two, a t-interval is wider than the ax
 
 
 def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[str, Any]) -> None:
-    """Write the scores of one encoder with where they come from.
+    """Write the scores of one encoder, or another table, with where they come from.
 
     Columns added: profile; config, the first 12 hex digits of the SHA-256 of the settings; data,
     the hash of the manifest; code, version and commit; device; torch and python, their versions;
     seconds, the training's. A trained encoder's own settings are read beside its folder.
 
     Args:
-        table: rows of `locties.evaluate`.
+        table: rows of `locties.evaluate`, or others.
         to: Parquet file.
         profile: smoke, laptop or full.
-        settings: the parameters of the evaluation; ``encoder`` is a folder or a name, to
-            which a plus sign appends a baseline.
+        settings: the parameters that made it; ``encoder``, where there is one, is a folder or a
+            name, to which a plus sign appends a baseline.
     """
     import torch
 
-    folder, _, _ = settings["encoder"].partition("+")
+    folder, _, _ = settings.get("encoder", "").partition("+")
     beside = Path(folder).parent / "settings.json"
     trained = json.loads(beside.read_text()) if beside.exists() else {}
     seconds = trained.pop("seconds", 0.0)

@@ -17,6 +17,7 @@ MARGIN = 0.02
 MARGINS = {claims.Setting("embedded", "full", "gpu"): MARGIN}
 PROVENANCE = {"profile": "full", "device": "NVIDIA H100", "data": "d7cc", "tier": "embedded"}
 PILOT = range(100, 105)
+NO_ROWS = pd.DataFrame()
 
 
 def score_rows(runs, effect, seeds, noise=0.005, level=0.7, seed=0, **columns):
@@ -46,7 +47,9 @@ def history_rows(pairs, seeds=range(10)):
 def judged(name, runs, histories=None, along=None, margins=MARGINS):
     needs = claims.CLAIMS[name].needs
     histories = history_rows(dict.fromkeys(needs, 1000)) if histories is None else histories
-    table = claims.judge(claims.CLAIMS[name], claims.Tables(runs, histories, along), margins)
+    table = claims.judge(
+        claims.CLAIMS[name], claims.Tables(runs, histories, along, NO_ROWS), margins
+    )
     assert table["group"].eq("overall").tolist() == [True] + [False] * (len(table) - 1)
     return table.iloc[0], table.iloc[1:]
 
@@ -538,7 +541,9 @@ def test_rows_of_sweeps_are_read_beside_the_books_own(tmp_path):
     pilot.to_parquet(tmp_path / "sweeps.parquet")
     pilot.to_parquet(tmp_path / "sweeps_histories.parquet")
     pilot.assign(pairs=7).to_parquet(tmp_path / "scores_along.parquet")
+    content_rows(0.3, 0.0).to_parquet(tmp_path / "erasure.parquet")
     tables = claims.read(tmp_path)
+    assert len(tables.erasure) == 480
     assert tables.runs["points_seed"].tolist() == [0, 1], "rows without it are of the test's points"
     assert tables.histories["seed"].tolist() == [2, 100]
     assert tables.along["pairs"].tolist() == [7]
@@ -546,7 +551,7 @@ def test_rows_of_sweeps_are_read_beside_the_books_own(tmp_path):
 
 def test_c5_of_the_published_rows_re_derived_from_the_raw_histories():
     runs, histories = results.read()
-    table = claims.judge(claims.CLAIMS["C5"], claims.Tables(runs, histories, runs[:0]), {})
+    table = claims.judge(claims.CLAIMS["C5"], claims.Tables(runs, histories, runs[:0], NO_ROWS), {})
     rows = table[table["statistic"] == "ratio of standard deviations"].iloc[1:]
     seeds = sorted(histories.query("encoder == 'salt-all' and seed < 100")["seed"].unique())
     for row in rows.itertuples():
@@ -570,11 +575,63 @@ def test_c5_of_the_published_rows_re_derived_from_the_raw_histories():
         )
 
 
+# ------------------------------------------------------------------------------------------ C6
+
+
+def content_rows(private, shared, seeds=range(10, 20)):
+    """R² read of content, .7 before, and after it what the falls leave, with noise."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"seed": seed, "modality": modality, "part": part, "stage": stage, "source": source}
+        | {"r2": 0.7 - fall * (stage == "after") + 0.01 * rng.normal()}
+        for seed, modality, (part, fall), stage, source in product(
+            seeds,
+            ("climate", "haze"),
+            {"private": private, "shared": shared, "placed": 0.6}.items(),
+            ("before", "after", "content", ""),
+            ("modality", "location"),
+        )
+    ]
+    return pd.DataFrame(rows).assign(**PROVENANCE)
+
+
+def judged_content(rows):
+    tables = claims.Tables(NO_ROWS, NO_ROWS, NO_ROWS, rows)
+    table = claims.judge(claims.CLAIMS["C6"], tables, {})
+    return table.iloc[0], table.iloc[1:].set_index("group")
+
+
+def test_c6_is_supported_where_private_content_falls_and_shared_does_not():
+    overall, legs = judged_content(content_rows(0.3, 0.0))
+    assert (overall["verdict"], overall["n"], overall["tier"]) == ("supported", 10, "embedded")
+    assert legs.loc["erasure", "value"] == pytest.approx(0.3, abs=0.02)
+    assert legs.loc["selectivity", "value"] == pytest.approx(0.3, abs=0.02)
+
+
+def test_c6_is_refuted_where_all_content_falls_alike():
+    overall, legs = judged_content(content_rows(0.3, 0.3))
+    assert overall["verdict"] == "refuted"
+    assert "selectivity" in overall["note"]
+    assert legs.loc["erasure", "low"] > 0.25
+
+
+def test_c6_needs_its_seeds_and_one_setting():
+    overall, _ = judged_content(content_rows(0.3, 0.0, range(9)))
+    assert overall["verdict"] == "undecided"
+    assert "9 of the 10 seeds" in overall["note"]
+    mixed = content_rows(0.3, 0.0).assign(profile=["full", "study"] * 240)
+    overall, _ = judged_content(mixed)
+    assert overall["verdict"] == "undecided"
+    assert "mix several of profile" in overall["note"]
+
+
 def test_each_tier_is_judged_by_itself():
     both = pd.concat([parity(), parity(only("melt-all", HARD, 0.1)).assign(tier="open")])
     histories = history_rows(dict.fromkeys(C1, 1000)).assign(modality="haze")
     margins = MARGINS | {claims.Setting("open", "full", "gpu"): MARGIN}
-    table = claims.verdicts(claims.Tables(both, histories, both[:0].assign(pairs=0)), margins)
+    table = claims.verdicts(
+        claims.Tables(both, histories, both[:0].assign(pairs=0), both[:0]), margins
+    )
     found = table[table["group"] == "overall"].set_index(["claim", "tier"])["verdict"]
     assert found["C1", "embedded"] == "supported"
     assert found["C1", "open"] == "refuted"

@@ -348,9 +348,10 @@ def around(value: float, noise: list[float] = NOISE) -> list[float]:
 def test_a_selective_fall_supports_the_claim():
     found = verdict(readings(around(0.3), [0.0] * 10))
     assert (found.verdict, found.n) == ("supported", 10)
-    assert found.statistic == pytest.approx(0.3)
+    leg = found.legs["erasure"]
+    assert leg.mean == pytest.approx(0.3)
     half = 2.2622 * np.std(NOISE, ddof=1) / math.sqrt(10)  # t of 9 degrees of freedom, 97.5%
-    assert found.high - found.statistic == pytest.approx(half, rel=1e-3)
+    assert leg.high - leg.mean == pytest.approx(half, rel=1e-3)
 
 
 def test_no_fall_refutes_it():
@@ -359,8 +360,8 @@ def test_no_fall_refutes_it():
 
 def test_a_fall_of_all_alike_refutes_it():
     found = verdict(readings(around(0.3), around(0.3, NOISE[::-1])))
-    assert found.verdict == "refuted"
-    assert found.statistic == pytest.approx(0.0, abs=1e-9)
+    assert (found.verdict, found.decisive) == ("refuted", "selectivity")
+    assert found.legs["selectivity"].mean == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_fall_within_its_interval_of_the_margin_is_undecided():
@@ -371,7 +372,7 @@ def test_fewer_than_ten_seeds_decide_nothing():
     for fall in (0.3, 0.0):
         found = verdict(readings(around(fall)[:9], [0.0] * 9))
         assert (found.verdict, found.n) == ("undecided", 9)
-        assert found.statistic == pytest.approx(fall, abs=0.01)
+        assert found.legs["erasure"].mean == pytest.approx(fall, abs=0.01)
 
 
 def test_a_table_with_a_hole_is_refused():

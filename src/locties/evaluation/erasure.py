@@ -591,12 +591,18 @@ def _contrast(samples: Tensor) -> Tensor:
 
 
 class Verdict(NamedTuple):
-    """A verdict with the statistic that it rests on."""
+    """A verdict with the statistics that it rests on.
+
+    Attributes:
+        verdict: of the two together.
+        decisive: "erasure" or "selectivity", the one that decides.
+        legs: both, by name, with their intervals.
+        n: number of seeds.
+    """
 
     verdict: Literal["supported", "refuted", "undecided"]
-    statistic: float
-    low: float
-    high: float
+    decisive: str
+    legs: dict[str, Interval]
     n: int
 
 
@@ -616,16 +622,13 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
     Each has a 95% t-interval over seeds. Supported where both lower ends are above `margin`: wrong
     in at most 2.5% of cases, since both have to be (intersection-union). Refuted where an upper
     end is below it: wrong in at most 5%, since either may be (Bonferroni). Undecided otherwise, and
-    with fewer than ten seeds. The statistic handed back is the one that decides: where an upper
-    end is below the margin that of the lower upper end, else that of the lower lower end.
+    with fewer than ten seeds. The statistic that decides is, where an upper end is below the
+    margin, that of the lower upper end, else that of the lower lower end.
 
     Args:
         table: columns seed, modality, part ("private" or "shared"), stage ("before" or "after")
             and r2: one row for each combination.
         margin: the least fall in R² that counts.
-
-    Returns:
-        (verdict, statistic, low, high, n), n the number of seeds.
 
     Raises:
         ValueError: fewer than two seeds, or a combination that is missing or there twice.
@@ -641,11 +644,15 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
     means = table.pivot_table("r2", ["seed", "part"], "stage")
     fall = (means["before"] - means["after"]).rename("fall").reset_index()
     fall = fall.pivot_table("fall", "seed", "part")
-    legs = [mean_interval(leg) for leg in (fall["private"], fall["private"] - fall["shared"])]
-    refuted = any(leg.high < margin for leg in legs)
-    weaker: Interval = min(legs, key=lambda leg: leg.high if refuted else leg.low)
-    judged: Any = "refuted" if refuted else "supported" if weaker.low > margin else "undecided"
-    return Verdict(judged if len(fall) >= SEEDS else "undecided", *weaker, len(fall))
+    legs = {
+        "erasure": mean_interval(fall["private"]),
+        "selectivity": mean_interval(fall["private"] - fall["shared"]),
+    }
+    refuted = any(leg.high < margin for leg in legs.values())
+    decisive = min(legs, key=lambda name: legs[name].high if refuted else legs[name].low)
+    supported = legs[decisive].low > margin
+    judged: Any = "refuted" if refuted else "supported" if supported else "undecided"
+    return Verdict(judged if len(fall) >= SEEDS else "undecided", decisive, legs, len(fall))
 
 
 def gain(table: pd.DataFrame, value: str) -> pd.DataFrame:
