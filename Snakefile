@@ -194,7 +194,7 @@ rule untrained:
     run:
         import locties
 
-        names = ("features", "network", "feature_options", "network_options", "dim")
+        names = ("features", "network", "feature_options", "network_options", "dim", "readout")
         architecture = {name: SETTINGS["pretrain"][name] for name in names
                         if name in SETTINGS["pretrain"]}
         locties.LocationEncoder(**architecture, seed=int(wildcards.seed)).save(output[0])

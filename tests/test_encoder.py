@@ -48,6 +48,31 @@ def rewrite_weights(folder: Path, weights: bytes) -> None:
     rewrite_config(folder, sha256=hashlib.sha256(weights).hexdigest())
 
 
+def test_layers_are_read_as_unit_vectors_and_come_back_from_disk(tmp_path: Path) -> None:
+    encoder = small("spherical_harmonics", "siren", readout="layers")
+    encoder.save(tmp_path / "layers")
+    found = load(tmp_path / "layers")
+    embedding = found(PLACES)
+    assert embedding.shape == (5, 8 + 8 + 6)
+    assert embedding.equal(encoder(PLACES))
+    for part in embedding.split([8, 8, 6], dim=1):
+        torch.testing.assert_close(part.norm(dim=1), torch.ones(5))
+    assert encoder.encode(PLACES).shape == (5, 6), "training ties the output alone"
+    torch.testing.assert_close(
+        embedding[:, -6:], nn.functional.normalize(encoder.encode(PLACES), dim=1)
+    )
+
+
+def test_an_encoder_saved_before_there_was_a_readout_gives_its_output(saved: Path) -> None:
+    rewrite_config(saved, readout="drop")
+    assert load(saved)(PLACES).equal(small()(PLACES))
+
+
+def test_an_unknown_readout_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"readout 'layer'.*layers"):
+        small(readout="layer")
+
+
 def test_the_default_is_the_papers_encoder() -> None:
     encoder = LocationEncoder()
     embedding = encoder(PLACES)
@@ -60,6 +85,7 @@ def test_the_default_is_the_papers_encoder() -> None:
         "network_options": {"hidden": 512, "layers": 2, "w0_first": 30.0, "w0": 1.0},
         "dim": 256,
         "seed": 0,
+        "readout": "output",
     }
 
 

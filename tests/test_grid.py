@@ -146,6 +146,14 @@ def test_the_separable_form_equals_the_pointwise_one(network, degree):
     assert grid.embedding.std(axis=(0, 1)).max() > 1e-3 or degree == 1
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_layers_are_read_in_the_separable_form_too(network):
+    encoder = scaled(harmonic(network, 5), 3)
+    encoder.readout = "layers"
+    grid = embed_grid(encoder, resolution=10)
+    np.testing.assert_allclose(grid.embedding, pointwise(encoder, grid), rtol=0, atol=1e-5)
+
+
 def test_the_features_are_not_computed_point_by_point(monkeypatch):
     """So the test above compares two forms."""
     monkeypatch.setattr(SphericalHarmonics, "forward", None)

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from locties.networks import NETWORKS
+from locties.networks import NETWORKS, layers, split
 
 
 def build(name: str, in_dim: int, dim: int, **options: object) -> nn.Module:
@@ -150,3 +150,35 @@ def test_dimensions_must_be_whole_numbers() -> None:
     for name in NETWORKS:
         with pytest.raises(ValueError, match="dim is 0; pass a whole number"):
             build(name, 3, 0)
+
+
+def test_layers_of_a_siren_are_its_sines_and_its_output() -> None:
+    network, x = build("siren", 5, 3, hidden=8, layers=3), torch.randn(4, 5)
+    found = layers(network, x)
+    assert [h.shape for h in found] == [(4, 8)] * 3 + [(4, 3)]
+    assert all(h.abs().max() <= 1 for h in found[:3])
+    assert found[0].equal(network[0](x))
+    assert found[-1].equal(network(x))
+
+
+def test_a_layer_counts_with_its_activation() -> None:
+    network, x = build("mlp", 5, 3, hidden=8, activation="relu"), torch.randn(4, 5)
+    hidden, *_, output = layers(network, x)
+    assert hidden.min() == 0
+    assert len(layers(network, x)) == 3
+    assert output.equal(network(x))
+
+
+def test_a_network_of_unknown_layers_is_one() -> None:
+    network, x = build("linear", 2, 3), torch.randn(4, 2)
+    (only,) = layers(network, x)
+    assert only.equal(network(x))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_follows_the_affine_map_has_the_layers_of_the_network(name: str) -> None:
+    network, x = build(name, 5, 3), torch.randn(4, 5)
+    weight, bias, rest = split(network)
+    parts = zip(layers(rest, x @ weight.T + bias), layers(network, x), strict=True)
+    for ours, theirs in parts:
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

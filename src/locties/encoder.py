@@ -16,17 +16,19 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from locties import __version__
 from locties.features import FEATURES
 from locties.lonlat import check
-from locties.networks import NETWORKS, check_counts
-from locties.registry import check_options
+from locties.networks import NETWORKS, check_counts, layers
+from locties.registry import check_options, unknown
 
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 _PUBLISHED = Path(__file__).parent / "published"
+READOUTS = ("output", "layers")
 _FORMAT = 1  # raised when an older locties could not read the folder
 
 
@@ -35,16 +37,21 @@ class LocationEncoder(nn.Module):
 
     Embeddings are not normalised; objectives and nearest neighbours do that themselves.
 
+    Training ties the network's output. What it has no use for, such as slow changes over whole
+    continents, is lost in the last layers first, so an embedding can also be read from all of them.
+
     With spherical harmonics, ``.double()`` makes all but the last rounding float64. `origin` says
     where the weights come from, if anywhere else: plain values, saved and loaded with them.
 
     Args:
         features: a name in `locties.features.FEATURES`.
         network: a name in `locties.networks.NETWORKS`.
-        dim: length of an embedding.
+        dim: length of the network's output, which is the embedding's where that is read out.
         feature_options: keywords of the feature, e.g. ``{"degree": 10}``.
         network_options: keywords of the network, e.g. ``{"hidden": 256}``.
         seed: of the initial weights; the global random state is neither read nor changed.
+        readout: what an embedding is: the network's "output", or the outputs of all its "layers",
+            each as a unit vector, one behind the other. A layer counts with its activation.
 
     Raises:
         ValueError: for an unknown name or option, naming the nearest known one, and for a value
@@ -64,9 +71,12 @@ class LocationEncoder(nn.Module):
         feature_options: Mapping[str, Any] | None = None,
         network_options: Mapping[str, Any] | None = None,
         seed: int = 0,
+        readout: str = "output",
     ) -> None:
         super().__init__()
         check_counts(dim=dim)
+        if readout not in READOUTS:
+            raise unknown("readout", readout, READOUTS)
         make_features = FEATURES[features]
         with _own_random_state(seed):
             self.features, feature_options = _build(
@@ -77,6 +87,7 @@ class LocationEncoder(nn.Module):
                 make_network, network_options, f"network {network!r}"
             )
         self.dim = int(dim)
+        self.readout = readout
         self.origin: dict[str, Any] = {}
         self._config = {
             "features": features,
@@ -90,7 +101,7 @@ class LocationEncoder(nn.Module):
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as plain values, options with their defaults filled in."""
-        return json.loads(json.dumps(self._config))
+        return json.loads(json.dumps(self._config)) | {"readout": self.readout}
 
     @property
     def device(self) -> torch.device:
@@ -106,19 +117,28 @@ class LocationEncoder(nn.Module):
                 float64 keeps its digits into the features.
 
         Returns:
-            (N, dim) float32, on the encoder's device.
+            (N, dim) float32, on the encoder's device; with readout "layers" (N, sum of widths).
 
         Raises:
             ValueError: for coordinates that `locties.lonlat.check` refuses.
         """
-        return self.encode(check(lonlat).to(self.device))
+        points = check(lonlat).to(self.device)
+        if self.readout == "output":
+            return self.encode(points)
+        return self.read(self.network, self.features(points))
 
     def encode(self, lonlat: Tensor) -> Tensor:
-        """`forward` for coordinates already checked and on the encoder's device.
+        """The network's output (N, dim), for coordinates already checked and on its device.
 
         The host never waits for the device here, so this is what a training loop calls.
         """
         return self.network(self.features(lonlat)).float()
+
+    def read(self, network: nn.Module, x: Tensor) -> Tensor:
+        """The embedding that a network makes of x (N, in_dim), by this encoder's readout."""
+        if self.readout == "output":
+            return network(x).float()
+        return torch.cat([F.normalize(h.float(), dim=1) for h in layers(network, x)], dim=1)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``model.safetensors`` and ``config.json`` into `folder`, which `load` reads.
@@ -137,7 +157,7 @@ class LocationEncoder(nn.Module):
         config = {
             "format": _FORMAT,
             "locties": __version__,
-            **self._config,
+            **self.config,
             "origin": self.origin,
             "sha256": hashlib.sha256(weights).hexdigest(),
         }
@@ -301,6 +321,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{config.get('locties', 'of unknown version')}; locties {__version__} reads format "
             f"{_FORMAT}. Update locties, or save the encoder again."
         )
+    config.setdefault("readout", "output")  # as it was before there was a choice
     missing = sorted({"locties", "sha256", *_ARGUMENTS} - config.keys())
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}. Copy or save the encoder again.")

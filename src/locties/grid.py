@@ -142,7 +142,9 @@ def _separably(encoder: Callable[[Tensor], Tensor], lon: np.ndarray) -> EmbedRow
         folded = torch.einsum("hlm,mlk->hmk", latitudes, by_order)
         folded[:, degree - 1] += bias  # whose wave is 1 everywhere
         # A row at a time stays in the cache of a CPU.
-        return torch.stack([rest(longitudes @ row) for row in folded.to(weight.dtype)])
+        return torch.stack(
+            [encoder.read(rest, longitudes @ row) for row in folded.to(weight.dtype)]
+        )
 
     return embed_rows
 

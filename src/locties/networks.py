@@ -6,7 +6,6 @@ one class and one line, ``NETWORKS["mine"] = Mine``.
 
 import itertools
 import math
-from collections.abc import Callable
 from numbers import Integral
 
 import torch
@@ -141,11 +140,33 @@ class _SineLayer(nn.Linear):
         return torch.sin(nn.functional.linear(x, self.w0 * self.weight, self.w0 * self.bias))
 
 
-def split(network: nn.Module) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]] | None:
+def layers(network: nn.Module, x: Tensor) -> list[Tensor]:
+    """What each layer of a network gives for x (N, in_dim); the last is the network's own output.
+
+    A layer counts with the activation that follows it. A network whose layers are not known is one
+    layer; those of every plain ``nn.Sequential`` are.
+
+    Returns:
+        Tensors (N, width of the layer).
+
+    Example:
+        >>> [h.shape[1] for h in layers(MLP(in_dim=3, dim=2, hidden=8), torch.ones(1, 3))]
+        [8, 8, 2]
+    """
+    outputs = []
+    chain = _chain(network)
+    for layer, after in itertools.zip_longest(chain, chain[1:]):
+        x = layer(x)
+        if after is None or any(True for _ in after.parameters()):
+            outputs.append(x)
+    return outputs
+
+
+def split(network: nn.Module) -> tuple[Tensor, Tensor, nn.Sequential] | None:
     """A network as an affine map and what follows it: network(x) = rest(x weight^T + bias).
 
     Where features have structure, as on a grid, the affine map can then be applied to their
-    factors instead.
+    factors instead. `layers` of the rest are those of the network.
 
     Returns:
         weight (hidden, in_dim), bias (hidden,) and rest, from (N, hidden) to (N, dim); None for a
@@ -158,16 +179,25 @@ def split(network: nn.Module) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor
         >>> bool(rest(x @ weight.T + bias).isclose(network(x)).all())
         True
     """
-    chain = [network]
-    if isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward:
-        chain = list(network)
-    first, rest = chain[0], nn.Sequential(*chain[1:])
+    first, *others = _chain(network)
     if isinstance(first, _SineLayer):
-        return first.w0 * first.weight, first.w0 * first.bias, lambda h: rest(torch.sin(h))
+        return first.w0 * first.weight, first.w0 * first.bias, nn.Sequential(_Sine(), *others)
     if isinstance(first, nn.Linear) and type(first).forward is nn.Linear.forward:
         bias = first.weight.new_zeros(len(first.weight)) if first.bias is None else first.bias
-        return first.weight, bias, rest
+        return first.weight, bias, nn.Sequential(nn.Identity(), *others)
     return None
+
+
+def _chain(network: nn.Module) -> list[nn.Module]:
+    """The modules that a network applies in turn."""
+    if isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward:
+        return list(network)
+    return [network]
+
+
+class _Sine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
 
 
 NETWORKS = Registry("network", linear=Linear, mlp=MLP, residual=Residual, siren=Siren)

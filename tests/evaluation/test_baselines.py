@@ -78,7 +78,17 @@ def test_contenders_have_names(tmp_path):
     assert torch.equal(both(POINTS), append(encoder, "harmonics_10")(POINTS))
 
 
+def test_a_contender_can_be_read_from_all_its_layers(tmp_path):
+    encoder = BASELINES["untrained"](seed=3)
+    encoder.save(tmp_path / "encoder")
+    embedding = contender(f"{tmp_path / 'encoder'}+layers")(POINTS)
+    encoder.readout = "layers"
+    assert torch.equal(embedding, encoder(POINTS))
+
+
 def test_a_wrong_contender_is_said():
+    with pytest.raises(ValueError, match="'xyz' has no layers to read"):
+        contender("xyz+layers")
     with pytest.raises(ValueError, match="unknown baseline 'xzy': did you mean 'xyz'"):
         contender("untrained+xzy")
     with pytest.raises(FileNotFoundError, match="no published encoder of that name"):

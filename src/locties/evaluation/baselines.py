@@ -94,13 +94,14 @@ def append(encoder: Baseline, raw: str) -> Appended:
 
 
 def contender(name: str, seed: int = 0) -> Baseline:
-    """What a table calls "xyz", "melt", "geoclip", "path/to/encoder" or, appended to, "melt+xyz".
+    """What a table calls "xyz", "melt", "geoclip", "path/to/encoder" or, with more, "melt+xyz".
 
     What has weights is put on a GPU when there is one.
 
     Args:
         name: a baseline, a peer in `locties.peers.PEERS`, a published encoder or the folder of a
-            saved one; after a plus sign, the baseline to append to it.
+            saved one; after a plus sign, the baseline to append to it, or "layers" to read the
+            embedding from all of its layers.
         seed: of the untrained encoder.
 
     Raises:
@@ -117,6 +118,10 @@ def contender(name: str, seed: int = 0) -> Baseline:
         encoder = BASELINES[first](seed=seed)
     else:
         encoder = PEERS[first]() if first in PEERS else load(first)
+    if raw == "layers":
+        if not isinstance(encoder, LocationEncoder):
+            raise ValueError(f"{first!r} has no layers to read: take it without '+layers'")
+        encoder.readout, plus = raw, ""
     whole = append(encoder, raw) if plus else encoder
     if isinstance(whole, nn.Module) and torch.cuda.is_available():
         return whole.cuda()
