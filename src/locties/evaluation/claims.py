@@ -112,7 +112,26 @@ class Pilot(NamedTuple):
 
 # What the pilots fixed; add one with `python -m locties.evaluation.claims` before the test seeds
 # are run, and never change it after.
-PILOTS: tuple[Pilot, ...] = ()
+PILOTS: tuple[Pilot, ...] = (
+    Pilot(
+        Setting("embedded", "study", "cpu"),
+        margin=0.01,
+        seeds=5,
+        median_spread=0.00835507822287497,
+        power=0.9336380551958435,
+        largest_spread=0.062076262324850424,
+        least_power=0.0,
+    ),
+    Pilot(
+        Setting("open", "study", "cpu"),
+        margin=0.01,
+        seeds=5,
+        median_spread=0.0076282815299861615,
+        power=0.969574819452445,
+        largest_spread=0.07514614226197164,
+        least_power=0.0,
+    ),
+)
 
 
 class Tables(NamedTuple):
