@@ -9,9 +9,10 @@ default run:
 
 makes the runs volume-half and volume-double. Keys of a sweep: ``factors``; ``name``, with which the
 names of its runs begin; ``all``, what each of its runs changes; ``called``, combinations that are
-another run; ``runs``, others that belong to it; ``seeds``, the profile's list of seeds. ``times``
-multiplies numbers of the profile, and ``each`` there stands for the share of the default's
-modalities that the run has.
+another run; ``runs``, others that belong to it; ``seeds``, the profile's list of seeds. In a run or
+a level, ``times`` multiplies numbers of the profile, and ``each`` there stands for the share of the
+default's modalities that the run has; ``more`` sets options beside the profile's own, as in
+``more: {network_options.layers: 3}``.
 """
 
 import ast
@@ -30,7 +31,7 @@ from locties import results
 from locties.encoder import LocationEncoder
 from locties.registry import unknown
 
-ARCHITECTURE = ("features", "network", "dim", "feature_options", "network_options")
+ARCHITECTURE = ("features", "network", "dim", "feature_options", "network_options", "readout")
 # Seconds on a core of a laptop: to start a notebook, and to judge one encoder at 1,000 points, with
 # all labels and with each smaller number of them, on the four tasks of a tier.
 START, ALL_LABELS, FEW_LABELS = 8.0, 0.5, 0.2
@@ -96,8 +97,12 @@ def _combinations(study: Mapping[str, Any], sweep: Mapping[str, Any]) -> dict[st
         name = "-".join(label for label in labels if label)
         changes: dict[str, Any] = {}
         for change in (sweep.get("all", {}), *(change for _, change in levels)):
-            times = {**changes.get("times", {}), **change.get("times", {})}
-            changes |= change | ({"times": times} if times else {})
+            nested = {
+                key: {**changes[key], **change[key]}
+                for key in ("times", "more")
+                if key in changes and key in change
+            }
+            changes |= change | nested
         found[sweep.get("called", {}).get(name, name)] = changes
     return found
 
@@ -105,16 +110,20 @@ def _combinations(study: Mapping[str, Any], sweep: Mapping[str, Any]) -> dict[st
 def _described(study: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Parameters of every run of the study, by name."""
     default = study["runs"][study["default"]]
-    found = {name: {**usual, **run} for name, run in study["runs"].items()}
+    found = {name: _derived({**usual, **run}, default) for name, run in study["runs"].items()}
     for sweep in study["sweeps"].values():
         for name, changes in _combinations(study, sweep).items():
-            run = _multiplied({**usual, **default, **changes}, default)
+            run = _derived({**usual, **default, **changes}, default)
             if found.setdefault(name, run) != run:
                 raise ValueError(f"two runs are called {name!r}, with different parameters")
     return found
 
 
-def _multiplied(run: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+def _derived(run: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's parameters where some are given as what to do with the profile's."""
+    for path, value in run.pop("more", {}).items():
+        name, option = path.split(".")
+        run[name] = {**run[name], option: value}
     times = run.pop("times", {})
     for name, factor in times.items():
         if factor == "each":
