@@ -297,7 +297,15 @@ rule book:
         """
 
 
+# The encoders that ship, each the profile's first seed of a run: by name, the run's folder.
+PUBLISHED = {}
+for name, run in STUDY["published"].items():
+    if f"{run}-{SETTINGS['seeds'][0]}" not in KNOWN:
+        raise unknown("run", run, {known.rpartition("-")[0] for known in KNOWN})
+    PUBLISHED[name] = f"{OUT}/runs/{run}-{SETTINGS['seeds'][0]}"
+
+
 rule publish:
-    input: rules.results.output, encoder=f"{OUT}/runs/{PAGE}/encoder"
+    input: rules.results.output, [f"{folder}/encoder" for folder in PUBLISHED.values()]
     run:
-        results.publish(f"{OUT}/results", input.encoder, STUDY["page"].split("-")[0])
+        results.publish(f"{OUT}/results", PUBLISHED)
