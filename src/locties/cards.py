@@ -12,10 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from locties import encoder as saved
 from locties import results
 from locties.data import manifest, sampling
-from locties.encoder import LocationEncoder
+from locties.encoder import PUBLISHED, LocationEncoder, load, published, read_config
 from locties.evaluation import LEAKS, TIERS, claims, mean_interval
 from locties.evaluation.leakage import OPEN_LEAKS
 from locties.registry import Registry
@@ -64,7 +63,7 @@ def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[Locat
     run = Path(run)
     settings = json.loads((run / "settings.json").read_text())
     del settings["encoder"]  # config.json says it too
-    encoder = saved.load(run / "encoder")
+    encoder = load(run / "encoder")
     encoder.origin = {"run": run.name.rpartition("-")[0], **settings}
     with TemporaryDirectory() as aside:
         encoder.save(Path(aside) / name)
@@ -85,7 +84,7 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
         ValueError: where the encoder names no run, or the results hold no row of it.
     """
     path = Path(encoder)
-    config = saved.read_config(path)
+    config = read_config(path)
     origin, rows, last = _measured(path, config, folder)
     run, seed = origin["run"], origin["seed"]
     tiers = [tier for tier in TIERS if tier in set(rows.loc[rows["encoder"] == run, "tier"])]
@@ -152,7 +151,7 @@ def _measured(
 def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Series) -> str:
     origin = config["origin"]
     own = rows[(rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])]
-    weights = sum(p.numel() for p in saved.load(path).parameters())
+    weights = sum(p.numel() for p in load(path).parameters())
     size = (path / "model.safetensors").stat().st_size
     features = _with_options(config["features"], config["feature_options"])
     network = _with_options(config["network"], config["network_options"])
@@ -338,10 +337,10 @@ def shipped(folder: str | Path = "") -> pd.DataFrame:
         for each tier the mean over cells of the run's scores, over its seeds.
     """
     rows = []
-    for name in saved.published():
-        config = saved.read_config(name)
+    for name in published():
+        config = read_config(name)
         origin, runs, _ = _measured(Path(name), config, folder)
-        size = (saved.PUBLISHED / name / "model.safetensors").stat().st_size
+        size = (PUBLISHED / name / "model.safetensors").stat().st_size
         row = {"name": name, **{key: origin[key] for key in ("run", "schedule")}}
         row |= {"modalities": ", ".join(origin["modalities"]), "dim": config["dim"]}
         row |= {"megabytes": size / 1e6, "sha256": config["sha256"][:12]}
@@ -353,6 +352,6 @@ def shipped(folder: str | Path = "") -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    for name in saved.published():
-        folder = saved.PUBLISHED / name
-        saved.load(folder).save(folder, card(folder))
+    for name in published():
+        folder = PUBLISHED / name
+        load(folder).save(folder, card(folder))
