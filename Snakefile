@@ -297,12 +297,14 @@ rule book:
         """
 
 
-# The encoders that ship, each the profile's first seed of a run: by name, the run's folder.
-PUBLISHED = {}
-for name, run in STUDY["published"].items():
-    if f"{run}-{SETTINGS['seeds'][0]}" not in KNOWN:
-        raise unknown("run", run, {known.rpartition("-")[0] for known in KNOWN})
-    PUBLISHED[name] = f"{OUT}/runs/{run}-{SETTINGS['seeds'][0]}"
+# The encoders that ship, by name: the folder of a run with the profile's first seed.
+PUBLISHED = {
+    name: f"{OUT}/runs/{shipped}-{SETTINGS['seeds'][0]}"
+    for name, shipped in STUDY["published"].items()
+}
+for folder in PUBLISHED.values():
+    if Path(folder).name not in KNOWN:
+        raise unknown("run", Path(folder).name, KNOWN)
 
 
 rule publish:

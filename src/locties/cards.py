@@ -30,9 +30,9 @@ SOURCES: dict[str, tuple[str, ...]] = Registry(
     night_lights=("night_lights", "land"),
 )
 METHODS = {
-    "melt": "MELT (every batch holds all modalities)",
-    "salt": "SALT (the modalities take turns, an epoch each)",
-    "clip": "the two-modality baseline, as in SatCLIP (location and one other modality)",
+    "melt": "MELT, in which every batch holds all modalities",
+    "salt": "SALT, in which the modalities take turns, an epoch each",
+    "clip": "the two-modality baseline, location and one other, as in SatCLIP",
 }
 PAPERS = {
     "melt": (
@@ -90,8 +90,8 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
     tiers = [tier for tier in TIERS if tier in set(rows.loc[rows["encoder"] == run, "tier"])]
     parts = [
         f"# {path.name}",
-        f"A location encoder: longitude and latitude in, {config['dim']} numbers out. It was "
-        f"trained by {METHODS[origin['schedule']]} on {_and(origin['modalities'])}.",
+        f"A location encoder: longitude and latitude in, {config['dim']} numbers out. Trained on "
+        f"{_and(origin['modalities'])} by {METHODS[origin['schedule']]}.",
         "```python\n"
         f'embedding = locties.load("{path.name}")([[13.4, 52.5]])  # (1, {config["dim"]})\n'
         "```",
@@ -100,7 +100,8 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
         "## Scores",
         "R² or, for classes, accuracy of a probe fitted on all labels. First of this encoder, with "
         "the 95% interval of a bootstrap over blocks of test points; then the mean over the seeds "
-        "of the same run, with its t-interval where they are enough for one.",
+        "of the same run, with its t-interval where they are enough for one. A number of the study "
+        f"needs {results.ENOUGH_SEEDS} seeds; with fewer it is a preview.",
         *(_scores(rows, tier, run, seed) for tier in tiers),
         "## Leakage",
         *(_leakage(tier, origin["modalities"]) for tier in tiers),
@@ -235,10 +236,12 @@ def _leakage(tier: str, modalities: Sequence[str]) -> str:
     }
     named = [f"{task.replace('_', ' ')} ({_and(names)})" for task, names in shared.items() if names]
     free = [task.replace("_", " ") for task, names in shared.items() if not names]
+    if not named:
+        return f"{tier.capitalize()} tier: no labels share a source with what it was trained on."
     return (
-        f"{tier.capitalize()} tier: labels share the source of a modality that it was trained on, "
-        f"so that an answer may be copied, in {_and(named) if named else 'no task'}; they do not "
-        f"in {_and(free) if free else 'any'}."
+        f"{tier.capitalize()} tier: labels share a source with a modality that it was trained on, "
+        f"so that an answer may be copied, in {_and(named)}. "
+        + (f"Free of that are {_and(free)}." if free else "No task is free of that.")
     )
 
 
