@@ -82,6 +82,10 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
 
     Raises:
         ValueError: where the encoder names no run, or the results hold no row of it.
+
+    Example:
+        >>> card(PUBLISHED / "melt").splitlines()[0]
+        '# melt'
     """
     path = Path(encoder)
     config = read_config(path)
@@ -338,6 +342,10 @@ def shipped(folder: str | Path = "") -> pd.DataFrame:
     Returns:
         Columns name, run, schedule, modalities, dim, megabytes, sha256 (its first 12 digits), and
         for each tier the mean over cells of the run's scores, over its seeds.
+
+    Example:
+        >>> shipped().set_index("name").loc["melt", "run"]
+        'melt-all'
     """
     rows = []
     for name in published():
