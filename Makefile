@@ -51,7 +51,7 @@ plan: .venv/.installed
 results: plan
 	$(PIPELINE) results
 
-# Copy them, and the encoder of the book's pages, to where they are tracked.
+# Copy them, and the encoders that ship with their cards, to where they are tracked.
 publish: .venv/.installed
 	$(PIPELINE) publish
 

@@ -55,6 +55,7 @@ CHAPTERS = {
                 "output": f"{OUT}/results/erasure.parquet"},
     "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
     "peers": {},
+    "models": {},
     "performance": {},
     "results": {},
     "claims": {},
@@ -315,7 +316,17 @@ rule book:
         """
 
 
+# The encoders that ship, by name: the folder of a run with the profile's first seed.
+PUBLISHED = {
+    name: f"{OUT}/runs/{shipped}-{SETTINGS['seeds'][0]}"
+    for name, shipped in STUDY["published"].items()
+}
+for folder in PUBLISHED.values():
+    if Path(folder).name not in KNOWN:
+        raise unknown("run", Path(folder).name, KNOWN)
+
+
 rule publish:
-    input: rules.results.output, encoder=f"{OUT}/runs/{PAGE}/encoder"
+    input: rules.results.output, [f"{folder}/encoder" for folder in PUBLISHED.values()]
     run:
-        results.publish(f"{OUT}/results", input.encoder, STUDY["page"].split("-")[0])
+        results.publish(f"{OUT}/results", PUBLISHED)

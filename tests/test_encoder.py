@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import locties
-from locties.encoder import LocationEncoder, load
+from locties.encoder import PUBLISHED, LocationEncoder, load, published, read_card, read_config
 from locties.features import FEATURES
 from locties.networks import NETWORKS
 
@@ -299,9 +299,52 @@ def test_other_users_may_read_what_was_saved(saved: Path) -> None:
     assert saved.stat().st_mode & 0o777 == 0o777 & ~umask
 
 
-def test_a_name_that_is_no_folder_says_what_to_pass() -> None:
-    with pytest.raises(FileNotFoundError, match="no published encoder of that name"):
+def test_a_wrong_name_suggests_the_nearest_and_lists_what_ships() -> None:
+    with pytest.raises(FileNotFoundError) as error:
         locties.load("mlet")
+    known = ", ".join(published())
+    assert f"'mlet': did you mean 'melt'? Known: {known}." in str(error.value)
+    assert "LocationEncoder.save" in str(error.value)
+
+
+@pytest.mark.parametrize("name", published())
+def test_altered_weights_of_a_published_encoder_are_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PUBLISHED / name, tmp_path / name)
+    monkeypatch.setattr("locties.encoder.PUBLISHED", tmp_path)
+    assert published() == [name]
+    assert locties.load(name).dim > 0
+    path = tmp_path / name / "model.safetensors"
+    weights = bytearray(path.read_bytes())
+    weights[-1] ^= 1
+    path.write_bytes(weights)
+    with pytest.raises(ValueError, match="truncated or altered: its sha256 is"):
+        locties.load(name)
+
+
+def test_a_card_is_kept_with_its_encoder(tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    small().save(folder, card="# mine\n\nR² 0.5\n")
+    assert read_card(folder) == "# mine\n\nR² 0.5\n"
+    assert torch.equal(load(folder)(PLACES), small()(PLACES))
+    (folder / "card.md").write_text("# mine\n\nR² 0.9\n")
+    with pytest.raises(ValueError, match=r"card\.md is truncated or altered"):
+        read_card(folder)
+    small(seed=9).save(folder)
+    assert not (folder / "card.md").exists(), "it was about the encoder before"
+    with pytest.raises(FileNotFoundError, match=r"card\.md is missing"):
+        read_card(folder)
+    (folder / "card.md").write_text("# typed\n")
+    with pytest.raises(ValueError, match="says None"):
+        read_card(folder)
+
+
+def test_the_configuration_is_read_without_the_weights(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    config = read_config(saved)
+    assert {key: config[key] for key in small().config} == small().config
+    assert len(config["sha256"]) == 64
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])

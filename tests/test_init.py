@@ -32,6 +32,32 @@ def test_an_encoder_loads_torch_numpy_and_safetensors_alone() -> None:
     assert loaded & (HEAVY - {"torch", "numpy", "safetensors"}) == set()
 
 
+def test_a_published_encoder_needs_nothing_beyond_torch_numpy_and_safetensors() -> None:
+    """What these bring along is theirs: an optional package that torch looks for, for one."""
+    light = "import torch, numpy, safetensors.torch\n"
+    used = (
+        "import locties\n"
+        "encoder = locties.load('melt')\n"
+        "encoder([[13.4, 52.5]])\n"
+        "locties.embed_grid(encoder, resolution=30)\n"
+        "from locties.encoder import published, read_card\n"
+        "published(), read_card('melt')\n"
+    )
+    more = loaded_by(light + used) - loaded_by(light) - set(sys.stdlib_module_names)
+    assert more == {"locties"}
+
+
+def test_a_published_encoder_loads_in_under_a_second() -> None:
+    """Torch's import excluded; time of the processor, which a busy machine does not stretch."""
+    script = (
+        "import time, torch, locties\nstart = time.process_time()\nlocties.load('melt')\n"
+        "print(time.process_time() - start)"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1
+
+
 @pytest.mark.parametrize("name", locties.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(locties, name).__doc__, f"locties.{name} is not documented"

@@ -26,8 +26,8 @@ from locties.lonlat import check
 from locties.networks import NETWORKS, check_counts, layers
 from locties.registry import check_options, unknown
 
-_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
-_PUBLISHED = Path(__file__).parent / "published"
+_WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "card.md"
+PUBLISHED = Path(__file__).parent / "published"
 READOUTS = ("output", "layers")
 _FORMAT = 1  # raised when an older locties could not read the folder
 
@@ -41,7 +41,8 @@ class LocationEncoder(nn.Module):
     continents, is lost in the last layers first, so an embedding can also be read from all of them.
 
     With spherical harmonics, ``.double()`` makes all but the last rounding float64. `origin` says
-    where the weights come from, if anywhere else: plain values, saved and loaded with them.
+    where the weights come from, such as a run and its settings: plain values, saved and loaded
+    with them.
 
     Args:
         features: a name in `locties.features.FEATURES`.
@@ -140,12 +141,16 @@ class LocationEncoder(nn.Module):
             return network(x).float()
         return torch.cat([F.normalize(h.float(), dim=1) for h in layers(network, x)], dim=1)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def save(self, folder: str | os.PathLike[str], card: str = "") -> None:
         """Write ``model.safetensors`` and ``config.json`` into `folder`, which `load` reads.
 
         The folder appears whole or not at all: it is written aside and renamed. An encoder that
         is already there is replaced; were the machine to stop between the two renames that this
         takes, the old one would be found beside, in ``.<name>.<random>.old``.
+
+        Args:
+            folder: a new one, or that of an encoder.
+            card: Markdown about the encoder, written beside as ``card.md``; `read_card` reads it.
 
         Raises:
             FileExistsError: if `folder` is a file, or holds anything but an encoder.
@@ -161,12 +166,16 @@ class LocationEncoder(nn.Module):
             "origin": self.origin,
             "sha256": hashlib.sha256(weights).hexdigest(),
         }
+        if card:
+            config["card_sha256"] = hashlib.sha256(card.encode()).hexdigest()
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         aside.mkdir()
         try:
             _write(aside / _WEIGHTS, weights)
             _write(aside / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+            if card:
+                _write(aside / _CARD, card.encode())
             flush_folder(aside)
             _put_in_place(aside, target)
         finally:
@@ -185,19 +194,16 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         The encoder on the CPU, in eval mode, with bit-identical weights.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or a file is missing in it.
+        FileNotFoundError: if there is no such folder, or a file is missing in it; it names the
+            nearest encoder that comes with locties, and all of them.
         ValueError: if the configuration cannot be read, was written in a newer format or names
             something unknown, or if the weights are truncated, altered or do not fit it.
+
+    Example:
+        >>> load("melt")([[13.4, 52.5], [2.35, 48.86]]).shape
+        torch.Size([2, 256])
     """
-    path = Path(folder)
-    if not path.is_dir():
-        published = sorted(entry.name for entry in _PUBLISHED.glob("*") if entry.is_dir())
-        if str(folder) not in published:
-            raise FileNotFoundError(
-                f"no folder {str(folder)!r}, and no published encoder of that name (there is: "
-                f"{', '.join(published) or 'none'}): pass a folder written by LocationEncoder.save."
-            )
-        path = _PUBLISHED / str(folder)
+    path = _find(folder)
     config = _read_config(path / _CONFIG)
     weights = _read(path / _WEIGHTS)
     found = hashlib.sha256(weights).hexdigest()
@@ -220,6 +226,65 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
     encoder.load_state_dict(state)
     encoder.origin = config.get("origin", {})
     return encoder.eval()
+
+
+def published() -> list[str]:
+    """Names of the encoders that come with locties: what `load` takes beside folders.
+
+    Example:
+        >>> "melt" in published()
+        True
+    """
+    return sorted(entry.name for entry in PUBLISHED.glob("*") if (entry / _CONFIG).is_file())
+
+
+def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What ``config.json`` says of a saved encoder, with no weights read.
+
+    Args:
+        folder: as in `load`.
+
+    Returns:
+        The constructor's arguments, ``origin``, ``sha256`` of the weights and ``locties``, the
+        version that wrote them.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `load`.
+
+    Example:
+        >>> read_config("melt")["dim"]
+        256
+    """
+    return _read_config(_find(folder) / _CONFIG)
+
+
+def read_card(folder: str | os.PathLike[str]) -> str:
+    """The model card of a saved encoder: what it was trained on, its scores, where it fails.
+
+    Args:
+        folder: as in `load`.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or it holds no card.
+        ValueError: if the card is not the one that was saved with the encoder.
+
+    Example:
+        >>> read_card("melt").splitlines()[0]
+        '# melt'
+    """
+    path = _find(folder)
+    card = _read(path / _CARD)
+    expected = _read_config(path / _CONFIG).get("card_sha256")
+    found = hashlib.sha256(card).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{path / _CARD} is truncated or altered: its sha256 is {found}, but {_CONFIG} says "
+            f"{expected}. Copy or save the encoder again."
+        )
+    return card.decode()
 
 
 _ARGUMENTS = tuple(inspect.signature(LocationEncoder).parameters)
@@ -255,9 +320,22 @@ def _own_random_state(seed: int) -> Iterator[None]:
         yield
 
 
+def _find(folder: str | os.PathLike[str]) -> Path:
+    """The folder itself, or that of a published encoder."""
+    path = Path(folder)
+    if path.is_dir():
+        return path
+    if str(folder) in published():
+        return PUBLISHED / str(folder)
+    raise FileNotFoundError(
+        f"there is no folder {str(folder)!r}; {unknown('published encoder', folder, published())} "
+        "Or pass a folder written by LocationEncoder.save."
+    )
+
+
 def _check_replaceable(target: Path) -> None:
     if target.is_dir():
-        others = sorted({entry.name for entry in target.iterdir()} - {_WEIGHTS, _CONFIG})
+        others = sorted({entry.name for entry in target.iterdir()} - {_WEIGHTS, _CONFIG, _CARD})
         if others:
             raise FileExistsError(
                 f"{target} holds other files ({', '.join(others[:3])}): pass a new folder."

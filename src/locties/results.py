@@ -122,23 +122,38 @@ def write_table(table: pd.DataFrame, to: str | Path) -> None:
     aside.replace(to)
 
 
-def publish(folder: str | Path, encoder: str | Path, name: str) -> None:
-    """Copy result tables into ``results/`` and an encoder into the package, and draw it.
+def publish(
+    folder: str | Path, runs: Mapping[str, str | Path], root: str | Path = REPOSITORY
+) -> None:
+    """Copy result tables to where they are tracked, and encoders with their cards to the package.
+
+    The first encoder is also drawn, for the first page. Encoders that are not named any more are
+    deleted: their cards would speak of rows that are gone.
 
     Args:
         folder: with the Parquet tables that a profile made.
-        encoder: folder of an encoder.
-        name: under which `locties.load` shall find it.
-    """
-    from locties import maps
+        runs: by the name under which `locties.load` shall find its encoder, the folder of a run,
+            ``.../<name>-<seed>``, with ``encoder`` and ``settings.json``.
+        root: of the repository.
 
-    PUBLISHED.mkdir(exist_ok=True)
+    Raises:
+        ValueError: where a run has no rows in the tables. Nothing is changed then.
+    """
+    from locties import cards, maps
+
+    ready = {name: cards.describe(name, run, folder) for name, run in runs.items()}
+    tables, encoders = Path(root) / "results", Path(root) / "src" / "locties" / "published"
+    tables.mkdir(exist_ok=True)
     for table in Path(folder).glob("*.parquet"):
-        shutil.copyfile(table, PUBLISHED / table.name)
-    loaded = locties.load(encoder)
-    loaded.save(Path(locties.__file__).parent / "published" / name)
-    picture = maps.draw_rgb(maps.embedding_rgb(locties.embed_grid(loaded, 0.5)))
-    picture.savefig(REPOSITORY / "book" / "_static" / "embedding.png", dpi=120)
+        shutil.copyfile(table, tables / table.name)
+    for name, (encoder, card) in ready.items():
+        encoder.save(encoders / name, card)
+    for old in encoders.iterdir():
+        if old.name not in ready:
+            shutil.rmtree(old)
+    drawn, _ = next(iter(ready.values()))
+    picture = maps.draw_rgb(maps.embedding_rgb(locties.embed_grid(drawn, 0.5)))
+    picture.savefig(Path(root) / "book" / "_static" / "embedding.png", dpi=120)
 
 
 def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -91,5 +91,5 @@ def test_a_wrong_contender_is_said():
         contender("xyz+layers")
     with pytest.raises(ValueError, match="unknown baseline 'xzy': did you mean 'xyz'"):
         contender("untrained+xzy")
-    with pytest.raises(FileNotFoundError, match="no published encoder of that name"):
+    with pytest.raises(FileNotFoundError, match="unknown published encoder 'nothing'"):
         contender("nothing+xyz")

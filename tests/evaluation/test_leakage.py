@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from locties.evaluation import LEAKS, TASKS, Task, evaluate, observe, place_density
-from locties.evaluation.leakage import BAG
+from locties.evaluation import LEAKS, OPEN_TASKS, TASKS, Task, evaluate, observe, place_density
+from locties.evaluation.leakage import BAG, OPEN_LEAKS
 from locties.lonlat import distance_km
 from locties.modalities import MODALITIES, Modality
 
@@ -63,8 +63,9 @@ def test_place_density_sees_where_places_are():
 
 
 def test_leaks_name_tasks_and_modalities():
-    assert set(LEAKS) <= set(TASKS)
-    assert {name for names in LEAKS.values() for name in names} <= set(MODALITIES)
+    for leaks, tasks in ((LEAKS, TASKS), (OPEN_LEAKS, OPEN_TASKS)):
+        assert set(leaks) <= set(tasks)
+        assert {name for names in leaks.values() for name in names} <= set(MODALITIES)
 
 
 @pytest.mark.data

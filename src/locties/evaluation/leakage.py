@@ -2,7 +2,7 @@
 
 A task that is made from the same data as a modality is partly copied, not predicted, by an encoder
 trained on that modality. `observe` reads a modality at any points, so that `evaluate` can score it
-like an encoder; `LEAKS` names the pairs that share a source.
+like an encoder; `LEAKS` names the pairs that share a source, `OPEN_LEAKS` those of the open tier.
 """
 
 from typing import Any
@@ -29,6 +29,9 @@ LEAKS: dict[str, tuple[str, ...]] = {
     "climate_zone": ("climate",),
     "country": ("toponyms",),
 }
+# MOSAIKS took its elevations from the terrain tiles on AWS, as pvlib took its altitudes: in the
+# repository Global-Policy-Lab/mosaiks-paper, extractElevation_global.R calls get_aws_terrain.
+OPEN_LEAKS: dict[str, tuple[str, ...]] = {"elevation": ("relief",)}
 POOLED = 4  # a patch is read as 4 x 4 means of each channel
 BAG = 256  # counts of n-gram buckets, folded to this many
 

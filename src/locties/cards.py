@@ -1,0 +1,368 @@
+"""Model cards: Markdown about an encoder in which every number is read from what was measured.
+
+``python -m locties.cards`` writes those of the encoders that ship anew, from the published rows.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from locties import results
+from locties.data import manifest, sampling
+from locties.encoder import PUBLISHED, LocationEncoder, load, published, read_config
+from locties.evaluation import LEAKS, TIERS, claims, mean_interval
+from locties.evaluation.leakage import OPEN_LEAKS
+from locties.registry import Registry
+
+# By modality, the datasets of the manifest that it is read from; `land` says where.
+SOURCES: dict[str, tuple[str, ...]] = Registry(
+    "modality with known data",
+    imagery=("imagery", "land"),
+    climate=("rain", "vapour", "cloud", "land"),
+    haze=("haze", "land"),
+    relief=("relief", "land"),
+    toponyms=("places",),
+    night_lights=("night_lights", "land"),
+)
+METHODS = {
+    "melt": "MELT, in which every batch holds all modalities",
+    "salt": "SALT, in which the modalities take turns, an epoch each",
+    "clip": "the two-modality baseline, location and one other, as in SatCLIP",
+}
+PAPERS = {
+    "melt": (
+        "Hecht, J., Arzoumanidis, L., Li, Z., Dehbi, Y. (2026). Multi-Modal Contrastive Learning "
+        "for Implicit Earth Embeddings via Location Tying. arXiv 2606.20167."
+    ),
+    "clip": (
+        "Klemmer, K., Rolf, E., Robinson, C., Mackey, L., Russwurm, M. (2025). SatCLIP: global, "
+        "general-purpose location embeddings with satellite imagery. AAAI 2025."
+    ),
+}
+PAPERS["salt"] = PAPERS["melt"]
+CELL = ["task", "split", "probe"]
+LABELS = ("50", "200", "1000", "all")
+
+
+def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[LocationEncoder, str]:
+    """The encoder of a run, with the run as its origin, and its card.
+
+    Args:
+        name: under which it ships.
+        run: folder of the run, ``.../<name>-<seed>``, with ``encoder`` and ``settings.json``.
+        folder: of results; the published ones where it is empty.
+
+    Raises:
+        ValueError: where the results hold no row of the run.
+    """
+    run = Path(run)
+    settings = json.loads((run / "settings.json").read_text())
+    del settings["encoder"]  # config.json says it too
+    encoder = load(run / "encoder")
+    encoder.origin = {"run": run.name.rpartition("-")[0], **settings}
+    with TemporaryDirectory() as aside:
+        encoder.save(Path(aside) / name)
+        return encoder, card(Path(aside) / name, folder)
+
+
+def card(encoder: str | Path, folder: str | Path = "") -> str:
+    """The card of a saved encoder.
+
+    Args:
+        encoder: folder of one whose origin is a run, as `describe` leaves it.
+        folder: of results; the published ones where it is empty.
+
+    Returns:
+        Markdown, the same for the same rows.
+
+    Raises:
+        ValueError: where the encoder names no run, or the results hold no row of it.
+
+    Example:
+        >>> card(PUBLISHED / "melt").splitlines()[0]
+        '# melt'
+    """
+    path = Path(encoder)
+    config = read_config(path)
+    origin, rows, last = _measured(path, config, folder)
+    run, seed = origin["run"], origin["seed"]
+    tiers = [tier for tier in TIERS if tier in set(rows.loc[rows["encoder"] == run, "tier"])]
+    parts = [
+        f"# {path.name}",
+        f"A location encoder: longitude and latitude in, {config['dim']} numbers out. Trained on "
+        f"{_and(origin['modalities'])} by {METHODS[origin['schedule']]}.",
+        "```python\n"
+        f'embedding = locties.load("{path.name}")([[13.4, 52.5]])  # (1, {config["dim"]})\n'
+        "```",
+        "## Recipe",
+        _recipe(path, config, rows, last),
+        "## Scores",
+        "R² or, for classes, accuracy of a probe fitted on all labels. First of this encoder, with "
+        "the 95% interval of a bootstrap over blocks of test points; then the mean over the seeds "
+        "of the same run, with its t-interval where they are enough for one. A number of the study "
+        f"needs {results.ENOUGH_SEEDS} seeds; with fewer it is a preview.",
+        *(_scores(rows, tier, run, seed) for tier in tiers),
+        "## Leakage",
+        *(_leakage(tier, origin["modalities"]) for tier in tiers),
+        "Settings were chosen on tasks of the embedded tier; the labels of the open tier had no "
+        "part in it.",
+        "## Where it fails",
+        _failures(rows, run, tiers),
+        f"Where samples are read on land, it is north of {-sampling.SOUTHERN_LIMIT:g}° S: at sea "
+        "and in Antarctica the encoder extrapolates. Errors by continent and climate are in the "
+        "book's chapter on errors.",
+        "## Not for",
+        "Navigation, safety, or where a border or a claim to land runs; decisions about single "
+        "people or households; in place of a measurement where there is one. Neighbouring fields "
+        "or streets look alike to it: its data are coarser. Judge it on held-out blocks of your "
+        "own labels before you trust it.",
+        "## Data",
+        "The code is under the MIT licence. What it was trained on is not, and whether these terms "
+        "reach the weights is not settled:",
+        _data(origin["modalities"]),
+        "## Cite",
+        f"{PAPERS[origin['schedule']]} Encoder {path.name} of locties {config['locties']}, sha256 "
+        f"{config['sha256'][:12]}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _measured(
+    path: Path, config: dict[str, Any], folder: str | Path
+) -> tuple[dict[str, Any], pd.DataFrame, pd.Series]:
+    """Where the encoder comes from, the rows of scores, and the last row of its history."""
+    origin = config["origin"]
+    if "run" not in origin:
+        raise ValueError(f"{path} names no run of the study: publish it from the run's own folder")
+    tables = claims.read(folder)
+    rows, histories = tables.runs, tables.histories
+    # The pilot's seeds and points are its own.
+    rows = rows[(rows["seed"] < claims.FIRST_PILOT_SEED) & (rows["points_seed"] == 0)]
+    this = (rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])
+    own = histories[(histories["encoder"] == origin["run"]) & (histories["seed"] == origin["seed"])]
+    if not this.any() or own.empty:
+        raise ValueError(
+            f"no results of run {origin['run']!r} with seed {origin['seed']} in "
+            f"{folder or results.PUBLISHED}: run `make results`, with its SWEEP if it is of one"
+        )
+    return origin, rows, own.sort_values("step").iloc[-1]
+
+
+def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Series) -> str:
+    origin = config["origin"]
+    own = rows[(rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])]
+    weights = sum(p.numel() for p in load(path).parameters())
+    size = (path / "model.safetensors").stat().st_size
+    features = _with_options(config["features"], config["feature_options"])
+    network = _with_options(config["network"], config["network_options"])
+    return _table(
+        ["", ""],
+        [
+            ["encoder", f"{features}, then {network}"],
+            ["schedule", f"{origin['schedule']} on {', '.join(origin['modalities'])}"],
+            ["objective", _with_options(origin["objective"], origin["objective_options"])],
+            [
+                "training",
+                f"{last['pairs']:,} pairs in {last['step']:,} steps of {origin['batch']:,}, "
+                f"{origin['epochs']} epochs; {origin['samples']:,} samples a modality at "
+                f"{origin['locations']} locations; learning rate {origin['learning_rate']:g}, "
+                f"{origin['decay']}",
+            ],
+            [
+                "cost",
+                f"{last['flops'] / 1e12:.2f} TFLOP, {last['seconds']:.0f} s in "
+                f"{origin['precision']} on {origin['device']}",
+            ],
+            [
+                "run",
+                f"{origin['run']}, seed {origin['seed']}, profile {_and(own['profile'].unique())}",
+            ],
+            [
+                "made with",
+                f"locties {_and(own['code'].unique())}, torch {_and(own['torch'].unique())}, "
+                f"Python {_and(own['python'].unique())}, data "
+                f"{_and(hashed[:12] for hashed in own['data'].unique())}",
+            ],
+            [
+                "files",
+                f"`model.safetensors`, {weights:,} weights, {size:,} bytes; `config.json`, "
+                f"format {config['format']}",
+            ],
+            ["sha256", f"`{config['sha256']}`"],
+        ],
+    )
+
+
+def _scores(rows: pd.DataFrame, tier: str, run: str, seed: int) -> str:
+    """A tier's table, and the means over its cells by number of labels."""
+    own = results.of_tier(rows, tier)
+    own = own[own["encoder"] == run]
+    seeds = own["seed"].nunique()
+    here = own[(own["seed"] == seed) & (own["labels"] == "all")]
+    this = here.set_index([*CELL, "metric"])["value"].to_dict()
+    scored = results.scores(own, tier=tier)
+    over = dict(iter(scored.groupby(CELL)["value"]))
+    order = [name for name in TIERS[tier] if name in set(scored["task"])]
+    probes = list(dict.fromkeys(scored["probe"]))
+    lines = []
+    for task, split in product(order, dict.fromkeys(scored["split"])):
+        line = [task.replace("_", " "), split]
+        for probe in probes:
+            metric = "r2" if (task, split, probe, "r2") in this else "accuracy"
+            names = (metric, f"{metric}_low", f"{metric}_high")
+            line.append(_interval(*(this[task, split, probe, name] for name in names)))
+            line.append(_mean(over[task, split, probe]))
+        lines.append(line)
+    header = [f"{probe}{what}" for probe in probes for what in ("", f", {_count(seeds)}")]
+    means = {
+        labels: results.scores(own, labels, tier).groupby("seed")["value"].mean()
+        for labels in LABELS
+        if labels in set(own["labels"])
+    }
+    over_cells = "; ".join(f"{labels} labels {_mean(v)}" for labels, v in means.items())
+    return (
+        f"### {tier.capitalize()} tier\n\n"
+        + _table(["task", "folds", *header], lines)
+        + f"\n\nMean over these cells, {_count(seeds)}: {over_cells}."
+    )
+
+
+def _leakage(tier: str, modalities: Sequence[str]) -> str:
+    """Which tasks of a tier are made from the source of one of the modalities."""
+    leaks = {"embedded": LEAKS, "open": OPEN_LEAKS}[tier]
+    shared = {
+        task: [name for name in leaks.get(task, ()) if name in modalities] for task in TIERS[tier]
+    }
+    named = [f"{task.replace('_', ' ')} ({_and(names)})" for task, names in shared.items() if names]
+    free = [task.replace("_", " ") for task, names in shared.items() if not names]
+    if not named:
+        return f"{tier.capitalize()} tier: no labels share a source with what it was trained on."
+    return (
+        f"{tier.capitalize()} tier: labels share a source with a modality that it was trained on, "
+        f"so that an answer may be copied, in {_and(named)}. "
+        + (f"Free of that are {_and(free)}." if free else "No task is free of that.")
+    )
+
+
+def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
+    """What was not trained here, and in which cells it is level with the run or ahead of it."""
+    trained = set(rows.loc[rows["seconds"] > 0, "encoder"])
+    cells, found = {}, []
+    for tier in tiers:
+        behind = results.not_beaten(rows, run, tier)
+        behind = behind[~behind["other"].str.contains("+", regex=False)]
+        found.append(behind[~behind["other"].isin(trained)].assign(tier=tier))
+        own = results.scores(rows, tier=tier)
+        cells[tier] = len(own.loc[own["encoder"] == run, CELL].drop_duplicates())
+    behind = pd.concat(found, ignore_index=True)
+    if behind.empty:
+        return (
+            "In no cell do raw coordinates, an untrained encoder or a peer score as high, on the "
+            "mean over seeds."
+        )
+    lines = []
+    for other, theirs in behind.groupby("other"):
+        line = [str(other)]
+        for tier in tiers:
+            there = theirs[theirs["tier"] == tier]
+            each = there.groupby("task", sort=False)[["split", "probe"]].agg(list)
+            line.append(f"{len(there)} of {cells[tier]}")
+            line.append(
+                "; ".join(
+                    f"{str(task).replace('_', ' ')} "
+                    + ", ".join(map(" ".join, zip(row["split"], row["probe"], strict=True)))
+                    for task, row in each.iterrows()
+                )
+                or "none"
+            )
+        lines.append(line)
+    header = [text for tier in tiers for text in (f"{tier}", "cells")]
+    return (
+        "Raw coordinates, untrained encoders and peers that score at least as high as the run, on "
+        "the mean over seeds, counted over the cells of the tables above:\n\n"
+        + _table(["beside it", *header], lines)
+    )
+
+
+def _data(modalities: Sequence[str]) -> str:
+    names = list(dict.fromkeys(name for modality in modalities for name in SOURCES[modality]))
+    sources = [manifest.source(name) for name in names]
+    alike: dict[tuple[str, str, str], list[manifest.Source]] = {}
+    for source in sources:
+        alike.setdefault((source.where, source.licence, source.terms), []).append(source)
+    return _table(
+        ["data", "from", "licence", "terms", "cite"],
+        [
+            [", ".join(s.name for s in group), *terms, "; ".join(s.citation for s in group)]
+            for terms, group in alike.items()
+        ],
+    )
+
+
+def _mean(values: pd.Series) -> str:
+    if len(values) >= results.FEWEST_FOR_AN_INTERVAL:
+        return _interval(*mean_interval(values))
+    return f"{values.mean():.3f}"
+
+
+def _interval(mean: float, low: float, high: float) -> str:
+    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _count(seeds: int) -> str:
+    return f"{seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _with_options(name: str, options: dict[str, Any]) -> str:
+    text = ", ".join(f"{option} {value}" for option, value in options.items())
+    return f"{name} ({text})" if text else name
+
+
+def _and(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def shipped(folder: str | Path = "") -> pd.DataFrame:
+    """The encoders that ship, a row for each.
+
+    Args:
+        folder: of results; the published ones where it is empty.
+
+    Returns:
+        Columns name, run, schedule, modalities, dim, megabytes, sha256 (its first 12 digits), and
+        for each tier the mean over cells of the run's scores, over its seeds.
+
+    Example:
+        >>> shipped().set_index("name").loc["melt", "run"]
+        'melt-all'
+    """
+    rows = []
+    for name in published():
+        config = read_config(name)
+        origin, runs, _ = _measured(Path(name), config, folder)
+        size = (PUBLISHED / name / "model.safetensors").stat().st_size
+        row = {"name": name, **{key: origin[key] for key in ("run", "schedule")}}
+        row |= {"modalities": ", ".join(origin["modalities"]), "dim": config["dim"]}
+        row |= {"megabytes": size / 1e6, "sha256": config["sha256"][:12]}
+        for tier in dict.fromkeys(runs["tier"]):
+            scores = results.scores(runs, tier=tier)
+            row[tier] = scores.loc[scores["encoder"] == origin["run"], "value"].mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    for name in published():
+        folder = PUBLISHED / name
+        load(folder).save(folder, card(folder))

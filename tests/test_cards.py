@@ -1,0 +1,356 @@
+"""Model cards: every number is of the rows, every licence of the manifest, and what ships is whole.
+
+What is expected is computed here from the Parquet files anew, not by the library's readers.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+
+import locties
+from locties import cards, results, study
+from locties.data import embedded, manifest
+from locties.encoder import PUBLISHED, published, read_card, read_config
+from locties.modalities import EMBEDDED, MODALITIES
+from locties.notebook import REPOSITORY
+
+STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
+TASKS = {"embedded": ["elevation", "country"], "open": ["elevation", "biome"]}
+METRIC = {"elevation": "r2", "country": "accuracy", "biome": "accuracy"}
+CELLS = list(product(["random", "block"], ["ridge", "knn"]))
+
+
+def rows(name: str, seeds: range | list[int], level: float, seconds: float = 9.0) -> pd.DataFrame:
+    """Scores near `level`, with their intervals, at all labels and at 50."""
+    draw = np.random.default_rng(len(name) + 10 * len(seeds))
+    found = []
+    for seed, tier, labels in product(seeds, TASKS, ["all", "50"]):
+        for task, (split, probe) in product(TASKS[tier], CELLS):
+            value = level - 0.3 * (labels == "50") + draw.uniform(0, 0.05)
+            row = {"encoder": name, "tier": tier, "task": task, "split": split, "probe": probe}
+            row |= {"labels": labels, "seed": seed, "profile": "tiny", "data": "d" * 64}
+            row |= {"code": "0.1.0+abc", "torch": "2.13.0", "python": "3.11.7", "seconds": seconds}
+            ends = {"": 0.0, "_low": -0.1, "_high": 0.1}
+            found += [
+                {**row, "metric": METRIC[task] + end, "value": value + off}
+                for end, off in ends.items()
+            ]
+    return pd.DataFrame(found)
+
+
+def history(name: str, seeds: range | list[int]) -> pd.DataFrame:
+    lines = [
+        {"epoch": epoch, "step": 10 * epoch, "pairs": 640 * epoch, "flops": 1.5e12 * epoch}
+        | {"seconds": 4.0 * epoch, "encoder": name, "seed": seed}
+        for seed, epoch in product(seeds, (1, 2))
+    ]
+    return pd.DataFrame(lines)
+
+
+def save_run(folder: Path, modalities: list[str], method: str) -> Path:
+    made = locties.LocationEncoder("xyz", "linear", dim=4, seed=2)
+    made.save(folder / "encoder")
+    settings = {"schedule": method, "modalities": modalities, "encoder": made.config}
+    settings |= {"pairs": 1280, "batch": 64, "epochs": 2, "learning_rate": 1e-3}
+    settings |= {"decay": "cosine", "objective": "nt_xent", "objective_options": {}}
+    settings |= {"locations": "fixed", "samples": 2000, "seed": 2, "device": "cpu"}
+    settings |= {"precision": "float32", "seconds": 8.0}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A folder as a profile's: results, and two runs, one of them of a sweep."""
+    seeds = [2, 3, 4]
+    tables = [rows("melt-all", seeds, 0.6), rows("melt-all+xyz", seeds, 0.9)]
+    tables += [rows("salt-all", seeds, 0.9), rows("xyz", [0], 0.2, 0.0)]
+    ahead = rows("geoclip", [0], 0.2, 0.0)
+    cell = (ahead["tier"] == "open") & (ahead["task"] == "biome") & (ahead["split"] == "block")
+    ahead.loc[cell & (ahead["probe"] == "knn"), "value"] += 0.6
+    folder = tmp_path / "results"
+    folder.mkdir()
+    pd.concat([*tables, ahead]).to_parquet(folder / "runs.parquet")
+    history("melt-all", seeds).to_parquet(folder / "histories.parquet")
+    # Of a sweep; the pilot's seeds of a run of the book are there too, and count for nothing.
+    swept = [rows("rate-tenth", [2, 3], 0.5), rows("melt-all", [100, 101], 0.99)]
+    pd.concat(swept).to_parquet(folder / "sweeps.parquet")
+    histories = [history("rate-tenth", [2, 3]), history("melt-all", [100, 101])]
+    pd.concat(histories).to_parquet(folder / "sweeps_histories.parquet")
+    save_run(tmp_path / "melt-all-2", ["imagery", "relief"], "melt")
+    save_run(tmp_path / "rate-tenth-2", ["toponyms"], "clip")
+    return tmp_path
+
+
+def card_of(folder: Path, run: str) -> str:
+    return cards.describe("mine", folder / run, folder / "results")[1]
+
+
+def tables_of(text: str) -> dict[str, list[list[str]]]:
+    """The tables of a card by the heading above them, headers and rules left out."""
+    found: dict[str, list[list[str]]] = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("| "):
+            found.setdefault(heading, []).append([c.strip() for c in line[2:-2].split(" | ")])
+    return {heading: lines[2:] for heading, lines in found.items()}
+
+
+def expect_scores(text: str, scored: pd.DataFrame, run: str, seed: int) -> int:
+    """Compare each cell of the score tables with the rows; how many there were."""
+    compared = 0
+    for tier in ("embedded", "open"):
+        own = scored[(scored["encoder"] == run) & (scored["tier"] == tier)]
+        all_labels = own[own["labels"] == "all"]
+        table = tables_of(text)[f"{tier.capitalize()} tier"]
+        cells = all_labels.query("probe in ['ridge', 'knn']")[["task", "split"]].drop_duplicates()
+        assert {(line[0], line[1]) for line in table} == {
+            (task.replace("_", " "), split) for task, split in cells.to_numpy()
+        }
+        header = next(line for line in text.splitlines() if line.startswith("| task"))
+        probes = [name.strip() for name in header.split("|")[3:-1]][::2]
+        for task, split, *numbers in table:
+            for probe, this, over in zip(probes, numbers[::2], numbers[1::2], strict=True):
+                where = (all_labels["task"] == task.replace(" ", "_")) & (
+                    all_labels["split"] == split
+                )
+                here = all_labels[where & (all_labels["probe"] == probe)]
+                point = here[here["metric"].isin(["r2", "accuracy"])].set_index("seed")["value"]
+                ends = [
+                    here.loc[here["metric"].isin([f"r2_{e}", f"accuracy_{e}"]) & at, "value"].item()
+                    for e in ("low", "high")
+                    for at in [here["seed"] == seed]
+                ]
+                assert this == f"{point[seed]:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+                expected = f"{point.mean():.3f}"
+                if len(point) > 2:
+                    low, high = stats.t.interval(
+                        0.95, len(point) - 1, point.mean(), stats.sem(point)
+                    )
+                    expected += f" ({low:.3f} to {high:.3f})"
+                assert over == expected
+                compared += 1
+    return compared
+
+
+def test_every_score_is_of_the_rows(made):
+    scored = pd.read_parquet(made / "results" / "runs.parquet")
+    assert expect_scores(card_of(made, "melt-all-2"), scored, "melt-all", 2) == 16
+
+
+def test_two_seeds_of_a_sweep_have_means_without_an_interval(made):
+    text = card_of(made, "rate-tenth-2")
+    scored = pd.read_parquet(made / "results" / "sweeps.parquet")
+    assert expect_scores(text, scored, "rate-tenth", 2) == 16
+    assert "knn, 2 seeds" in text
+
+
+def test_the_pilots_seeds_count_for_nothing(made):
+    assert "knn, 3 seeds" in card_of(made, "melt-all-2")
+    means = re.search(
+        r"3 seeds: 50 labels 0\.3\d\d .*all labels 0\.(6\d\d)", card_of(made, "melt-all-2")
+    )
+    assert means, "the mean over cells is near the level of the rows, with labels in order"
+
+
+def test_the_recipe_is_of_the_settings_the_history_and_the_files(made):
+    recipe = dict(tables_of(card_of(made, "melt-all-2"))["Recipe"])
+    assert recipe["training"].startswith("1,280 pairs in 20 steps of 64, 2 epochs; 2,000 samples")
+    assert recipe["cost"] == "3.00 TFLOP, 8 s in float32 on cpu"
+    assert recipe["run"] == "melt-all, seed 2, profile tiny"
+    assert (
+        "locties 0.1.0+abc, torch 2.13.0, Python 3.11.7, data dddddddddddd" in recipe["made with"]
+    )
+    weights = (made / "melt-all-2" / "encoder" / "model.safetensors").read_bytes()
+    assert f"16 weights, {len(weights):,} bytes" in recipe["files"]
+    config = json.loads((made / "melt-all-2" / "encoder" / "config.json").read_text())
+    assert recipe["sha256"] == f"`{config['sha256']}`"
+
+
+def test_where_it_fails_counts_what_was_not_trained(made):
+    lines = tables_of(card_of(made, "melt-all-2"))["Where it fails"]
+    assert lines == [["geoclip", "0 of 8", "none", "1 of 8", "biome block knn"]], (
+        "salt-all is ahead everywhere but was trained, and so is its own with xyz appended"
+    )
+    table = pd.read_parquet(made / "results" / "runs.parquet")
+    table[table["encoder"] != "geoclip"].to_parquet(made / "results" / "runs.parquet")
+    assert "In no cell do raw coordinates" in card_of(made, "melt-all-2")
+
+
+def test_leakage_is_of_its_own_modalities(made):
+    text = card_of(made, "melt-all-2")
+    named = re.escape("in elevation (relief). Free of that are air temperature, population, ")
+    assert re.search(rf"Embedded tier: labels share .*{named}climate zone and country", text)
+    assert re.search(rf"Open tier: labels share .*{named}biome and country", text)
+    text = card_of(made, "rate-tenth-2")
+    assert "copied, in population (toponyms) and country (toponyms). Free of that are air" in text
+    assert "Open tier: no labels share a source with what it was trained on." in text
+
+
+@pytest.mark.parametrize("run", ["melt-all-2", "rate-tenth-2"])
+def test_licences_and_citations_are_the_manifests(made, run):
+    text = card_of(made, run)
+    settings = json.loads((made / run / "settings.json").read_text())
+    names = {name for modality in settings["modalities"] for name in cards.SOURCES[modality]}
+    lines = tables_of(text)["Data"]
+    assert {name for line in lines for name in line[0].split(", ")} == names
+    for group, where, licence, terms, citation in lines:
+        for name in group.split(", "):
+            source = manifest.source(name)
+            assert (where, licence, terms) == (source.where, source.licence, source.terms)
+            assert source.citation in citation
+
+
+def test_the_sources_of_every_modality_are_known():
+    assert set(cards.SOURCES) == set(MODALITIES)
+    assert {name for names in cards.SOURCES.values() for name in names} <= {
+        source.name for source in manifest.sources()
+    }
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_a_modality_reads_the_sources_that_its_card_names(name, earth, monkeypatch):
+    class Watched:
+        def __getattr__(self, attribute: str) -> object:
+            read.add(attribute)
+            return getattr(earth, attribute)
+
+    read: set[str] = set()
+    watched = Watched()
+    monkeypatch.setattr(embedded, "load", lambda: watched)
+    MODALITIES[name](20, 0, 5)
+    assert read == set(cards.SOURCES[name])
+
+
+def test_a_run_without_rows_is_refused(made):
+    (made / "melt-all-2").rename(made / "melt-al-2")
+    with pytest.raises(ValueError, match=r"no results of run 'melt-al' with seed 2.*make results"):
+        card_of(made, "melt-al-2")
+
+
+def test_an_encoder_of_no_run_has_no_card(tmp_path):
+    locties.LocationEncoder("xyz", "linear", dim=4).save(tmp_path / "own")
+    with pytest.raises(ValueError, match="names no run of the study"):
+        cards.card(tmp_path / "own")
+
+
+# ---------------------------------------------------------------------------------- publishing
+
+
+@pytest.mark.data
+def test_publishing_fills_the_package_and_leaves_nothing_else(made, tmp_path):
+    root = tmp_path / "root"
+    shipped, static = root / "src" / "locties" / "published", root / "book" / "_static"
+    static.mkdir(parents=True)
+    locties.LocationEncoder("xyz", "linear", dim=4).save(shipped / "gone")
+    named = {"melt": made / "melt-all-2", "best": made / "rate-tenth-2"}
+    results.publish(made / "results", named, root)
+    assert {path.name for path in shipped.iterdir()} == {"melt", "best"}
+    assert (static / "embedding.png").stat().st_size > 1000
+    for name, run in named.items():
+        trained, loaded = locties.load(run / "encoder"), locties.load(shipped / name)
+        place = [[13.4, 52.5]]
+        assert (loaded(place) == trained(place)).all()
+        assert loaded.origin["run"] == run.name.rpartition("-")[0]
+        text = read_card(shipped / name)
+        assert text == cards.card(shipped / name, root / "results"), "the same from what is tracked"
+        assert text.startswith(f"# {name}\n")
+    assert len(pd.read_parquet(root / "results" / "sweeps.parquet"))
+
+
+def test_publishing_a_run_without_rows_changes_nothing(made, tmp_path):
+    (made / "rate-tenth-2").rename(made / "rate-third-2")
+    named = {"melt": made / "melt-all-2", "best": made / "rate-third-2"}
+    with pytest.raises(ValueError, match="no results of run 'rate-third'"):
+        results.publish(made / "results", named, tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("profile", STUDY["profiles"])
+def test_what_ships_is_a_run_of_the_study(profile):
+    known = study.runs(STUDY, profile) | study.runs(STUDY, profile, "all")
+    first = STUDY["profiles"][profile]["seeds"][0]
+    assert {f"{run}-{first}" for run in STUDY["published"].values()} <= set(known)
+
+
+# ------------------------------------------------------------------------------------ what ships
+
+
+def test_no_encoder_ships_that_the_study_does_not_name():
+    assert {"melt"} <= set(published()) <= set(STUDY["published"])
+
+
+def test_the_baseline_that_ships_is_the_strongest_by_the_published_rows():
+    table = pd.read_parquet(REPOSITORY / "results" / "runs.parquet")
+    table = table[table["encoder"].str.fullmatch(r"clip-\w+") & (table["tier"] == "embedded")]
+    table = table[(table["labels"] == "all") & table["metric"].isin(["r2", "accuracy"])]
+    table = table[table["probe"].isin(["ridge", "knn"])]
+    means = table.groupby("encoder")["value"].mean()
+    assert STUDY["published"]["clip"] == means.idxmax(), means.to_string()
+
+
+@pytest.mark.parametrize("name", published())
+def test_a_card_that_ships_is_what_the_published_rows_say(name):
+    folder = PUBLISHED / name
+    text = read_card(name)
+    assert text == cards.card(folder), "run `python -m locties.cards`, or `make publish`"
+    config = read_config(name)
+    assert config["origin"]["run"] == STUDY["published"][name]
+    tables = [REPOSITORY / "results" / f"{table}.parquet" for table in ("runs", "sweeps")]
+    published = pd.concat([pd.read_parquet(path) for path in tables if path.exists()])
+    published = published[published["seed"] < 100]
+    origin = config["origin"]
+    assert expect_scores(text, published, origin["run"], origin["seed"]) == 40
+
+
+@pytest.mark.parametrize("name", published())
+def test_an_encoder_that_ships_was_trained_as_the_study_says(name):
+    origin = read_config(name)["origin"]
+    profile = pd.read_parquet(REPOSITORY / "results" / "runs.parquet")["profile"].iloc[0]
+    described = study.runs(STUDY, profile) | study.runs(STUDY, profile, "all")
+    run = described[f"{origin['run']}-{origin['seed']}"]
+    assert origin["seed"] == STUDY["profiles"][profile]["seeds"][0]
+    assert origin["schedule"] == run["method"]
+    assert origin["modalities"] == run["modalities"].split(",")
+    for key in ("pairs", "batch", "epochs", "samples", "learning_rate"):
+        assert origin[key] == run[key], key
+
+
+def test_what_ships_is_small():
+    sizes = [path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file()]
+    assert sum(sizes) <= 25e6
+
+
+def test_the_table_of_what_ships(made):
+    table = cards.shipped().set_index("name")
+    assert list(table.index) == published()
+    runs = pd.read_parquet(REPOSITORY / "results" / "runs.parquet")
+    own = runs[(runs["encoder"] == "melt-all") & (runs["tier"] == "open")]
+    own = own[own["metric"].isin(["r2", "accuracy"]) & own["probe"].isin(["ridge", "knn"])]
+    mean = own.loc[own["labels"] == "all", "value"].mean()
+    assert table.loc["melt", "open"] == pytest.approx(mean)
+    assert table.loc["melt", "dim"] == locties.load("melt").dim
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_weights_and_cards(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in published():
+        for file in ("model.safetensors", "config.json", "card.md"):
+            assert f"locties/published/{name}/{file}" in names
+    assert wheel.stat().st_size <= 25e6
