@@ -49,8 +49,8 @@ def export_grid(
     """Embed the centre of every pixel of a global grid into a Zarr store or a GeoTIFF.
 
     Both carry the encoder's name, the sha256 of its weights, its licence, the CRS and the version
-    of locties. The store follows the CF conventions; ``xarray.open_zarr(path, decode_coords="all")``
-    opens it.
+    of locties. The store follows the CF conventions, and
+    ``xarray.open_zarr(path, decode_coords="all")`` opens it.
 
     Interrupted in any way, the same call goes on after the last finished tile. What is not finished
     cannot be taken for whole: a store has no ``zarr.json`` (but a ``zarr.json.unfinished``) and a

@@ -104,7 +104,8 @@ def _array(values: Any) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = np.asarray(values)
+        array = array.astype(np.float64) if array.dtype.kind != "c" else np.empty(0)
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.ndim != 2 or array.shape[1] != 2:
