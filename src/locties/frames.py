@@ -60,7 +60,7 @@ def embed(
     values = embed_points(function, lonlat_of(frame, lon, lat))
     result = pd.DataFrame(
         values,
-        index=getattr(frame, "index", None),
+        index=frame.index if isinstance(frame, pd.DataFrame | pd.Series) else None,
         columns=column_names(metadata["encoder"], values.shape[1]),
         copy=False,
     )
