@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from locties.extras import need
 from locties.features import SphericalHarmonics
 from locties.harmonics import legendre, waves
 from locties.networks import split
-from locties.provenance import describe
+from locties.provenance import Encoder, resolve
 
 # Few enough for the 1,600 harmonics of L = 40 to take 100 MB, enough for fast matrix products.
 POINTS_PER_CHUNK = 16_384
@@ -76,14 +77,15 @@ class Grid(NamedTuple):
         )
 
 
-def embed_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -> Grid:
+def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Grid:
     """Embed the centre of every pixel of a global grid, without gradients and in eval mode.
 
     The result takes `4 * dim * (180 / resolution) * (360 / resolution)` bytes: at 0.25 degrees and
     256 dimensions 1.06 GB, at 1 degree 66 MB. `stream_grid` gives it piece by piece.
 
     Args:
-        encoder: a LocationEncoder, or any callable from lonlat (N, 2) float32 to (N, dim).
+        encoder: a LocationEncoder, the name or folder of one as in `locties.load`, or any callable
+            from lonlat (N, 2) float32 to (N, dim).
             A module is run on its own device, and its training modes are put back afterwards.
         resolution: pixel size in degrees; it must divide 180.
 
@@ -112,7 +114,7 @@ def embed_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) ->
     return Grid(lon, lat, embedding, metadata)
 
 
-def stream_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -> Iterator[Grid]:
+def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iterator[Grid]:
     """`embed_grid` in blocks of whole rows, north to south, so that memory stays small.
 
     A block is of about `POINTS_PER_CHUNK` points, at least one row. Spherical harmonics are
@@ -128,17 +130,15 @@ def stream_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -
         [ 45. -45.] (2, 4, 2)
     """
     lon, lat = pixel_centres(resolution)
-    embed = rows_embedder(encoder, lon)
-    metadata = describe(encoder)
+    function, metadata = resolve(encoder)
+    embed = rows_embedder(function, lon)
     rows = max(1, POINTS_PER_CHUNK // len(lon))
     for start in range(0, len(lat), rows):
         some = lat[start : start + rows]
         yield Grid(lon, some, embed(some), metadata)
 
 
-def rows_embedder(
-    encoder: Callable[[Tensor], Tensor], lon: np.ndarray
-) -> Callable[[np.ndarray], np.ndarray]:
+def rows_embedder(encoder: Encoder, lon: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A function from latitudes (H,) to embeddings (H, W, dim) float32 at the longitudes (W,).
 
     Example:
@@ -156,7 +156,7 @@ def rows_embedder(
     return embed
 
 
-def embed_points(encoder: Callable[[Tensor], Tensor], lonlat: Tensor) -> np.ndarray:
+def embed_points(encoder: Encoder, lonlat: Tensor) -> np.ndarray:
     """Embeddings (N, dim) float32 of places (N, 2), in chunks, without gradients, in eval mode.
 
     Example:
@@ -176,7 +176,7 @@ def embed_points(encoder: Callable[[Tensor], Tensor], lonlat: Tensor) -> np.ndar
 EmbedRows = Callable[[np.ndarray, torch.device | None], Tensor]  # (H,) degrees to (H, W, dim)
 
 
-def _outputs(encoder: Callable[[Tensor], Tensor], lonlat: Tensor) -> Iterator[Tensor]:
+def _outputs(encoder: Encoder, lonlat: Tensor) -> Iterator[Tensor]:
     """What the encoder makes of places (N, 2), a chunk at a time: (n, dim)."""
     for points in lonlat.split(POINTS_PER_CHUNK):
         output = encoder(points)
@@ -189,7 +189,7 @@ def _outputs(encoder: Callable[[Tensor], Tensor], lonlat: Tensor) -> Iterator[Te
 
 
 def _pointwise(
-    encoder: Callable[[Tensor], Tensor],
+    encoder: Encoder,
     lon: np.ndarray,
     lat: np.ndarray,
     device: torch.device | None,
@@ -199,7 +199,7 @@ def _pointwise(
     return torch.cat(list(_outputs(encoder, points))).unflatten(0, (len(lat), len(lon)))
 
 
-def _separably(encoder: Callable[[Tensor], Tensor], lon: np.ndarray) -> EmbedRows | None:
+def _separably(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
     """Rows by the factors of spherical harmonics; None for an encoder that has no use for them."""
     # Exact types: a subclass may compute something else.
     if type(encoder) is not LocationEncoder or type(encoder.features) is not SphericalHarmonics:
@@ -257,7 +257,7 @@ def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @contextmanager
-def eval_mode(encoder: Callable[[Tensor], Tensor]) -> Iterator[torch.device | None]:
+def eval_mode(encoder: Encoder) -> Iterator[torch.device | None]:
     """Put a module in eval mode for a while and give its device; None for other callables."""
     if not isinstance(encoder, nn.Module):
         yield None
