@@ -285,8 +285,6 @@ def test_a_geotiff_that_does_not_read_as_written_is_not_put_in_place(tmp_path, m
 def test_what_is_finished_is_not_written_again(globe, tmp_path):
     for path in (globe / "grid.zarr", globe / "grid.tif"):
         before = path.stat().st_mtime_ns
-        slow = Slow()
-        slow.encoder.origin = {}
         locties.export_grid(small(), path, RESOLUTION, progress=False)
         assert path.stat().st_mtime_ns == before
 
@@ -346,6 +344,30 @@ def test_a_region_left_unfinished_keeps_the_store_unfinished(tmp_path, monkeypat
         warnings.simplefilter("error")
         locties.export_grid(small(), path, 1, region=west, progress=False)
     assert is_whole(path)
+
+
+def test_a_whole_store_is_unfinished_again_while_a_region_is_added(tmp_path, monkeypatch):
+    path = tmp_path / "grid.zarr"
+    west, east = (-180, -90, 0, 90), (0, -90, 180, 90)
+    locties.export_grid(small(), path, 1, region=west, progress=False)
+    assert is_whole(path)
+    monkeypatch.setattr(export._Store, "_put", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        locties.export_grid(small(), path, 1, region=east, progress=False)
+    assert not is_whole(path)
+
+
+def test_a_geotiff_needs_no_tile_of_another_region_that_was_left(tmp_path, monkeypatch):
+    path = tmp_path / "grid.tif"
+    monkeypatch.setattr(export._Store, "_put", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        locties.export_grid(small(), path, 1, progress=False)
+    monkeypatch.undo()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        locties.export_grid(small(), path, 1, region=(0, 0, 10, 10), progress=False)
+    with rasterio.open(path) as dataset:
+        assert dataset.shape == (10, 10)
 
 
 def test_outside_its_regions_a_store_is_nan(tmp_path):

@@ -14,7 +14,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ def export_grid(
         layout = _Layout(height, dim, _tile(height))
         store = _Store(target, layout, metadata)
         store.write(function, layout.area(region), progress)
+        store.finish()
     else:
         layout = _Layout(height, dim, min(TILE, height))
         _write_geotiff(target, layout, function, metadata, region, progress)
@@ -206,16 +207,14 @@ class _Store:
 
     def write(self, encoder: Encoder, area: Area, progress: bool) -> None:
         """Write the tiles of an area that are not there yet."""
-        from filelock import FileLock
+        zarr = need("zarr", "a Zarr store", "export")
         from tqdm import tqdm
 
-        zarr = need("zarr", "a Zarr store", "export")
         if self.path.exists() and not (self.path / _WORK).is_dir():
             raise FileExistsError(f"{self.path} is no store of export_grid: choose another path")
         (self.path / _WORK).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / _WORK / ".lock")
         with ExitStack() as stack:
-            with lock:
+            with self._lock():
                 self._create_or_check()
                 self._hold(area, stack)
                 done = self._done()
@@ -240,8 +239,12 @@ class _Store:
                     log.flush()
                     os.fsync(log.fileno())
                     bar.update()
-            with lock:
-                self._finish(area)
+
+    def _lock(self) -> AbstractContextManager[Any]:
+        """Held for moments, by who looks at the areas or makes the store whole."""
+        from filelock import FileLock
+
+        return FileLock(self.path / _WORK / ".lock")
 
     def _create_or_check(self) -> None:
         found = next(
@@ -375,35 +378,36 @@ class _Store:
             _flush(chunk)
             flush_folder(chunk.parent)
 
-    def _finish(self, area: Area) -> None:
+    def finish(self) -> None:
         """Make the store whole, unless an area is still being written or was left unfinished."""
         from locties.lock import only_process
 
-        if not (self.path / _UNFINISHED).exists():
-            return
-        done = self._done()
-        for other in self._areas():
-            if set(_tiles(other)) <= done:
-                continue
-            try:
-                with only_process(self._folder(other)):
-                    warnings.warn(
-                        f"{self.path} stays unfinished: region {self.layout.degrees(other)} was "
-                        "begun and not finished. Call export_grid with that region",
-                        stacklevel=4,
-                    )
-            except RuntimeError:
-                pass  # its process makes the store whole
-            return
-        content = json.loads((self.path / _UNFINISHED).read_text())
-        regions = [list(self.layout.degrees(area)) for area in self._areas()]
-        content["attributes"]["regions"] = regions
-        aside = self.path / _WORK / "new.json"
-        aside.write_text(json.dumps(content, indent=2))
-        _flush(aside)
-        aside.replace(self.path / _UNFINISHED)
-        (self.path / _UNFINISHED).rename(self.path / _WHOLE)
-        flush_folder(self.path)
+        with self._lock():
+            if not (self.path / _UNFINISHED).exists():
+                return
+            done = self._done()
+            for area in self._areas():
+                if set(_tiles(area)) <= done:
+                    continue
+                try:
+                    with only_process(self._folder(area)):
+                        warnings.warn(
+                            f"{self.path} stays unfinished: region {self.layout.degrees(area)} "
+                            "was begun and not finished. Call export_grid with that region",
+                            stacklevel=3,
+                        )
+                except RuntimeError:
+                    pass  # its process makes the store whole
+                return
+            content = json.loads((self.path / _UNFINISHED).read_text())
+            regions = [list(self.layout.degrees(area)) for area in self._areas()]
+            content["attributes"]["regions"] = regions
+            aside = self.path / _WORK / "new.json"
+            aside.write_text(json.dumps(content, indent=2))
+            _flush(aside)
+            aside.replace(self.path / _UNFINISHED)
+            (self.path / _UNFINISHED).rename(self.path / _WHOLE)
+            flush_folder(self.path)
 
 
 def _write_geotiff(
@@ -414,12 +418,12 @@ def _write_geotiff(
     region: Sequence[float] | None,
     progress: bool,
 ) -> None:
+    rasterio = need("rasterio", "a GeoTIFF", "export")
+    zarr = need("zarr", "a GeoTIFF", "export")
     from tqdm import tqdm
 
     from locties.lock import only_process
 
-    rasterio = need("rasterio", "a GeoTIFF", "export")
-    zarr = need("zarr", "a GeoTIFF", "export")
     edges = layout.pixels(region)
     top, bottom, left, right = (
         round_edge(edge + nudge)
