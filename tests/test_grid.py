@@ -224,3 +224,23 @@ def test_between_blocks_gradients_and_training_modes_are_as_they_were():
     for _ in stream_grid(encoder, resolution=60):
         assert encoder.training
         assert torch.is_grad_enabled()
+
+
+def test_a_grid_says_of_what_encoder_it_is(tmp_path):
+    harmonic("mlp", 3).save(tmp_path / "mine")
+    for grid in (
+        embed_grid(tmp_path / "mine", 60),
+        next(iter(stream_grid(tmp_path / "mine", 60))),
+    ):
+        assert grid.metadata["encoder"] == "mine"
+        assert len(grid.metadata["weights_sha256"]) == 64
+        attributes = grid.to_xarray().attrs
+        assert attributes.items() > grid.metadata.items()
+        assert attributes["resolution_degrees"] == 60
+
+
+def test_a_dataset_of_a_grid_shares_its_memory():
+    grid = embed_grid(lambda lonlat: lonlat, resolution=30)
+    embedding = grid.to_xarray()["embedding"]
+    assert np.shares_memory(embedding.values, grid.embedding)
+    np.testing.assert_array_equal(embedding.sel(lon=165, lat=-75), [165, -75])

@@ -8,6 +8,7 @@ import pytest
 import locties
 
 HEAVY = {"torch", "numpy", "safetensors", "pandas", "scipy", "sklearn", "matplotlib", "cartopy"}
+HEAVY |= {"geopandas", "rasterio", "xarray", "zarr"}  # torch itself loads tqdm
 
 
 def loaded_by(code: str) -> set[str]:
@@ -26,7 +27,8 @@ def test_an_encoder_loads_torch_numpy_and_safetensors_alone() -> None:
         "import locties, torch\n"
         "encoder = locties.LocationEncoder(features='xyz', network='linear', dim=2)\n"
         "encoder([[13.4, 52.5]])\n"
-        "locties.load, locties.spherical_harmonics"
+        "locties.embed_grid('melt', 90)\n"
+        "locties.load, locties.spherical_harmonics, locties.export_grid"
     )
     assert {"torch", "numpy", "safetensors"} <= loaded
     assert loaded & (HEAVY - {"torch", "numpy", "safetensors"}) == set()
@@ -67,3 +69,18 @@ def test_dir_lists_the_public_names_and_a_wrong_name_is_an_attribute_error() -> 
     assert set(locties.__all__) <= set(dir(locties))
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = locties.lod
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("embed", "pandas", "own"), ("LocationFeatures", "sklearn", "sklearn")],
+)
+def test_a_name_whose_package_is_missing_says_what_to_install(name, package, extra):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        f"import locties\ntry:\n    locties.{name}\nexcept ImportError as error:\n    print(error)"
+    )
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"locties.{name} needs {package}" in printed
+    assert f'pip install "locties[{extra}]"' in printed

@@ -16,7 +16,7 @@ import xarray
 from rasterio.transform import Affine, from_origin
 
 import locties
-from locties import own
+from locties import extras, own
 from locties.data import sampling
 from locties.data.manifest import DataError
 from locties.lonlat import CELL_DEGREES, cell_index
@@ -359,8 +359,8 @@ def test_what_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.Monke
             raise ImportError(name)
         return real(name, package)
 
-    real = own.import_module
-    monkeypatch.setattr(own, "import_module", refuse)
+    real = extras.import_module
+    monkeypatch.setattr(extras, "import_module", refuse)
     for source in ("geo.parquet", "raster.tif"):
         with pytest.raises(ImportError, match=r'pip install "locties\[own\]"'):
             locties.read_modality(tmp_path / source, name="own")

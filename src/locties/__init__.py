@@ -10,19 +10,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from locties.encoder import LocationEncoder, load
     from locties.evaluation import Task, evaluate
+    from locties.export import export_grid
+    from locties.frames import embed
     from locties.grid import embed_grid
     from locties.harmonics import spherical_harmonics
     from locties.modalities import Modality
     from locties.own import read_modality, read_task
     from locties.training import pretrain
+    from locties.transformer import LocationFeatures
 
 __version__ = "0.1.0"
 __all__ = [
     "LocationEncoder",
+    "LocationFeatures",
     "Modality",
     "Task",
+    "embed",
     "embed_grid",
     "evaluate",
+    "export_grid",
     "load",
     "pretrain",
     "read_modality",
@@ -32,10 +38,13 @@ __all__ = [
 
 _HOME = {
     "LocationEncoder": "locties.encoder",
+    "LocationFeatures": "locties.transformer",
     "Modality": "locties.modalities",
     "Task": "locties.evaluation",
+    "embed": "locties.frames",
     "embed_grid": "locties.grid",
     "evaluate": "locties.evaluation",
+    "export_grid": "locties.export",
     "load": "locties.encoder",
     "pretrain": "locties.training",
     "read_modality": "locties.own",
@@ -43,11 +52,21 @@ _HOME = {
     "spherical_harmonics": "locties.harmonics",
 }
 
+# The extra without which a name cannot even be imported.
+_EXTRA = {"LocationFeatures": "sklearn", "embed": "own"}
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'locties' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    try:
+        return getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if name not in _EXTRA:
+            raise
+        raise ImportError(
+            f'locties.{name} needs {error.name}: pip install "locties[{_EXTRA[name]}]"'
+        ) from error
 
 
 def __dir__() -> list[str]:

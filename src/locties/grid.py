@@ -1,20 +1,25 @@
 """A location encoder evaluated on a regular grid of the whole globe."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from locties import cf
 from locties.encoder import LocationEncoder
+from locties.extras import need
 from locties.features import SphericalHarmonics
 from locties.harmonics import legendre, waves
 from locties.networks import split
+from locties.provenance import Encoder, resolve
 
 # Few enough for the 1,600 harmonics of L = 40 to take 100 MB, enough for fast matrix products.
 POINTS_PER_CHUNK = 16_384
@@ -27,21 +32,60 @@ class Grid(NamedTuple):
         lon: (W,) degrees, from just east of -180 to just west of 180.
         lat: (H,) degrees, north to south.
         embedding: (H, W, dim) float32, not normalised, like the encoder's own output.
+        metadata: of what encoder they are, as `locties.provenance.describe` has it.
     """
 
     lon: np.ndarray
     lat: np.ndarray
     embedding: np.ndarray
+    metadata: Mapping[str, str] = MappingProxyType({})
+
+    def to_xarray(self) -> Any:
+        """The grid as an xarray Dataset that follows the CF conventions, without a copy.
+
+        Returns:
+            xarray.Dataset of `embedding` (dimension, lat, lon), with the coordinates, the grid
+            mapping `crs` among them, and the metadata as attributes.
+            ``dataset["embedding"].sel(dimension=3)`` is a map.
+
+        Raises:
+            ImportError: xarray is not there: ``pip install "locties[export]"``.
+
+        Example:
+            >>> dataset = embed_grid(lambda lonlat: lonlat, resolution=90).to_xarray()
+            >>> dataset["embedding"].sel(lon=135, lat=45).values
+            array([135.,  45.], dtype=float32)
+        """
+        xarray = need("xarray", "Grid.to_xarray", "export")
+        dim = self.embedding.shape[-1]
+        return xarray.Dataset(
+            {
+                "embedding": (
+                    cf.AXES,
+                    np.moveaxis(self.embedding, -1, 0),
+                    cf.EMBEDDING,
+                    cf.GRID_MAPPING,
+                ),
+            },
+            {
+                "crs": ((), np.int32(0), cf.CRS),
+                "dimension": ("dimension", np.arange(dim, dtype=np.int32), cf.DIMENSION),
+                "lat": ("lat", self.lat, cf.LAT),
+                "lon": ("lon", self.lon, cf.LON),
+            },
+            cf.dataset(self.metadata, 360 / len(self.lon)),
+        )
 
 
-def embed_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -> Grid:
+def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Grid:
     """Embed the centre of every pixel of a global grid, without gradients and in eval mode.
 
     The result takes `4 * dim * (180 / resolution) * (360 / resolution)` bytes: at 0.25 degrees and
     256 dimensions 1.06 GB, at 1 degree 66 MB. `stream_grid` gives it piece by piece.
 
     Args:
-        encoder: a LocationEncoder, or any callable from lonlat (N, 2) float32 to (N, dim).
+        encoder: a LocationEncoder, the name or folder of one as in `locties.load`, or any callable
+            from lonlat (N, 2) float32 to (N, dim).
             A module is run on its own device, and its training modes are put back afterwards.
         resolution: pixel size in degrees; it must divide 180.
 
@@ -59,17 +103,18 @@ def embed_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) ->
         array([135.,  45.], dtype=float32)
     """
     lon, lat = pixel_centres(resolution)
-    embedding = np.empty((0, 0, 0), np.float32)
+    embedding, metadata = np.empty((0, 0, 0), np.float32), {}
     row = 0
     for block in stream_grid(encoder, resolution):
         if row == 0:
             embedding = np.empty((len(lat), *block.embedding.shape[1:]), np.float32)
+            metadata = dict(block.metadata)
         embedding[row : row + len(block.lat)] = block.embedding
         row += len(block.lat)
-    return Grid(lon, lat, embedding)
+    return Grid(lon, lat, embedding, metadata)
 
 
-def stream_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -> Iterator[Grid]:
+def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iterator[Grid]:
     """`embed_grid` in blocks of whole rows, north to south, so that memory stays small.
 
     A block is of about `POINTS_PER_CHUNK` points, at least one row. Spherical harmonics are
@@ -85,41 +130,76 @@ def stream_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -
         [ 45. -45.] (2, 4, 2)
     """
     lon, lat = pixel_centres(resolution)
-    embed_rows = _separably(encoder, lon) or partial(_pointwise, encoder, lon)
+    function, metadata = resolve(encoder)
+    embed = rows_embedder(function, lon)
     rows = max(1, POINTS_PER_CHUNK // len(lon))
     for start in range(0, len(lat), rows):
         some = lat[start : start + rows]
+        yield Grid(lon, some, embed(some), metadata)
+
+
+def rows_embedder(encoder: Encoder, lon: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from latitudes (H,) to embeddings (H, W, dim) float32 at the longitudes (W,).
+
+    Example:
+        >>> rows_embedder(lambda lonlat: lonlat, np.array([13.0, 14.0]))(np.array([52.0]))
+        array([[[13., 52.],
+                [14., 52.]]], dtype=float32)
+    """
+    embed_rows = _separably(encoder, lon) or partial(_pointwise, encoder, lon)
+
+    def embed(lat: np.ndarray) -> np.ndarray:
         # Gradients and training modes are back as they were when a block is handed out.
         with torch.no_grad(), eval_mode(encoder) as device:
-            embedding = embed_rows(some, device).float().cpu().numpy()
-        yield Grid(lon, some, embedding)
+            return embed_rows(lat, device).float().cpu().numpy()
+
+    return embed
+
+
+def embed_points(encoder: Encoder, lonlat: Tensor) -> np.ndarray:
+    """Embeddings (N, dim) float32 of places (N, 2), in chunks, without gradients, in eval mode.
+
+    Example:
+        >>> embed_points(lambda lonlat: lonlat, torch.tensor([[13.4, 52.5]]))
+        array([[13.4, 52.5]], dtype=float32)
+    """
+    embedding, start = np.empty((0, 0), np.float32), 0
+    with torch.no_grad(), eval_mode(encoder) as device:
+        for output in _outputs(encoder, lonlat.to(device)):
+            if start == 0:
+                embedding = np.empty((len(lonlat), output.shape[1]), np.float32)
+            embedding[start : start + len(output)] = output.float().cpu().numpy()
+            start += len(output)
+    return embedding
 
 
 EmbedRows = Callable[[np.ndarray, torch.device | None], Tensor]  # (H,) degrees to (H, W, dim)
 
 
-def _pointwise(
-    encoder: Callable[[Tensor], Tensor],
-    lon: np.ndarray,
-    lat: np.ndarray,
-    device: torch.device | None,
-) -> Tensor:
-    lonlat = np.stack(np.meshgrid(lon, lat), axis=-1).reshape(-1, 2)
-    outputs = []
-    for points in torch.as_tensor(lonlat, dtype=torch.float32, device=device).split(
-        POINTS_PER_CHUNK
-    ):
+def _outputs(encoder: Encoder, lonlat: Tensor) -> Iterator[Tensor]:
+    """What the encoder makes of places (N, 2), a chunk at a time: (n, dim)."""
+    for points in lonlat.split(POINTS_PER_CHUNK):
         output = encoder(points)
         if output.ndim != 2 or len(output) != len(points):
             raise ValueError(
                 f"the encoder returned shape {tuple(output.shape)} for {len(points)} points: "
                 f"expected ({len(points)}, dim)."
             )
-        outputs.append(output)
-    return torch.cat(outputs).unflatten(0, (len(lat), len(lon)))
+        yield output
 
 
-def _separably(encoder: Callable[[Tensor], Tensor], lon: np.ndarray) -> EmbedRows | None:
+def _pointwise(
+    encoder: Encoder,
+    lon: np.ndarray,
+    lat: np.ndarray,
+    device: torch.device | None,
+) -> Tensor:
+    lonlat = np.stack(np.meshgrid(lon, lat), axis=-1).reshape(-1, 2)
+    points = torch.as_tensor(lonlat, dtype=torch.float32, device=device)
+    return torch.cat(list(_outputs(encoder, points))).unflatten(0, (len(lat), len(lon)))
+
+
+def _separably(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
     """Rows by the factors of spherical harmonics; None for an encoder that has no use for them."""
     # Exact types: a subclass may compute something else.
     if type(encoder) is not LocationEncoder or type(encoder.features) is not SphericalHarmonics:
@@ -179,7 +259,7 @@ def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @contextmanager
-def eval_mode(encoder: Callable[[Tensor], Tensor]) -> Iterator[torch.device | None]:
+def eval_mode(encoder: Encoder) -> Iterator[torch.device | None]:
     """Put a module in eval mode for a while and give its device; None for other callables."""
     if not isinstance(encoder, nn.Module):
         yield None

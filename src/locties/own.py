@@ -6,12 +6,10 @@ rioxarray: ``pip install "locties[own]"``. Files are local; nothing here opens a
 
 from __future__ import annotations
 
-import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from torch import Tensor
 from locties.data import sampling
 from locties.data.manifest import DataError
 from locties.evaluation.tasks import KINDS, Task
+from locties.extras import need
 from locties.lonlat import CELL_DEGREES, cell_index, check, to_xyz
 from locties.modalities import (
     EMBEDDED,
@@ -35,6 +34,7 @@ from locties.modalities import (
     profile_encoder,
 )
 from locties.registry import unknown
+from locties.tables import Problems, any_of, column_of, complaint, coordinates, numbers_of
 
 Array = NDArray[Any]
 
@@ -42,12 +42,6 @@ Array = NDArray[Any]
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
 _PARQUET = (".parquet", ".geoparquet", ".pq")
 _VECTOR = (".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml", ".zip")
-# Names that columns of coordinates go by, in lower case.
-_LONGITUDES = ("lon", "long", "longitude", "lng", "x", "decimallongitude", "lon_dd")
-_LATITUDES = ("lat", "latitude", "y", "decimallatitude", "lat_dd")
-_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
-_SHOWN = 5  # rows named in a message
-_SUSPECT = 0.05  # share of latitudes beyond 90 from which columns are taken for swapped
 _WHOLE = 2**26  # values of a raster that are read at once; larger ones are read window by window
 _CANDIDATES = 2**22  # pixels looked at to find those that are sampled
 
@@ -104,8 +98,8 @@ def read_task(
         raise unknown("kind of task", kind, KINDS)
     _check_invalid(invalid)
     frame = _frame(source)
-    lonlat, problems = _lonlat(frame, lon, lat)
-    column = _column(frame, target)
+    lonlat, problems = coordinates(frame, lon, lat)
+    column = column_of(frame, target)
     values, unusable = _target(column, target, kind or _kind(column, target))
     keep = _keep(lonlat, problems + unusable, invalid)
     lonlat, values = lonlat[keep], values[keep]
@@ -273,19 +267,9 @@ def _points(lonlat: Array) -> Tensor:
 # ------------------------------------------------------------------------------------- tables
 
 
-Problems = list[tuple[str, Array]]  # what is wrong, and with which rows
-
-
 def _check_invalid(invalid: str) -> None:
     if invalid not in ("raise", "drop"):
         raise unknown("way with invalid rows", invalid, ("raise", "drop"))
-
-
-def _need(module: str, what: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(f'{what} needs {module}: pip install "locties[own]"') from error
 
 
 def _file(source: Any) -> Path:
@@ -315,10 +299,10 @@ def _frame(source: Any) -> Any:
             import pyarrow.parquet
 
             if b"geo" in (pyarrow.parquet.read_schema(path).metadata or {}):
-                return _need("geopandas", "GeoParquet").read_parquet(path)
+                return need("geopandas", "GeoParquet", "own").read_parquet(path)
             return pd.read_parquet(path)
         if suffix in _VECTOR:
-            return _need("geopandas", "geometry").read_file(path)
+            return need("geopandas", "geometry", "own").read_file(path)
     except (ImportError, ValueError) as error:
         if type(error) in (ImportError, ValueError):
             raise
@@ -358,150 +342,6 @@ def _delimited(path: Path, separator: str) -> pd.DataFrame:
         ) from None
 
 
-def _column(frame: Any, name: str) -> Any:
-    if name not in frame.columns:
-        raise unknown("column", name, map(str, frame.columns))
-    if list(frame.columns).count(name) > 1:
-        raise ValueError(f"there are several columns {name!r}: rename them")
-    return frame[name]
-
-
-def _lonlat(frame: Any, lon: str, lat: str) -> tuple[Array, Problems]:
-    """Coordinates (N, 2) float64, degrees, and the rows in which they cannot be used.
-
-    Raises at what is wrong with the whole column and no matter of single rows.
-    """
-    if hasattr(frame, "to_crs"):
-        lonlat, problems = _from_geometry(frame)
-        swap = "build the points with geopandas.points_from_xy(longitude, latitude)"
-        project = (
-            f"the CRS {frame.crs} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
-        )
-    else:
-        _check_columns(frame, lon, lat)
-        (x, no_x), (y, no_y) = (_numbers(_column(frame, name), name) for name in (lon, lat))
-        lonlat, problems = np.stack([x, y], axis=1), no_x + no_y
-        swap = f"pass lon={lat!r}, lat={lon!r}"
-        project = (
-            "name their CRS and take them to degrees: geopandas.GeoDataFrame(frame, geometry="
-            f"geopandas.points_from_xy(frame[{lon!r}], frame[{lat!r}]), crs='EPSG:...')"
-            ".to_crs(4326)"
-        )
-    known = np.isfinite(lonlat).all(axis=1)
-    n = int(known.sum())
-    missing = ~known & ~_any(problems, len(lonlat))
-    longitude, latitude = np.abs(np.where(known, lonlat.T, 0.0))
-    far = (longitude > 1000) | (latitude > 1000)
-    if far.sum() > n / 2:
-        raise ValueError(
-            f"coordinates such as {_pair(lonlat[far][0])} are not degrees: they seem to be "
-            f"projected, in metres; {project}"
-        )
-    beyond = latitude > 90
-    fits = (longitude <= 90) & (latitude <= 360)
-    if beyond.sum() > _SUSPECT * n and (known & fits).sum() >= (1 - _SUSPECT) * n:
-        raise ValueError(
-            f"{beyond.sum()} of {n} latitudes are beyond 90 ({_rows(beyond)}, such as "
-            f"{_pair(lonlat[beyond][0])}), and would do as longitudes: longitude and latitude "
-            f"seem to be swapped; {swap}. If they are not, mend these rows"
-        )
-    return lonlat, [
-        *problems,
-        ("longitude or latitude is missing", missing),
-        ("latitude is beyond 90 and would do as a longitude (swapped?)", beyond & fits),
-        ("latitude is outside [-90, 90]", beyond & ~fits),
-        ("longitude is outside [-360, 360]", (longitude > 360) & ~beyond),
-    ]
-
-
-def _check_columns(frame: Any, lon: str, lat: str) -> None:
-    names = [str(column) for column in frame.columns]
-    missing = [name for name in (lon, lat) if name not in names]
-    if not missing:
-        return
-    hints = []
-    for argument, wanted, usual in (("lon", lon, _LONGITUDES), ("lat", lat, _LATITUDES)):
-        likely = [name for name in names if name.strip().lower() in usual]
-        if wanted in missing and likely:
-            hints.append(" or ".join(f"{argument}={name!r}" for name in likely))
-    remedy = f"Pass {', '.join(hints)}" if hints else "Pass lon= and lat=, their names here"
-    raise ValueError(
-        f"there is no column {' nor '.join(map(repr, missing))}; columns: {', '.join(names)}. "
-        f"{remedy}."
-    )
-
-
-def _from_geometry(frame: Any) -> tuple[Array, Problems]:
-    shapely = _need("shapely", "geometry")
-    try:
-        geometry = frame.geometry
-    except AttributeError:
-        raise ValueError("the frame has no geometry: frame.set_geometry(column)") from None
-    if geometry.crs is None:
-        raise ValueError(
-            "the geometry has no CRS, so its numbers could mean any place: say which it has with "
-            "frame.set_crs('EPSG:4326') (degrees), or whatever it is, and pass that"
-        )
-    shapes = np.asarray(geometry)
-    absent = shapely.is_missing(shapes) | shapely.is_empty(shapes)
-    other = ~absent & (shapely.get_type_id(shapes) != 0)
-    if other.any():
-        raise ValueError(
-            f"{other.sum()} of {len(shapes)} geometries are not points, {_rows(other)}, such as a "
-            f"{shapes[other.argmax()].geom_type}: take "
-            "frame.set_geometry(frame.representative_point()), or frame.explode() of MultiPoints"
-        )
-    geometry = geometry.where(~absent, None)
-    shapes = np.asarray(geometry)
-    x, y = shapely.get_x(shapes), shapely.get_y(shapes)
-    in_degrees = (np.abs(x[~absent]) <= 360) & (np.abs(y[~absent]) <= 90)
-    if not geometry.crs.is_geographic and len(in_degrees) and in_degrees.all():
-        raise ValueError(
-            f"the CRS {geometry.crs} is not in degrees and all coordinates, such as "
-            f"{_pair((x[~absent][0], y[~absent][0]))}, seem to be: "
-            "frame.set_crs('EPSG:4326', allow_override=True)"
-        )
-    moved = np.asarray(geometry.to_crs("EPSG:4326"))
-    lonlat = np.stack([shapely.get_x(moved), shapely.get_y(moved)], axis=1)
-    lost = ~absent & np.isfinite(x) & np.isfinite(y) & ~np.isfinite(lonlat).all(1)
-    return lonlat, [
-        ("the geometry is missing", absent),
-        (f"the point is outside what {geometry.crs} can express", lost),
-    ]
-
-
-def _numbers(column: Any, name: str) -> tuple[Array, Problems]:
-    """A column as float64 with NaN where it is missing, and the rows that hold no number."""
-    kinds = pd.api.types
-    if kinds.is_bool_dtype(column) or kinds.is_datetime64_any_dtype(column):
-        raise ValueError(f"column {name!r} is of type {column.dtype}, not numbers")
-    if kinds.is_numeric_dtype(column):
-        if kinds.is_complex_dtype(column):
-            raise ValueError(f"column {name!r} is of type {column.dtype}, not real numbers")
-        return column.to_numpy(dtype=np.float64, na_value=np.nan), []
-    text = column.astype("object")
-    given = text.notna().to_numpy()
-    values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = given & np.isnan(values)
-    for value in text[wrong]:
-        if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
-            raise ValueError(
-                f"column {name!r} holds text with a decimal comma, such as {value!r}: read it "
-                "with pandas.read_csv(path, decimal=',') and pass the frame"
-            )
-    if given.any() and wrong.sum() in (0, given.sum()):
-        example = text[given].iloc[0]
-        remedy = (
-            f"frame[{name!r}] = pandas.to_numeric(frame[{name!r}])"
-            if not wrong.any()
-            else "give numbers (coordinates as decimal degrees)"
-        )
-        raise ValueError(f"column {name!r} holds text, such as {example!r}: {remedy}")
-    if wrong.any():
-        return values, [(f"{name!r} is no number, as {text[wrong].iloc[0]!r} is not", wrong)]
-    return values, []
-
-
 def _kind(column: Any, name: str) -> str:
     kinds = pd.api.types
     if not kinds.is_numeric_dtype(column) or kinds.is_bool_dtype(column):
@@ -520,8 +360,8 @@ def _kind(column: Any, name: str) -> str:
 def _target(column: Any, name: str, kind: str) -> tuple[Array, Problems]:
     """Values (N,): float64 of a regression; text or int64 of a classification."""
     if kind == "regression":
-        values, problems = _numbers(column, name)
-        unread = _any(problems, len(values))
+        values, problems = numbers_of(column, name)
+        unread = any_of(problems, len(values))
         return values, [
             *problems,
             (f"{name!r} is missing or not finite", ~np.isfinite(values) & ~unread),
@@ -556,11 +396,10 @@ def _keep(lonlat: Array, problems: Problems, invalid: str) -> Array:
     n = len(lonlat)
     if not n:
         raise ValueError("the table has no row")
-    keep = ~_any(problems, n)
+    keep = ~any_of(problems, n)
     if keep.all():
         return keep
-    said = "; ".join(f"{what}: {_rows(rows)}" for what, rows in problems if rows.any())
-    message = f"{(~keep).sum()} of {n} rows cannot be used. {said[0].upper()}{said[1:]}"
+    message = complaint(problems, n)
     if not keep.any():
         raise ValueError(f"{message}. No row is left")
     if invalid == "raise":
@@ -572,30 +411,11 @@ def _keep(lonlat: Array, problems: Problems, invalid: str) -> Array:
     return keep
 
 
-def _any(problems: Problems, n: int) -> Array:
-    """Rows (n,) in which there is any of these problems."""
-    found = np.zeros(n, dtype=bool)
-    for _, rows in problems:
-        found |= rows
-    return found
-
-
-def _rows(wrong: Array) -> str:
-    index = np.flatnonzero(wrong)
-    more = f" and {len(index) - _SHOWN} more" if len(index) > _SHOWN else ""
-    first = ", ".join(map(str, index[:_SHOWN]))
-    return f"row{'s' if len(index) > 1 else ''} {first}{more}"
-
-
-def _pair(point: Any) -> str:
-    return f"({point[0]:.10g}, {point[1]:.10g})"
-
-
 def _profiles(
     frame: Any, columns: Sequence[str] | None, lon: str, lat: str, invalid: str
 ) -> tuple[Tensor, Tensor]:
     """Usable rows: lonlat (N, 2) and their columns (N, C), float32."""
-    lonlat, problems = _lonlat(frame, lon, lat)
+    lonlat, problems = coordinates(frame, lon, lat)
     if columns is None:
         numeric = frame.select_dtypes(["number", "bool"]).columns
         columns = [name for name in numeric if name not in (lon, lat)]
@@ -605,16 +425,16 @@ def _profiles(
         raise ValueError(f"columns={columns!r}: give a list of at least one name")
     values = []
     for name in columns:
-        column = _column(frame, name)
+        column = column_of(frame, name)
         if pd.api.types.is_bool_dtype(column):
             column = column.astype("Float64")
         if not pd.api.types.is_numeric_dtype(column) and isinstance(
             column.dtype, pd.CategoricalDtype
         ):
             raise ValueError(f"column {name!r} holds categories: take pandas.get_dummies(frame)")
-        numbers, unread = _numbers(column, name)
+        numbers, unread = numbers_of(column, name)
         values.append(numbers)
-        absent = ~np.isfinite(numbers) & ~_any(unread, len(numbers))
+        absent = ~np.isfinite(numbers) & ~any_of(unread, len(numbers))
         problems += [*unread, (f"{name!r} is missing or not finite", absent)]
     keep = _keep(lonlat, problems, invalid)
     return _points(lonlat[keep]), torch.from_numpy(np.stack(values, axis=1)[keep]).float()
@@ -636,7 +456,7 @@ def _is_raster(source: Any) -> bool:
 @contextmanager
 def _open(source: Any) -> Iterator[Any]:
     """A rasterio dataset of a file or of a DataArray."""
-    rasterio = _need("rasterio", "a raster")
+    rasterio = need("rasterio", "a raster", "own")
     if not isinstance(source, str | Path):
         with rasterio.MemoryFile() as memory:
             _write(source, memory)
@@ -666,7 +486,7 @@ def _open(source: Any) -> Iterator[Any]:
 
 def _write(array: Any, memory: Any) -> None:
     """A DataArray as a GeoTIFF in memory, NaN where it has no data."""
-    _need("rioxarray", "a DataArray")
+    need("rioxarray", "a DataArray", "own")
     names = {"lon": "x", "longitude": "x", "lat": "y", "latitude": "y"}
     geographic = any(dim in names for dim in array.dims)
     array = array.rename({dim: names[dim] for dim in array.dims if dim in names})
@@ -725,14 +545,14 @@ class _Pixels:
         turns = raster.crs.is_geographic and transform.b == transform.d == 0
         # Columns that go once round the Earth go on at the other side.
         self.wraps = turns and abs(abs(transform.a) * self.width - 360) < 1e-3 * abs(transform.a)
-        pyproj = _need("pyproj", "a raster")
+        pyproj = need("pyproj", "a raster", "own")
         crs = pyproj.CRS.from_wkt(raster.crs.to_wkt())
         self.to_wgs84 = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
         small = total * len(self.bands) <= _WHOLE
         self.whole = self._clean(raster.read(self.bands, masked=True)) if small else None
 
     def _bands(self, bands: Sequence[int] | None) -> list[int]:
-        alpha = _need("rasterio.enums", "a raster").ColorInterp.alpha
+        alpha = need("rasterio.enums", "a raster", "own").ColorInterp.alpha
         kinds = dict(zip(self.raster.indexes, self.raster.colorinterp, strict=True))
         if bands is None:
             return [band for band, kind in kinds.items() if kind != alpha]

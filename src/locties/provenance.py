@@ -1,0 +1,80 @@
+"""What embeddings say of themselves: which encoder they are of, its licence, and their CRS."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from locties import __version__
+from locties.encoder import LocationEncoder, load
+
+Encoder = Callable[[Tensor], Tensor]
+CRS = "EPSG:4326"
+
+
+def describe(encoder: Encoder) -> dict[str, str]:
+    """Metadata of an encoder's embeddings, as plain text by name.
+
+    Returns:
+        `encoder`: its name, from ``origin["name"]`` or ``origin["model"]``, else "embedding".
+        `weights_sha256`: of a `LocationEncoder`'s weights as `LocationEncoder.save` writes them;
+        left out for any other callable. `licence`: ``origin["licence"]``, else "not stated".
+        `crs`: of the coordinates. `locties`: the version.
+
+    Example:
+        >>> encoder = LocationEncoder(features="xyz", network="linear", dim=4)
+        >>> describe(encoder)["encoder"], describe(encoder)["crs"]
+        ('embedding', 'EPSG:4326')
+    """
+    origin: dict[str, Any] = getattr(encoder, "origin", {})
+    metadata = {"encoder": str(origin.get("name") or origin.get("model") or "embedding")}
+    if isinstance(encoder, LocationEncoder):
+        state = {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}
+        metadata["weights_sha256"] = hashlib.sha256(safetensors.torch.save(state)).hexdigest()
+    return {
+        **metadata,
+        "licence": str(origin.get("licence") or "not stated"),
+        "crs": CRS,
+        "locties": __version__,
+    }
+
+
+def resolve(encoder: str | Path | Encoder) -> tuple[Encoder, dict[str, str]]:
+    """An encoder and what `describe` says of it; one given by name or folder goes by that name.
+
+    Args:
+        encoder: name of an encoder that comes with locties, folder that `LocationEncoder.save`
+            wrote, `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim).
+
+    Raises:
+        FileNotFoundError, ValueError: as `locties.load`.
+        ValueError: what is no encoder.
+
+    Example:
+        >>> encoder, metadata = resolve("melt")
+        >>> encoder.dim, metadata["encoder"]
+        (256, 'melt')
+    """
+    if isinstance(encoder, str | Path):
+        loaded = load(encoder)
+        return loaded, {**describe(loaded), "encoder": Path(encoder).resolve().name}
+    if not callable(encoder):
+        raise ValueError(
+            f"encoder={encoder!r} is no encoder: give a name such as 'melt', a folder, or a "
+            "LocationEncoder"
+        )
+    return encoder, describe(encoder)
+
+
+def column_names(name: str, dim: int) -> list[str]:
+    """Names of an embedding's columns: melt_000, melt_001, and so on.
+
+    Example:
+        >>> column_names("melt", 2)
+        ['melt_000', 'melt_001']
+    """
+    digits = max(3, len(str(dim - 1)))
+    return [f"{name}_{i:0{digits}d}" for i in range(dim)]
