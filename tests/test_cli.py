@@ -495,7 +495,9 @@ def embedding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             values = locties.load(encoder)(lonlat).numpy()
         name = Path(encoder).name
         columns = [f"{name}_{i:03d}" for i in range(values.shape[1])]
-        return pd.concat([frame, pd.DataFrame(values, frame.index, columns)], axis=1)
+        result = pd.DataFrame(values, frame.index, columns)
+        result.attrs = {"encoder": name}
+        return result
 
     monkeypatch.setattr(locties, "embed", stand_in, raising=False)
     return lengths
@@ -528,6 +530,7 @@ def test_embed_reads_and_writes_by_suffix(
     assert run("embed", encoder, places, "-o", parquet).exit_code == 0
     table = pd.read_parquet(parquet)
     assert table["lon"].tolist() == [13.4, -200.0]
+    assert table.attrs["encoder"] == "small"
     assert (table.iloc[:, 4:].to_numpy() == embedded_at(encoder, table[["lon", "lat"]])).all()
     table.iloc[:, :4].to_parquet(parquet)
     assert run("embed", encoder, parquet, "-o", back).exit_code == 0
@@ -569,9 +572,21 @@ def test_embed_says_what_is_wrong_and_leaves_no_file(
     assert "lonlat row 1 is (7.0, 95.0)" in result.stderr
     assert "(rows counted from row 2)" in result.stderr
     assert sorted(tmp_path.iterdir()) == [encoder]
+    twice = run("embed", encoder, input=run("embed", encoder, input=PLACES).stdout)
+    assert twice.exit_code == 1
+    assert "there is a column 'small_000' already" in twice.stderr
     long = run("embed", encoder, input="lon,lat\n1,2,3\n")
     assert long.exit_code == 1
     assert "stdin has more fields in its rows than in its header" in long.stderr
+
+
+def test_embed_goes_by_the_name_of_a_run(
+    encoder: Path, embedding: list[int], tmp_path: Path
+) -> None:
+    (tmp_path / "my-run").mkdir()
+    encoder.rename(tmp_path / "my-run" / "encoder")
+    result = run("embed", tmp_path / "my-run", input=PLACES)
+    assert result.stdout.splitlines()[0].endswith('"no, te",my-run_000,my-run_001,my-run_002')
 
 
 def test_embed_exports_the_globe(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

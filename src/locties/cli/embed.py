@@ -44,9 +44,9 @@ def embed(
 
     Example: `locties embed melt --grid 0.25 --output melt.zarr`
     """
-    name = find_encoder(encoder)
+    found = find_encoder(encoder)
     if grid is not None:
-        _export(name, file, output, grid)
+        _export(found, file, output, grid)
         return
 
     from tqdm import tqdm
@@ -57,12 +57,16 @@ def embed(
         done = 0
         for part in _parts(file):
             try:
-                embedded = locties.embed(_numbers(part), name, lon=lon, lat=lat)
+                embedded = locties.embed(_numbers(part), found, lon=lon, lat=lat)
             except ValueError as error:
                 counted = f" (rows counted from row {done})" if done else ""
                 raise ValueError(f"{error}{counted}") from None
-            new = [column for column in embedded.columns if column not in part.columns]
-            write(part, embedded[new])
+            if found != encoder:  # the one of a run goes by the run's name
+                name = Path(encoder).resolve().name
+                embedded.columns = [f"{name}_{old.rpartition('_')[2]}" for old in embedded.columns]
+            if taken := set(part.columns) & set(embedded.columns):
+                raise ValueError(f"there is a column {min(taken)!r} already: drop it, or rename it")
+            write(part, embedded)
             done += len(part)
             bar.update(len(part))
 
@@ -212,6 +216,7 @@ def _parquet_writer(path: Path) -> Iterator[Write]:
     def write(part: Any, embedded: Any) -> None:
         nonlocal writer
         whole = pd.concat([_numbers(part), embedded], axis=1)
+        whole.attrs = embedded.attrs  # which encoder, its hash and licence
         # The first rows say what each column holds.
         schema = None if writer is None else writer.schema
         table = pa.Table.from_pandas(whole, schema, preserve_index=False)
