@@ -170,6 +170,7 @@ def test_help_loads_neither_torch_nor_pandas() -> None:
         (FloatingPointError("the loss is nan"), 1, "the loss is nan"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError("force='yes it is' and lon=1"), 2, "--force 'yes it is' and lon=1"),
+        (ValueError("pass force= and no more"), 2, "pass --force and no more"),
     ],
     ids=lambda value: type(value).__name__,
 )

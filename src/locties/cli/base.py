@@ -57,9 +57,10 @@ class Command(TyperCommand):
             return text
 
         def option(found: re.Match[str]) -> str:
-            return f"{options[found[1]]} {shlex.quote(found[2].strip(chr(39)))}"
+            value = shlex.quote(found[2].strip("'")) if found[2] else ""
+            return f"{options[found[1]]} {value}".rstrip()
 
-        return re.sub(rf"\b({'|'.join(options)})=('[^']*'|-?\w[\w.]*\b)", option, text)
+        return re.sub(rf"\b({'|'.join(options)})=('[^']*'|-?\w[\w.]*\b|(?=[ ,]))", option, text)
 
 
 def say(text: str) -> None:
