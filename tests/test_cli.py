@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -484,32 +484,23 @@ PLACES = 'id,lon,lat,"no, te"\n007,13.40,52.5,"a, ""b"""\n008,-200,-10,\n'
 
 @pytest.fixture
 def embedding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A stand-in for `locties.embed`; gives the lengths of what it was asked for."""
-    lengths = []
+    """The lengths of the tables that `locties.embed` is given."""
+    lengths, whole = [], locties.embed
 
-    def stand_in(
-        frame: pd.DataFrame, encoder: str, *, lon: str | None, lat: str | None
-    ) -> pd.DataFrame:
+    def spy(frame: pd.DataFrame, *arguments: object, **options: object) -> pd.DataFrame:
         lengths.append(len(frame))
-        lonlat = frame[[lon or "lon", lat or "lat"]].to_numpy(dtype=float)
-        with torch.no_grad():
-            values = locties.load(encoder)(lonlat).numpy()
-        name = Path(encoder).name
-        columns = [f"{name}_{i:03d}" for i in range(values.shape[1])]
-        result = pd.DataFrame(values, frame.index, columns)
-        result.attrs = {"encoder": name}
-        return result
+        return whole(frame, *arguments, **options)
 
-    monkeypatch.setattr(locties, "embed", stand_in, raising=False)
+    monkeypatch.setattr(locties, "embed", spy)
     return lengths
 
 
-def embedded_at(encoder: Path, lonlat: Sequence[Sequence[float]]) -> np.ndarray:
+def embedded_at(encoder: Path, lonlat: object) -> np.ndarray:
     with torch.no_grad():
-        return locties.load(encoder)(lonlat).numpy()
+        return locties.load(encoder)(np.asarray(lonlat, dtype=np.float32)).numpy()
 
 
-def test_embed_leaves_the_columns_as_they_are(encoder: Path, embedding: list[int]) -> None:
+def test_embed_leaves_the_columns_as_they_are(encoder: Path) -> None:
     result = run("embed", encoder, input=PLACES)
     assert result.exit_code == 0, result.stderr
     head, *rows = result.stdout.splitlines()
@@ -522,9 +513,7 @@ def test_embed_leaves_the_columns_as_they_are(encoder: Path, embedding: list[int
     assert result.stderr == ""
 
 
-def test_embed_reads_and_writes_by_suffix(
-    encoder: Path, embedding: list[int], tmp_path: Path
-) -> None:
+def test_embed_reads_and_writes_by_suffix(encoder: Path, tmp_path: Path) -> None:
     places = tmp_path / "places.csv"
     places.write_text(PLACES)
     parquet, back = tmp_path / "places.parquet", tmp_path / "back.tsv"
@@ -563,14 +552,14 @@ def test_embed_takes_a_table_in_parts(
 
 
 def test_embed_says_what_is_wrong_and_leaves_no_file(
-    encoder: Path, embedding: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embed, "ROWS", 2)
     out = tmp_path / "out.csv"
-    bad = "lon,lat\n1,2\n3,4\n5,6\n7,95\n"
+    bad = "lon,lat\n1,2\n3,4\n5,6\n100,-95\n"
     result = run("embed", encoder, "-o", out, input=bad)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "lonlat row 1 is (7.0, 95.0)" in result.stderr
+    assert "Latitude is outside [-90, 90]: row 1" in result.stderr
     assert "(rows counted from row 2)" in result.stderr
     assert sorted(tmp_path.iterdir()) == [encoder]
     twice = run("embed", encoder, input=run("embed", encoder, input=PLACES).stdout)
@@ -581,13 +570,39 @@ def test_embed_says_what_is_wrong_and_leaves_no_file(
     assert "stdin has more fields in its rows than in its header" in long.stderr
 
 
-def test_embed_goes_by_the_name_of_a_run(
-    encoder: Path, embedding: list[int], tmp_path: Path
-) -> None:
+def test_embed_goes_by_the_name_of_a_run(encoder: Path, tmp_path: Path) -> None:
     (tmp_path / "my-run").mkdir()
     encoder.rename(tmp_path / "my-run" / "encoder")
     result = run("embed", tmp_path / "my-run", input=PLACES)
     assert result.stdout.splitlines()[0].endswith('"no, te",my-run_000,my-run_001,my-run_002')
+
+
+@pytest.mark.slow
+def test_embed_in_a_pipe(encoder: Path) -> None:
+    process = start("embed", encoder)
+    out, said = process.communicate(PLACES.encode(), timeout=120)
+    assert (process.returncode, said) == (0, b"")
+    assert out.decode() == run("embed", encoder, input=PLACES).stdout
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_is_no_fault(encoder: Path, tmp_path: Path) -> None:
+    rows = "".join(f"{i / 200},{i / 1000}\n" for i in range(40_000))
+    (tmp_path / "long.csv").write_text(f"lon,lat\n{rows}")
+    process = start("embed", encoder, tmp_path / "long.csv")
+    assert process.stdout.readline() == b"lon,lat,small_000,small_001,small_002\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=120) != 0
+
+
+def test_embed_writes_the_globe(encoder: Path, tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray")
+    result = run("embed", encoder, "--grid", "30", "-o", tmp_path / "globe.zarr")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'globe.zarr'}\n")
+    globe = xarray.open_zarr(tmp_path / "globe.zarr")
+    here = globe["embedding"].sel(lon=15, lat=45).to_numpy()
+    assert here == pytest.approx(embedded_at(encoder, [[15, 45]])[0], rel=1e-5)
 
 
 def test_embed_exports_the_globe(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -596,7 +611,7 @@ def test_embed_exports_the_globe(encoder: Path, monkeypatch: pytest.MonkeyPatch)
     def export_grid(*arguments: object, **options: object) -> None:
         calls.append((arguments, options))
 
-    monkeypatch.setattr(locties, "export_grid", export_grid, raising=False)
+    monkeypatch.setattr(locties, "export_grid", export_grid)
     result = run("embed", encoder, "--grid", "0.5", "-o", "globe.zarr")
     assert (result.exit_code, result.stdout) == (0, "globe.zarr\n")
     assert calls == [((str(encoder), "globe.zarr", 0.5), {"progress": True})]
