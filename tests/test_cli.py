@@ -168,6 +168,12 @@ def test_help_loads_neither_torch_nor_pandas() -> None:
         (FileNotFoundError(2, "No such file", "a.csv"), 1, "a.csv: No such file"),
         (RuntimeError("in use by process 3"), 1, "in use by process 3"),
         (FloatingPointError("the loss is nan"), 1, "the loss is nan"),
+        (
+            ModuleNotFoundError("No module named 'h5py'"),
+            1,
+            "No module named 'h5py': this command needs it; "
+            'run: pip install "locties[data,study,own]"',
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError("force='yes it is' and lon=1"), 2, "--force 'yes it is' and lon=1"),
         (ValueError("pass force= and no more"), 2, "pass --force and no more"),

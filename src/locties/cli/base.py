@@ -71,6 +71,8 @@ def say(text: str) -> None:
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, ModuleNotFoundError):
+        return f'{error}: this command needs it; run: pip install "locties[data,study,own]"'
     return str(error)
 
 
