@@ -462,6 +462,14 @@ def test_info_says_whether_the_data_are_built(
     assert json.loads(run("info", "--json").stdout)["data"] == "built"
 
 
+def test_info_is_there_in_a_light_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "locties.data.manifest", None)
+    printed = json.loads(run("info", "--json").stdout)
+    assert printed["cache"] is None
+    assert printed["data"] == 'not there; run: pip install "locties[data]"'
+    assert printed["tasks"] == list(TASKS)
+
+
 def test_info_on_an_encoder(encoder: Path) -> None:
     printed = json.loads(run("info", encoder, "--json").stdout)
     config = json.loads((encoder / "config.json").read_text())
