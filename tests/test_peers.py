@@ -311,7 +311,7 @@ def test_the_command_line_converts(tmp_path):
     assert locties.load(out).origin["model"] == "SatCLIP"
     again = CliRunner().invoke(app, ["convert", "satclip", str(path), str(out)])
     assert (again.exit_code, again.stdout) == (1, "")
-    assert again.stderr == f"error: {out} exists: pass a new folder.\n"
+    assert again.stderr == f"locties: {out} exists: pass a new folder.\n"
 
 
 FAKE = """

@@ -448,7 +448,7 @@ def test_the_command_fails_on_one_line(source: Source, path: Path, server: Serve
     result = CliRunner().invoke(app, ["data", "fetch"])
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
+    assert result.stderr.startswith("locties: ")
     assert result.stderr.count("\n") == 1
 
 

@@ -846,7 +846,7 @@ def test_command_reports_a_fault_on_one_line(command, tmp_path):
     made = command("--backbone", "my_factories:small")
     assert made.exit_code == 1
     last = made.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: there is no shard ")
+    assert last.startswith("locties: there is no shard ")
     assert last.endswith("shard-1.tar")
 
 
@@ -858,7 +858,7 @@ def test_command_interrupted_says_how_to_go_on(command, monkeypatch):
     made = command("--backbone", "my_factories:small")
     assert made.exit_code == 130
     assert made.stderr.endswith(
-        "error: interrupted; the same command goes on from the last batch\n"
+        "locties: interrupted; the same command goes on from the last batch\n"
     )
 
 

@@ -1,0 +1,52 @@
+"""The command line: `locties data|pretrain|evaluate|embed|convert|s2|info`.
+
+One file a command. Nothing heavy is imported until a command does its work, so that help and wrong
+usage are answered at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from locties import __version__
+from locties.cli import convert, data, embed, evaluate, info, pretrain, s2
+from locties.cli.base import Command
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+app.command(cls=Command)(pretrain.pretrain)
+app.command(cls=Command)(evaluate.evaluate)
+app.command(cls=Command)(embed.embed)
+app.add_typer(convert.app, name="convert")
+app.add_typer(s2.app, name="s2")
+app.command(cls=Command)(info.info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"locties {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Location encoders tied to several unpaired geospatial modalities.
+
+    Results go to stdout; progress, warnings and faults to stderr. Exit codes: 0 done, 1 a fault of
+    the data or the run, 2 wrong usage, 130 interrupted.
+
+    Example: `locties evaluate melt --tasks elevation`
+    """

@@ -1,0 +1,43 @@
+"""`locties convert`: encoders of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from locties.cli.base import Command, reading
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def main() -> None:
+    """Encoders of others as encoder folders.
+
+    Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
+    """
+
+
+@app.command(cls=Command)
+def satclip(
+    checkpoint: Annotated[Path, typer.Argument(help="A released .ckpt, or .safetensors.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist yet.")],
+) -> None:
+    """Make an encoder folder of a released SatCLIP checkpoint, and print its size.
+
+    Nothing in the checkpoint is executed. The folder is what `locties.load` reads, and its path
+    is the encoder's name wherever one is evaluated.
+
+    Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
+    """
+    from locties.peers import convert_satclip
+
+    with reading():
+        config = convert_satclip(checkpoint, out).config
+    siren = config["network_options"]
+    print(
+        f"{out} L = {config['feature_options']['degree']}, "
+        f"SIREN {siren['layers']}x{siren['hidden']}, {config['dim']} dimensions"
+    )

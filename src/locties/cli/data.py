@@ -1,0 +1,113 @@
+"""`locties data`: the datasets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from locties.cli.base import Command, Json, print_json
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def main() -> None:
+    """The datasets: list, fetch, verify, build.
+
+    Example: `locties data build`
+    """
+
+
+Tier = Annotated[str | None, typer.Option(help="embedded, open or paper; all by default.")]
+
+
+@app.command("list", cls=Command)
+def list_data(tier: Tier = None, as_json: Json = False) -> None:
+    """Show every dataset of the manifest: where it comes from, its size and licence.
+
+    Example: `locties data list --tier embedded`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from locties.data.manifest import sources
+
+    listed = sources(tier)
+    if as_json:
+        print_json([{"where": source.where, **asdict(source)} for source in listed])
+        return
+    table = Table("name", "tier", "carrier", "MB", "licence")
+    table.columns[3].justify = "right"
+    for source in listed:
+        megabytes = f"{source.bytes / 1e6:.1f}"
+        table.add_row(source.name, source.tier, source.where, megabytes, source.licence)
+    Console().print(table)
+
+
+@app.command(cls=Command)
+def verify(
+    tier: Annotated[str, typer.Option(help="embedded, open or paper.")] = "embedded",
+) -> None:
+    """Check every file of a tier by size and sha256; exit with 1 on a fault.
+
+    Example: `locties data verify --tier open`
+    """
+    from locties.data.manifest import verify as check
+
+    faults = 0
+    for source, fault in check(tier):
+        faults += fault is not None
+        print(f"{source.name:18} {'ok' if fault is None else 'FAULT: ' + fault}")
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command(cls=Command)
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Datasets; all of the tier by default.")
+    ] = None,
+    tier: Annotated[str, typer.Option(help="open or paper.")] = "open",
+    mirror: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder whose files answer first, by sha256, whatever their names.",
+            envvar="LOCTIES_MIRROR",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Download datasets into the cache folder, each file verified by size and sha256.
+
+    What is there is kept, and a broken download goes on where it stopped. Nothing else in locties
+    ever opens a connection.
+
+    Example: `locties data fetch stations biomes`
+    """
+    from locties.data.fetch import choose
+    from locties.data.fetch import fetch as fetch_source
+
+    for source in choose(names or [], tier):
+        paths = fetch_source(source, mirror)
+        print(f"{source.name:18} {len(paths):3} files {source.bytes / 1e6:6.1f} MB")
+
+
+@app.command(cls=Command)
+def build(
+    force: Annotated[bool, typer.Option("--force", help="Build even where it is built.")] = False,
+) -> None:
+    """Build the one cache file of the embedded tier, and print its path and size.
+
+    It is read from the installed wheels: no network is used. The file can be carried to a machine
+    without these wheels: put it into the folder that `LOCTIES_CACHE` names there.
+
+    Example: `locties data build`
+    """
+    from locties.data import embedded
+
+    path = embedded.build(force=force)
+    print(f"{path} {path.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,92 @@
+"""`locties evaluate`: probes on a frozen encoder, as a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from locties.cli.base import Json, find_encoder, print_json, split_names
+
+
+def evaluate(
+    encoder: Annotated[
+        str, typer.Argument(help="A published encoder, a baseline, or a folder; NAME+xyz appends.")
+    ],
+    tasks: Annotated[
+        list[str] | None, typer.Option(help="One or more; all of the tier by default.")
+    ] = None,
+    tier: Annotated[str, typer.Option(help="embedded or open.")] = "embedded",
+    points: Annotated[int, typer.Option(help="At most as many points a task.")] = 5000,
+    labels: Annotated[list[str], typer.Option(help="all, or numbers of labels.")] = ["all"],  # noqa: B006
+    probes: Annotated[list[str], typer.Option(help="ridge, knn, mlp.")] = ["ridge", "knn"],  # noqa: B006
+    splits: Annotated[list[str], typer.Option(help="random, block.")] = ["random", "block"],  # noqa: B006
+    points_file: Annotated[
+        Path | None,
+        typer.Option(help="Labels of one's own: CSV, Parquet, GeoParquet, GeoJSON, ..."),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Its column to predict.")] = None,
+    lon: Annotated[str, typer.Option(help="Its column of longitudes.")] = "lon",
+    lat: Annotated[str, typer.Option(help="Its column of latitudes.")] = "lat",
+    kind: Annotated[
+        str | None, typer.Option(help="regression or classification, where it is not clear.")
+    ] = None,
+    invalid: Annotated[str, typer.Option(help="raise or drop rows that cannot be used.")] = "raise",
+    as_json: Json = False,
+) -> None:
+    """Score a frozen encoder with probes on tasks: R² or accuracy over five folds.
+
+    Lists are given with commas or by repeating the option. `--json` prints every row, with the
+    intervals.
+
+    Example: `locties evaluate melt --tasks air_temperature,elevation --labels all,200`
+
+    Example: `locties evaluate melt --points-file soil.csv --target ph --lon longitude --lat
+    latitude`
+    """
+    if (points_file is None) != (target is None):
+        raise ValueError("labels of one's own take both: --points-file FILE --target COLUMN")
+    if points_file is not None and tasks:
+        raise ValueError("either --tasks or --points-file: the labels of a file are one task")
+
+    import locties
+    from locties.evaluation import BASELINES, TIERS, contender
+    from locties.peers import PEERS
+
+    first, plus, appended = encoder.partition("+")
+    judged = contender(find_encoder(first, [*BASELINES, *PEERS]) + plus + appended)
+    if points_file is not None:
+        assert target is not None
+        chosen = [
+            locties.read_task(points_file, target, lon=lon, lat=lat, kind=kind, invalid=invalid)
+        ]
+    else:
+        known = TIERS[tier]
+        chosen = [known[name](points=points) for name in split_names(tasks or known)]
+    rows = locties.evaluate(
+        judged,
+        chosen,
+        name=encoder,
+        splits=split_names(splits),
+        probes=split_names(probes),
+        labels=[int(n) if n.isdecimal() else n for n in split_names(labels)],
+    )
+    if as_json:
+        print_json(json.loads(rows.to_json(orient="records")))
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+
+    scores = rows[rows["metric"].isin(["r2", "accuracy"])]
+    cells = scores.pivot_table(
+        "value", ["task", "metric", "labels"], ["split", "probe"], sort=False
+    )
+    table = Table("task", "metric", "labels", box=None, pad_edge=False)
+    for split, probe in cells.columns:
+        table.add_column(f"{split}\n{probe}", justify="right")
+    for names, values in zip(cells.index, cells.to_numpy(), strict=True):
+        table.add_row(*names, *(f"{value:.3f}" for value in values))
+    Console().print(table)
