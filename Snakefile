@@ -56,6 +56,8 @@ CHAPTERS = {
     "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
     "peers": {},
     "models": {},
+    "use": {},
+    "command_line": {},
     "performance": {},
     "results": {},
     "claims": {},
