@@ -72,7 +72,8 @@ TRAINING = [*CORE, *DATA, "src/locties/modalities.py", "src/locties/objectives.p
             *glob("src/locties/training/*.py")]
 EVALUATION = [*CORE, *DATA, "src/locties/peers.py", *glob("src/locties/evaluation/*.py")]
 BOOK = [f"src/locties/{name}.py" for name in
-        ("maps", "grid", "charts", "fitting", "own", "results")]
+        ("maps", "grid", "charts", "fitting", "own", "tables", "results", "cards", "provenance",
+         "frames", "transformer", "cf", "export")] + glob("src/locties/cli/*.py")
 
 
 @cache
