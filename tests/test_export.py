@@ -269,6 +269,24 @@ def test_a_full_disk_is_said_and_leaves_nothing_that_passes_for_whole(
     assert files(path) == files(globe / path.name)
 
 
+def test_a_file_that_cannot_grow_is_said_and_not_put_in_place(tmp_path, globe):
+    """Here the system itself refuses, in the middle of the GeoTIFF."""
+    resource = pytest.importorskip("resource")
+    path, size = tmp_path / "grid.tif", (globe / "grid.tif").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
+    try:
+        with pytest.raises(
+            OSError, match=r"cannot be written.*What is finished is kept.*grid\.tif"
+        ):
+            locties.export_grid(small(), path, RESOLUTION, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [file.name for file in tmp_path.iterdir()] == ["grid.tif.unfinished"]
+    locties.export_grid(small(), path, RESOLUTION, progress=False)
+    assert files(path) == files(globe / "grid.tif")
+
+
 def test_a_geotiff_that_does_not_read_as_written_is_not_put_in_place(tmp_path, monkeypatch):
     write = rasterio.io.DatasetWriter.write
     monkeypatch.setattr(

@@ -495,7 +495,7 @@ def _write_geotiff(
             with rasterio.open(aside) as dataset:
                 for window, values in blocks("reading back"):
                     if not np.array_equal(dataset.read(window=window), values):
-                        raise OSError(None, "what was written is not what is read")
+                        raise OSError("what was written is not what is read")
             _flush(aside)
         aside.rename(target)
         flush_folder(target.parent)
@@ -507,12 +507,13 @@ def _room(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"the grid cannot be written: {error.strerror or error}. What is finished is kept: "
-            "make room, and the same call goes on",
-            str(path),
-        ) from error
+        # GDAL gives no number, and the reason as the cause.
+        reason = error.strerror or str(error.__cause__ or error)
+        said = f"the grid cannot be written: {reason.rstrip('.')}. What is finished is kept: make "
+        said += "room, and the same call goes on"
+        if error.errno is None:
+            raise OSError(f"{said}: {str(path)!r}") from error
+        raise OSError(error.errno, said, str(path)) from error
 
 
 def _flush(path: Path) -> None:
