@@ -50,13 +50,12 @@ ASKED = list(study.runs(STUDY, PROFILE, SWEEP)) if SWEEP else EVALUATED
 PAGE = f"{STUDY['page']}-{SETTINGS['seeds'][0]}"
 CHAPTERS = {
     **{name: SETTINGS[name] for name in
-       ("data", "tasks", "leakage", "encoders", "retrieval", "own_data")},
+       ("data", "tasks", "leakage", "encoders", "retrieval", "use", "own_data")},
     "erasure": {**SETTINGS["erasure"], "profile": PROFILE,
                 "output": f"{OUT}/results/erasure.parquet"},
     "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
     "peers": {},
     "models": {},
-    "use": {},
     "command_line": {},
     "performance": {},
     "results": {},

@@ -64,7 +64,13 @@ def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[Locat
     settings = json.loads((run / "settings.json").read_text())
     del settings["encoder"]  # config.json says it too
     encoder = load(run / "encoder")
-    encoder.origin = {"run": run.name.rpartition("-")[0], **settings}
+    licences = dict.fromkeys(source.licence for source in _sources(settings["modalities"]))
+    encoder.origin = {
+        "name": name,
+        "licence": "MIT; trained on data under terms of their own: " + "; ".join(licences),
+        "run": run.name.rpartition("-")[0],
+        **settings,
+    }
     with TemporaryDirectory() as aside:
         encoder.save(Path(aside) / name)
         return encoder, card(Path(aside) / name, folder)
@@ -289,11 +295,14 @@ def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
     )
 
 
+def _sources(modalities: Sequence[str]) -> list[manifest.Source]:
+    names = dict.fromkeys(name for modality in modalities for name in SOURCES[modality])
+    return [manifest.source(name) for name in names]
+
+
 def _data(modalities: Sequence[str]) -> str:
-    names = list(dict.fromkeys(name for modality in modalities for name in SOURCES[modality]))
-    sources = [manifest.source(name) for name in names]
     alike: dict[tuple[str, str, str], list[manifest.Source]] = {}
-    for source in sources:
+    for source in _sources(modalities):
         alike.setdefault((source.where, source.licence, source.terms), []).append(source)
     return _table(
         ["data", "from", "licence", "terms", "cite"],
