@@ -54,6 +54,10 @@ class LocationEncoder(nn.Module):
         >>> encoder = LocationEncoder(features="xyz", network="linear", dim=4)
         >>> encoder([[13.4, 52.5], [2.35, 48.86]]).shape
         torch.Size([2, 4])
+
+    Source: the pair of positional features and a network is that of Russwurm et al. (ICLR 2024,
+    arXiv 2310.06743); the default sizes are those of the released SatCLIP. Each feature and network
+    names its own source.
     """
 
     def __init__(
@@ -117,6 +121,12 @@ class LocationEncoder(nn.Module):
         """`forward` for coordinates already checked and on the encoder's device.
 
         The host never waits for the device here, so this is what a training loop calls.
+
+        Args:
+            lonlat: (N, 2) degrees.
+
+        Returns:
+            (N, dim) float32.
         """
         return self.network(self.features(lonlat)).float()
 
@@ -126,6 +136,9 @@ class LocationEncoder(nn.Module):
         The folder appears whole or not at all: it is written aside and renamed. An encoder that
         is already there is replaced; were the machine to stop between the two renames that this
         takes, the old one would be found beside, in ``.<name>.<random>.old``.
+
+        Args:
+            folder: where; made with the folders above it, or replaced.
 
         Raises:
             FileExistsError: if `folder` is a file, or holds anything but an encoder.
@@ -168,6 +181,11 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         FileNotFoundError: if there is no such folder, or a file is missing in it.
         ValueError: if the configuration cannot be read, was written in a newer format or names
             something unknown, or if the weights are truncated, altered or do not fit it.
+
+    Example:
+        >>> LocationEncoder("xyz", "linear", dim=4).save("mine")
+        >>> load("mine")([[13.4, 52.5]]).shape
+        torch.Size([1, 4])
     """
     path = Path(folder)
     if not path.is_dir():

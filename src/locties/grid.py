@@ -27,6 +27,10 @@ class Grid(NamedTuple):
         lon: (W,) degrees, from just east of -180 to just west of 180.
         lat: (H,) degrees, north to south.
         embedding: (H, W, dim) float32, not normalised, like the encoder's own output.
+
+    Example:
+        >>> Grid(np.zeros(4), np.zeros(2), np.zeros((2, 4, 3))).embedding.shape
+        (2, 4, 3)
     """
 
     lon: np.ndarray
@@ -76,8 +80,15 @@ def stream_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -
     products of a function of latitude and one of longitude (`locties.harmonics.separate`), so with
     them the first layer of a `LocationEncoder` costs W x (2L - 1) products a row, not W x L^2.
 
+    Args:
+        encoder: as in `embed_grid`.
+        resolution: pixel size in degrees; it must divide 180.
+
     Yields:
         Grid: all of lon, some of lat, and the embedding there.
+
+    Raises:
+        ValueError: as in `embed_grid`.
 
     Example:
         >>> for block in stream_grid(lambda lonlat: lonlat, resolution=90):
@@ -152,6 +163,9 @@ def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         resolution: pixel size in degrees; it must divide 180.
+
+    Returns:
+        Longitudes (W,) and latitudes (H,), float64.
 
     Raises:
         ValueError: it does not; the message names the nearest resolution that does.
