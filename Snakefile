@@ -155,7 +155,7 @@ wildcard_constraints:
 
 
 ruleorder: untrained > pretrain
-localrules: book, results, publish, untrained
+localrules: book, pdf, results, publish, untrained
 
 
 rule data:
@@ -294,6 +294,20 @@ rule book:
         cp {input.evaluate} _build/stage/book/evaluate.ipynb
         jupyter-book build _build/stage --path-output . -W -n --keep-going > {log} 2>&1 \
             || {{ cat {log}; exit 1; }}
+        """
+
+
+# The same stage as one page, which a headless Chromium prints: make pdf.
+rule pdf:
+    input: rules.book.output, "src/locties/pdf.py"
+    output: "_build/locties.pdf"
+    log: f"{OUT}/logs/pdf.log"
+    shell:
+        """
+        rm -rf _build/singlehtml
+        jupyter-book build _build/stage --path-output . --builder singlehtml \
+            -W -n --keep-going > {log} 2>&1 || {{ cat {log}; exit 1; }}
+        python -m locties.pdf _build/singlehtml/book/introduction.html {output}
         """
 
 
