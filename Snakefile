@@ -276,6 +276,8 @@ rule chapter:
 rule book:
     input:
         "_config.yml", "_toc.yml", "book/references.bib", glob("book/_static/*"),
+        glob("src/locties/**/*.py", recursive=True),  # the API reference is made of their docstrings
+        rules.results.output,
         pages=expand("book/{page}", page=PAGES),
         chapters=expand(f"{OUT}/chapters/{{chapter}}.ipynb", chapter=CHAPTERS),
         pretrain=f"{OUT}/runs/{PAGE}/pretrain.ipynb",
@@ -292,6 +294,7 @@ rule book:
             _build/stage/book
         cp {input.pretrain} _build/stage/book/pretrain.ipynb
         cp {input.evaluate} _build/stage/book/evaluate.ipynb
+        python -m locties.downloads _build/stage/book {OUT}/results results
         jupyter-book build _build/stage --path-output . -W -n --keep-going > {log} 2>&1 \
             || {{ cat {log}; exit 1; }}
         """
