@@ -14,7 +14,8 @@ SINGLE = """<html><head><title>book</title><script src="nav.js"></script>
 <script src="_static/mathjax/tex.js"></script></head><body><nav>menu</nav>
 <article class="bd-article"><section id="book"><h1>book<a class="headerlink" href="#book">#</a></h1>
 <p><a class="reference" href="book/introduction.html#id2">Hecht</a> and
-<a href="#document-book/data">the data</a>, <a href="https://example.org/a.html#x">elsewhere</a></p>
+<a href="#document-book/data">the data</a>, <a href="https://example.org/a.html#x">elsewhere</a>,
+<a href="_downloads/runs.csv">table</a></p>
 <div class="toctree-wrapper"><p class="caption">x</p>
 <span id="document-book/data"></span><section id="the-data"><h2>The "data"</h2>
 <section id="in-numbers"><h3>In numbers</h3></section>
@@ -27,7 +28,7 @@ SINGLE = """<html><head><title>book</title><script src="nav.js"></script>
 
 @pytest.fixture
 def page() -> BeautifulSoup:
-    return BeautifulSoup(pdf.printable(SINGLE), "html.parser")
+    return BeautifulSoup(pdf.printable(SINGLE, {"the-data": 7}), "html.parser")
 
 
 def test_the_article_alone_is_printed_after_its_contents(page):
@@ -39,6 +40,7 @@ def test_the_article_alone_is_printed_after_its_contents(page):
     assert "menu" not in page.get_text()
     chapters = [item.a.get_text() for item in page.select("nav li")]
     assert chapters == ["Introduction", 'The "data"', "Bibliography"]
+    assert page.select("nav li .page")[1].get_text() == "7"
 
 
 def test_every_link_leads_to_one_place_inside(page):
@@ -47,6 +49,7 @@ def test_every_link_leads_to_one_place_inside(page):
     inside = [link["href"] for link in page.select("a[href]") if link["href"][0] == "#"]
     assert {href[1:] for href in inside} <= set(ids)
     assert page.find("a", string="Hecht")["href"] == "#entry-id2"
+    assert not page.find("a", string="table").has_attr("href"), "no file of this machine"
     assert page.find("a", string="elsewhere")["href"] == "https://example.org/a.html#x"
 
 
@@ -86,6 +89,10 @@ def test_chromium_prints_it(tmp_path):
     pdf.write(single, tmp_path / "book.pdf")
     content = (tmp_path / "book.pdf").read_bytes()
     assert content.startswith(b"%PDF")
-    assert len(re.findall(rb"/Type /Page\b", content)) >= 4, "title and contents, three chapters"
+    assert len(re.findall(rb"/Type /Page\b", content)) == 4, "no style here: title and contents"
+    numbers = pdf.page_numbers(content)
+    assert [numbers[name] for name in ("book", "the-data", "bibliography")] == [2, 3, 4]
+    printed = BeautifulSoup((single.parents[1] / "print.html").read_text(), "html.parser")
+    assert [tag.get_text() for tag in printed.select("nav .page")] == ["2", "3", "4"]
     assert b"/Outlines" in content
     assert not list(tmp_path.glob("*.part.pdf"))

@@ -5,10 +5,12 @@ it looks on paper is said in ``book/_static/locties.css``.
 """
 
 import html
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,12 @@ def browser() -> str:
     sys.exit("the PDF is printed by Chromium, which is not on this machine: install it, then again")
 
 
-def printable(single: str) -> str:
+def printable(single: str, pages: Mapping[str, int]) -> str:
     """Turn Sphinx's single page into one that prints: title, contents, chapters.
 
     Args:
         single: HTML of the page that the builder ``singlehtml`` made.
+        pages: by id of a chapter, the page that it begins on, for the contents.
 
     Returns:
         HTML with the same relative addresses. Every chapter has a page style of its own, whose
@@ -55,12 +58,14 @@ def printable(single: str) -> str:
         documents.append(mark.find_next_sibling("section"))
         documents[-1].insert(0, mark)  # between two chapters it would fill a page of its own
     contents, styles = [], []
-    for number, chapter in enumerate([root, *documents]):
+    for i, chapter in enumerate([root, *documents]):
         title = _title(chapter).replace('"', r"\"")
-        chapter["style"] = f"page: chapter-{number}"
-        styles.append(f'@page chapter-{number} {{ @top-right {{ content: "{title}" }} }}')
+        chapter["style"] = f"page: chapter-{i}"
+        styles.append(f'@page chapter-{i} {{ @top-right {{ content: "{title}" }} }}')
         nested = chapter is not root and chapter.find_parent("section") is not root
+        number = pages.get(chapter["id"], 0)
         contents.append(f'<li class="{"nested" if nested else "chapter"}">{_link(chapter)}')
+        contents.append(f'<span class="page">{number}</span>')
         sections = [s for s in chapter.find_all("section", recursive=False) if s not in documents]
         contents.append(f"<p>{' · '.join(map(_link, sections))}</p></li>")
     front = f"""
@@ -104,6 +109,34 @@ def _mend_links(article: Any) -> None:
         if not link["href"].startswith("http"):
             cited = f"entry-{fragment}"
             link["href"] = f"#{cited if cited in entries else fragment}"
+    for link in article.find_all("a", href=True):
+        if not link["href"].startswith(("#", "http", "mailto:")):
+            del link["href"]  # a file beside the page, which on another machine is not there
+
+
+def page_numbers(pdf: bytes) -> dict[str, int]:
+    """The page, from 1, on which each named place of a PDF of Chromium's lies.
+
+    Chromium writes pages in their order, and named places as plain text.
+    """
+    order = [int(number) for number in re.findall(rb"\n(\d+) 0 obj\n<</Type /Page\n", pdf)]
+    places = re.findall(rb"/(\S+) \[(\d+) 0 R /XYZ", pdf)
+    return {name.decode(): order.index(int(on)) + 1 for name, on in places if int(on) in order}
+
+
+def _print(page: Path, content: str, to: Path) -> None:
+    page.write_text(content)
+    with tempfile.TemporaryDirectory() as profile:
+        command = [
+            *(browser(), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--no-pdf-header-footer", "--generate-pdf-document-outline"),
+            "--virtual-time-budget=120000",  # equations are set by a script
+            "--host-resolver-rules=MAP * ~NOTFOUND",  # the book is whole without a network
+            f"--user-data-dir={profile}",
+            f"--print-to-pdf={to}",
+            page.as_uri(),
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=600)
 
 
 def write(single: Path, to: Path) -> None:
@@ -115,19 +148,10 @@ def write(single: Path, to: Path) -> None:
     """
     folder = single.parents[1]  # the addresses in it are relative to this one
     page = folder / "print.html"
-    page.write_text(printable(single.read_text()))
     aside = to.with_suffix(".part.pdf")
-    with tempfile.TemporaryDirectory() as profile:
-        command = [
-            *(browser(), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--no-pdf-header-footer", "--generate-pdf-document-outline"),
-            "--virtual-time-budget=120000",  # equations are set by a script
-            "--host-resolver-rules=MAP * ~NOTFOUND",  # the book is whole without a network
-            f"--user-data-dir={profile}",
-            f"--print-to-pdf={aside}",
-            page.as_uri(),
-        ]
-        subprocess.run(command, check=True, capture_output=True, timeout=600)
+    _print(page, printable(single.read_text(), {}), aside)
+    # No browser knows page numbers in a table of contents, so they are read from a first print.
+    _print(page, printable(single.read_text(), page_numbers(aside.read_bytes())), aside)
     aside.rename(to)
 
 
