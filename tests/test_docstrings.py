@@ -189,6 +189,12 @@ def test_what_is_implemented_names_its_source(name: str) -> None:
     assert re.search(known, source), f"{name} names no source: {source!r}"
 
 
+@pytest.mark.parametrize("name", LISTED)
+def test_the_names_in_a_docstring_are_there(name: str) -> None:
+    for mentioned in re.findall(r"`(locties(?:\.\w+)+)`", inspect.getdoc(resolve(name)) or ""):
+        resolve(mentioned)
+
+
 def test_few_examples_do_not_run() -> None:
     """Only what needs a download, or a network's weights, is left out."""
     skipped = [

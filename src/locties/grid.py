@@ -77,7 +77,7 @@ def stream_grid(encoder: Callable[[Tensor], Tensor], resolution: float = 0.25) -
     """`embed_grid` in blocks of whole rows, north to south, so that memory stays small.
 
     A block is of about `POINTS_PER_CHUNK` points, at least one row. Spherical harmonics are
-    products of a function of latitude and one of longitude (`locties.harmonics.separate`), so with
+    products of a function of latitude and one of longitude (`locties.harmonics.legendre`), so with
     them the first layer of a `LocationEncoder` costs W x (2L - 1) products a row, not W x L^2.
 
     Args:
