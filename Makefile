@@ -22,7 +22,7 @@ CONFIG = --config profile=$(PROFILE) tier=$(TIER) satclip="$(SATCLIP)" sweep="$(
 PIPELINE = $(BIN)/python -m locties.lock _build $(BIN)/snakemake --nolock --cores $(CORES) \
 	--rerun-incomplete --keep-going --quiet rules host reason $(FLAGS) $(CONFIG) --
 
-.PHONY: book test check lint plan results publish notebooks clean
+.PHONY: book pdf test check lint plan results publish notebooks clean
 .DEFAULT_GOAL := book
 
 # torch stands in the same command as the rest: asked for alone or by another package, pip would
@@ -40,6 +40,12 @@ PIPELINE = $(BIN)/python -m locties.lock _build $(BIN)/snakemake --nolock --core
 book: .venv/.installed
 	$(PIPELINE) book
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
+
+# The book on paper, printed by a Chromium, which is looked for before any work.
+pdf: .venv/.installed
+	@$(BIN)/python -c "from locties import pdf; pdf.browser()"
+	$(PIPELINE) pdf
+	@echo "The book is at $(CURDIR)/_build/locties.pdf"
 
 # What `make results` would do: jobs, pairs, steps, FLOPs and hours. Nothing is run.
 plan: .venv/.installed

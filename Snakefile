@@ -161,7 +161,7 @@ wildcard_constraints:
 
 ruleorder: untrained > pretrain
 ruleorder: erasure > chapter
-localrules: book, results, publish, untrained
+localrules: book, pdf, results, publish, untrained
 
 
 rule data:
@@ -297,6 +297,8 @@ rule chapter:
 rule book:
     input:
         "_config.yml", "_toc.yml", "book/references.bib", glob("book/_static/*"),
+        glob("src/locties/**/*.py", recursive=True),  # the API reference is made of their docstrings
+        rules.results.output,
         pages=expand("book/{page}", page=PAGES),
         chapters=expand(f"{OUT}/chapters/{{chapter}}.ipynb", chapter=CHAPTERS),
         pretrain=f"{OUT}/runs/{PAGE}/pretrain.ipynb",
@@ -313,6 +315,7 @@ rule book:
             _build/stage/book
         cp {input.pretrain} _build/stage/book/pretrain.ipynb
         cp {input.evaluate} _build/stage/book/evaluate.ipynb
+        python -m locties.downloads _build/stage/book {OUT}/results results
         jupyter-book build _build/stage --path-output . -W -n --keep-going > {log} 2>&1 \
             || {{ cat {log}; exit 1; }}
         """
@@ -326,6 +329,20 @@ PUBLISHED = {
 for folder in PUBLISHED.values():
     if Path(folder).name not in KNOWN:
         raise unknown("run", Path(folder).name, KNOWN)
+
+
+# The same stage as one page, which a headless Chromium prints: make pdf.
+rule pdf:
+    input: rules.book.output, "src/locties/pdf.py"
+    output: "_build/locties.pdf"
+    log: f"{OUT}/logs/pdf.log"
+    shell:
+        """
+        rm -rf _build/singlehtml
+        jupyter-book build _build/stage --path-output . --builder singlehtml \
+            -W -n --keep-going > {log} 2>&1 || {{ cat {log}; exit 1; }}
+        python -m locties.pdf _build/singlehtml/book/introduction.html {output}
+        """
 
 
 rule publish:

@@ -5,16 +5,12 @@ import os
 # Several test processes share the machine's cores; one thread each is faster for all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from pathlib import Path
-
 import pytest
 import torch
-from synthetic import write_open_tier
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from locties.data import embedded, manifest, public
-from locties.evaluation import OPEN_TASKS
+from locties.data import embedded
 
 torch.set_num_threads(1)
 
@@ -43,23 +39,3 @@ def tensor_sizes() -> type[_Sizes]:
 def earth() -> embedded.Earth:
     """The embedded tier from the normal cache, which is built if it is not there yet."""
     return embedded.load()
-
-
-@pytest.fixture(scope="session")
-def open_mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mirror of a small synthetic open tier, with its manifest beside it."""
-    return write_open_tier(tmp_path_factory.mktemp("open") / "mirror")
-
-
-@pytest.fixture
-def open_tier(open_mirror: Path, monkeypatch: pytest.MonkeyPatch):
-    """The synthetic open tier in place of the real one, answered by its mirror."""
-    sources = manifest.parse((open_mirror.parent / "manifest.yaml").read_text())
-    monkeypatch.setattr(manifest, "_read", lambda: sources)
-    monkeypatch.setenv("LOCTIES_MIRROR", str(open_mirror))
-    kept = (*OPEN_TASKS.values(), public._countries, public.night_lights)
-    for read in kept:
-        read.cache_clear()
-    yield open_mirror
-    for read in kept:
-        read.cache_clear()

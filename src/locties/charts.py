@@ -22,6 +22,14 @@ def draw_history(history: pd.DataFrame) -> Figure:
 
     Args:
         history: of a `Run`.
+
+    Returns:
+        The figure, of two panels.
+
+    Example:
+        >>> run = pd.DataFrame({"modality": ["haze"] * 2, "pairs": [1000, 2000],
+        ...                     "validation_loss": [6.2, 5.1], "recall_at_10": [0.02, 0.08]})
+        >>> figure = draw_history(run)
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     for (name, rows), colour in zip(history.groupby("modality", sort=False), COLOURS, strict=False):
@@ -40,6 +48,14 @@ def draw_histories(histories: pd.DataFrame, encoders: Sequence[str]) -> Figure:
     Args:
         histories: of runs, with columns encoder and seed.
         encoders: which; beside them ``clip-<modality>`` is drawn in that modality's panel.
+
+    Returns:
+        The figure, a panel for each modality.
+
+    Example:
+        >>> from locties.results import read
+        >>> _, histories = read()
+        >>> figure = draw_histories(histories, list(histories["encoder"].unique())[-1:])
     """
     modalities = list(dict.fromkeys(histories["modality"]))
     figure, axes = _panels(1, modalities, 3.2)
@@ -68,6 +84,17 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str], tier: str = "embedde
         trained: encoders drawn in blue, and in green with raw coordinates appended
             ("melt+xyz"); the others are baselines, in orange.
         tier: of the tasks.
+
+    Returns:
+        The figure, a panel for each task, split and probe.
+
+    Raises:
+        ValueError: where there is no row of the tier.
+
+    Example:
+        >>> from locties.results import read
+        >>> runs = read()[0].query("encoder in ('xyz', 'constant') and task == 'elevation'")
+        >>> figure = draw_scores(runs, trained=[])
     """
     main = scores(runs, tier=tier)
     tasks = list(dict.fromkeys(main["task"]))
@@ -117,6 +144,17 @@ def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str], tier: str = "em
         runs: tidy rows of `evaluate`.
         encoders: which, at most seven.
         tier: of the tasks.
+
+    Returns:
+        The figure, a panel for each task and split.
+
+    Raises:
+        ValueError: where there is no row of the tier.
+
+    Example:
+        >>> from locties.results import read
+        >>> runs = read()[0].query("encoder in ('xyz', 'constant') and task == 'elevation'")
+        >>> figure = draw_few_labels(runs, ["xyz", "constant"])
     """
     rows = of_tier(runs, tier)
     few = rows[rows["metric"].isin(NAMES) & rows["labels"].str.isdigit()]
@@ -145,6 +183,17 @@ def draw_gap(runs: pd.DataFrame, tier: str = "embedded") -> Figure:
     Args:
         runs: tidy rows of `evaluate`, of one or more encoders; seeds are averaged.
         tier: of the tasks.
+
+    Returns:
+        The figure, a panel for each task.
+
+    Raises:
+        ValueError: where there is no row of the tier.
+
+    Example:
+        >>> from locties.results import read
+        >>> runs = read()[0].query("encoder in ('xyz', 'constant') and task == 'elevation'")
+        >>> figure = draw_gap(runs)
     """
     best = best_probe(runs, tier).pivot_table("value", ["task", "encoder"], "split")
     metrics = scores(runs, tier=tier).groupby("task", sort=False)["metric"].first()
@@ -175,6 +224,17 @@ def draw_leakage(
         tasks: the columns.
         leaks: by task, the rows to frame.
         tier: of the tasks.
+
+    Returns:
+        The figure, of two panels.
+
+    Raises:
+        ValueError: where there is no row of the tier.
+
+    Example:
+        >>> from locties.results import read
+        >>> runs = read()[0].query("encoder in ('xyz', 'constant') and task == 'elevation'")
+        >>> figure = draw_leakage(runs, ["elevation"], {"elevation": ["xyz"]})
     """
     best = best_probe(runs, tier).pivot_table("value", ["split", "encoder"], "task")
     rows = list(dict.fromkeys(of_tier(runs, tier)["encoder"]))
@@ -213,6 +273,15 @@ def draw_retrieval(table: pd.DataFrame) -> Figure:
     Args:
         table: of `locties.evaluation.retrieve`, of one encoder. With several seeds a bar is their
             mean; the line on it is the block-bootstrap interval, its ends averaged over the seeds.
+
+    Returns:
+        The figure, a panel for each modality.
+
+    Example:
+        >>> table = pd.DataFrame({"modality": "haze", "metric": ["within_25_km", "within_200_km"],
+        ...                       "value": [0.1, 0.2], "low": [0.05, 0.1], "high": [0.15, 0.3],
+        ...                       "chance": [0.01, 0.02]})
+        >>> figure = draw_retrieval(table)
     """
     within = table[table["metric"].str.startswith("within_")]
     columns = ["value", "low", "high", "chance"]
@@ -242,6 +311,16 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
     Args:
         rows: of one claim and one statistic, from `locties.evaluation.claims.verdicts`, without
             the overall one.
+
+    Returns:
+        The figure, a panel for each group.
+
+    Example:
+        >>> rows = pd.DataFrame({"group": ["melt"], "cell": ["elevation block ridge"],
+        ...                      "statistic": ["difference of scores"], "verdict": ["equivalent"],
+        ...                      "value": [0.0], "low": [-0.01], "high": [0.01], "margin": [0.02],
+        ...                      "p_against": [1.0]})
+        >>> figure = draw_forest(rows)
     """
     groups = list(dict.fromkeys(rows["group"]))
     cells = rows.groupby("group", sort=False).size().max()
@@ -289,6 +368,14 @@ def best_probe(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
 
     Returns:
         Columns encoder, task, split, value.
+
+    Raises:
+        ValueError: where there is no row of the tier.
+
+    Example:
+        >>> from locties.results import read
+        >>> list(best_probe(read()[0]))
+        ['encoder', 'task', 'split', 'value']
     """
     cell = ["encoder", "task", "split"]
     means = scores(runs, tier=tier).groupby([*cell, "probe"], sort=False)["value"].mean()
@@ -323,6 +410,16 @@ def draw_groups(table: pd.DataFrame) -> Figure:
     Args:
         table: rows of `locties.evaluation.score_groups` with columns encoder, task, unit and
             grouping; ``mae`` and ``error_rate`` are drawn. At most seven encoders.
+
+    Returns:
+        The figure, a panel for each grouping and task.
+
+    Example:
+        >>> table = pd.DataFrame({"encoder": "melt", "task": "elevation", "unit": "m",
+        ...                       "grouping": "continent", "group": ["Africa", "Asia"],
+        ...                       "metric": "mae", "value": [210.0, 390.0], "low": [180.0, 350.0],
+        ...                       "high": [240.0, 430.0]})
+        >>> figure = draw_groups(table)
     """
     drawn = table[table["metric"].isin(ERRORS)]
     tasks, encoders, groupings = (
@@ -358,6 +455,14 @@ def draw_autocorrelation(table: pd.DataFrame) -> Figure:
     Args:
         table: columns task, encoder, moran, low, high; the encoder "target" is drawn as a dashed
             line, the ends of what chance gives as a grey band.
+
+    Returns:
+        The figure, a panel for each task.
+
+    Example:
+        >>> table = pd.DataFrame({"task": "elevation", "encoder": ["target", "melt"],
+        ...                       "moran": [0.9, 0.3], "low": -0.02, "high": 0.03})
+        >>> figure = draw_autocorrelation(table)
     """
     tasks = list(dict.fromkeys(table["task"]))
     encoders = [name for name in dict.fromkeys(table["encoder"]) if name != "target"][::-1]
@@ -383,6 +488,13 @@ def draw_diagnostics(
     Args:
         diagnostics: by encoder, what `locties.evaluation.diagnose` gives; at most seven.
         dimensions: by encoder, intrinsic dimension by number of points.
+
+    Returns:
+        The figure, of three panels.
+
+    Example:
+        >>> found = {"xyz": {"effective_rank": 3.0, "alignment": 3e-5, "uniformity": -1.6}}
+        >>> figure = draw_diagnostics(found, {"xyz": {50: 1.9, 500: 2.0}})
     """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
     colours = dict(zip(diagnostics, COLOURS, strict=False))
@@ -413,6 +525,15 @@ def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
 
     Args:
         benchmarks: rows of ``benchmarks/side_by_side.py``, of any cases but growth.
+
+    Returns:
+        The figure, a panel for each case and size.
+
+    Example:
+        >>> times = pd.DataFrame({"case": "grid", "size": 2048, "contender": ["locties", "other"],
+        ...                       "seconds": [2.0, 90.0], "fastest": [1.9, 88.0],
+        ...                       "slowest": [2.2, 95.0], "floor": 0.5})
+        >>> figure = draw_side_by_side(times)
     """
     cases = benchmarks.groupby(["case", "size"], sort=False)
     figure, axes = plt.subplots(len(cases), 1, figsize=(8, 1.5 * len(cases)), layout="constrained")
@@ -434,6 +555,14 @@ def draw_growth(benchmarks: pd.DataFrame) -> Figure:
 
     Args:
         benchmarks: rows of ``benchmarks/side_by_side.py``, of the cases "<what> by <size>".
+
+    Returns:
+        The figure, a panel for each case.
+
+    Example:
+        >>> times = pd.DataFrame({"case": "step by batch", "size": [512, 2048],
+        ...                       "seconds": [0.1, 0.4], "floor": [0.05, 0.2]})
+        >>> figure = draw_growth(times)
     """
     cases = benchmarks.groupby("case", sort=False)
     figure, axes = plt.subplots(

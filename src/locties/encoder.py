@@ -62,6 +62,10 @@ class LocationEncoder(nn.Module):
         >>> encoder = LocationEncoder(features="xyz", network="linear", dim=4)
         >>> encoder([[13.4, 52.5], [2.35, 48.86]]).shape
         torch.Size([2, 4])
+
+    Source: the pair of positional features and a network is that of Russwurm et al. (ICLR 2024,
+    arXiv 2310.06743); the default sizes are those of the released SatCLIP. Each feature and network
+    names its own source.
     """
 
     def __init__(
@@ -132,6 +136,12 @@ class LocationEncoder(nn.Module):
         """The network's output (N, dim), for coordinates already checked and on its device.
 
         The host never waits for the device here, so this is what a training loop calls.
+
+        Args:
+            lonlat: (N, 2) degrees.
+
+        Returns:
+            (N, dim) float32.
         """
         return self.network(self.features(lonlat)).float()
 
@@ -229,7 +239,10 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
 
 
 def published() -> list[str]:
-    """Names of the encoders that come with locties: what `load` takes beside folders.
+    """What `load` takes beside folders.
+
+    Returns:
+        Names of the encoders that come with locties, in the order of the alphabet.
 
     Example:
         >>> "melt" in published()

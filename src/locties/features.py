@@ -23,7 +23,17 @@ _CHUNK = 512  # points at a time: larger temporaries cost more in fresh memory t
 
 
 class Direct(nn.Module):
-    """Longitude and latitude as they are: (lambda / pi, 2 phi / pi), each within [-1, 1]."""
+    """Longitude and latitude as they are: (lambda / pi, 2 phi / pi), each within [-1, 1].
+
+    (N, 2) degrees to (N, 2) float32. The date line is a cliff, and so are the poles.
+
+    Example:
+        >>> Direct()(torch.tensor([[90.0, 45.0]])).tolist()
+        [[0.5, 0.5]]
+
+    Source: the coordinates themselves; the "direct" baseline of Mai et al. (ICLR 2020, arXiv
+    2003.00824).
+    """
 
     continuous = False
     dim = 2
@@ -34,7 +44,17 @@ class Direct(nn.Module):
 
 
 class XYZ(nn.Module):
-    """The unit vector: (cos phi cos lambda, cos phi sin lambda, sin phi)."""
+    """The unit vector: (cos phi cos lambda, cos phi sin lambda, sin phi).
+
+    (N, 2) degrees to (N, 3) float32, continuous everywhere.
+
+    Example:
+        >>> XYZ()(torch.tensor([[90.0, 0.0]])).round().abs().tolist()
+        [[0.0, 1.0, 0.0]]
+
+    Source: elementary geometry; the "xyz" baseline of Mai et al. (ISPRS J. 202, 2023, arXiv
+    2306.17624).
+    """
 
     continuous = True
     dim = 3
@@ -46,10 +66,16 @@ class XYZ(nn.Module):
 class Wrap(nn.Module):
     """Both coordinates wrapped: (cos lambda, cos 2 phi, sin lambda, sin 2 phi).
 
-    With each coordinate u scaled to [-1, 1] these are cos(pi u) and sin(pi u), so the date line
-    closes; but the two poles coincide, and each keeps its longitudes apart. Mac Aodha, Cole and
-    Perona, "Presence-Only Geographical Priors for Fine-Grained Image Classification" (ICCV 2019,
-    arXiv 1906.05272).
+    (N, 2) degrees to (N, 4) float32. With each coordinate u scaled to [-1, 1] these are cos(pi u)
+    and sin(pi u), so the date line closes; but the two poles coincide, and each keeps its
+    longitudes apart.
+
+    Example:
+        >>> Wrap()(torch.tensor([[0.0, 0.0]])).tolist()
+        [[1.0, 1.0, 0.0, 0.0]]
+
+    Source: Mac Aodha, Cole and Perona, "Presence-Only Geographical Priors for Fine-Grained Image
+    Classification" (ICCV 2019, arXiv 1906.05272).
     """
 
     continuous = False
@@ -88,10 +114,9 @@ class _MultiScale(nn.Module):
 class Grid(_MultiScale):
     """Space2Vec's grid: cos(lambda / r_s), cos(phi / r_s), sin(lambda / r_s), sin(phi / r_s).
 
-    Radii r_s = r_min (r_max / r_min)^(s / (S - 1)) for s = 0, ..., S - 1; a wave of radius r is
-    360 r degrees long. 4 S features, each over all scales before the next. Mai et al.,
-    "Multi-Scale Representation Learning for Spatial Feature Distributions using Grid Cells"
-    (ICLR 2020, arXiv 2003.00824).
+    (N, 2) degrees to (N, 4 S) float32. Radii r_s = r_min (r_max / r_min)^(s / (S - 1)) for s = 0,
+    ..., S - 1; a wave of radius r is 360 r degrees long. Each kind of feature stands over all
+    scales before the next.
 
     Radii have the unit of the coordinates. Those here are radians, as in Sphere2Vec; the authors'
     code for longitude and latitude reads degrees, with 64 radii from 0.0005 to 360, which here are
@@ -102,6 +127,17 @@ class Grid(_MultiScale):
         scales: the number S of radii.
         min_radius: the smallest radius r_min, in radians.
         max_radius: the largest radius r_max, in radians.
+
+    Raises:
+        ValueError: `scales` is no whole number of at least 1, or the radii are not positive and in
+            order.
+
+    Example:
+        >>> Grid(scales=2)(torch.tensor([[0.0, 0.0]])).tolist()
+        [[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]]
+
+    Source: Mai et al., "Multi-Scale Representation Learning for Spatial Feature Distributions using
+    Grid Cells" (ICLR 2020, arXiv 2003.00824).
     """
 
     _per_scale = 4
@@ -116,11 +152,22 @@ class Grid(_MultiScale):
 class Theory(_MultiScale):
     """Space2Vec's theory: cos and sin of <(lambda, phi), a_j> / r_s in three directions a_j.
 
-    The directions lie 120 degrees apart, a_1 = (1, 0), a_2, a_3 = (-1/2, +-sqrt(3)/2), so that the
-    waves of one scale add up to a hexagonal pattern, as grid cells fire. 6 S features: the cosines
-    of a_1, a_2, a_3, then the sines, each over all scales. Radii and options as for `Grid`. Mai et
-    al., "Multi-Scale Representation Learning for Spatial Feature Distributions using Grid Cells"
-    (ICLR 2020, arXiv 2003.00824).
+    (N, 2) degrees to (N, 6 S) float32. The directions lie 120 degrees apart, a_1 = (1, 0),
+    a_2, a_3 = (-1/2, +-sqrt(3)/2), so that the waves of one scale add up to a hexagonal pattern, as
+    grid cells fire. The cosines of a_1, a_2, a_3, then the sines, each over all scales.
+
+    Args:
+        scales, min_radius, max_radius: as for `Grid`.
+
+    Raises:
+        ValueError: as for `Grid`.
+
+    Example:
+        >>> Theory(scales=1)(torch.tensor([[0.0, 0.0]])).tolist()
+        [[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]]
+
+    Source: Mai et al., "Multi-Scale Representation Learning for Spatial Feature Distributions using
+    Grid Cells" (ICLR 2020, arXiv 2003.00824).
     """
 
     _per_scale = 6
@@ -137,11 +184,23 @@ class Theory(_MultiScale):
 class SphereC(_MultiScale):
     """Sphere2Vec's sphereC: sin phi_s, cos phi_s cos lambda_s, cos phi_s sin lambda_s.
 
-    Scaled angles phi_s = phi / r_s and lambda_s = lambda / r_s, at r_s = 1 the unit vector; 3 S
-    features, each over all scales before the next. Radii and options as for `Grid`; by default the
-    authors' code has 32 radii, from 1e-6 to 1 radian. Mai et al., "Sphere2Vec: A General-Purpose
-    Location Representation Learning over a Spherical Surface for Large-Scale Geospatial
-    Predictions" (ISPRS J. 202, 2023, arXiv 2306.17624).
+    (N, 2) degrees to (N, 3 S) float32. Scaled angles phi_s = phi / r_s and lambda_s = lambda / r_s,
+    at r_s = 1 the unit vector; each kind of feature stands over all scales before the next. By
+    default the authors' code has 32 radii, from 1e-6 to 1 radian.
+
+    Args:
+        scales, min_radius, max_radius: as for `Grid`.
+
+    Raises:
+        ValueError: as for `Grid`.
+
+    Example:
+        >>> SphereC(scales=1)(torch.tensor([[0.0, 0.0]])).tolist()
+        [[0.0, 1.0, 0.0]]
+
+    Source: Mai et al., "Sphere2Vec: A General-Purpose Location Representation Learning over a
+    Spherical Surface for Large-Scale Geospatial Predictions" (ISPRS J. 202, 2023, arXiv
+    2306.17624).
     """
 
     _per_scale = 3
@@ -158,8 +217,20 @@ class SphereC(_MultiScale):
 class SphereCPlus(_MultiScale):
     """Sphere2Vec's sphereC+: sphereC and grid, sin phi_s being in both and given once.
 
-    6 S features: those of `SphereC`, then cos phi_s, cos lambda_s, sin lambda_s. Radii and options
-    as for `Grid`. Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
+    (N, 2) degrees to (N, 6 S) float32: those of `SphereC`, then cos phi_s, cos lambda_s, sin
+    lambda_s.
+
+    Args:
+        scales, min_radius, max_radius: as for `Grid`.
+
+    Raises:
+        ValueError: as for `Grid`.
+
+    Example:
+        >>> SphereCPlus(scales=1)(torch.tensor([[0.0, 0.0]])).tolist()
+        [[0.0, 1.0, 0.0, 1.0, 1.0, 0.0]]
+
+    Source: Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
     """
 
     _per_scale = 6
@@ -175,9 +246,20 @@ class SphereCPlus(_MultiScale):
 class SphereM(_MultiScale):
     """Sphere2Vec's sphereM: one angle scaled at a time, the other left whole.
 
-    sin phi_s, cos phi_s cos lambda, cos phi cos lambda_s, cos phi_s sin lambda, cos phi sin
-    lambda_s; 5 S features, each over all scales before the next. Radii and options as for `Grid`.
-    Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
+    (N, 2) degrees to (N, 5 S) float32: sin phi_s, cos phi_s cos lambda, cos phi cos lambda_s,
+    cos phi_s sin lambda, cos phi sin lambda_s, each over all scales before the next.
+
+    Args:
+        scales, min_radius, max_radius: as for `Grid`.
+
+    Raises:
+        ValueError: as for `Grid`.
+
+    Example:
+        >>> SphereM(scales=1)(torch.tensor([[0.0, 0.0]])).tolist()
+        [[0.0, 1.0, 1.0, 0.0, 0.0]]
+
+    Source: Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
     """
 
     _per_scale = 5
@@ -190,8 +272,20 @@ class SphereM(_MultiScale):
 class SphereMPlus(_MultiScale):
     """Sphere2Vec's sphereM+: sphereM and grid, sin phi_s being in both and given once.
 
-    8 S features: those of `SphereM`, then cos phi_s, cos lambda_s, sin lambda_s. Radii and options
-    as for `Grid`. Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
+    (N, 2) degrees to (N, 8 S) float32: those of `SphereM`, then cos phi_s, cos lambda_s, sin
+    lambda_s.
+
+    Args:
+        scales, min_radius, max_radius: as for `Grid`.
+
+    Raises:
+        ValueError: as for `Grid`.
+
+    Example:
+        >>> SphereMPlus(scales=1)(torch.tensor([[0.0, 0.0]])).shape
+        torch.Size([1, 8])
+
+    Source: Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
     """
 
     _per_scale = 8
@@ -230,16 +324,26 @@ class _RandomFourier(nn.Module):
 class Fourier(_RandomFourier):
     """Random Fourier features of the unit vector v: cos(2 pi B v), then sin(2 pi B v).
 
-    The entries of B are normal with standard deviation sigma, `frequencies` rows for each sigma, so
-    similarity depends on distance alone: for one sigma the mean over the rows falls off as
-    exp(-2 (pi sigma |v - w|)^2). Rahimi and Recht, "Random Features for Large-Scale Kernel
-    Machines" (NeurIPS 2007); Tancik et al., "Fourier Features Let Networks Learn High Frequency
-    Functions in Low Dimensional Domains" (NeurIPS 2020, arXiv 2006.10739).
+    (N, 2) degrees to (N, 2 x frequencies x number of sigmas) float32. The entries of B are normal
+    with standard deviation sigma, `frequencies` rows for each sigma, so similarity depends on
+    distance alone: for one sigma the mean over the rows falls off as exp(-2 (pi sigma d)^2) with
+    the chord d.
 
     Args:
         sigmas: standard deviations of B, in turns per Earth radius.
         frequencies: rows of B for each sigma; 2 `frequencies` features come of them.
         seed: of B.
+
+    Raises:
+        ValueError: no sigma, one that is not positive, or no whole number of frequencies.
+
+    Example:
+        >>> Fourier(sigmas=[1.0, 4.0], frequencies=8)(torch.tensor([[13.4, 52.5]])).shape
+        torch.Size([1, 32])
+
+    Source: Rahimi and Recht, "Random Features for Large-Scale Kernel Machines" (NeurIPS 2007);
+    Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional
+    Domains" (NeurIPS 2020, arXiv 2006.10739). The scales are a choice of this project.
     """
 
     continuous = True
@@ -259,17 +363,25 @@ class Fourier(_RandomFourier):
 class EqualEarthFourier(_RandomFourier):
     """GeoCLIP's features: random Fourier features of the Equal Earth map of the world.
 
-    cos(2 pi B v), then sin(2 pi B v), for v = `equal_earth`; the entries of B are normal with
-    standard deviation sigma, `frequencies` rows for each sigma. The map has GeoCLIP's scale
-    (to seven digits). GeoCLIP gives each sigma a network of its own and adds them up; here one
-    network sees all. Vivanco Cepeda, Nayak and Shah,
-    "GeoCLIP: Clip-Inspired Alignment between Locations and Images for Effective Worldwide
-    Geo-localization" (NeurIPS 2023, arXiv 2309.16020).
+    (N, 2) degrees to (N, 2 x frequencies x number of sigmas) float32: cos(2 pi B v), then sin(2 pi
+    B v), for v = `equal_earth`; the entries of B are normal with standard deviation sigma,
+    `frequencies` rows for each sigma. The map has GeoCLIP's scale (to seven digits). GeoCLIP gives
+    each sigma a network of its own and adds them up; here one network sees all.
 
     Args:
         sigmas: standard deviations of B, in turns per half width of the map.
         frequencies: rows of B for each sigma; 2 `frequencies` features come of them.
         seed: of B.
+
+    Raises:
+        ValueError: as for `Fourier`.
+
+    Example:
+        >>> EqualEarthFourier(frequencies=8)(torch.tensor([[13.4, 52.5]])).shape
+        torch.Size([1, 48])
+
+    Source: Vivanco Cepeda, Nayak and Shah, "GeoCLIP: Clip-Inspired Alignment between Locations and
+    Images for Effective Worldwide Geo-localization" (NeurIPS 2023, arXiv 2309.16020).
     """
 
     continuous = False
@@ -287,16 +399,23 @@ class EqualEarthFourier(_RandomFourier):
 
 
 class SphericalHarmonics(nn.Module):
-    """Real spherical harmonics Y_lm for l = 0, ..., degree - 1 (degree squared features).
+    """Real spherical harmonics Y_lm for l = 0, ..., degree - 1.
 
-    Russwurm et al., "Geographic Location Encoding with Spherical Harmonics and Sinusoidal
-    Representation Networks" (ICLR 2024, arXiv 2310.06743); see
+    (N, 2) degrees to (N, degree squared), float32, or float64 after ``.double()``; see
     `locties.harmonics.spherical_harmonics` for the basis.
-
-    Float32, or float64 after ``.double()``.
 
     Args:
         degree: the number L of degrees; structures of about 180 / L degrees are resolved.
+
+    Raises:
+        ValueError: `degree` is no whole number of at least 1.
+
+    Example:
+        >>> SphericalHarmonics(degree=10)(torch.tensor([[13.4, 52.5]])).shape
+        torch.Size([1, 100])
+
+    Source: Russwurm et al., "Geographic Location Encoding with Spherical Harmonics and Sinusoidal
+    Representation Networks" (ICLR 2024, arXiv 2310.06743).
     """
 
     continuous = True
@@ -319,7 +438,6 @@ def equal_earth(lonlat: Tensor) -> Tensor:
 
     With sin theta = sqrt(3)/2 sin phi and the polynomial p(theta) = A1 theta + A2 theta^3 +
     A3 theta^7 + A4 theta^9, the map is x = 2 sqrt(3) lambda cos theta / (3 p'(theta)), y = p.
-    Savric, Patterson and Jenny, "The Equal Earth map projection" (IJGIS 33, 2019).
 
     Args:
         lonlat: (N, 2) degrees.
@@ -330,6 +448,8 @@ def equal_earth(lonlat: Tensor) -> Tensor:
     Example:
         >>> equal_earth(torch.tensor([[180.0, 0.0]])).tolist()
         [[1.0, 0.0]]
+
+    Source: Savric, Patterson and Jenny, "The Equal Earth map projection" (IJGIS 33, 2019).
     """
     a1, a2, a3, a4 = 1.340264, -0.081106, 0.000893, 0.003796
     longitude, latitude = lonlat.unbind(1)

@@ -33,6 +33,10 @@ class Grid(NamedTuple):
         lat: (H,) degrees, north to south.
         embedding: (H, W, dim) float32, not normalised, like the encoder's own output.
         metadata: of what encoder they are, as `locties.provenance.describe` has it.
+
+    Example:
+        >>> Grid(np.zeros(4), np.zeros(2), np.zeros((2, 4, 3))).embedding.shape
+        (2, 4, 3)
     """
 
     lon: np.ndarray
@@ -118,11 +122,18 @@ def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iter
     """`embed_grid` in blocks of whole rows, north to south, so that memory stays small.
 
     A block is of about `POINTS_PER_CHUNK` points, at least one row. Spherical harmonics are
-    products of a function of latitude and one of longitude (`locties.harmonics.separate`), so with
+    products of a function of latitude and one of longitude (`locties.harmonics.legendre`), so with
     them the first layer of a `LocationEncoder` costs W x (2L - 1) products a row, not W x L^2.
+
+    Args:
+        encoder: as in `embed_grid`.
+        resolution: pixel size in degrees; it must divide 180.
 
     Yields:
         Grid: all of lon, some of lat, and the embedding there.
+
+    Raises:
+        ValueError: as in `embed_grid`.
 
     Example:
         >>> for block in stream_grid(lambda lonlat: lonlat, resolution=90):
@@ -234,6 +245,9 @@ def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         resolution: pixel size in degrees; it must divide 180.
+
+    Returns:
+        Longitudes (W,) and latitudes (H,), float64.
 
     Raises:
         ValueError: it does not; the message names the nearest resolution that does.

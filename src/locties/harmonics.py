@@ -20,16 +20,17 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
     """All real spherical harmonics of degree l = 0, ..., `degree` - 1 at each point.
 
     Orthonormal on the unit sphere, without the Condon-Shortley phase; sine for m < 0, cosine for
-    m > 0; column l*l + l + m for m = -l, ..., l. With colatitude theta and longitude phi,
+    m > 0; column l*l + l + m for m = -l, ..., l. With colatitude theta and longitude phi::
 
         Y_lm = N_lm P_l|m|(cos theta) * { sqrt(2) sin(|m| phi), 1, sqrt(2) cos(m phi) }
+        N_lm^2 = (2l + 1) / (4 pi) * (l - |m|)! / (l + |m|)!
 
-    for m < 0, m = 0, m > 0, where N_lm^2 = (2l + 1) / (4 pi) * (l - |m|)! / (l + |m|)!.
+    for m < 0, m = 0, m > 0.
 
     The values are polynomials in the unit vector (x, y, z) and are computed as such, in float64:
-    the sectoral ones (|m| = l) from powers of x + iy, all others by the normalised three-term
-    recursion in l (Holmes and Featherstone, J. Geodesy 76, 2002, equation 11). So neither values
-    nor gradients are special at the poles, and nothing overflows.
+    the sectoral ones (m = l and m = -l) from powers of x + iy, all others by the normalised
+    three-term recursion in l. So neither values nor gradients are special at the poles, and nothing
+    overflows.
 
     Args:
         lonlat: (N, 2), longitude then latitude in degrees: tensor, array or nested lists.
@@ -46,6 +47,10 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
         >>> north_pole = [[0.0, 90.0]]
         >>> [round(value, 4) for value in spherical_harmonics(north_pole, 2)[0].tolist()]
         [0.2821, 0.0, 0.4886, 0.0]
+
+    Source: Holmes and Featherstone, "A unified approach to the Clenshaw summation and the recursive
+    computation of very high degree and order normalised associated Legendre functions" (Journal of
+    Geodesy 76, 2002), equation 11.
     """
     if isinstance(degree, bool) or not isinstance(degree, Integral) or degree < 1:
         raise ValueError(f"degree is {degree!r}; pass a whole number of at least 1.")
@@ -73,15 +78,15 @@ def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
 def legendre(lat: Tensor, degree: int) -> Tensor:
     """The part of each harmonic that depends on latitude.
 
-    With `waves`, Y_lm = legendre[..., l, |m|] * waves[..., degree - 1 + m]: a grid of H latitudes
-    and W longitudes needs H + W evaluations, not H * W.
+    With `waves`, ``Y_lm = legendre[..., l, |m|] * waves[..., degree - 1 + m]``: a grid of H
+    latitudes and W longitudes needs H + W evaluations, not H * W.
 
     Args:
         lat: (H,) degrees.
         degree: the number L of degrees, at least 1.
 
     Returns:
-        (H, L, L) float64, zero where |m| > l.
+        (H, L, L) float64, zero where the last index m is above l.
 
     Example:
         >>> lon, lat = torch.tensor([30.0]), torch.tensor([60.0])
@@ -106,6 +111,10 @@ def waves(lon: Tensor, degree: int) -> Tensor:
 
     Returns:
         (W, 2L - 1) float64: sin((L-1) lon), ..., sin(lon), 1, cos(lon), ..., cos((L-1) lon).
+
+    Example:
+        >>> waves(torch.tensor([0.0, 90.0]), 2).round().tolist()
+        [[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]]
     """
     m = torch.arange(1, degree, device=lon.device)
     phase = torch.deg2rad(lon.double())[:, None] * m

@@ -102,9 +102,8 @@ def to_xyz(lonlat: Tensor) -> Tensor:
 def distance_km(a: Tensor, b: Tensor) -> Tensor:
     """Great-circle distance between points, on the sphere of mean Earth radius (6371.0088 km).
 
-    The angle between unit vectors is 2 atan2(|a - b|, |a + b|), which is accurate for points that
-    almost coincide and for antipodes alike (W. Kahan, "How futile are mindless assessments of
-    roundoff", 2006, section 12). Computed in float64.
+    The angle between unit vectors is ``2 atan2(|a - b|, |a + b|)``, which is accurate for points
+    that almost coincide and for antipodes alike. Computed in float64.
 
     Args:
         a: (..., 2) degrees.
@@ -116,6 +115,8 @@ def distance_km(a: Tensor, b: Tensor) -> Tensor:
     Example:
         >>> round(distance_km(torch.tensor([13.4, 52.5]), torch.tensor([2.35, 48.86])).item())
         876
+
+    Source: W. Kahan, "How futile are mindless assessments of roundoff" (2006), section 12.
     """
     u, v = to_xyz(a.double()), to_xyz(b.double())
     angle = 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))

@@ -76,6 +76,15 @@ def embedding_rgb(grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
 
     Raises:
         ValueError: fewer than three dimensions, or `where` is of another shape or empty.
+
+    Example:
+        >>> lon, lat = np.arange(-135, 180, 90.0), np.array([45.0, -45.0])
+        >>> grid = Grid(lon, lat, np.random.default_rng(0).normal(size=(2, 4, 3)))
+        >>> embedding_rgb(grid, where=np.ones((2, 4), bool)).shape
+        (2, 4, 3)
+
+    Source: principal components as colours, common practice; cut and signs are choices of this
+    project.
     """
     if grid.embedding.shape[-1] < 3:
         raise ValueError(
@@ -109,6 +118,12 @@ def similarity(grid: Grid, lonlat: Sequence[float]) -> np.ndarray:
 
     Raises:
         ValueError: the place is not on the globe.
+
+    Example:
+        >>> from locties.grid import embed_grid
+        >>> from locties.lonlat import to_xyz
+        >>> similarity(embed_grid(to_xyz, resolution=90), [-135, 45]).round(2)[0].tolist()
+        [1.0, 0.5, 0.0, 0.5]
     """
     [[lon, lat]] = _degrees([lonlat])
     place = _normalised(grid.embedding[_pixels(lon, lat, len(grid.lat))])
@@ -132,6 +147,15 @@ def clusters(grid: Grid, k: int, seed: int = 0, where: np.ndarray | None = None)
 
     Raises:
         ValueError: `k` is out of range, or `where` is of another shape or empty.
+
+    Example:
+        >>> from locties.grid import embed_grid
+        >>> from locties.lonlat import to_xyz
+        >>> everywhere = np.ones((2, 4), bool)
+        >>> clusters(embed_grid(to_xyz, resolution=90), 2, where=everywhere).max()
+        np.int8(1)
+
+    Source: k-means (Lloyd 1982), weighted by area.
     """
     if not 2 <= k <= len(CATEGORIES):
         raise ValueError(f"k = {k} clusters: choose 2 to {len(CATEGORIES)}.")
@@ -154,6 +178,19 @@ def land_mask(height: int) -> np.ndarray:
     """Where the pixel centres of a global grid of `height` rows are on land: (H, 2H) bool.
 
     Lakes and the sea are False.
+
+    Args:
+        height: rows of the grid, from 90 degrees north to 90 degrees south.
+
+    Returns:
+        (H, 2H) bool.
+
+    Raises:
+        DataError: where the embedded tier has to be built and a wheel is missing.
+
+    Example:
+        >>> bool(0.2 < land_mask(36).mean() < 0.4)
+        True
     """
     lon, lat = pixel_centres(180 / height)
     return _is_land(*np.meshgrid(lon, lat))
@@ -172,6 +209,11 @@ def globe(
 
     Returns:
         The figure and its axes, row by row.
+
+    Example:
+        >>> figure, axes = globe(columns=2)
+        >>> len(axes)
+        2
     """
     panel = width / columns
     height = rows * (panel * 0.487 + 0.3 + below)  # a title takes 0.3 inches
@@ -227,8 +269,16 @@ def draw_field(
         title: of the panel.
         ax: one of `globe`'s axes; by default a new figure.
 
+    Returns:
+        The figure, to which nothing else needs to be added.
+
     Raises:
         ValueError: `values` is not (H, 2H), or nothing in it is finite.
+
+    Example:
+        >>> warmth = np.tile(30 - abs(np.linspace(89, -89, 90)) / 2, (180, 1)).T
+        >>> figure = draw_field(warmth, "air temperature", "degC")
+        >>> figure.savefig("warmth.png")
     """
     canvas = _warp(np.asarray(values, dtype=np.float32), 2)
     if land_only:
@@ -251,8 +301,14 @@ def draw_rgb(
         title: of the panel.
         ax: one of `globe`'s axes; by default a new figure.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: `rgb` is not (H, 2H, 3), or not in [0, 1].
+
+    Example:
+        >>> figure = draw_rgb(np.random.default_rng(0).uniform(size=(90, 180, 3)))
     """
     rgb = np.asarray(rgb, dtype=np.float32)
     if not (rgb.min() >= 0 and rgb.max() <= 1):
@@ -281,8 +337,15 @@ def draw_classes(
         title: of the panel.
         ax: one of `globe`'s axes; by default a new figure.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: too many names, or a class without one.
+
+    Example:
+        >>> halves = np.repeat([[0], [1]], 45, axis=0) * np.ones((90, 180), int)
+        >>> figure = draw_classes(halves, ["north", "south"])
     """
     palette = _palette(classes, names)
     canvas = _warp(np.asarray(classes), 2)
@@ -314,8 +377,16 @@ def draw_similarity(
         title: of the panel.
         ax: one of `globe`'s axes; by default a new figure.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: the place is not on the globe.
+
+    Example:
+        >>> from locties.grid import embed_grid
+        >>> from locties.lonlat import to_xyz
+        >>> figure = draw_similarity(embed_grid(to_xyz, resolution=2), [13.4, 52.5], "Berlin")
     """
     figure = draw_field(
         similarity(grid, lonlat),
@@ -356,9 +427,16 @@ def draw_points(
         title: of the panel.
         ax: one of `globe`'s axes; by default a new figure.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: `lonlat` is refused by `locties.lonlat.check`, `values` has another length, or a
             class has no name.
+
+    Example:
+        >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86], [-60.0, -3.1]])
+        >>> figure = draw_points(lonlat, np.array([9.6, 12.1, 27.0]), "air temperature", "degC")
     """
     lonlat = _degrees(lonlat)
     if values is not None and np.shape(values) != (len(lonlat),):
@@ -398,6 +476,13 @@ def draw_samples(samples: Mapping[str, np.ndarray], columns: int = 2) -> Figure:
     Args:
         samples: name of the modality to its lonlat (N, 2).
         columns: of panels.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86]])
+        >>> figure = draw_samples({"soil": lonlat, "trees": lonlat + 1})
     """
     columns = max(1, min(columns, len(samples)))
     figure, axes = globe(-(-len(samples) // columns), columns, below=0)
@@ -429,8 +514,16 @@ def draw_prediction(
         field: (H, 2H) the prediction everywhere; without it, the prediction at the points is drawn.
         columns: 1 puts the panels one below the other, 2 beside each other.
 
+    Returns:
+        The figure, of two panels.
+
     Raises:
         ValueError: the arrays do not fit each other.
+
+    Example:
+        >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86], [-60.0, -3.1]])
+        >>> truth = np.array([9.6, 12.1, 27.0])
+        >>> figure = draw_prediction(lonlat, truth, truth + 1, "air temperature", "degC")
     """
     error = np.asarray(prediction, dtype=np.float64) - np.asarray(target, dtype=np.float64)
     figure, (left, right) = globe(2 // columns, columns)
@@ -446,7 +539,17 @@ def draw_prediction(
 
 
 def mark(ax: GeoAxes, lonlat: Sequence[float], name: str) -> None:
-    """Mark a place (longitude, latitude, degrees) with a star and its name."""
+    """Mark a place (longitude, latitude, degrees) with a star and its name.
+
+    Args:
+        ax: one of `globe`'s axes.
+        lonlat: the place, longitude then latitude, degrees.
+        name: of the place.
+
+    Example:
+        >>> figure, (ax,) = globe()
+        >>> mark(ax, [13.4, 52.5], "Berlin")
+    """
     [[x, y]] = _project(_degrees([lonlat]))
     rim = [withStroke(linewidth=2.5, foreground="white")]
     ax.plot(x, y, "*", color="#EE3377", markersize=15, markeredgecolor="white", zorder=6)

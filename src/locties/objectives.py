@@ -41,6 +41,11 @@ class Batch(NamedTuple):
         place: (B,) int64, equal where two pairs stand at the same coordinates.
         raw: by number m of modality, the samples (B_m, ...) themselves, in the batch's order; the
             training loop gives them, for objectives that look at them (`Objective.reads_samples`).
+
+    Example:
+        >>> z, ids = torch.eye(4), torch.arange(4)
+        >>> Batch(samples=z, locations=z, modality=torch.zeros_like(ids), place=ids).raw is None
+        True
     """
 
     samples: Tensor
@@ -53,21 +58,33 @@ class Batch(NamedTuple):
 class Objective(nn.Module):
     """What the training loop asks of an objective: `forward`, and two hooks that may rest.
 
+    Attributes:
+        reads_samples: whether `forward` looks at `Batch.raw`. In a run of several processes, each
+            reads the samples of the whole batch only then, and else its own share.
+
     Example:
         >>> class Distance(Objective):
         ...     def forward(self, batch):
         ...         return (batch.samples - batch.locations).square().mean()
-        >>> OBJECTIVES["distance"] = Distance  # doctest: +SKIP
-
-    Attributes:
-        reads_samples: whether `forward` looks at `Batch.raw`. In a run of several processes, each
-            reads the samples of the whole batch only then, and else its own share.
+        >>> z, ids = torch.eye(4), torch.arange(4)
+        >>> Distance()(Batch(z, z, torch.zeros_like(ids), ids)).item()
+        0.0
     """
 
     reads_samples = False
 
     def forward(self, batch: Batch) -> Tensor:
-        """The scalar loss of one batch."""
+        """The scalar loss of one batch.
+
+        Args:
+            batch: B pairs.
+
+        Returns:
+            Scalar, with gradients.
+
+        Raises:
+            NotImplementedError: an objective has to say what it is.
+        """
         raise NotImplementedError
 
     def prepare(self, modalities: Mapping[str, Modality], dim: int) -> None:
@@ -103,7 +120,7 @@ def nt_xent(
 ) -> Tensor:
     """The normalised-temperature cross entropy of MELT and SALT, averaged over the anchors.
 
-    With z and e the L2-normalised embeddings of samples and locations and s = exp(log_scale),
+    With z and e the L2-normalised embeddings of samples and locations and s = exp(log_scale)::
 
         l_i = -log( exp(s z_i.e_i) / sum_j exp(s z_i.e_j) )
 
@@ -251,6 +268,13 @@ class NTXent(Objective):
     Args:
         direction: see `nt_xent`.
         negatives: see `nt_xent`.
+
+    Example:
+        >>> round(NTXent().log_scale.exp().item(), 2)
+        14.29
+
+    Source: as `nt_xent`; temperature and clamp are those of CLIP (Radford et al., arXiv
+    2103.00020).
     """
 
     def __init__(
@@ -275,7 +299,7 @@ class NTXent(Objective):
 def siglip(batch: Batch, log_scale: Tensor, bias: Tensor, negatives: Negatives = "joint") -> Tensor:
     """The sigmoid loss of SigLIP: every pair of the batch is told apart by itself.
 
-    With z and e the L2-normalised embeddings of samples and locations and t = exp(log_scale),
+    With z and e the L2-normalised embeddings of samples and locations and t = exp(log_scale)::
 
         L = -1/B sum_i sum_j log sigmoid( y_ij (t z_i.e_j + b) )
 
@@ -321,6 +345,12 @@ class SigLIP(Objective):
 
     Args:
         negatives: see `nt_xent`.
+
+    Example:
+        >>> round(SigLIP().log_scale.exp().item(), 2)
+        10.0
+
+    Source: as `siglip`.
     """
 
     def __init__(self, negatives: Negatives = "joint") -> None:
@@ -345,7 +375,7 @@ def vicreg(
 ) -> Tensor:
     """VICReg between samples and locations: no negatives, but embeddings that may not collapse.
 
-    With Z and E the embeddings (B, d) of samples and locations, not normalised,
+    With Z and E the embeddings (B, d) of samples and locations, not normalised::
 
         L = invariance s(Z, E) + variance (v(Z) + v(E)) + covariance (c(Z) + c(E))
         s(Z, E) = 1/(B d) sum_ik (Z_ik - E_ik)^2
@@ -398,6 +428,12 @@ class VICReg(Objective):
         invariance: see `vicreg`.
         variance: see `vicreg`.
         covariance: see `vicreg`.
+
+    Example:
+        >>> len(list(VICReg().parameters()))
+        0
+
+    Source: as `vicreg`.
     """
 
     def __init__(
@@ -461,7 +497,7 @@ def fidelity(
     """Alignment, and what it would erase: each modality's own content stays readable.
 
     With M the modalities in the batch, z_i the embedding of sample i (not normalised), x_i its
-    standardised content (`content`, c_m numbers) and W_m, b_m the linear decoder of its modality,
+    standardised content (`content`, c_m numbers) and W_m, b_m the linear decoder of its modality::
 
         L = (1 - weight) nt_xent + weight 1/M sum_m 1/(B_m c_m) sum_(i in m) |W_m z_i + b_m - x_i|^2
 
@@ -480,6 +516,16 @@ def fidelity(
 
     Returns:
         Scalar loss.
+
+    Raises:
+        ValueError: at an unknown direction or kind of negatives.
+
+    Example:
+        >>> z, ids = torch.eye(4), torch.arange(4)
+        >>> batch = Batch(z, z, torch.zeros_like(ids), ids)
+        >>> perfect = fidelity(batch, torch.tensor(4.6), [nn.Identity()], {0: z}, weight=1.0)
+        >>> perfect.item()
+        0.0
 
     Source: a design of this project, from no paper. The question, what does alignment erase, is
     that of Thoreau, Levillain and Derksen (arXiv 2509.17943); the objective is not theirs.
@@ -525,6 +571,18 @@ class Fidelity(NTXent):
         weight: share of the loss that keeps content, in [0, 1].
         direction: see `nt_xent`.
         negatives: see `nt_xent`.
+
+    Raises:
+        ValueError: a weight outside [0, 1]; in `forward`, a batch without the samples themselves.
+
+    Example:
+        >>> rain = Modality("rain", [[0, 0], [9, 9]], torch.rand(2, 12), lambda dim: nn.Identity())
+        >>> objective = Fidelity(weight=0.5)
+        >>> objective.prepare({"rain": rain}, dim=8)
+        >>> len(objective.decoders)
+        1
+
+    Source: as `fidelity`, a design of this project.
     """
 
     reads_samples = True

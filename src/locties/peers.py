@@ -69,6 +69,12 @@ def convert_satclip(
         >>> encoder = convert_satclip("satclip-vit16-l40.ckpt", "satclip")  # doctest: +SKIP
         >>> encoder([[13.4, 52.5]]).shape  # doctest: +SKIP
         torch.Size([1, 256])
+        >>> convert_satclip("no-such.ckpt", "satclip")
+        Traceback (most recent call last):
+        FileNotFoundError: no file no-such.ckpt: pass a SatCLIP checkpoint, .ckpt or .safetensors.
+
+    Source: Klemmer et al., "SatCLIP: Global, General-Purpose Location Embeddings with Satellite
+    Imagery" (AAAI 2025, arXiv 2311.17179).
     """
     path = Path(checkpoint)
     if Path(out).exists():
@@ -237,11 +243,9 @@ def _some(keys: Any) -> str:
 class GeoCLIP(nn.Module):
     """GeoCLIP's pretrained location encoder, lonlat (N, 2) to (N, 512) float32.
 
-    Vivanco Cepeda, Nayak and Shah, "GeoCLIP: Clip-Inspired Alignment between Locations and Images
-    for Effective Worldwide Geo-localization" (NeurIPS 2023, arXiv 2309.16020); trained on 4.7
-    million photographs. Code and weights are those of the package ``geoclip`` 1.3.0, whose image
-    encoder, and so torchvision and transformers, is neither needed nor imported. GeoCLIP takes
-    latitude first: the order is turned here.
+    Trained on 4.7 million photographs. Code and weights are those of the package ``geoclip`` 1.3.0,
+    whose image encoder, and so torchvision and transformers, is neither needed nor imported.
+    GeoCLIP takes latitude first: the order is turned here.
 
     Raises:
         ImportError: the package is not installed.
@@ -250,6 +254,9 @@ class GeoCLIP(nn.Module):
     Example:
         >>> GeoCLIP()(torch.tensor([[2.35, 48.86]])).shape  # doctest: +SKIP
         torch.Size([1, 512])
+
+    Source: Vivanco Cepeda, Nayak and Shah, "GeoCLIP: Clip-Inspired Alignment between Locations and
+    Images for Effective Worldwide Geo-localization" (NeurIPS 2023, arXiv 2309.16020).
     """
 
     weights_sha256 = "94b80ae3af89fca78539e129dd2929d321247f5ceeeb0a31bc2c31041a253394"

@@ -24,6 +24,10 @@ class Registry(dict[str, Any]):
 
     Extending locties is one assignment: ``FEATURES["mine"] = MyFeature``.
 
+    Args:
+        what: what one entry is called in an error, such as "network".
+        entries: the first ones, by name.
+
     Example:
         >>> shapes = Registry("shape", circle=1)
         >>> shapes["circl"]

@@ -168,6 +168,11 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Raises:
         FileNotFoundError: with what to run.
+
+    Example:
+        >>> runs, histories = read()
+        >>> {"encoder", "task", "split", "probe", "metric", "value"} <= set(runs)
+        True
     """
     folder = Path(folder) if folder else PUBLISHED
     if not (folder / "runs.parquet").exists():
@@ -213,6 +218,16 @@ def scores(
         labels: "all", or a number of labels as text.
         tier: of the tasks.
         probes: by default those that every encoder has; "mlp" is there for some.
+
+    Returns:
+        Those of `runs` that are such scores.
+
+    Raises:
+        ValueError: where there is no row of the tier.
+
+    Example:
+        >>> sorted(scores(read()[0])["metric"].unique())
+        ['accuracy', 'r2']
     """
     rows = of_tier(runs, tier)
     wanted = rows["metric"].isin(["r2", "accuracy"]) & rows["probe"].isin(probes)

@@ -101,3 +101,36 @@ def test_every_link_inside_the_book_leads_somewhere(visit):
             if not re.match(r"https?:|mailto:|javascript:", link):
                 target = (HTML / Path(page).parent / link).resolve()
                 assert target.exists(), f"{page} links to {link}"
+
+
+def test_code_can_be_copied(visit):
+    """Buttons are put there by a script, one for each block of code that shows."""
+    for page in ("book/introduction.html", "book/api_encoders.html"):
+        assert visit(page)[0].count('class="copybtn') >= 2, page
+
+
+def test_the_reference_shows_what_can_be_called(visit):
+    dom, _ = visit("book/api_encoders.html")
+    text = re.sub(r"<[^>]+>", "", dom)
+    assert "locties.LocationEncoder(" in text
+    assert "torch.Size([2, 4])" in text, "its example"
+    for heading in ("Parameters", "Returns", "Raises"):
+        assert heading in text
+
+
+def test_every_published_table_can_be_downloaded(visit):
+    dom, _ = visit("book/downloads.html")
+    links = re.findall(r'class="reference download internal"[^>]* href="([^"]+)"', dom)
+    names = {Path(link).name for link in links}
+    assert {"runs.csv", "runs.parquet", "claims.csv", "benchmarks.parquet"} <= names
+    for link in links:
+        assert (HTML / "book" / link).resolve().stat().st_size > 100
+
+
+def test_figures_lie_on_white_in_dark_mode(visit):
+    """Their ink is black, and a filter would change colours that stand for numbers."""
+    styles = (HTML / "_static" / "locties.css").read_text()
+    rule = re.search(r'html\[data-theme="dark"\] \.bd-content img[^{]*\{([^}]*)\}', styles)[1]
+    assert "background-color: white" in rule
+    assert "filter: none" in rule
+    assert "_static/locties.css" in visit("book/maps.html")[0]

@@ -31,13 +31,17 @@ Geometry = dict[str, float]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Names(Sequence[list[str]]):
-    """The names of each place: the main one first, then those in other languages and scripts.
+    r"""The names of each place: the main one first, then those in other languages and scripts.
 
     One UTF-8 blob, since a million Python strings would take a second to load.
 
     Args:
         blob: names separated by newlines, one place after the other.
         offsets: (P + 1,) where each place's names begin and end in the blob.
+
+    Example:
+        >>> Names("Köln\nCologneRoma".encode(), np.array([0, 13, 17]))[0]
+        ['Köln', 'Cologne']
     """
 
     blob: bytes
@@ -65,6 +69,11 @@ class Places:
         country: (P,) int64, index into `countries`.
         countries: ISO 3166-1 alpha-2 codes, sorted.
         population: (P,) int64, inhabitants; 0 where GeoNames has none.
+
+    Example:
+        >>> places = load().places
+        >>> places.lonlat.shape[1], len(places.names) == len(places.lonlat)
+        (2, True)
     """
 
     lonlat: Tensor
@@ -94,6 +103,10 @@ class Earth:
         coasts: lines (n, 2) float32 of shores of land, for drawing.
         lakes: lines (n, 2) float32 of shores of lakes, for drawing.
         borders: lines (n, 2) float32 of country borders, for drawing.
+
+    Example:
+        >>> load().land.nearest(torch.tensor([[25.0, 24.0], [-30.0, 0.0]])).tolist()  # Sahara, sea
+        [[1.0], [0.0]]
     """
 
     imagery: Raster
@@ -111,7 +124,14 @@ class Earth:
     borders: list[np.ndarray]
 
     def to(self, device: torch.device | str) -> Earth:
-        """The same Earth with its rasters on `device`; places and lines stay where they are."""
+        """The same Earth with its rasters on `device`; places and lines stay where they are.
+
+        Args:
+            device: where.
+
+        Returns:
+            A new Earth.
+        """
         rasters: dict[str, Any] = {
             field.name: value.to(device)
             for field in fields(self)
@@ -313,6 +333,10 @@ def build(progress: bool = True, force: bool = False) -> Path:
 
     Raises:
         DataError: if a wheel or a file is missing, truncated or altered.
+
+    Example:
+        >>> build(progress=False).suffix
+        '.npz'
     """
     from tqdm import tqdm
 
@@ -364,6 +388,9 @@ def load(path: str | Path | None = None) -> Earth:
 
     Args:
         path: a cache file carried from elsewhere; by default the one in `cache_folder()`.
+
+    Returns:
+        The Earth; do not change it.
 
     Raises:
         DataError: if the cache is missing at `path`, truncated, altered, or of another version,

@@ -33,6 +33,13 @@ _CHUNK = 2**16
 def choose(names: Sequence[str] = (), tier: str = "open") -> list[Source]:
     """The sources of a tier that can be fetched: those named, or all.
 
+    Args:
+        names: of sources; none for all of the tier.
+        tier: open or paper.
+
+    Returns:
+        The sources, in the manifest's order.
+
     Raises:
         ValueError: an unknown tier or name, or a tier whose files come inside wheels.
 
@@ -67,6 +74,13 @@ def fetch(source: Source, mirror: Path | None = None, progress: bool = True) -> 
 
     Raises:
         DataError: no connection or a broken one, an error page, an altered file, a full disk.
+
+    Example:
+        >>> import os
+        >>> os.environ["LOCTIES_CACHE"] = "here"
+        >>> [path.is_file() for path in fetch(choose(["stations"])[0], progress=False)]
+        [True]
+        >>> del os.environ["LOCTIES_CACHE"]
     """
     folder = mirror or mirror_folder()
     paths = []

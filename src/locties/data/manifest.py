@@ -22,15 +22,32 @@ TIERS = ("embedded", "open", "paper")
 
 
 class DataError(OSError):
-    """A data file is missing, truncated or altered; the message says what to run."""
+    """A data file is missing, truncated or altered; the message says what to run.
+
+    Example:
+        >>> raise DataError("relief: altitude.h5 is missing; run: locties data build")
+        Traceback (most recent call last):
+        locties.data.manifest.DataError: relief: altitude.h5 is missing; run: locties data build
+    """
 
 
 @dataclass(frozen=True)
 class SourceFile:
     """One file: its path inside the carrier, its size and sha256, and its role if it has one.
 
+    Attributes:
+        path: inside the carrier, relative, with forward slashes.
+        bytes: its size.
+        sha256: hex digest.
+        role: which of a source's files it is.
+
     Raises:
         ValueError: if the path is absolute or holds ``..``: it would leave the carrier's folder.
+
+    Example:
+        >>> SourceFile("../secret", 1, "00")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: the manifest's path '../secret' leaves its carrier: paths are relative, ...
     """
 
     path: str
@@ -62,6 +79,11 @@ class Source:
         terms: where the licence is stated, and what else holds.
         citation: what to cite.
         files: its files, in the order in which they are read.
+
+    Example:
+        >>> relief = source("relief")
+        >>> relief.tier, relief.where, relief.bytes > 1_000_000
+        ('embedded', 'pvlib==0.16.1', True)
     """
 
     name: str
@@ -91,6 +113,12 @@ class Source:
     def paths(self, role: str = "data") -> list[Path]:
         """Where its files of one role are, each verified by size and sha256.
 
+        Args:
+            role: of the files.
+
+        Returns:
+            Paths on this machine.
+
         Raises:
             DataError: if one is missing, truncated or altered.
         """
@@ -99,6 +127,12 @@ class Source:
 
 def sources(tier: str | None = None) -> list[Source]:
     """The manifest's sources, of one tier or of all.
+
+    Args:
+        tier: embedded, open or paper; None for all.
+
+    Returns:
+        The sources, in the manifest's order.
 
     Raises:
         ValueError: if `tier` is not embedded, open or paper.
@@ -114,6 +148,12 @@ def sources(tier: str | None = None) -> list[Source]:
 
 def source(name: str) -> Source:
     """One source by its name.
+
+    Args:
+        name: of the source.
+
+    Returns:
+        The source.
 
     Raises:
         ValueError: if there is none of that name.
@@ -163,7 +203,18 @@ def manifest_hash(builder: str = "") -> str:
 
 
 def cache_folder() -> Path:
-    """The folder of built and fetched data: ``LOCTIES_CACHE``, or the platform's cache folder."""
+    """The folder of built and fetched data: ``LOCTIES_CACHE``, or the platform's cache folder.
+
+    Returns:
+        The path, whether it is there or not.
+
+    Example:
+        >>> import os
+        >>> os.environ["LOCTIES_CACHE"] = "elsewhere"
+        >>> cache_folder().name
+        'elsewhere'
+        >>> del os.environ["LOCTIES_CACHE"]
+    """
     chosen = os.environ.get("LOCTIES_CACHE")
     return Path(chosen).expanduser() if chosen else user_cache_path("locties")
 
@@ -279,7 +330,18 @@ def _sha256(path: Path) -> str:
 
 
 def verify(tier: str = "embedded") -> Iterator[tuple[Source, str | None]]:
-    """Check every file of every source; yields each source and what is wrong with it, or None."""
+    """Check every file of every source; yields each source and what is wrong with it, or None.
+
+    Args:
+        tier: embedded, open or paper.
+
+    Yields:
+        Each source, and what is wrong with it or None.
+
+    Example:
+        >>> [(source.name, fault) for source, fault in verify("embedded")][:1]
+        [('imagery', None)]
+    """
     for source in sources(tier):
         try:
             for file in source.files:

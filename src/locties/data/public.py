@@ -27,6 +27,14 @@ def stations() -> tuple[Tensor, NDArray[np.float64]]:
 
     Returns:
         (N, 2) float64 degrees, and (N,) degC.
+
+    Raises:
+        DataError: the file is missing or altered; the message says what to run.
+
+    Example:
+        >>> lonlat, warmth = stations()
+        >>> lonlat.shape[1], len(lonlat) == len(warmth)
+        (2, True)
     """
     (path,) = source("stations").paths()
     lon, lat, celsius = _numbers(path, "Lon", "Lat", "meanT")
@@ -43,6 +51,14 @@ def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
 
     Returns:
         (N, 2) float64 degrees, and (N,) labels as published.
+
+    Raises:
+        DataError: the file is missing or altered; the message says what to run.
+
+    Example:
+        >>> lonlat, metres = mosaiks("elevation")
+        >>> lonlat.shape[1], len(lonlat) == len(metres)
+        (2, True)
     """
     (path,) = source(f"mosaiks_{label}").paths()
     lon, lat, labels = _numbers(path, "lon", "lat", "labels")
@@ -58,6 +74,14 @@ def biomes() -> tuple[Tensor, NDArray[np.str_]]:
 
     Returns:
         (N, 2) float64 degrees, and (N,) names of biomes.
+
+    Raises:
+        DataError: the files are missing or altered; the message says what to run.
+
+    Example:
+        >>> lonlat, names = biomes()
+        >>> lonlat.shape[1], len(lonlat) == len(names)
+        (2, True)
     """
     biome = source("biomes")
     (codes,), (data,) = biome.paths("codes"), biome.paths()
@@ -89,6 +113,10 @@ def country_at(lonlat: Any) -> NDArray[np.str_]:
     Raises:
         ValueError: coordinates that are not usable.
         DataError: the polygons are not there, or altered.
+
+    Example:
+        >>> country_at([[13.4, 52.5], [0.0, -70.0]]).shape
+        (2,)
     """
     import shapely
 
@@ -123,6 +151,16 @@ def night_lights() -> Raster:
     It is a picture, not radiance. Its green and blue show land and sea by moonlight; red is mostly
     the lights, but deserts are not black in it (about 12 in the Sahara). One pixel is 5.3 arcmin,
     so patches of them are averages over areas, and nothing is resampled.
+
+    Returns:
+        One channel, (1, H, W) uint8.
+
+    Raises:
+        DataError: the picture is missing or altered; the message says what to run.
+
+    Example:
+        >>> night_lights().sample(torch.tensor([[2.35, 48.86]])).shape
+        torch.Size([1, 1])
     """
     (path,) = source("night_lights").paths()
     red = decode_jpeg(np.frombuffer(path.read_bytes(), np.uint8))[:1]

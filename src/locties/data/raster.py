@@ -78,7 +78,14 @@ class Raster:
         return (upper + (lower - upper) * south_share.float()) * self.scale + self.offset
 
     def nearest(self, lonlat: Tensor) -> Tensor:
-        """Values (N, C) float32 of the pixel that each point (N, 2) lies in."""
+        """Values (N, C) float32 of the pixel that each point (N, 2) lies in.
+
+        Args:
+            lonlat: (N, 2) degrees.
+
+        Returns:
+            (N, C) float32 on the raster's device.
+        """
         column, row = self._position(lonlat)
         pixels = self._pixels((row + 0.5).floor().int(), (column + 0.5).floor().int())
         return pixels.float() * self.scale + self.offset
@@ -106,7 +113,14 @@ class Raster:
         return pixels.float() * self.scale + self.offset
 
     def to(self, device: torch.device | str) -> Raster:
-        """The same raster with its values on `device`."""
+        """The same raster with its values on `device`.
+
+        Args:
+            device: where.
+
+        Returns:
+            A new raster.
+        """
         return replace(self, values=self.values.to(device))
 
     def _position(self, lonlat: Tensor) -> tuple[Tensor, Tensor]:

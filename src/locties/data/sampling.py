@@ -47,6 +47,8 @@ def owner(lonlat: Tensor) -> Tensor:
     Example:
         >>> owner(torch.tensor([[13.40, 52.52], [13.41, 52.53]])).unique().numel()
         1
+
+    Source: a division of this project; `locties.lonlat.cell_index` numbers its cells.
     """
     return _owners(lonlat.device)[cell_index(lonlat, CELL_DEGREES)]
 
@@ -88,6 +90,11 @@ def land_lonlat(
 
     Raises:
         ValueError: if `owned_by` is neither a name in `OWNERS` nor "validation".
+
+    Example:
+        >>> from locties.data import embedded
+        >>> land_lonlat(embedded.load(), 5, torch.Generator().manual_seed(0)).shape
+        torch.Size([5, 2])
     """
     wanted = None if owned_by is None else _index(owned_by)
     cells = _land_cells(earth.land, wanted, generator.device)

@@ -22,26 +22,78 @@ Baseline = Callable[[Tensor], Tensor]
 
 
 def constant(seed: int = 0) -> Baseline:
-    """`(N, 1)` of ones: probes answer the mean label, or the commonest class."""
+    """The embedding that says nothing: probes answer the mean label, or the commonest class.
+
+    Args:
+        seed: not used; every baseline takes one.
+
+    Returns:
+        Function from lonlat `(N, 2)` to `(N, 1)` of ones.
+
+    Example:
+        >>> constant()(torch.zeros(2, 2)).tolist()
+        [[1.0], [1.0]]
+
+    Source: elementary.
+    """
     return lambda lonlat: torch.ones(len(lonlat), 1)
 
 
 def xyz(seed: int = 0) -> Baseline:
-    """`(N, 3)` unit vectors: with kNN, a strong spatial prior."""
+    """The unit vector of each place: with kNN, a strong spatial prior.
+
+    Args:
+        seed: not used; every baseline takes one.
+
+    Returns:
+        Function from lonlat `(N, 2)`, degrees, to `(N, 3)`.
+
+    Example:
+        >>> xyz()(torch.tensor([[0.0, 0.0]])).tolist()
+        [[1.0, 0.0, 0.0]]
+
+    Source: elementary.
+    """
     return to_xyz
 
 
 def harmonics(degree: int, seed: int = 0) -> Baseline:
-    """`(N, degree**2)` raw spherical harmonics, without a network.
+    """Raw spherical harmonics, without a network.
 
     The distance between two such vectors depends on the distance on the sphere alone (addition
     theorem), so kNN finds nearly the neighbours that it finds on `xyz`: rank it once.
+
+    Args:
+        degree: the number L of degrees.
+        seed: not used; every baseline takes one.
+
+    Returns:
+        Function from lonlat `(N, 2)`, degrees, to `(N, degree**2)`.
+
+    Example:
+        >>> harmonics(10)(torch.zeros(2, 2)).shape
+        torch.Size([2, 100])
+
+    Source: the features of Russwurm et al. (ICLR 2024, arXiv 2310.06743), alone.
     """
     return partial(spherical_harmonics, degree=degree)
 
 
 def untrained(seed: int = 0) -> LocationEncoder:
-    """Location encoder of the default architecture with its initial weights."""
+    """Location encoder of the default architecture with its initial weights.
+
+    Args:
+        seed: of the weights.
+
+    Returns:
+        The encoder, in eval mode, from lonlat `(N, 2)`, degrees, to `(N, 256)`.
+
+    Example:
+        >>> untrained()([[13.4, 52.5]]).shape
+        torch.Size([1, 256])
+
+    Source: a control of this project.
+    """
     return LocationEncoder(seed=seed).eval()
 
 
@@ -66,6 +118,10 @@ class Appended(nn.Module):
     Args:
         encoder: function from lonlat `(N, 2)` to `(N, d)`; a module becomes part of this one.
         raw: a name in `BASELINES`.
+
+    Example:
+        >>> Appended(xyz(), "constant")(torch.tensor([[0.0, 0.0]])).tolist()
+        [[1.0, 0.0, 0.0, 1.0]]
     """
 
     def __init__(self, encoder: Baseline, raw: str) -> None:
@@ -81,6 +137,13 @@ class Appended(nn.Module):
 
 def append(encoder: Baseline, raw: str) -> Appended:
     """Append raw coordinates to what an encoder gives, each part as unit vectors.
+
+    Args:
+        encoder: function from lonlat `(N, 2)` to `(N, d)`.
+        raw: a name in `BASELINES`.
+
+    Returns:
+        Module from lonlat `(N, 2)`, degrees, to `(N, d + d of the raw part)`.
 
     Raises:
         ValueError: `raw` is no name in `BASELINES`.
@@ -103,6 +166,9 @@ def contender(name: str, seed: int = 0) -> Baseline:
             saved one; after a plus sign, the baseline to append to it, or "layers" to read the
             embedding from all of its layers.
         seed: of the untrained encoder.
+
+    Returns:
+        Function from lonlat `(N, 2)`, degrees, to `(N, d)`.
 
     Raises:
         ValueError: what comes after the plus sign is no baseline.

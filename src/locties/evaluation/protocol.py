@@ -80,6 +80,8 @@ def evaluate(
         ...                  labels="all")
         >>> table[table.metric == "r2"]["value"].round(3).tolist()
         [1.0]
+
+    Source: a protocol of this project; the block bootstrap and block folds name theirs.
     """
     chosen_splits, chosen_probes = _several(splits), _several(probes)
     for split in chosen_splits:
@@ -117,6 +119,12 @@ def predict(
     encoder: Encoder, task: str | Task, split: str = "block", probe: str = "ridge"
 ) -> NDArray[Any]:
     """Out-of-fold prediction at each point of a task, as scored by `evaluate` with all labels.
+
+    Args:
+        encoder: as in `evaluate`.
+        task: a name in `TASKS`, or a `Task`.
+        split: ``"random"`` or ``"block"``.
+        probe: a name in `PROBES`.
 
     Returns:
         `(N,)` in the target's unit, or int64 class codes.

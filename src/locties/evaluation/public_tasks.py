@@ -48,6 +48,23 @@ def air_temperature(points: int = 5000, seed: int = 0) -> Task:
 
     The labels that SatCLIP was judged on. Stations stand where people measure: dense in North
     America and Europe.
+
+    Args:
+        points: at most as many.
+        seed: of the draw, where there are more.
+
+    Returns:
+        The task.
+
+    Raises:
+        DataError: the file is missing or altered; the message says what to run.
+
+    Example:
+        >>> air_temperature().unit
+        'degC'
+
+    Source: Hooker, Duveiller and Cescatti (Scientific Data 5, 2018), by way of SatCLIP; see the
+    manifest.
     """
     return _regression("air_temperature", *public.stations(), "degC", points, seed)
 
@@ -57,6 +74,21 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
     """Elevation, m, at 4,981 points of MOSAIKS (Rolf et al. 2021).
 
     Labels are as published: three lie below -60 m, one of them at -534 m.
+
+    Args:
+        points, seed: as for `air_temperature`.
+
+    Returns:
+        The task.
+
+    Raises:
+        DataError: as for `air_temperature`.
+
+    Example:
+        >>> elevation().unit
+        'm'
+
+    Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial; see the manifest.
     """
     return _regression("elevation", *public.mosaiks("elevation"), "m", points, seed)
 
@@ -66,6 +98,21 @@ def population(points: int = 5000, seed: int = 0) -> Task:
     """Log of one plus population density (persons per km2), at 4,256 points of MOSAIKS.
 
     That the published labels are logarithms is inferred from their range.
+
+    Args:
+        points, seed: as for `air_temperature`.
+
+    Returns:
+        The task.
+
+    Raises:
+        DataError: as for `air_temperature`.
+
+    Example:
+        >>> population().kind
+        'regression'
+
+    Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial; see the manifest.
     """
     lonlat, labels = public.mosaiks("population")
     return _regression("population", lonlat, labels, "log(1 + persons per km2)", points, seed)
@@ -77,6 +124,21 @@ def biome(points: int = 5000, seed: int = 0) -> Task:
 
     A biome with fewer than 25 of the points drawn is dropped, as countries are in `TASKS`: there
     are then too few to learn from and to test. Eleven of sixteen are left.
+
+    Args:
+        points, seed: as for `air_temperature`.
+
+    Returns:
+        The task.
+
+    Raises:
+        DataError: as for `air_temperature`.
+
+    Example:
+        >>> biome().kind
+        'classification'
+
+    Source: Olson et al. (BioScience 51, 2001), by way of D-PLACE; see the manifest.
     """
     return _classification("biome", *public.biomes(), points, seed)
 
@@ -89,6 +151,22 @@ def country(points: int = 5000, seed: int = 0) -> Task:
     a code are dropped, and countries with fewer than 25 of the points: 25 of 5,000 are about
     700,000 km2, so large countries are left. The embedded tier's task asks at places, and so has
     more of them.
+
+    Args:
+        points: how many on land, before any are dropped.
+        seed: of the points.
+
+    Returns:
+        The task.
+
+    Raises:
+        DataError: as for `air_temperature`.
+
+    Example:
+        >>> country().kind
+        'classification'
+
+    Source: Natural Earth, 1:50 million; see the manifest.
     """
     lonlat = land_lonlat(load(), points, torch.Generator().manual_seed(seed))
     codes = public.country_at(lonlat)

@@ -71,6 +71,12 @@ def partners(lonlat: Any, km: float, generator: torch.Generator) -> Tensor:
 
     Returns:
         `(N, 2)` degrees, in the dtype of `lonlat`.
+
+    Example:
+        >>> from locties.lonlat import distance_km
+        >>> here = torch.tensor([[13.4, 52.5]])
+        >>> bool(distance_km(here, partners(here, 50.0, torch.Generator().manual_seed(0))) <= 50)
+        True
     """
     points = check(lonlat)
     share, turn = torch.rand(2, len(points), generator=generator, dtype=torch.float64)
@@ -124,6 +130,9 @@ def intrinsic_dimension(embedding: NDArray[Any]) -> float:
     Args:
         embedding: `(N, d)`, at least three different rows.
 
+    Returns:
+        The dimension d.
+
     Raises:
         ValueError: fewer than three different embeddings.
 
@@ -157,6 +166,9 @@ def alignment(first: NDArray[Any], second: NDArray[Any]) -> float:
         first: `(N, d)`.
         second: `(N, d)`.
 
+    Returns:
+        The mean, from 0 to 4.
+
     References:
         Wang, T., Isola, P. (2020). Understanding contrastive representation learning through
         alignment and uniformity on the hypersphere. International Conference on Machine Learning.
@@ -177,6 +189,9 @@ def uniformity(embedding: NDArray[Any], t: float = 2.0) -> float:
     Args:
         embedding: `(N, d)`, N at least 2.
         t: the larger, the more near pairs count.
+
+    Returns:
+        The logarithm, at most 0.
 
     References:
         Wang and Isola (2020), as for `alignment`.

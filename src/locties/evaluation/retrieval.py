@@ -42,6 +42,13 @@ class Ranking:
         error_km: (N,) float64, from the sample's own location to the one ranked first.
         rank: (N,) int64, place of the own location, 0 for the first. Of equally similar candidates
             the earlier comes first: constant embeddings rank at random.
+
+    Example:
+        >>> one = torch.tensor([[0.0, 0.0]])
+        >>> zero = np.zeros(1, dtype=np.int64)
+        >>> found = Ranking(one, one, torch.tensor([0]), torch.ones(1, 1), zero / 1, zero)
+        >>> found.best(1).tolist()
+        [[0]]
     """
 
     queries: Tensor
@@ -52,7 +59,14 @@ class Ranking:
     rank: NDArray[np.int64]
 
     def best(self, k: int) -> Tensor:
-        """`(N, k)` int64: the k candidates ranked first."""
+        """`(N, k)` int64: the k candidates ranked first.
+
+        Args:
+            k: how many.
+
+        Returns:
+            Indices into `candidates`, the most similar first.
+        """
         return self.similarity.argsort(dim=1, descending=True, stable=True)[:, :k]
 
 
@@ -66,9 +80,21 @@ def rank(
         modality_encoders: by name of modality, samples `(B, ...)` to `(B, d)`.
         modality: with a `validation`, whose samples and locations are taken.
 
+    Returns:
+        The N held-out samples beside the M distinct held-out locations.
+
     Raises:
         ValueError: the modality has no encoder or no validation, or the two embeddings differ in
             size or are not finite.
+
+    Example:
+        >>> from locties.modalities import Modality
+        >>> lonlat, xyz = torch.tensor([[0.0, 0.0], [90.0, 0.0]]), torch.eye(3)[:2]
+        >>> held_out = Modality("axis", lonlat, xyz, lambda dim: nn.Identity())
+        >>> axis = Modality("axis", lonlat, xyz, lambda dim: nn.Identity(), held_out)
+        >>> from locties.lonlat import to_xyz
+        >>> rank(to_xyz, {"axis": nn.Identity()}, axis).rank.tolist()
+        [0, 0]
     """
     held_out = modality.validation
     if held_out is None:

@@ -12,7 +12,17 @@ Array = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A mean or a score, with the ends of its interval."""
+    """A mean or a score, with the ends of its interval.
+
+    Attributes:
+        mean: the mean, or the score over all points.
+        low: the lower end.
+        high: the upper end.
+
+    Example:
+        >>> Interval(0.9, 0.8, 1.0).low
+        0.8
+    """
 
     mean: float
     low: float
@@ -26,6 +36,9 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         values: `(S,)` finite scores, one for each seed; at least two.
         level: coverage of the interval.
 
+    Returns:
+        The mean and the ends of its interval.
+
     Raises:
         ValueError: fewer than two values, a value that is not finite, or a level outside (0, 1).
 
@@ -33,6 +46,8 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         >>> mean, low, high = mean_interval([0.90, 0.92, 0.94])
         >>> print(f"{mean:.2f} in [{low:.2f}, {high:.2f}]")
         0.92 in [0.87, 0.97]
+
+    Source: Student's t-interval.
     """
     scores = np.asarray(values, dtype=np.float64).ravel()
     _check_level(level)
@@ -69,6 +84,9 @@ def block_bootstrap(
         level: coverage of the interval.
         seed: of the resamples.
 
+    Returns:
+        The score and the ends of its interval.
+
     Raises:
         ValueError: lengths that differ, or a level outside (0, 1).
 
@@ -76,6 +94,8 @@ def block_bootstrap(
         >>> hit = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
         >>> block_bootstrap(hit, [0, 0, 1, 2], lambda sums: sums[..., 0] / sums[..., 1]).mean
         0.75
+
+    Source: Cameron, Gelbach and Miller (2008), resampling blocks.
     """
     values, ids = np.asarray(terms, dtype=np.float64), np.asarray(blocks)
     _check_level(level)
@@ -115,6 +135,8 @@ def equivalence(differences: ArrayLike, margin: float) -> Array:
     Example:
         >>> print(f"{equivalence([0.004, -0.002, 0.001, -0.003, 0.002], 0.01):.4f}")
         0.0009
+
+    Source: Schuirmann (1987).
     """
     above = stats.ttest_1samp(differences, -margin, axis=-1, alternative="greater").pvalue
     below = stats.ttest_1samp(differences, margin, axis=-1, alternative="less").pvalue
@@ -143,6 +165,8 @@ def equivalence_power(
     Example:
         >>> print(f"{equivalence_power(0.015, seeds=5, margin=0.02):.2f}")
         0.60
+
+    Source: Phillips (1990).
     """
     free = seeds - 1
     middles = (np.arange(4000) + 0.5) / 4000
@@ -160,9 +184,17 @@ def holm(p: ArrayLike) -> Array:
     Rejecting where they are below 5% keeps the chance of any false rejection below 5%. (The
     function of statsmodels collects garbage at every call, half a second in a long session.)
 
+    Args:
+        p: `(...)` p-values.
+
+    Returns:
+        `(...)` corrected p-values.
+
     Example:
         >>> holm([0.01, 0.04, 0.03]).tolist()
         [0.03, 0.06, 0.06]
+
+    Source: Holm (Scandinavian Journal of Statistics 6, 1979).
     """
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values, axis=None)
@@ -193,6 +225,8 @@ def variance_shares(values: ArrayLike, counts: ArrayLike | None = None) -> Array
         >>> values = np.zeros((2, 2, 2, 2)) + np.array([0.0, 1.0])[:, None, None]  # first factor
         >>> variance_shares(values).tolist()
         [1.0, 0.0, 0.0]
+
+    Source: Hays (1963); Olejnik and Algina (2003).
     """
     y = np.asarray(values, dtype=np.float64)
     seeds, levels = len(y), y.shape[-3:]

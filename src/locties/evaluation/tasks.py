@@ -54,6 +54,8 @@ class Task:
         ...             kind="classification")
         >>> crop.target, crop.classes
         (array([1, 0, 1]), ('oats', 'rye'))
+
+    Source: a container of this project.
     """
 
     name: str
@@ -141,6 +143,23 @@ def air_temperature(points: int = 5000, seed: int = 0) -> Task:
     """Annual mean air temperature near the surface, degC, at points uniform by area on land.
 
     ITU-R P.1510-1 (mean of 36 years of ERA reanalysis, 0.75 degrees).
+
+    Args:
+        points: how many.
+        seed: of the points.
+
+    Returns:
+        The task, with `points` places; the same object at every call with the same arguments.
+
+    Raises:
+        DataError: where the embedded tier has to be built and a wheel is missing.
+
+    Example:
+        >>> task = air_temperature(points=200)
+        >>> task.kind, task.unit, bool(-60 < task.target.min() < task.target.max() < 40)
+        ('regression', 'degC', True)
+
+    Source: ITU-R P.1510-1; see the manifest.
     """
     celsius = load().temperature.sample(_land(points, seed))[:, -1] - 273.15
     return Task("air_temperature", _land(points, seed), celsius.numpy(), unit="degC", tier=TIER)
@@ -151,6 +170,21 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
     """Elevation above sea level, m, at points uniform by area on land.
 
     ITU-R P.1511-2: means of cells of 5 arcmin, so peaks are lower than they are.
+
+    Args:
+        points, seed: as for `air_temperature`.
+
+    Returns:
+        The task, with `points` places.
+
+    Raises:
+        DataError: as for `air_temperature`.
+
+    Example:
+        >>> elevation(points=200).unit
+        'm'
+
+    Source: ITU-R P.1511-2; see the manifest.
     """
     metres = load().topography.sample(_land(points, seed))[:, 0]
     return Task("elevation", _land(points, seed), metres.numpy(), unit="m", tier=TIER)
@@ -161,6 +195,21 @@ def population(points: int = 5000, seed: int = 0) -> Task:
     """Log of one plus population density (persons per km2), at points uniform by area on land.
 
     People of the places of GeoNames' cities500, spread by a Gaussian kernel of 25 km.
+
+    Args:
+        points, seed: as for `air_temperature`.
+
+    Returns:
+        The task, with `points` places.
+
+    Raises:
+        DataError: as for `air_temperature`.
+
+    Example:
+        >>> bool(population(points=200).target.min() >= 0)
+        True
+
+    Source: GeoNames (cities500); see the manifest. The kernel is a choice of this project.
     """
     places = load().places
     density = kernel_density(_land(points, seed), places.lonlat, places.population)
@@ -182,6 +231,8 @@ def kernel_density(lonlat: Any, sources: Any, weight: Any) -> NDArray[np.float64
     Example:
         >>> kernel_density([[0, 0], [9, 9]], [[0, 0]], [1e6]).round(1).tolist()  # 1e6/(2 pi 25^2)
         [254.6, 0.0]
+
+    Source: elementary; width and cut are choices of this project.
     """
     here, there = (cKDTree(to_xyz(check(x).double()).numpy()) for x in (lonlat, sources))
     # A chord of 100 km is shorter than its arc by 1 m: the chord serves as the distance.
@@ -204,6 +255,22 @@ def climate_zone(points: int = 5000, seed: int = 0) -> Task:
     with fewer than 25 points is merged into the commonest class of the same first two letters, or
     else of the same first: dropping its points would leave holes in the map, and the other tasks
     on land would no longer share their points.
+
+    Args:
+        points, seed: as for `air_temperature`.
+
+    Returns:
+        The task, with `points` places.
+
+    Raises:
+        DataError: as for `air_temperature`.
+
+    Example:
+        >>> "BWh" in climate_zone(points=1000).classes
+        True
+
+    Source: Peel, Finlayson and McMahon (2007), on ITU-R P.1510 and P.837; see
+    `locties.data.climate.koppen`.
     """
     earth, lonlat = load(), _land(points, seed)
     celsius = earth.temperature.sample(lonlat)[:, :12] - 273.15
@@ -214,6 +281,13 @@ def climate_zone(points: int = 5000, seed: int = 0) -> Task:
 
 def merge_rare(zones: Sequence[str], smallest: int = SMALLEST_CLASS) -> list[str]:
     """Köppen classes with those of fewer than `smallest` points merged into their nearest kin.
+
+    Args:
+        zones: names of Köppen classes, one for each point.
+        smallest: the fewest points that a class may have.
+
+    Returns:
+        As many names.
 
     Example:
         >>> merge_rare(["Cfa", "Cfa", "Csa", "Csa", "Csa", "Cfb"], smallest=2)
@@ -237,6 +311,22 @@ def country(points: int = 5000, seed: int = 0) -> Task:
     Places of GeoNames' cities500 in cells that the modality of toponyms does not own: drawn
     evenly among places, so at most `points`, most of them where places are dense. Countries with
     fewer than 25 of them are dropped, as there are then too few to learn from and to test.
+
+    Args:
+        points: at most as many.
+        seed: of the draw.
+
+    Returns:
+        The task, with at most `points` places.
+
+    Raises:
+        DataError: as for `air_temperature`.
+
+    Example:
+        >>> {"US", "IN"} <= set(country(points=2000).classes)
+        True
+
+    Source: GeoNames (cities500); see the manifest.
     """
     places = load().places
     held_out = torch.nonzero(owner(places.lonlat) != OWNERS.index("toponyms"))[:, 0]

@@ -97,6 +97,9 @@ class Checkpoint:
         A state that other code wrote is passed over with a warning: a run that goes on from it
         would be neither the one nor the other.
 
+        Returns:
+            What `write` was last given.
+
         Raises:
             ValueError: where it was written with other settings, naming them, or is damaged.
         """

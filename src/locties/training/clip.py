@@ -30,5 +30,13 @@ class Clip:
         self.name = names[0]
 
     def counts(self, epoch: int, batch: int) -> dict[str, int]:
-        """The whole batch for the one modality."""
+        """The whole batch for the one modality.
+
+        Args:
+            epoch: from 0.
+            batch: pairs in a batch.
+
+        Returns:
+            ``{name: batch}``.
+        """
         return {self.name: batch}

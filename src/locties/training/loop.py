@@ -53,6 +53,12 @@ class Run:
             validation_loss and recall_at_10 (from a held-out sample to its own location among
             the held-out locations; one temperature of 0.07 for every run).
         settings: the arguments that made it.
+
+    Example:
+        >>> run = pretrain("clip", ["haze"], LocationEncoder("xyz", "linear", dim=8), pairs=256,
+        ...                batch=64, epochs=2, samples=128, progress=False)
+        >>> run.history[["modality", "pairs"]].to_numpy().tolist()
+        [['haze', 128], ['haze', 256]]
     """
 
     encoder: LocationEncoder
@@ -64,6 +70,9 @@ class Run:
         """Write ``encoder/``, ``history.parquet`` and ``settings.json`` into `folder`.
 
         In a run of several processes, the first alone does.
+
+        Args:
+            folder: made where it is not there.
         """
         if processes.rank() > 0:
             return
@@ -174,10 +183,11 @@ def pretrain(
         KeyboardInterrupt: at an interrupt, after the state was written.
 
     Example:
-        >>> run = pretrain("melt", ["climate", "haze"], pairs=512, batch=128, epochs=2,
-        ...                samples=256, progress=False)  # doctest: +SKIP
-        >>> run.encoder([[13.4, 52.5]]).shape  # doctest: +SKIP
-        torch.Size([1, 256])
+        >>> encoder = LocationEncoder("xyz", "mlp", dim=16, network_options={"hidden": 32})
+        >>> run = pretrain("melt", ["climate", "haze"], encoder, pairs=512, batch=128, epochs=2,
+        ...                samples=256, progress=False)
+        >>> run.encoder([[13.4, 52.5]]).shape
+        torch.Size([1, 16])
 
     Source: Hecht et al., arXiv 2606.20167 (MELT, SALT); Klemmer et al., arXiv 2311.17179 (clip).
     """

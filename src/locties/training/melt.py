@@ -28,6 +28,13 @@ class Melt:
     def counts(self, epoch: int, batch: int) -> dict[str, int]:
         """How many samples of each modality a batch holds; the same in every epoch.
 
+        Args:
+            epoch: from 0.
+            batch: pairs in a batch.
+
+        Returns:
+            Number of samples by name of modality.
+
         Raises:
             ValueError: where the batch is smaller than the number of modalities.
         """

@@ -26,5 +26,13 @@ class Salt:
         self.names = list(names)
 
     def counts(self, epoch: int, batch: int) -> dict[str, int]:
-        """The whole batch for the modality whose turn it is in this epoch."""
+        """The whole batch for the modality whose turn it is in this epoch.
+
+        Args:
+            epoch: from 0.
+            batch: pairs in a batch.
+
+        Returns:
+            ``{name: batch}`` of that modality.
+        """
         return {self.names[epoch % len(self.names)]: batch}
