@@ -75,9 +75,8 @@ def land_cells(resolution: float) -> Cells:
         ValueError: it does not.
 
     Example:
-        >>> cells = land_cells(10)
-        >>> len(cells.columns), cells.columns.max()
-        (18, 36)
+        >>> land_cells(10).columns[:3]
+        array([ 3,  9, 15])
     """
     _, lat = pixel_centres(resolution)
     columns = np.round(2 * len(lat) * np.cos(np.radians(lat))).astype(int)
@@ -286,9 +285,9 @@ def explore(
 
     Example:
         >>> from locties.lonlat import to_xyz
-        >>> explorer = explore({"xyz": to_xyz}, resolution=10, population=5_000_000)
+        >>> explorer = explore({"xyz": to_xyz}, resolution=10, population=3_000_000)
         >>> explorer.nearest("Nairobi", "xyz", 2)
-        ['Nairobi', 'Dar es Salaam']
+        ['Nairobi', 'Addis Ababa']
     """
     cells = land_cells(resolution)
     places = embedded.load().places

@@ -287,7 +287,7 @@
         const distance = kilometres(chosen, city);
         if (distance >= away) candidates.push({ city, distance, similarity: encoder.similarity[cell] });
       }
-      candidates.sort((a, b) => b.similarity - a.similarity);
+      candidates.sort((a, b) => b.similarity - a.similarity || a.distance - b.distance);
       near.set(encoder, candidates.slice(0, LISTED));
       const { table, title, canvas } = encoder;
       table.replaceChildren();
@@ -385,6 +385,7 @@
       if (city) chooseCity(city);
       else said.textContent = `No city named “${text}” is listed: try a larger one nearby.`;
     });
+    form.elements.city.addEventListener("focus", (event) => event.target.select());
     form.elements.city.addEventListener("input", (event) => {
       // A choice from the list of suggestions is complete; typing goes on until Enter.
       if (event.inputType !== "insertText" && byName.has(plain(event.target.value))) chooseCity(named(event.target.value));
