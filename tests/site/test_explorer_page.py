@@ -226,6 +226,15 @@ def test_a_screen_reader_is_told_what_is_there(page):
     assert any(role == "combobox" and name.strip() == "City" for role, name in found)
 
 
+def test_a_picture_stands_in_where_no_script_runs(browser, address):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(address)
+    shown = "(name) => document.querySelector(name).getBoundingClientRect().height > 50"
+    assert browser.evaluate(f"({shown})('.explorer-picture')")
+    assert not browser.evaluate(f"({shown})('.explorer')")
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
 def test_print_shows_the_state_without_the_controls(page):
     page.media("print")
     hidden = "getComputedStyle(document.querySelector('.explorer-controls')).display"
