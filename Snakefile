@@ -50,7 +50,8 @@ ASKED = list(study.runs(STUDY, PROFILE, SWEEP)) if SWEEP else EVALUATED
 PAGE = f"{STUDY['page']}-{SETTINGS['seeds'][0]}"
 CHAPTERS = {
     **{name: SETTINGS[name] for name in
-       ("data", "tasks", "leakage", "encoders", "retrieval", "erasure", "own_data")},
+       ("tour", "explorer", "data", "tasks", "leakage", "encoders", "retrieval", "erasure",
+        "own_data")},
     "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
     "peers": {},
     "performance": {},
@@ -67,7 +68,8 @@ TRAINING = [*CORE, *DATA, "src/locties/modalities.py", "src/locties/objectives.p
             *glob("src/locties/training/*.py")]
 EVALUATION = [*CORE, *DATA, "src/locties/peers.py", *glob("src/locties/evaluation/*.py")]
 BOOK = [f"src/locties/{name}.py" for name in
-        ("maps", "grid", "charts", "fitting", "own", "results")]
+        ("maps", "grid", "charts", "fitting", "own", "results", "explorer")]
+BOOK += glob("src/locties/_static/*")
 
 
 @cache
