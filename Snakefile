@@ -50,7 +50,8 @@ ASKED = list(study.runs(STUDY, PROFILE, SWEEP)) if SWEEP else EVALUATED
 PAGE = f"{STUDY['page']}-{SETTINGS['seeds'][0]}"
 CHAPTERS = {
     **{name: SETTINGS[name] for name in
-       ("data", "tasks", "leakage", "encoders", "retrieval", "use", "own_data")},
+       ("tour", "explorer", "data", "tasks", "leakage", "encoders", "retrieval", "use",
+        "own_data")},
     "erasure": {**SETTINGS["erasure"], "profile": PROFILE,
                 "output": f"{OUT}/results/erasure.parquet"},
     "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
@@ -72,7 +73,8 @@ TRAINING = [*CORE, *DATA, "src/locties/modalities.py", "src/locties/objectives.p
 EVALUATION = [*CORE, *DATA, "src/locties/peers.py", *glob("src/locties/evaluation/*.py")]
 BOOK = [f"src/locties/{name}.py" for name in
         ("maps", "grid", "charts", "fitting", "own", "tables", "results", "cards", "provenance",
-         "frames", "transformer", "cf", "export")] + glob("src/locties/cli/*.py")
+         "frames", "transformer", "cf", "export", "explorer")]
+BOOK += [*glob("src/locties/cli/*.py"), *glob("src/locties/_static/*")]
 
 
 @cache
