@@ -122,6 +122,7 @@ def nt_xent_at_once(batch: Batch, log_scale: Tensor, direction: str, negatives: 
 @pytest.mark.parametrize("negatives", NEGATIVES)
 def test_chunks_change_neither_loss_nor_gradients(logits, direction, negatives, monkeypatch):
     monkeypatch.setattr(objectives, "LOGITS", logits)
+    monkeypatch.setattr(objectives, "CHUNK", logits)
     batch, results = a_batch(3, pairs=50), []
     for function in (nt_xent, nt_xent_at_once):
         inputs = [batch.samples.clone(), batch.locations.clone(), torch.tensor(2.5).double()]
@@ -147,6 +148,7 @@ def test_its_flops_are_counted(direction):
 @pytest.mark.parametrize("logits", [64 * 64, 7 * 64])
 def test_a_perfect_encoder_has_no_loss_copies_included(direction, logits, monkeypatch):
     monkeypatch.setattr(objectives, "LOGITS", logits)
+    monkeypatch.setattr(objectives, "CHUNK", logits)
     z = torch.eye(64).roll(1, 0)
     z[40] = z[3]
     ids = torch.arange(64)
