@@ -235,7 +235,7 @@ def of_grid(n: int, degree: int, hidden: int, rates: dict[str, float]) -> dict:
 
 def harmonics(peer, clock, rates, rounds) -> pd.DataFrame:
     tables = []
-    for n, some in ((2048, rounds), (100_000, 1)):
+    for n, some in ((2048, rounds), (100_000, max(1, rounds // 3))):
         lonlat, other = places(n), sphericart(40)
         contenders: dict[str, Work] = {"locties": partial(harmonics_as, lonlat, 40, torch.float32)}
         contenders["locties float64"] = partial(harmonics_as, lonlat, 40, torch.float64)
@@ -287,7 +287,7 @@ def grid(peer, clock, rates, rounds) -> pd.DataFrame:
     if peer is not None:
         counts["SatCLIP"] = 4
         contenders["SatCLIP"] = rows(peer.build(40, 256).eval(), 4)
-    table = measure(contenders, 1, clock)
+    table = measure(contenders, max(1, rounds // 3), clock)
     share = table["contender"].map(counts) / len(lat)
     for column in ("seconds", "fastest", "slowest"):
         table[column] /= share
@@ -299,8 +299,10 @@ def growth(peer, clock, rates, rounds) -> pd.DataFrame:
     """How the time of locties grows with each size, the others held."""
     tables = []
 
-    def add(case: str, size: int, work: Work, bound: dict, by: Callable = clock) -> None:
-        table = measure({"locties": work}, 3, by)
+    def add(
+        case: str, size: int, work: Work, bound: dict, by: Callable = clock, some: int = 3
+    ) -> None:
+        table = measure({"locties": work}, some, by)
         tables.append(table.assign(case=case, size=size, **bound))
 
     for n in (512, 2048, 8192, 32_768):
@@ -317,7 +319,7 @@ def growth(peer, clock, rates, rounds) -> pd.DataFrame:
         add("step by L", degree, training_step(degree=degree), of_step(2048, degree, rates))
     for count in (1, 2):
         bound = of_step(2048, 40, rates, processes=count)
-        add("step by processes", count, partial(in_processes, count), bound)
+        add("step by processes", count, partial(in_processes, count), bound, some=1)
     threads = torch.get_num_threads()
     for count in (1, 2):
         torch.set_num_threads(count)
