@@ -30,27 +30,35 @@ def encoder(degree: int = 40, hidden: int = 512, dim: int = 256) -> LocationEnco
 
 
 def training_step(
-    modalities: int = 1, batch: int = 2048, degree: int = 40, bfloat16: bool = False
+    modalities: int = 1,
+    batch: int = 2048,
+    degree: int = 40,
+    bfloat16: bool = False,
+    device: str = "cpu",
 ) -> Callable[[], None]:
     """A step of MELT over profiles: draw, encode, loss, gradient, optimiser. `batch` is all pairs.
 
-    With one modality, the two-modality baseline: the loss is then symmetric, as SatCLIP's is.
+    With one modality, the two-modality baseline: the loss is then symmetric, as SatCLIP's is. The
+    data are resident on `device`, and nothing in a step waits for it.
     """
-    location = encoder(degree).train()
-    samples, lonlat = profiles(20_000), places(20_000).float()
+    location = encoder(degree).to(device).train()
+    samples, lonlat = profiles(20_000).to(device), places(20_000).float().to(device)
     sample_encoders = nn.ModuleList(profile_encoder(PROFILE)(256) for _ in range(modalities))
+    sample_encoders.to(device)
     direction = "symmetric" if modalities == 1 else "modality_to_location"
-    objective = OBJECTIVES["nt_xent"](direction=direction)
+    objective = OBJECTIVES["nt_xent"](direction=direction).to(device)
     parameters = chain(location.parameters(), sample_encoders.parameters(), objective.parameters())
-    optimiser = torch.optim.AdamW(list(parameters), lr=1e-4, fused=True)
+    capturable = device != "cpu"  # in a CUDA graph
+    optimiser = torch.optim.AdamW(list(parameters), lr=1e-4, fused=True, capturable=capturable)
     sizes = [batch // modalities + (m < batch % modalities) for m in range(modalities)]
-    modality = torch.repeat_interleave(torch.arange(modalities), torch.tensor(sizes))
+    modality = torch.repeat_interleave(torch.arange(modalities), torch.tensor(sizes)).to(device)
 
     def step() -> None:
-        index = torch.randint(len(samples), (batch,))
+        index = torch.randint(len(samples), (batch,), device=device)
         optimiser.zero_grad(set_to_none=True)
         where = lonlat[index]
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        # Weights cast outside a graph would stay what they were when it was recorded.
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
             e = location.encode(where)
             parts = samples[index].split(sizes)
             z = torch.cat([net(part) for net, part in zip(sample_encoders, parts, strict=True)])

@@ -2,18 +2,22 @@
 
     python benchmarks/side_by_side.py --satclip path/to/satclip --output results/benchmarks.parquet
 
-SatCLIP is a clone of its repository; it needs einops. sphericart is used where it is installed.
-With one thread the clock is the processor time of this process, which leaves out waiting for other
-programs; with more it is the wall's.
+SatCLIP is a clone of its repository; it needs einops. sphericart and pytorch-lightning are used
+where they are installed; with the latter, SatCLIP's step is also taken in the loop that its authors
+use, over the same data in memory. The clock is the processor time of a process, which leaves out
+waiting for other programs; where several threads share the work it is the wall's.
 """
 
 import argparse
 import importlib
+import logging
 import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -27,32 +31,37 @@ from parts import PROFILE, encoder, places, profiles, training_step
 from rich.console import Console
 from rich.table import Table
 
+import locties
 from locties.grid import pixel_centres, stream_grid
 from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
-from locties.modalities import profile_encoder
+from locties.modalities import Modality, profile_encoder
 
 Work = Callable[[], Any]
 TURN = 0.1  # seconds
+LIGHTNING_STEPS = 2  # timed together
 
 
 def measure(contenders: dict[str, Work], rounds: int, clock: Callable[[], float]) -> pd.DataFrame:
     """Seconds of each, in rounds that take every contender in turn, after one that sets the pace.
 
-    What takes less than `TURN` seconds is repeated within its turn.
+    What takes less than `TURN` seconds is repeated within its turn. Work that returns a number has
+    taken its own time.
     """
-    repeats = {}
-    for name, work in contenders.items():
+
+    def timed(work: Work) -> float:
         start = clock()
-        work()
-        repeats[name] = max(1, round(TURN / max(clock() - start, 1e-6)))
+        own = work()
+        return own if isinstance(own, float) else clock() - start
+
+    repeats = {
+        name: max(1, round(TURN / max(timed(work), 1e-6))) for name, work in contenders.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, work in contenders.items():
-            start = clock()
-            for _ in range(repeats[name]):
-                work()
-            seconds[name].append((clock() - start) / repeats[name])
+            turn = [timed(work) for _ in range(repeats[name])]
+            seconds[name].append(sum(turn) / len(turn))
     return pd.DataFrame(
         {
             "contender": name,
@@ -66,7 +75,7 @@ def measure(contenders: dict[str, Work], rounds: int, clock: Callable[[], float]
 
 
 def calibrate(clock: Callable[[], float]) -> dict[str, float]:
-    """What the machine can do: float32 and float64 products a second, bytes copied a second."""
+    """What the machine can do: operations of matrix products a second, bytes copied a second."""
 
     def best(work: Work) -> float:
         times = []
@@ -77,9 +86,11 @@ def calibrate(clock: Callable[[], float]) -> dict[str, float]:
         return min(times)
 
     rates = {}
-    for name, dtype in (("flops_float32", torch.float32), ("flops_float64", torch.float64)):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
         a, b = (torch.randn(1024, 1024, dtype=dtype) for _ in range(2))
-        rates[name] = 2 * 1024**3 / best(lambda a=a, b=b: a @ b)
+        rates[f"flops_{str(dtype).removeprefix('torch.')}"] = (
+            2 * 1024**3 / best(lambda a=a, b=b: a @ b)
+        )
     source, target = torch.zeros(2, 64 * 2**20, dtype=torch.uint8)
     rates["bytes_per_second"] = 2 * source.nbytes / best(lambda: target.copy_(source))
     return rates
@@ -99,26 +110,76 @@ def satclip(folder: Path) -> SimpleNamespace:
         network = code.get_neural_network("siren", degree**2, dim_hidden=hidden)
         return code.LocationEncoder(features, network).double()
 
-    def step(batch: int) -> Work:
-        """Its forward, loss and optimiser, with a profile encoder in place of the images'."""
-        location, samples, lonlat = build(40, 512).train(), profiles(20_000), places(20_000)
-        network, loss_of = profile_encoder(PROFILE)(256), loss()
+    def parts() -> tuple[list, Callable]:
+        """What its step trains, and its loss of a batch; profiles stand in for images."""
+        location, network, loss_of = build(40, 512).train(), profile_encoder(PROFILE)(256), loss()
         scale = torch.nn.Parameter(torch.tensor(1 / 0.07).log())
-        parameters = [*location.parameters(), *network.parameters(), scale]
+
+        def batch_loss(samples: torch.Tensor, lonlat: torch.Tensor) -> torch.Tensor:
+            z, e = network(samples), location(lonlat).float()
+            z, e = (v / v.norm(dim=1, keepdim=True) for v in (z, e))
+            logits = scale.exp() * z @ e.t()
+            return loss_of(logits, logits.t())
+
+        return [*location.parameters(), *network.parameters(), scale], batch_loss
+
+    def step(batch: int) -> Work:
+        """Its forward, loss and optimiser, with a batch by index."""
+        (parameters, batch_loss), samples, lonlat = parts(), profiles(20_000), places(20_000)
         optimiser = torch.optim.AdamW(parameters, lr=1e-4)
 
         def one() -> None:
             index = torch.randint(len(samples), (batch,))
             optimiser.zero_grad()
-            z, e = network(samples[index]), location(lonlat[index]).float()
-            z, e = (v / v.norm(dim=1, keepdim=True) for v in (z, e))
-            logits = scale.exp() * z @ e.t()
-            loss_of(logits, logits.t()).backward()
+            batch_loss(samples[index], lonlat[index]).backward()
             optimiser.step()
 
         return one
 
-    return SimpleNamespace(build=build, step=step)
+    def lightning_step(batch: int, clock: Callable[[], float]) -> Work | None:
+        """The same in Lightning's loop with its data loader: seconds of one of a few steps."""
+        try:
+            lightning = importlib.import_module("pytorch_lightning")
+        except ImportError:
+            return None
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        parameters, batch_loss = parts()
+
+        class Module(lightning.LightningModule):
+            def __init__(self) -> None:
+                super().__init__()
+                self.learned = torch.nn.ParameterList(parameters)
+                self.started: list[float] = []
+
+            def training_step(self, batch: Any, _: int) -> torch.Tensor:
+                return batch_loss(*batch)
+
+            def on_train_batch_start(self, *_: Any) -> None:
+                self.started.append(clock())
+
+            def configure_optimizers(self) -> torch.optim.Optimizer:
+                return torch.optim.AdamW(self.parameters(), lr=1e-4)
+
+        data = torch.utils.data.TensorDataset(profiles(20_000), places(20_000))
+        loader = torch.utils.data.DataLoader(data, batch, shuffle=True, drop_last=True)
+        module, quiet = Module(), ("logger", "enable_checkpointing", "enable_progress_bar")
+
+        def few() -> float:
+            module.started.clear()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                lightning.Trainer(
+                    max_steps=LIGHTNING_STEPS + 1,
+                    accelerator="cpu",
+                    enable_model_summary=False,
+                    **dict.fromkeys(quiet, False),
+                ).fit(module, loader)
+            # From the start of a step to that of the next: loading, and all that the loop does.
+            return (module.started[-1] - module.started[0]) / LIGHTNING_STEPS
+
+        return few
+
+    return SimpleNamespace(build=build, step=step, lightning_step=lightning_step)
 
 
 def sphericart(degree: int) -> Callable[[torch.Tensor], Any] | None:
@@ -150,13 +211,20 @@ def network_flops(n: int, degree: int, hidden: int) -> float:
     return 2.0 * n * (degree**2 * hidden + hidden**2 + hidden * 256)
 
 
-def of_step(n: int, degree: int, rates: dict[str, float]) -> dict:
+def of_step(
+    n: int, degree: int, rates: dict[str, float], encoders: str = "float32", processes: int = 1
+) -> dict:
     # Forward, and twice that backward, less the gradient of the features; three products of the
-    # loss. Memory: features written and read twice.
+    # loss, always in float32 and whole in every process. Memory: features written and read twice.
     location = 3 * network_flops(n, degree, 512) - 2.0 * n * degree**2 * 512
-    sample = 3 * 2.0 * n * (PROFILE * 256 + 2 * 256 * 256)
-    flops = location + sample + 3 * 2.0 * n * n * 256
-    return floor(flops, 3 * 4.0 * n * degree**2, rates)
+    sample = 3 * 2.0 * n * (PROFILE * 256 + 2 * 256 * 256) - 2.0 * n * PROFILE * 256
+    loss = 3 * 2.0 * n * n * 256
+    share = (location + sample) / processes
+    bound = floor(share, 3 * 4.0 * n * degree**2 / processes, rates, encoders)
+    return bound | {
+        "flops": share + loss,
+        "floor": bound["floor"] + loss / rates["flops_float32"],
+    }
 
 
 def of_grid(n: int, degree: int, hidden: int, rates: dict[str, float]) -> dict:
@@ -167,7 +235,7 @@ def of_grid(n: int, degree: int, hidden: int, rates: dict[str, float]) -> dict:
 
 def harmonics(peer, clock, rates, rounds) -> pd.DataFrame:
     tables = []
-    for n, some in ((2048, rounds), (100_000, 1)):
+    for n, some in ((2048, rounds), (100_000, max(1, rounds // 3))):
         lonlat, other = places(n), sphericart(40)
         contenders: dict[str, Work] = {"locties": partial(harmonics_as, lonlat, 40, torch.float32)}
         contenders["locties float64"] = partial(harmonics_as, lonlat, 40, torch.float64)
@@ -189,8 +257,15 @@ def steps(peer, clock, rates, rounds) -> pd.DataFrame:
     }
     if peer is not None:
         contenders["SatCLIP"] = peer.step(2048)
-    table = measure(contenders, max(3, rounds // 2), clock)
-    return table.assign(case="step", size=2048, **of_step(2048, 40, rates))
+        in_its_loop = peer.lightning_step(2048, clock)
+        if in_its_loop is not None:
+            contenders["SatCLIP in Lightning"] = in_its_loop
+    table = measure(contenders, rounds, clock).assign(case="step", size=2048)
+    bounds = pd.DataFrame(
+        of_step(2048, 40, rates, "bfloat16" if name == "locties bfloat16" else "float32")
+        for name in table["contender"]
+    )
+    return pd.concat([table, bounds], axis=1)
 
 
 def grid(peer, clock, rates, rounds) -> pd.DataFrame:
@@ -212,7 +287,7 @@ def grid(peer, clock, rates, rounds) -> pd.DataFrame:
     if peer is not None:
         counts["SatCLIP"] = 4
         contenders["SatCLIP"] = rows(peer.build(40, 256).eval(), 4)
-    table = measure(contenders, 1, clock)
+    table = measure(contenders, max(1, rounds // 3), clock)
     share = table["contender"].map(counts) / len(lat)
     for column in ("seconds", "fastest", "slowest"):
         table[column] /= share
@@ -224,8 +299,10 @@ def growth(peer, clock, rates, rounds) -> pd.DataFrame:
     """How the time of locties grows with each size, the others held."""
     tables = []
 
-    def add(case: str, size: int, work: Work, bound: dict) -> None:
-        table = measure({"locties": work}, 2, clock)
+    def add(
+        case: str, size: int, work: Work, bound: dict, by: Callable = clock, some: int = 3
+    ) -> None:
+        table = measure({"locties": work}, some, by)
         tables.append(table.assign(case=case, size=size, **bound))
 
     for n in (512, 2048, 8192, 32_768):
@@ -240,7 +317,40 @@ def growth(peer, clock, rates, rounds) -> pd.DataFrame:
         add("step by modalities", count, training_step(count), of_step(2048, 40, rates))
     for degree in (10, 20, 40):
         add("step by L", degree, training_step(degree=degree), of_step(2048, degree, rates))
+    for count in (1, 2):
+        bound = of_step(2048, 40, rates, processes=count)
+        add("step by processes", count, partial(in_processes, count), bound, some=1)
+    threads = torch.get_num_threads()
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        bound = of_step(2048, 40, {name: count * rate for name, rate in rates.items()})
+        add("step by threads", count, training_step(), bound, time.perf_counter)
+    torch.set_num_threads(threads)
     return pd.concat(tables)
+
+
+def in_processes(count: int) -> float:
+    """Processor seconds of a step of `locties.pretrain`, in whichever of `count` has the most."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(_train, (count, folder), nprocs=count)
+        return max(float(file.read_text()) for file in Path(folder).glob("seconds-*"))
+
+
+def _train(rank: int, count: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    if count > 1:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count
+        )
+    data = Modality("profiles", places(20_000), profiles(20_000), profile_encoder(PROFILE))
+    taken = {}
+    for steps in (1, 1, 5):  # to warm up; then what a run takes beside its steps is in both
+        start = time.process_time()
+        locties.pretrain(
+            "melt", [data], encoder(), pairs=2048 * steps, batch=2048, epochs=1, progress=False
+        )
+        taken[steps] = time.process_time() - start
+    Path(folder, f"seconds-{rank}").write_text(str((taken[5] - taken[1]) / 4))
 
 
 CASES = {"harmonics": harmonics, "step": steps, "grid": grid, "growth": growth}

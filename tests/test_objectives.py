@@ -122,6 +122,8 @@ def nt_xent_at_once(batch: Batch, log_scale: Tensor, direction: str, negatives: 
 @pytest.mark.parametrize("negatives", NEGATIVES)
 def test_chunks_change_neither_loss_nor_gradients(logits, direction, negatives, monkeypatch):
     monkeypatch.setattr(objectives, "LOGITS", logits)
+    monkeypatch.setattr(objectives, "CHUNK", logits)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 1)
     batch, results = a_batch(3, pairs=50), []
     for function in (nt_xent, nt_xent_at_once):
         inputs = [batch.samples.clone(), batch.locations.clone(), torch.tensor(2.5).double()]
@@ -131,6 +133,22 @@ def test_chunks_change_neither_loss_nor_gradients(logits, direction, negatives, 
         results.append([loss.detach(), z.grad, e.grad, scale.grad])
     for by_chunks, at_once in zip(*results, strict=True):
         assert (by_chunks - at_once).abs().max() <= 1e-12 * at_once.abs().max()
+
+
+@pytest.mark.parametrize("log_scale", [math.log(39.9), math.log(40.1), math.log(100)])
+def test_one_exponential_for_both_ways_underflows_at_no_scale(log_scale):
+    """Anchors whose every candidate lies opposite: in float32, exp(-100) is nothing."""
+    z = torch.tensor([[1.0, 0.0], [1.0, 1e-3], [1.0, -1e-3]])
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        samples, locations = z.to(dtype, copy=True), -z.flip(0).to(dtype)
+        samples.requires_grad_(), locations.requires_grad_()
+        ids = torch.arange(3)
+        loss = nt_xent(Batch(samples, locations, ids, ids), torch.tensor(log_scale), "symmetric")
+        loss.backward()
+        results.append([x.double() for x in (loss.detach(), samples.grad, locations.grad)])
+    for single, double in zip(*results, strict=True):
+        assert torch.allclose(single, double, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -147,6 +165,8 @@ def test_its_flops_are_counted(direction):
 @pytest.mark.parametrize("logits", [64 * 64, 7 * 64])
 def test_a_perfect_encoder_has_no_loss_copies_included(direction, logits, monkeypatch):
     monkeypatch.setattr(objectives, "LOGITS", logits)
+    monkeypatch.setattr(objectives, "CHUNK", logits)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 1)
     z = torch.eye(64).roll(1, 0)
     z[40] = z[3]
     ids = torch.arange(64)

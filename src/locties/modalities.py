@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from locties import lonlat as coordinates
 from locties.data import embedded, public, sampling
 from locties.data.raster import Raster
-from locties.data.sentinel2 import read_features
+from locties.data.sentinel2 import ask_for, read_features
 from locties.registry import Registry
 
 PATCH = 16  # pixels; about 120 km of Blue Marble, 150 km of relief
@@ -558,6 +558,7 @@ class Mapped:
         lonlat: (P, 2) degrees, a pool of places.
         rows: (P,) int64, the file's row of each.
         array: (R, d) the mapped file.
+        folder: where it lies, as `locties.data.sentinel2.features` wrote it.
         index: (N,) int64, those of the pool that were chosen.
         device: where a batch is put.
     """
@@ -565,6 +566,7 @@ class Mapped:
     lonlat: Tensor
     rows: Tensor
     array: Tensor
+    folder: str | PathLike[str]
     index: Tensor
     device: torch.device | str = "cpu"
 
@@ -575,7 +577,9 @@ class Mapped:
         return len(self.index)
 
     def _read(self, places: Tensor) -> Tensor:
-        return self.array[self.rows[places]].to(self.device, torch.float32)
+        rows = self.rows[places]
+        ask_for(self.folder, self.array, rows)
+        return self.array[rows].to(self.device, torch.float32)
 
     def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Places (n, 2) drawn from the whole pool, and their samples."""
@@ -623,7 +627,7 @@ def sentinel2(
     def pool(owner: int, n: int) -> Mapped:
         owned = (owners == owner).nonzero().squeeze(1)
         chosen = torch.randperm(len(owned), generator=generator)[:n]
-        return Mapped(lonlat[owned], rows[owned], array, chosen)
+        return Mapped(lonlat[owned], rows[owned], array, folder, chosen)
 
     training = pool(sampling.OWNERS.index("imagery"), samples)
     held_out = pool(sampling.VALIDATION, validation)

@@ -26,7 +26,9 @@ NEGATIVES = ("joint", "within_modality")
 INITIAL_LOG_SCALE = math.log(1 / 0.07)
 LARGEST_LOG_SCALE = math.log(100)
 SIGLIP_LOG_SCALE, SIGLIP_BIAS = math.log(10), -10.0
-LOGITS = 2**22  # similarities that may be in memory at once; if there are more, chunks of 1/4
+LOGITS = 2**24  # similarities that may be in memory at once; if there are more, chunks of them
+CHUNK, CHUNK_ROWS = 2**18, 64  # logits of a chunk, and rows at least
+SAFE_SCALE = 40.0  # exp(+-40), summed over any batch, is well within float32
 POOL = 4  # pixels along each side of a patch's content
 TOKEN_CONTENT = 64  # numbers in the content of a row of tokens
 
@@ -127,8 +129,8 @@ def nt_xent(
     where j runs over i and all its negatives. Pairs at the same coordinates as i are not its
     negatives: they are left out of the sum. Computed in float32 (float64 stays float64).
 
-    At most `LOGITS` logits stand in memory at once, so that at B = 32,768 and d = 256
-    the loss with its gradients takes less than 200 MB. It can be differentiated once.
+    At most `LOGITS` logits stand in memory at once, so that at B = 32,768 and d = 256 the loss
+    with its gradients takes less than 200 MB. It can be differentiated once.
 
     Args:
         batch: B pairs, of one modality or of several.
@@ -181,35 +183,38 @@ class _NTXent(torch.autograd.Function):
         negatives: Negatives,
     ) -> Tensor:
         scale, pairs = log_scale.exp(), len(samples)
-        chunk = pairs if pairs**2 <= LOGITS else max(1, LOGITS // 4 // pairs)
+        on_cpu, all_count = scale.device.type == "cpu", _all_count(batch, negatives)
+        at_once = pairs**2 <= LOGITS
+        # Such exponentials can be summed along both axes without underflow, so that the same
+        # logits serve both ways. To know it of another device, it would have to be waited for.
+        both = direction == "symmetric" and at_once and on_cpu and float(scale) <= SAFE_SCALE
+        # A CPU keeps 1 MB in its cache; elsewhere launching kernels is what costs.
+        chunk = pairs if both or (at_once and not on_cpu) else max(CHUNK_ROWS, CHUNK // pairs)
         z, e = (
             (x, x.norm(dim=1, keepdim=True).clamp_min(1e-12), torch.zeros_like(x))
             for x in (samples, locations)
         )
-        # Anchors, candidates, and along which axes the shares of a logit are taken.
         passes: list[Any] = {
-            "modality_to_location": [(z, e, (1,))],
-            "location_to_modality": [(e, z, (1,))],
-            # Where they are all there at once, the same logits serve both ways.
-            "symmetric": [(z, e, (1, 0))] if chunk >= pairs else [(z, e, (1,)), (e, z, (1,))],
+            "modality_to_location": [(z, e)],
+            "location_to_modality": [(e, z)],
+            "symmetric": [(z, e)] if both else [(z, e), (e, z)],
         }[direction]
-        parts = pairs * sum(len(axes) for *_, axes in passes)
+        parts = pairs * (2 if direction == "symmetric" else 1)
         loss, scale_grad = torch.zeros_like(scale), torch.zeros_like(scale)
-        for (anchors, norms, anchors_grad), (candidates, their_norms, their_grad), axes in passes:
+        for (anchors, norms, anchors_grad), (candidates, their_norms, their_grad) in passes:
             candidates = candidates / their_norms
             for first in range(0, pairs, chunk):
                 rows = slice(first, min(pairs, first + chunk))
                 unit = anchors[rows] / norms[rows]
                 logits = (scale * unit) @ candidates.T
-                logits.masked_fill_(_left_out(batch, negatives, rows), -torch.inf)
-                pull = torch.zeros_like(scale)
-                for axis in axes:
-                    log_share = logits.log_softmax(axis)
-                    loss -= log_share[:, rows].diagonal().sum() / parts
-                    pull = log_share.exp_().add_(pull)
+                if not all_count:
+                    logits.masked_fill_(_left_out(batch, negatives, rows), -torch.inf)
+                ways = 2 if both else 1
+                loss -= ways * logits[:, rows].diagonal().sum() / parts
+                log_sums, pull = _shares_of_both(logits) if both else _shares(logits)
+                loss += log_sums / parts
                 if any(ctx.needs_input_grad):
-                    pull[:, rows].diagonal().sub_(len(axes))
-                    pull *= scale / parts
+                    pull[:, rows].diagonal().sub_(ways)
                     of_rows = pull @ candidates
                     scale_grad += (of_rows * unit).sum()
                     anchors_grad[rows] += of_rows
@@ -218,11 +223,12 @@ class _NTXent(torch.autograd.Function):
                         their_grad.split(4096), pull.split(4096, dim=1), strict=True
                     ):
                         block += columns.T @ unit
+        scale_grad *= scale / parts
         for side in (z, e):
             for x, norm, grad in zip(*(tensor.split(1024) for tensor in side), strict=True):
                 unit = x / norm  # only what turns the embedding changes the loss, not its length
                 grad -= unit * (unit * grad).sum(1, keepdim=True)
-                grad /= norm
+                grad *= scale / parts / norm
         ctx.save_for_backward(z[2], e[2], scale_grad)
         return loss
 
@@ -230,6 +236,27 @@ class _NTXent(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return *(grad * saved for saved in ctx.saved_tensors), None, None, None
+
+
+def _shares(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the rows' logarithms of summed exponentials, and the softmax of each row."""
+    shares = logits.softmax(1)
+    # A row's largest share is at least one over their number: its logarithm is exact.
+    return (logits.amax(1) - shares.amax(1).log()).sum(), shares
+
+
+def _shares_of_both(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """`_shares` of the rows and of the columns, added up; `logits` are overwritten.
+
+    One exponential serves both. Logits must lie within +-`SAFE_SCALE`, or be -inf.
+    """
+    shares = logits.exp_()
+    down, across = shares.sum(1, keepdim=True), shares.sum(0)
+    log_sums = down.log().sum() + across.log().sum()
+    across.reciprocal_()
+    for rows, total in zip(shares.split(256), down.split(256), strict=True):
+        rows *= 1 / total + across
+    return log_sums, shares
 
 
 def _check(negatives: str, direction: str = "symmetric") -> None:
@@ -248,6 +275,13 @@ def _cosines(batch: Batch) -> Tensor:
     """(B, B) dot products of normalised embeddings: samples down, locations across."""
     z = F.normalize(batch.samples.to(_dtype(batch)), dim=1)
     return z @ F.normalize(batch.locations.to(_dtype(batch)), dim=1).T
+
+
+def _all_count(batch: Batch, negatives: str) -> bool:
+    """Whether every other pair is known to be a negative. No other device is waited for."""
+    place = batch.place
+    known = negatives == "joint" and place.device.type == "cpu"
+    return known and len(place.unique()) == len(place)
 
 
 def _left_out(batch: Batch, negatives: str, rows: slice = slice(None)) -> Tensor:

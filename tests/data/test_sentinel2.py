@@ -776,6 +776,20 @@ def test_the_file_is_not_copied_into_memory(folder):
         assert any(0 <= made.samples.array.data_ptr() - begin < 4096 for begin in begins)
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be asked")
+def test_the_rows_of_a_batch_are_asked_for_where_they_lie(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, *where: asked.append(where))
+    made = modality(folder)
+    index = torch.tensor([20, 3, 7])
+    asked.clear()
+    samples = made.samples[index]
+    content = (folder / "features.npy").read_bytes()
+    there = [np.frombuffer(content[at : at + size], np.float32) for at, size, _ in asked]
+    assert torch.equal(torch.from_numpy(np.stack(there)), samples)
+    assert {advice for *_, advice in asked} == {os.POSIX_FADV_WILLNEED}
+
+
 @pytest.mark.data
 def test_pretraining_reads_the_features(folder, earth):
     from locties import LocationEncoder, pretrain
