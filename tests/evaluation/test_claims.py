@@ -635,6 +635,7 @@ def test_each_tier_is_judged_by_itself():
     found = table[table["group"] == "overall"].set_index(["claim", "tier"])["verdict"]
     assert found["C1", "embedded"] == "supported"
     assert found["C1", "open"] == "refuted"
+    assert set(found.xs("C6").index) == {"embedded"}, "it reads no labels, so no tier's"
 
 
 def test_every_claim_says_what_it_tests():

@@ -778,7 +778,7 @@ def erases(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     - Refuted: an upper end is below it (at 2.5% each, Bonferroni).
     """
     if tables.erasure.empty:
-        raise Undecided(f"no readings of content at this tier; {SEEDS} seeds are needed")
+        raise Undecided(f"readings of content are missing; {SEEDS} seeds are needed")
     setting = _setting(tables.erasure)
     read = tables.erasure.query("source == 'modality' and part in ('private', 'shared')")
     found = erasure.verdict(read[read["stage"].isin(["before", "after"])])
@@ -851,7 +851,9 @@ def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> 
             along=along[along["tier"] == tier],
             erasure=content[content["tier"] == tier],
         )
-        judged += [judge(found, own, margins).assign(tier=tier) for found in CLAIMS.values()]
+        # A claim that needs no scores is judged once: what it reads is of the embedded tier.
+        asked = [found for found in CLAIMS.values() if found.needs or tier == "embedded"]
+        judged += [judge(found, own, margins).assign(tier=tier) for found in asked]
     return pd.concat(judged, ignore_index=True)
 
 
