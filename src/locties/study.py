@@ -216,9 +216,9 @@ def plan(dry_run: str, cores: int) -> str:
 
     Example:
         >>> print(plan('''rule pretrain:
-        ...     resources: tmpdir=<TBD>, seconds=5400, pairs=1000, steps=10, gigaflops=2000
+        ...     resources: tmpdir=folder, seconds=5400, pairs=1000, steps=10, gigaflops=2000
         ... localrule results:
-        ...     resources: tmpdir=<TBD>''', cores=2))
+        ...     resources: tmpdir=folder''', cores=2))
         2 jobs: pretrain 1, results 1
         1,000 pairs in 10 steps, 2.0 TFLOP
         about 1.5 hours of one core, 0.8 on 2
