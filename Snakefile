@@ -121,10 +121,11 @@ def evaluation(run, tier):
 
 
 def evaluation_in_sweep(run, tier):
-    """The same with nothing appended; the pilot's points are its own."""
+    """The same with all labels and nothing appended; the pilot's points are its own."""
     pilot = int(run.rpartition("-")[2]) >= claims.FIRST_PILOT_SEED
     return evaluation(run, tier) | {
         "appended": "",
+        "labels": ["all"],
         "mlp": False,
         "along": KNOWN[run].get("kept", []),
         "points_seed": claims.PILOT_POINTS if pilot else 0,

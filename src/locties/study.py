@@ -9,8 +9,8 @@ default run:
 
 makes the runs volume-half and volume-double. Keys of a sweep: ``factors``; ``name``, with which the
 names of its runs begin; ``all``, what each of its runs changes; ``called``, combinations that are
-another run; ``runs``, others that belong to it; ``seeds``, the profile's list of seeds. In a run or
-a level, ``times`` multiplies numbers of the profile, and ``each`` there stands for the share of the
+another run; ``runs``, others that belong to it; ``seeds``, the profile's list of seeds; ``first``,
+of how many of these, where not of all. In a run or a level, ``times`` multiplies numbers of the profile, and ``each`` there stands for the share of the
 default's modalities that the run has; ``more`` sets options beside the profile's own, as in
 ``more: {network_options.layers: 3}``.
 """
@@ -66,7 +66,8 @@ def runs(study: Mapping[str, Any], profile: str, sweeps: str = "") -> dict[str, 
     described = _described(study, settings["pretrain"])
     for sweep in chosen:
         names = [*sweep.get("runs", []), *_combinations(study, sweep)]
-        for name, seed in product(names, settings[sweep.get("seeds", "seeds")]):
+        seeds = settings[sweep.get("seeds", "seeds")][: sweep.get("first")]
+        for name, seed in product(names, seeds):
             if name not in described:
                 raise unknown("run", name, described)
             found[f"{name}-{seed}"] = {**described[name], "seed": seed}

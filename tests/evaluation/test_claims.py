@@ -197,14 +197,15 @@ def test_a_cell_that_a_run_lacks_is_named():
 def test_three_tasks_are_not_enough():
     runs = parity()
     overall, _ = judged("C1", runs[runs["task"] != "elevation"])
-    assert (overall["verdict"], overall["note"]) == ("undecided", "3 tasks, and the test needs 4")
+    assert overall["verdict"] == "undecided"
+    assert overall["note"].startswith("3 tasks, and the test needs 4;")
 
 
 def test_a_run_that_is_missing_is_named_with_the_seeds_it_needs():
     runs = parity()
     overall, _ = judged("C1", runs[runs["encoder"] != "salt-all"])
     assert overall["verdict"] == "undecided"
-    assert "1 of the 7 runs needed are missing (salt-all); 10 seeds" in overall["note"]
+    assert "1 of the 7 runs needed are missing (salt-all); it takes 10" in overall["note"]
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(11, "supported"), (10, "undecided")])
@@ -396,10 +397,10 @@ def test_c3_compares_the_shares_of_the_three_factors(sizes, verdict):
     assert overall["value"] == means.loc["encoder", "value"]
 
 
-def test_c3_needs_ten_seeds_and_every_combination():
-    overall, _ = judged("C3", crossed(0.1, 0.02, 0.02, n=5))
+def test_c3_needs_its_seeds_and_every_combination():
+    overall, _ = judged("C3", crossed(0.1, 0.02, 0.02, n=4))
     assert overall["verdict"] == "undecided"
-    assert "5 of the 10 seeds needed" in overall["note"]
+    assert "4 of the 5 seeds needed" in overall["note"]
     runs = crossed(0.1, 0.02, 0.02)
     overall, _ = judged("C3", runs[runs["encoder"] != "cross-sphere-three-vicreg"])
     assert "cross-sphere-three-vicreg" in overall["note"]

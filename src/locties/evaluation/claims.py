@@ -5,9 +5,9 @@
     table[table["group"] == "overall"]
 
 A verdict is *supported*, *refuted* or *undecided*. It rests on rows of one tier, one profile, one
-state of the data and one kind of device, on at least ten seeds, and on every cell (task × split ×
-probe); where any of that is missing it is undecided, and its note says what is missing. Nothing is
-supported because a test failed to reject. Tests are one-sided at the 5% level, and intervals of
+state of the data and one kind of device, on as many seeds as the claim asks for, and on every cell
+(task × split × probe); where any of that is missing it is undecided, and its note says what is
+missing. Nothing is supported because a test failed to reject. Tests are one-sided at the 5% level, and intervals of
 paired differences have 90% coverage, so that either end is the bound of one such test.
 
 A claim is one function under `claim`, which says the runs that it needs and whose docstring is
@@ -46,6 +46,9 @@ Array = NDArray[np.float64]
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 ALPHA = 0.05
 SEEDS = 10  # for a verdict
+# Where the claim is of effects and not of their absence, and needs scores of many runs: a t-test's
+# level holds at any number of seeds, so that fewer can only leave it undecided.
+FEWER_SEEDS = 5
 FIRST_PILOT_SEED = 100
 PILOT_SEEDS = 5
 PILOT_POINTS = 1  # the seed of the pilot's points, where they were drawn anew
@@ -176,22 +179,25 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: what it says, which runs its test needs, and the test."""
+    """One claim: what it says, which runs on how many seeds its test needs, and the test."""
 
     name: str
     text: str
     needs: tuple[str, ...]
+    seeds: int
     test: Callable[[Tables, Mapping[Setting, float]], Outcome]
 
 
 CLAIMS = Registry("claim")
 
 
-def claim(name: str, text: str, needs: Iterable[str]) -> Callable[[Any], Any]:
+def claim(
+    name: str, text: str, needs: Iterable[str], seeds: int = SEEDS
+) -> Callable[[Any], Any]:
     """Register a test under the name of its claim."""
 
     def register(test: Any) -> Any:
-        CLAIMS[name] = Claim(name, text, tuple(dict.fromkeys(needs)), test)
+        CLAIMS[name] = Claim(name, text, tuple(dict.fromkeys(needs)), seeds, test)
         return test
 
     return register
@@ -233,8 +239,7 @@ def _present(table: pd.DataFrame, needed: Sequence[str], what: str) -> pd.DataFr
     if absent:
         named = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
         raise Undecided(
-            f"{what} of {len(absent)} of the {len(needed)} runs needed are missing ({named}); "
-            f"{SEEDS} seeds of each are needed"
+            f"{what} of {len(absent)} of the {len(needed)} runs needed are missing ({named})"
         )
     return table[table["encoder"].isin(needed)]
 
@@ -269,7 +274,7 @@ def _complete(table: pd.DataFrame, needed: Sequence[str]) -> _Scores:
     whole = there.all((0, 1))
     seeds = [seed for seed, complete in zip(found, whole, strict=True) if complete]
     if len(seeds) < 2:
-        raise Undecided(f"{len(seeds)} seeds complete in all runs, and the test needs {SEEDS}")
+        raise Undecided(f"{len(seeds)} seeds complete in all runs")
     dropped = [str(seed) for seed in found if seed not in seeds]
     note = f"seeds left out, as a run lacks them: {', '.join(dropped)}" if dropped else ""
     kept = values[..., whole]
@@ -290,8 +295,8 @@ def _piloted(runs: pd.DataFrame) -> _Scores:
     return found._replace(note=note)
 
 
-def _few(n: int) -> list[str]:
-    return [f"{n} of the {SEEDS} seeds needed"] if n < SEEDS else []
+def _few(n: int, needed: int = SEEDS) -> list[str]:
+    return [f"{n} of the {needed} seeds needed"] if n < needed else []
 
 
 def _pairs(histories: pd.DataFrame, parts: Mapping[str, int]) -> None:
@@ -474,6 +479,7 @@ def matches(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     "C2",
     "More modalities do not consistently improve downstream scores.",
     needs=[run for sizes in BUDGETS.values() for runs in sizes.values() for run in runs],
+    seeds=FEWER_SEEDS,
 )
 def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     """Five modalities against three, and three against one, at two budgets.
@@ -499,7 +505,7 @@ def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome
             tables.histories,
             {run: size if a_part else 1 for size, runs in sizes.items() for run in runs},
         )
-    lacks, rows, verdicts = _few(len(tested.seeds)), [], {}
+    lacks, rows, verdicts = _few(len(tested.seeds), FEWER_SEEDS), [], {}
     for budget, sizes in BUDGETS.items():
         one, three, five = (
             np.mean([tested.value[run] for run in runs], axis=0) for runs in sizes.values()
@@ -546,6 +552,7 @@ def crossed_run(encoder: str, modalities: str, objective: str) -> str:
     "C3",
     "The location encoder is the main limit.",
     needs=[crossed_run(*levels) for levels in product(*FACTORS.values())],
+    seeds=FEWER_SEEDS,
 )
 def main_limit(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     """Share of the variance that encoder, modalities and objective each explain.
@@ -588,7 +595,7 @@ def main_limit(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
         verdict = UNDECIDED
     said = ", ".join(f"{row['group']} {row['value']:.2f}" for row in (encoder, *others))
     note = _joined([f"mean shares: {said}", tested.note])
-    return Outcome(_few(n), verdict, encoder, rows, tested.setting, note)
+    return Outcome(_few(n, FEWER_SEEDS), verdict, encoder, rows, tested.setting, note)
 
 
 # ------------------------------------------------------------------------------------------ C4
@@ -636,7 +643,7 @@ def peaks_early(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
         found.append(_late_gain(values, early))
     gains, finals = (np.stack(part) for part in zip(*found, strict=True))
     if gains.shape[-1] < 2:
-        raise Undecided(f"{len(tested.seeds)} seeds, and the test needs {SEEDS}")
+        raise Undecided(f"{len(tested.seeds)} seeds")
     small = _one_sided(gains, margin, "less")
     large = holm(_one_sided(gains, margin, "greater"))
     fallen = holm(_one_sided(finals, -margin, "less"))
@@ -731,7 +738,7 @@ def more_stable(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
             recall = [run["recall_at_10", name].to_numpy() for run in (melt, salt)]
             falls[name].append(_fall(recall[1], active) - _fall(recall[0], active))
     if len(seeds) < 2:
-        raise Undecided(f"{len(seeds)} seeds in common, and the test needs {SEEDS}")
+        raise Undecided(f"{len(seeds)} seeds in common")
     lacks = _few(len(seeds))
     ratios = np.array([changes[name] for name in modalities])
     above = _one_sided(ratios, 0.0, "greater")
@@ -778,7 +785,7 @@ def erases(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     - Refuted: an upper end is below it (at 2.5% each, Bonferroni).
     """
     if tables.erasure.empty:
-        raise Undecided(f"readings of content are missing; {SEEDS} seeds are needed")
+        raise Undecided("readings of content are missing")
     setting = _setting(tables.erasure)
     read = tables.erasure.query("source == 'modality' and part in ('private', 'shared')")
     found = erasure.verdict(read[read["stage"].isin(["before", "after"])])
@@ -863,7 +870,8 @@ def judge(which: Claim, tables: Tables, margins: Mapping[Setting, float]) -> pd.
         outcome = which.test(tables._replace(runs=_filled(tables.runs)), margins)
     except Undecided as why:
         nothing = Interval(np.nan, np.nan, np.nan)
-        overall = _row("overall", "", "", nothing, 0) | {"note": str(why)}
+        note = f"{why}; it takes {which.seeds} seeds of each run"
+        overall = _row("overall", "", "", nothing, 0) | {"note": note}
         setting, rows = Setting("", "", ""), []
     else:
         verdict = UNDECIDED if outcome.lacks else outcome.verdict
