@@ -10,9 +10,9 @@ default run:
 makes the runs volume-half and volume-double. Keys of a sweep: ``factors``; ``name``, with which the
 names of its runs begin; ``all``, what each of its runs changes; ``called``, combinations that are
 another run; ``runs``, others that belong to it; ``seeds``, the profile's list of seeds; ``first``,
-of how many of these, where not of all. In a run or a level, ``times`` multiplies numbers of the profile, and ``each`` there stands for the share of the
-default's modalities that the run has; ``more`` sets options beside the profile's own, as in
-``more: {network_options.layers: 3}``.
+of how many of these, where not of all. In a run or a level, ``times`` multiplies numbers of the
+profile, and ``each`` there stands for the share of the default's modalities that the run has;
+``more`` sets options beside the profile's own, as in ``more: {network_options.layers: 3}``.
 """
 
 import ast

@@ -7,8 +7,9 @@
 A verdict is *supported*, *refuted* or *undecided*. It rests on rows of one tier, one profile, one
 state of the data and one kind of device, on as many seeds as the claim asks for, and on every cell
 (task × split × probe); where any of that is missing it is undecided, and its note says what is
-missing. Nothing is supported because a test failed to reject. Tests are one-sided at the 5% level, and intervals of
-paired differences have 90% coverage, so that either end is the bound of one such test.
+missing. Nothing is supported because a test failed to reject. Tests are one-sided at the 5% level,
+and intervals of paired differences have 90% coverage, so that either end is the bound of one such
+test.
 
 A claim is one function under `claim`, which says the runs that it needs and whose docstring is
 what the book prints of the test; it reads `Tables` and returns an `Outcome` or raises `Undecided`.
@@ -191,9 +192,7 @@ class Claim:
 CLAIMS = Registry("claim")
 
 
-def claim(
-    name: str, text: str, needs: Iterable[str], seeds: int = SEEDS
-) -> Callable[[Any], Any]:
+def claim(name: str, text: str, needs: Iterable[str], seeds: int = SEEDS) -> Callable[[Any], Any]:
     """Register a test under the name of its claim."""
 
     def register(test: Any) -> Any:

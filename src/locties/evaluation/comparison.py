@@ -1,0 +1,174 @@
+"""One encoder beside others: differences of mean score and of mean rank, paired by seed.
+
+    from locties.evaluation.comparison import CONTENDERS, against, comes_first
+    from locties.results import read, scores
+    rows = scores(read()[0], tier="open")
+    table = against(rows[rows["encoder"].isin(["best", *CONTENDERS])], "best")
+    comes_first(table)
+
+`CONTENDERS` and the rule of `comes_first` were written down before the encoder that they judge in
+the book was scored on the open tier.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from locties.evaluation.statistics import holm, mean_interval
+from locties.registry import unknown
+
+CELL = ["task", "split", "probe"]
+ALPHA = 0.05
+APPENDED = ("", "+xyz", "+harmonics_10")
+# What a better encoder has to come before: every baseline and peer, the two-modality runs, MELT and
+# SALT; each that is learnt or drawn also with raw coordinates appended.
+CONTENDERS = (
+    "constant",
+    "xyz",
+    "harmonics_10",
+    "harmonics_40",
+    *(
+        f"{name}{appended}"
+        for name in (
+            "untrained",
+            "geoclip",
+            "clip-imagery",
+            "clip-climate",
+            "clip-haze",
+            "clip-relief",
+            "clip-toponyms",
+            "melt-all",
+            "salt-all",
+        )
+        for appended in APPENDED
+    ),
+)
+
+
+def against(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
+    """One encoder minus every other, in the mean over all cells and in the mean rank.
+
+    A cell is a task, split and probe. Within a seed all encoders are ranked in each cell; an
+    encoder without seeds of its own, such as raw harmonics, has the same score in all.
+
+    Args:
+        rows: one score for each encoder, cell and seed, as `locties.results.scores` gives them.
+        encoder: the one whose seeds are paired with those of the others.
+
+    Returns:
+        A row for each encoder, best mean first. Columns: mean and rank, over cells and seeds; n,
+        seeds; difference, low, high, p: of the encoder's mean minus the row's, with its 95%
+        t-interval and the one-sided p-value of a difference above 0; rank_difference, rank_low,
+        rank_high, rank_p: the same of the row's mean rank minus the encoder's. Above 0 is in the
+        encoder's favour in both. The encoder's own row has none of these.
+
+    Raises:
+        ValueError: an encoder that has no rows, fewer than two seeds, a contender that lacks one of
+            them, or a cell or seed without a score.
+
+    Example:
+        >>> rows = pd.DataFrame({"encoder": ["a", "a", "b"], "seed": [0, 1, 0], "task": "elevation",
+        ...                      "split": "block", "probe": "knn", "value": [0.6, 0.7, 0.5]})
+        >>> print(f"{against(rows, 'a').loc['b', 'difference']:.2f}")
+        0.15
+    """
+    wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
+    names = list(dict.fromkeys(wide.columns.get_level_values("encoder")))
+    if encoder not in names:
+        raise unknown("encoder of these rows", encoder, names)
+    seeds = sorted(wide[encoder].columns)
+    if len(seeds) < 2:
+        raise ValueError(f"{encoder!r} has {len(seeds)} seed: differences need at least two")
+    values = np.stack([_by_seed(wide[name], name, seeds) for name in names])
+    means = values.mean(axis=1)  # (encoders, seeds)
+    ranks = stats.rankdata(-values, axis=0).mean(axis=1)
+    own = names.index(encoder)
+    table: list[dict[str, Any]] = []
+    for i, name in enumerate(names):
+        row: dict[str, Any] = {"encoder": name, "mean": means[i].mean(), "rank": ranks[i].mean()}
+        if i != own:
+            row |= {"n": len(seeds), **_difference(means[own] - means[i])}
+            in_rank = _difference(ranks[i] - ranks[own])
+            row |= {f"rank_{column}": value for column, value in in_rank.items()}
+        table.append(row)
+    return pd.DataFrame(table).set_index("encoder").sort_values("mean", ascending=False)
+
+
+def _by_seed(scores: pd.DataFrame, name: str, seeds: list[int]) -> Any:
+    """`(cells, seeds)`; what has one seed only is the same in all."""
+    if scores.shape[1] == 1:
+        scores = pd.concat([scores] * len(seeds), axis=1, keys=seeds)
+    elif missing := sorted(set(seeds) - set(scores.columns)):
+        raise ValueError(f"{name!r} has no score of seed {missing[0]}: judge it on the same seeds")
+    else:
+        scores = scores[seeds]
+    if scores.isna().any(axis=None):
+        cell = " ".join(scores.index[scores.isna().any(axis=1)][0])
+        raise ValueError(f"{name!r} lacks a score in {cell}: every cell counts")
+    return scores.to_numpy()
+
+
+def _difference(values: np.ndarray) -> dict[str, float]:
+    mean, low, high = mean_interval(values)
+    if np.ptp(values) == 0:  # as of ranks that no seed changes
+        p = 0.0 if mean > 0 else 1.0
+    else:
+        p = float(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
+    return {"difference": mean, "low": low, "high": high, "p": p}
+
+
+def comes_first(table: pd.DataFrame) -> dict[str, bool]:
+    """Whether the encoder of `against` comes before every other, in the mean and in rank.
+
+    Every one-sided t-test must be passed at 5% (an intersection-union test, so that nothing is
+    corrected).
+
+    Returns:
+        By "mean" and "rank".
+
+    Example:
+        >>> comes_first(pd.DataFrame({"p": [np.nan, 0.01], "rank_p": [np.nan, 0.2]}))
+        {'mean': True, 'rank': False}
+    """
+    others = table[table["p"].notna()]
+    return {
+        "mean": bool((others["p"] < ALPHA).all()),
+        "rank": bool((others["rank_p"] < ALPHA).all()),
+    }
+
+
+def worth(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
+    """What is lost when a part of a recipe is left out, for all cells and for each probe.
+
+    Args:
+        rows: of the whole and of the runs that lack a part, as for `against`.
+        whole: the name of the former.
+
+    Returns:
+        Columns group ("both probes" or the probe), cell (the run), statistic, value, low, high,
+        margin, p, p_against, verdict: as `locties.charts.draw_forest` draws them. The value is
+        the whole minus the run without the part; *better* is the whole above it and *worse* below
+        it by a one-sided t-test at 5%, after Holm's correction over the group.
+
+    Example:
+        >>> rows = pd.DataFrame({"encoder": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1],
+        ...                      "task": "elevation", "split": "block", "probe": "knn",
+        ...                      "value": [0.6, 0.7, 0.5, 0.601]})
+        >>> worth(rows, "a")[["group", "cell", "verdict"]]
+                 group cell verdict
+        0  both probes    b  better
+        1          knn    b  better
+    """
+    groups = {"both probes": rows} | dict(list(rows.groupby("probe", sort=False)))
+    tables = []
+    for group, part in groups.items():
+        table = against(part, whole).drop(whole).reset_index(names="cell")
+        p, p_against = holm(table["p"]), holm(1 - table["p"])
+        verdict = np.select([p < ALPHA, p_against < ALPHA], ["better", "worse"], "unclear")
+        kept = table[["cell", "low", "high"]].assign(
+            value=table["difference"], p=p, p_against=p_against, verdict=verdict
+        )
+        tables.append(kept.assign(group=group, statistic="difference of scores", margin=np.nan))
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,110 @@
+"""Tests of `locties.evaluation.comparison`: known differences, pairing, and what is missing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from locties import results
+from locties.evaluation import TIERS
+from locties.evaluation.comparison import CONTENDERS, against, comes_first, worth
+
+CELLS = [(task, split, probe) for task in "ab" for split in "rb" for probe in ("ridge", "knn")]
+
+
+def rows(encoder, values, seeds=None):
+    """Scores of one encoder: `values` (cells, seeds)."""
+    values = np.broadcast_to(values, (len(CELLS), np.shape(values)[-1]))
+    return pd.DataFrame(
+        [
+            dict(
+                zip(
+                    ("task", "split", "probe", "encoder", "seed", "value"),
+                    (*cell, encoder, seed, values[i, j]),
+                    strict=True,
+                )
+            )
+            for i, cell in enumerate(CELLS)
+            for j, seed in enumerate(seeds or range(values.shape[1]))
+        ]
+    )
+
+
+def noise(seed, scale=0.01):
+    return np.random.default_rng(seed).normal(0, scale, (len(CELLS), 5))
+
+
+def test_differences_are_paired_by_seed():
+    """A shift common to a seed cancels; unpaired, it would drown the difference."""
+    common = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
+    table = pd.concat([rows("own", 0.62 + common + noise(1)), rows("other", 0.6 + common)])
+    found = against(table, "own").loc["other"]
+    difference = (0.02 + noise(1)).mean(axis=0)
+    assert found["difference"] == pytest.approx(difference.mean())
+    low, high = stats.t.interval(0.95, 4, difference.mean(), stats.sem(difference))
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
+    assert found["p"] == pytest.approx(
+        stats.ttest_1samp(difference, 0, alternative="greater").pvalue
+    )
+    assert found["n"] == 5
+
+
+def test_ranks_are_within_a_seed_and_cell_and_ties_share():
+    table = pd.concat(
+        [rows("own", np.full(3, 0.5)), rows("tied", np.full(3, 0.5)), rows("last", np.full(3, 0.1))]
+    )
+    found = against(table, "own")
+    assert found["rank"].to_dict() == {"own": 1.5, "tied": 1.5, "last": 3.0}
+    assert found.loc["last", "rank_difference"] == 1.5
+
+
+def test_an_encoder_without_seeds_is_the_same_in_all():
+    table = pd.concat([rows("own", 0.7 + noise(2)), rows("raw", np.full(1, 0.6))])
+    found = against(table, "own")
+    assert found.loc["raw", "mean"] == pytest.approx(0.6)
+    assert found.loc["raw", "difference"] == pytest.approx(0.1 + noise(2).mean())
+
+
+def test_a_seed_or_cell_that_is_missing_is_named():
+    own, other = rows("own", 0.7 + noise(3)), rows("other", 0.6 + noise(4))
+    with pytest.raises(ValueError, match="'other' has no score of seed 4"):
+        against(pd.concat([own, other[other["seed"] != 4]]), "own")
+    with pytest.raises(ValueError, match="'other' lacks a score in a r ridge"):
+        against(pd.concat([own, other.iloc[1:]]), "own")
+    with pytest.raises(ValueError, match="'onw'"):
+        against(own, "onw")
+    with pytest.raises(ValueError, match="has 1 seed"):
+        against(own[own["seed"] == 0], "own")
+
+
+def test_first_means_before_every_single_one():
+    ahead = [rows("own", 0.7 + noise(5)), rows("far", 0.4 + noise(6))]
+    assert comes_first(against(pd.concat(ahead), "own")) == {"mean": True, "rank": True}
+    level = pd.concat([*ahead, rows("level", 0.71 + noise(7))])
+    assert comes_first(against(level, "own")) == {"mean": False, "rank": False}
+
+
+def test_first_in_the_mean_is_not_first_in_rank():
+    """One cell won by much, seven lost by little."""
+    gain = np.where(np.arange(len(CELLS)) == 0, 0.5, -0.02)[:, None]
+    table = pd.concat([rows("own", 0.4 + gain + noise(8, 0.001)), rows("other", 0.4 + noise(9, 0))])
+    assert comes_first(against(table, "own")) == {"mean": True, "rank": False}
+
+
+def test_a_part_is_worth_what_the_whole_loses_without_it():
+    whole = rows("whole", 0.7 + noise(10))
+    by_probe = np.where([probe == "ridge" for _, _, probe in CELLS], 0.1, 0.0)[:, None]
+    table = pd.concat(
+        [whole, rows("less", 0.7 - by_probe + noise(11)), rows("more", 0.9 + noise(12))]
+    )
+    found = worth(table, "whole").set_index(["group", "cell"])
+    assert found.loc[("both probes", "more"), "verdict"] == "worse"
+    assert found.loc[("ridge", "less"), "verdict"] == "better"
+    assert found.loc[("knn", "less"), "verdict"] == "unclear"
+    assert found.loc[("ridge", "less"), "value"] == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("tier", list(TIERS))
+def test_every_contender_is_published_on_both_tiers(tier):
+    published = set(results.scores(results.read()[0], tier=tier)["encoder"])
+    assert set(CONTENDERS) <= published
