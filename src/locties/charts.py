@@ -359,6 +359,46 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_against(table: pd.DataFrame) -> Figure:
+    """How far one encoder is before each contender, in the mean score and in the mean rank.
+
+    Blue, filled: it is shown to come before that contender. Grey, open: it is not. A contender
+    whose interval lies below zero comes before it, and is drawn in orange.
+
+    Args:
+        table: of `locties.evaluation.comparison.against`.
+
+    Returns:
+        The figure, a panel for each of the two.
+
+    Example:
+        >>> row = {"mean": 0.7, "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.01}
+        >>> row |= {f"rank_{k}": row[k] for k in ("difference", "low", "high", "p")}
+        >>> figure = draw_against(pd.DataFrame([row], index=["xyz"]))
+    """
+    own = table[table["p"].notna()]
+    figure, axes = plt.subplots(
+        1, 2, figsize=(10, 0.8 + 0.19 * len(own)), sharey=True, layout="constrained"
+    )
+    for ax, prefix, label in zip(axes, ("", "rank_"), ("mean score", "mean rank"), strict=True):
+        ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
+        columns = [f"{prefix}{name}" for name in ("difference", "low", "high", "p")]
+        for y, (value, low, high, p) in enumerate(own[columns].itertuples(index=False)):
+            behind = high < 0
+            colour = COLOURS[1] if behind else COLOURS[0] if p < 0.05 else "0.5"
+            ax.plot([low, high], [y, y], color=colour, linewidth=1.2)
+            fill = colour if behind or p < 0.05 else "white"
+            ax.plot(value, y, "o", markersize=4, color=colour, markerfacecolor=fill)
+        ax.set_xlabel(f"before the contender by, in {label}")
+    axes[0].set_yticks(
+        range(len(own)),
+        [f"{name} ({mean:.3f})" for name, mean in own["mean"].items()],
+        fontsize=8,
+    )
+    axes[0].set_ylim(len(own) - 0.5, -0.5)
+    return figure
+
+
 def best_probe(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     """Score with all labels by encoder, task and split: mean over seeds, of the better probe.
 

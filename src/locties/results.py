@@ -183,6 +183,25 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     return runs.assign(tier=_tiers(runs)), histories
 
 
+def read_sweeps(folder: str | Path = "") -> pd.DataFrame:
+    """The scores of the runs of sweeps in a folder of results, with the columns of `read`'s.
+
+    Args:
+        folder: the published results where it is empty.
+
+    Raises:
+        FileNotFoundError: with what to run.
+
+    Example:
+        >>> bool((read_sweeps()["labels"] == "all").any())
+        True
+    """
+    path = (Path(folder) if folder else PUBLISHED) / "sweeps.parquet"
+    if not path.exists():
+        raise FileNotFoundError(f"no {path}: run `make results SWEEP=recipe`")
+    return pd.read_parquet(path)
+
+
 def of_tier(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     """The rows of one tier: a name can stand for different labels in two.
 
