@@ -125,6 +125,9 @@ def comes_first(table: pd.DataFrame) -> dict[str, bool]:
     Every one-sided t-test must be passed at 5% (an intersection-union test, so that nothing is
     corrected).
 
+    Args:
+        table: of `against`, (contenders, columns).
+
     Returns:
         By "mean" and "rank".
 
