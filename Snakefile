@@ -107,12 +107,14 @@ def encoder_folder(run):
 def evaluation(run, tier):
     """The values of the evaluation of one run on one tier."""
     name, _, seed = run.rpartition("-")
+    # All layers of an encoder hold what coordinates would add to its last one.
+    appends = run not in BASELINES and KNOWN.get(run, {}).get("readout") != "layers"
     return {
         "encoder": encoder_folder(run) or name,
         "name": name,
         "seed": int(seed),
         "tier": tier,
-        "appended": "" if run in BASELINES else ",".join(STUDY["appended"]),
+        "appended": ",".join(STUDY["appended"]) if appends else "",
         "beside": "xyz,harmonics_10" if run == PAGE else "",
         "mlp": name in STUDY["mlp"] and int(seed) in (0, SETTINGS["seeds"][0]),
         "profile": PROFILE,
