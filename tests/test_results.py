@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from locties import results
+from locties.evaluation import claims
 
 
 def rows(encoder: str, value: float, seed: int = 0) -> pd.DataFrame:
@@ -67,6 +68,19 @@ def test_sweeps_without_kept_encoders_have_no_scores_along(tmp_path):
     assert len(pd.read_parquet(tmp_path / "sweeps.parquet")) == 1
     assert {"encoder", "pairs"} <= set(pd.read_parquet(tmp_path / "scores_along.parquet"))
     assert len(pd.read_parquet(tmp_path / "scores_along.parquet")) == 0
+
+
+def test_a_sweep_alone_leaves_tables_that_claims_can_read(tmp_path):
+    """In a new checkout none of the book's own runs is there."""
+    results.gather([], tmp_path / "runs.parquet")
+    results.gather_histories([], [], tmp_path / "histories.parquet")
+    runs, histories = results.read(tmp_path)
+    assert len(runs) == len(histories) == 0
+    pd.DataFrame({"epoch": [1], "pairs": [9]}).to_parquet(tmp_path / "history")
+    rows("one", 0.7).to_parquet(tmp_path / "scores")
+    results.gather_sweeps([tmp_path / "scores"], ["one-0"], [tmp_path / "history"], tmp_path)
+    claims.write(tmp_path, tmp_path / "claims.parquet")
+    assert set(pd.read_parquet(tmp_path / "claims.parquet")["verdict"]) == {"undecided"}
 
 
 def test_not_beaten_compares_means_over_seeds():

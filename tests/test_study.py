@@ -352,7 +352,7 @@ def test_a_killed_study_goes_on_to_the_same_rows(checkout):
     )
     scores = pd.read_parquet(checkout / table)
     tasks = [task(500) for task in TIERS["embedded"].values()]
-    rows = locties.evaluate(unbroken.encoder, tasks, name="fresh-melt", labels=["all", 50])
+    rows = locties.evaluate(unbroken.encoder, tasks, name="fresh-melt", labels="all")
     pd.testing.assert_frame_equal(
         scores[rows.columns], rows.reset_index(drop=True), check_exact=True
     )

@@ -67,8 +67,13 @@ def _commit() -> str:
 
 
 def gather(tables: Sequence[str | Path], to: str | Path) -> None:
-    """Put the tables of many runs into one Parquet file."""
-    write_table(pd.concat([pd.read_parquet(table) for table in tables], ignore_index=True), to)
+    """Put the tables of many runs into one Parquet file.
+
+    Where there are none, as after a sweep alone, it has the columns of the published rows.
+    """
+    found = [pd.read_parquet(table) for table in tables]
+    empty = pd.read_parquet(PUBLISHED / "runs.parquet").iloc[:0]
+    write_table(pd.concat(found, ignore_index=True) if found else empty, to)
 
 
 def gather_histories(runs: Sequence[str], histories: Sequence[str | Path], to: str | Path) -> None:
@@ -76,14 +81,15 @@ def gather_histories(runs: Sequence[str], histories: Sequence[str | Path], to: s
 
     Args:
         runs: "<name>-<seed>", which become the columns encoder and seed.
-        histories: their tables, in the same order.
+        histories: their tables, in the same order; where there are none, as in `gather`.
         to: the file.
     """
     tables = []
     for run, history in zip(runs, histories, strict=True):
         name, _, seed = run.rpartition("-")
         tables.append(pd.read_parquet(history).assign(encoder=name, seed=int(seed)))
-    write_table(pd.concat(tables, ignore_index=True), to)
+    empty = pd.read_parquet(PUBLISHED / "histories.parquet").iloc[:0]
+    write_table(pd.concat(tables, ignore_index=True) if tables else empty, to)
 
 
 def gather_sweeps(
