@@ -28,22 +28,38 @@ class Goal(NamedTuple):
 
 
 GOALS = [
-    Goal("harmonics, few points: SatCLIP", "harmonics", 2048, "SatCLIP analytic", "locties", 60),
-    Goal("harmonics, many: SatCLIP", "harmonics", 100_000, "SatCLIP analytic", "locties", 15),
-    Goal("harmonics, many: sphericart", "harmonics", 100_000, "sphericart float64", "locties", 1),
-    Goal("step: SatCLIP", "step", 2048, "SatCLIP", "locties", 5),
-    Goal("step, bfloat16: SatCLIP", "step", 2048, "SatCLIP", "locties bfloat16", 8),
-    Goal("step: SatCLIP in Lightning", "step", 2048, "SatCLIP in Lightning", "locties", 6),
     Goal(
-        "MELT of three: one modality", "step", 2048, "locties MELT of three", "locties", 1.3, True
+        "harmonics of 2,048 points, SatCLIP to locties",
+        *("harmonics", 2048, "SatCLIP analytic", "locties", 60),
+    ),
+    Goal(
+        "harmonics of 100,000 points, SatCLIP to locties",
+        *("harmonics", 100_000, "SatCLIP analytic", "locties", 15),
+    ),
+    Goal(
+        "harmonics of 100,000 points, sphericart in float64 to locties",
+        *("harmonics", 100_000, "sphericart float64", "locties", 1),
+    ),
+    Goal("step, SatCLIP to locties", "step", 2048, "SatCLIP", "locties", 5),
+    Goal("step, SatCLIP to locties in bfloat16", "step", 2048, "SatCLIP", "locties bfloat16", 8),
+    Goal(
+        "step, SatCLIP in Lightning to locties",
+        *("step", 2048, "SatCLIP in Lightning", "locties", 6),
+    ),
+    Goal(
+        "step, MELT of three to one modality",
+        *("step", 2048, "locties MELT of three", "locties", 1.3, True),
     ),
     # The same: to 5%, which is what two medians of one work may differ by.
     Goal(
-        *("SALT of three: MELT of three", "step", 2048),
-        *("locties SALT of three", "locties MELT of three", 1.05, True),
+        "step, SALT to MELT, of three each",
+        *("step", 2048, "locties SALT of three", "locties MELT of three", 1.05, True),
     ),
-    Goal("grid: SatCLIP", "grid", 1_036_800, "SatCLIP", "locties", 30),
-    Goal("loss, memory in MB", "loss", 32_768, "locties symmetric", None, 200, True),
+    Goal("grid, SatCLIP to locties", "grid", 1_036_800, "SatCLIP", "locties", 30),
+    Goal(
+        "MB that the symmetric loss of 32,768 pairs adds",
+        *("loss", 32_768, "locties symmetric", None, 200, True),
+    ),
 ]
 
 

@@ -146,8 +146,8 @@ def training(schedule: str) -> Kind:
         held_out = places(200, seed=1).float()
         modalities = []
         for seed, name in enumerate(("west", "east")):
-            lonlat = places(2000, seed).float()
-            lonlat[:, 0] = lonlat[:, 0] / 2.1 + (-90, 90)[seed]  # no cell is of both
+            half = torch.tensor([(-90.0, 90.0)[seed], 0.0])  # no cell is of both
+            lonlat = places(2000, seed).float() * torch.tensor([0.4, 0.9]) + half
             validation = Modality(name, held_out, profiles(200, 9), profile_encoder(PROFILE))
             samples = profiles(2000, seed)
             modalities.append(Modality(name, lonlat, samples, validation.encoder, validation))

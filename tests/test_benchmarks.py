@@ -100,13 +100,13 @@ def test_a_goal_is_judged_round_by_round():
     ]
     memory = {"case": "loss", "size": 32_768, "contender": "locties symmetric", "megabytes": 201.0}
     judged = goals.judge(pd.DataFrame([*rows, memory])).set_index("goal")
-    satclip = judged.loc["step: SatCLIP"]
+    satclip = judged.loc["step, SatCLIP to locties"]
     assert (satclip.measured, satclip.least, satclip.largest) == (5.0, 4.0, 5.0)
     assert satclip.met
     assert satclip.best == 10.0 / 0.5
-    melt = judged.loc["MELT of three: one modality"]
+    melt = judged.loc["step, MELT of three to one modality"]
     assert (melt.measured, melt.bound, melt.met) == (1.4, "at most", False)
-    assert not judged.loc["loss, memory in MB"].met
+    assert not judged.loc["MB that the symmetric loss of 32,768 pairs adds"].met
     assert len(judged) == 3, "what was not measured is not judged"
 
 

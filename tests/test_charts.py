@@ -267,3 +267,4 @@ def test_growth_in_many_ways_has_four_panels_in_a_row():
     places = [ax.get_subplotspec() for ax in figure.axes]
     assert [(p.rowspan.start, p.colspan.start) for p in places][3:5] == [(0, 3), (1, 0)]
     assert [bool(ax.get_ylabel()) for ax in figure.axes].count(True) == 2
+    assert {ax.get_ylim() for ax in figure.axes} == {(10, 1000)}, "floors at 10, times at 1,000"

@@ -536,7 +536,7 @@ def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
         >>> figure = draw_side_by_side(times)
     """
     cases = benchmarks.groupby(["case", "size"], sort=False)
-    heights = [0.7 + 0.22 * len(rows) for _, rows in cases]
+    heights = [0.8 + 0.3 * len(rows) for _, rows in cases]
     figure, axes = plt.subplots(
         len(cases),
         1,
@@ -584,12 +584,16 @@ def draw_growth(benchmarks: pd.DataFrame) -> Figure:
     )
     for ax in axes.flat[len(cases) :]:
         ax.remove()
+    # Whole decades, the same for all that grows with something.
+    times = benchmarks.assign(what=benchmarks["case"].str.partition(" by ")[0]).groupby("what")
+    lowest = 10 ** np.floor(np.log10(1000 * times[["seconds", "floor"]].min().min(axis=1)))
+    highest = 10 ** np.ceil(np.log10(1000 * times[["seconds", "floor"]].max().max(axis=1)))
     for (case, rows), ax in zip(cases, axes.flat, strict=False):
         what, _, varied = case.partition(" by ")
         rows = rows.sort_values("size")
         ax.loglog(rows["size"], 1000 * rows["seconds"], "o-", color=COLOURS[0], label="measured")
         ax.loglog(rows["size"], 1000 * rows["floor"], "--", color="0.4", label="floor")
-        ax.set(xlabel=varied, title=what)
+        ax.set(xlabel=varied, title=what, ylim=(lowest[what], highest[what]))
         ax.set_xticks(rows["size"], [f"{value:,}" for value in rows["size"]], fontsize=8)
         ax.minorticks_off()
     for ax in axes[:, 0]:
