@@ -81,7 +81,9 @@ def kill(process: multiprocessing.Process) -> None:
     for one in found:
         one.kill()
     process.join()
-    psutil.wait_procs(found)
+    _, left = psutil.wait_procs(found, timeout=10)
+    if alive := [one for one in left if one.status() != psutil.STATUS_ZOMBIE]:
+        raise RuntimeError(f"these were killed and are still at work: {alive}")
 
 
 def rounds(kind: Kind, kills: int, folder: Path, seed: int = 0) -> pd.DataFrame:

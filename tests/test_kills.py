@@ -70,7 +70,7 @@ def test_work_that_fails_when_it_is_taken_up_is_no_result(kills, tmp_path):
 
 def test_what_the_work_has_started_in_a_session_of_its_own_is_killed_too(kills, tmp_path):
     def work(folder):
-        child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         (folder / "part").write_text(str(child.pid))
         (folder / "part").rename(folder / "child")
         time.sleep(60)
