@@ -217,7 +217,7 @@ def export(suffix: str) -> Kind:
 
 
 def study() -> Kind:
-    """A run of 100 states and its evaluation, as jobs of the pipeline."""
+    """A run of 50 states and its evaluation, as jobs of the pipeline."""
     run = "_build/smoke/runs/fresh-melt-0"
     table = "_build/smoke/scores/embedded/fresh-melt-0.parquet"
 
@@ -225,7 +225,7 @@ def study() -> Kind:
         if not (folder / "Snakefile").exists():
             lay_out(folder)
             described = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
-            described["profiles"]["smoke"]["pretrain"] |= {"pairs": 256 * 1200, "epochs": 100}
+            described["profiles"]["smoke"]["pretrain"] |= {"pairs": 256 * 600, "epochs": 50}
             (folder / "experiments.yaml").unlink()
             (folder / "experiments.yaml").write_text(yaml.safe_dump(described))
         flags = ["--nolock", "--cores", "1", "--rerun-incomplete", "--config", "profile=smoke"]
