@@ -12,60 +12,17 @@ are those of what is computed, as it is written, not the least that any program 
 import statistics
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
+from counts import count
 from parts import training_step
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 MODALITIES, BATCH = 3, 2048
 GOALS = {"eager": 3.0, "CUDA graph": 1.0}  # milliseconds
 
 Step = Callable[[], None]
-
-
-class Counts(NamedTuple):
-    """What one step does: floating-point operations, bytes moved, and operations that move any."""
-
-    flops: int
-    moved: int
-    operations: int
-
-
-class _Traffic(TorchDispatchMode):
-    """Counts the bytes that operations read and write; views and mere allocations move none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.moved = self.operations = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
-        owned = {x.untyped_storage().data_ptr() for x in given}
-        mutates = any(a.alias_info and a.alias_info.is_write for a in function._schema.arguments)
-        is_view = (
-            made and not mutates and all(x.untyped_storage().data_ptr() in owned for x in made)
-        )
-        if made and not is_view and "empty" not in function.__name__:
-            self.moved += sum(x.numel() * x.element_size() for x in given + made)
-            self.operations += 1
-        return result
-
-
-def count(step: Step) -> Counts:
-    """Count one call of `step`, on whichever device it runs."""
-    with FlopCounterMode(display=False) as flops:
-        step()
-    with _Traffic() as traffic:
-        step()
-    return Counts(flops.get_total_flops(), traffic.moved, traffic.operations)
 
 
 def as_graph(step: Step) -> Step:
@@ -111,7 +68,11 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("there is no GPU here: nothing was measured")
     a, b = (torch.randn(8192, 8192, device="cuda") for _ in range(2))
-    large = {False: (a, b), True: (a.bfloat16(), b.bfloat16())}
+    large = {"float32": (a, b), "bfloat16": (a.bfloat16(), b.bfloat16())}
+    rates = {
+        kind: 2 * 8192**3 / milliseconds(lambda x=x, y=y: x @ y, 5)
+        for kind, (x, y) in large.items()
+    }
     source, target = (torch.empty(2**30, dtype=torch.uint8, device="cuda") for _ in range(2))
     bandwidth = 2 * source.nbytes / milliseconds(lambda: target.copy_(source), 5)
     table = Table(title=f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
@@ -128,20 +89,21 @@ def main() -> None:
     )
     for column in columns:
         table.add_column(column, justify="right")
-    for bfloat16, (left, right) in large.items():
-        step = training_step(MODALITIES, BATCH, bfloat16=bfloat16, device="cuda")
+    for encoders in rates:
+        step = training_step(MODALITIES, BATCH, bfloat16=encoders == "bfloat16", device="cuda")
         counts = count(step)
-        rate = 2 * 8192**3 / milliseconds(lambda x=left, y=right: x @ y, 5)
-        floor = max(counts.flops / rate, counts.moved / bandwidth)
+        # The loss is float32 in both.
+        arithmetic = sum(flops / rates[kind] for kind, flops in counts.flops.items())
+        floor = max(arithmetic, counts.moved / bandwidth)
         for name, launch in (("eager", step), ("CUDA graph", as_graph(step))):
             took = milliseconds(launch)
             table.add_row(
-                "bfloat16" if bfloat16 else "float32",
+                encoders,
                 name,
                 f"{took:.2f}",
                 f"{GOALS[name]:.0f}",
                 str(kernels(launch)),
-                f"{counts.flops / 1e9:.1f}",
+                f"{sum(counts.flops.values()) / 1e9:.1f}",
                 f"{counts.moved / 1e9:.2f}",
                 f"{floor:.2f}",
                 f"{took / floor:.1f}",

@@ -1,7 +1,7 @@
 """The parts that are timed, as functions without arguments. L = 40 and width 512 unless named."""
 
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, cycle
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +35,13 @@ def training_step(
     degree: int = 40,
     bfloat16: bool = False,
     device: str = "cpu",
+    schedule: str = "melt",
 ) -> Callable[[], None]:
     """A step of MELT over profiles: draw, encode, loss, gradient, optimiser. `batch` is all pairs.
 
-    With one modality, the two-modality baseline: the loss is then symmetric, as SatCLIP's is. The
-    data are resident on `device`, and nothing in a step waits for it.
+    With one modality, the two-modality baseline: the loss is then symmetric, as SatCLIP's is. With
+    the schedule "salt", each step's pairs are of one modality, each modality's in turn. The data
+    are resident on `device`, and nothing in a step waits for it.
     """
     location = encoder(degree).to(device).train()
     samples, lonlat = profiles(20_000).to(device), places(20_000).float().to(device)
@@ -50,18 +52,28 @@ def training_step(
     parameters = chain(location.parameters(), sample_encoders.parameters(), objective.parameters())
     capturable = device != "cpu"  # in a CUDA graph
     optimiser = torch.optim.AdamW(list(parameters), lr=1e-4, fused=True, capturable=capturable)
-    sizes = [batch // modalities + (m < batch % modalities) for m in range(modalities)]
-    modality = torch.repeat_interleave(torch.arange(modalities), torch.tensor(sizes)).to(device)
+    if schedule == "melt":
+        patterns = [[batch // modalities + (m < batch % modalities) for m in range(modalities)]]
+    else:
+        patterns = [
+            [batch * (m == active) for m in range(modalities)] for active in range(modalities)
+        ]
+    numbers = torch.arange(modalities)
+    turns = cycle(
+        (sizes, torch.repeat_interleave(numbers, torch.tensor(sizes)).to(device))
+        for sizes in patterns
+    )
 
     def step() -> None:
+        sizes, modality = next(turns)
         index = torch.randint(len(samples), (batch,), device=device)
         optimiser.zero_grad(set_to_none=True)
         where = lonlat[index]
         # Weights cast outside a graph would stay what they were when it was recorded.
         with torch.autocast(device, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
             e = location.encode(where)
-            parts = samples[index].split(sizes)
-            z = torch.cat([net(part) for net, part in zip(sample_encoders, parts, strict=True)])
+            parts = zip(sample_encoders, samples[index].split(sizes), strict=True)
+            z = torch.cat([network(part) for network, part in parts if len(part)])
         objective(Batch(z, e, modality, place_of(where))).backward()
         optimiser.step()
         objective.clamp_()

@@ -5,7 +5,8 @@
 SatCLIP is a clone of its repository; it needs einops. sphericart and pytorch-lightning are used
 where they are installed; with the latter, SatCLIP's step is also taken in the loop that its authors
 use, over the same data in memory. The clock is the processor time of a process, which leaves out
-waiting for other programs; where several threads share the work it is the wall's.
+waiting for other programs; where several threads or processes share the work it is the wall's.
+Beside the table, ``<output>_goals.parquet`` says which goals of the project are met.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import logging
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,12 +23,15 @@ import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import torch
+from counts import count
+from goals import judge
 from parts import PROFILE, encoder, places, profiles, training_step
 from rich.console import Console
 from rich.table import Table
@@ -36,31 +41,44 @@ from locties.grid import pixel_centres, stream_grid
 from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
 from locties.modalities import Modality, profile_encoder
+from locties.objectives import DIRECTIONS
 
 Work = Callable[[], Any]
 TURN = 0.1  # seconds
 LIGHTNING_STEPS = 2  # timed together
+POINTS, BATCH, RESOLUTION, LOSS_PAIRS = (2048, 100_000), 2048, 0.25, 32_768
+GROWTH = {
+    "harmonics by points": (512, 2048, 8192, 32_768),
+    "harmonics by L": (10, 20, 40, 80),
+    "step by batch": (512, 1024, 2048, 4096),
+    "step by modalities": (1, 2, 3, 4),
+    "step by L": (10, 20, 40),
+    "step by threads": (1, 2),
+    "step by processes": (1, 2),
+}
+PARTS, STEPS = 6, 2  # of a run in several processes: parts that are timed, and the steps of each
 
 
-def measure(contenders: dict[str, Work], rounds: int, clock: Callable[[], float]) -> pd.DataFrame:
+def measure(contenders: dict[Any, Work], rounds: int, clock: Callable[[], float]) -> pd.DataFrame:
     """Seconds of each, in rounds that take every contender in turn, after one that sets the pace.
 
     What takes less than `TURN` seconds is repeated within its turn. Work that returns a number has
-    taken its own time.
+    taken its own time. Column `times` has the rounds.
     """
 
-    def timed(work: Work) -> float:
+    def timed(work: Work) -> tuple[float, bool]:
         start = clock()
         own = work()
-        return own if isinstance(own, float) else clock() - start
+        return (own, True) if isinstance(own, float) else (clock() - start, False)
 
-    repeats = {
-        name: max(1, round(TURN / max(timed(work), 1e-6))) for name, work in contenders.items()
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    repeats = {}
+    for name, work in contenders.items():
+        taken, own = timed(work)
+        repeats[name] = 1 if own else max(1, round(TURN / max(taken, 1e-6)))
+    seconds: dict[Any, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, work in contenders.items():
-            turn = [timed(work) for _ in range(repeats[name])]
+            turn = [timed(work)[0] for _ in range(repeats[name])]
             seconds[name].append(sum(turn) / len(turn))
     return pd.DataFrame(
         {
@@ -69,13 +87,18 @@ def measure(contenders: dict[str, Work], rounds: int, clock: Callable[[], float]
             "fastest": min(times),
             "slowest": max(times),
             "rounds": rounds,
+            "times": times,
+            "clock": "processor" if clock is time.process_time else "wall",
         }
         for name, times in seconds.items()
     )
 
 
 def calibrate(clock: Callable[[], float]) -> dict[str, float]:
-    """What the machine can do: operations of matrix products a second, bytes copied a second."""
+    """What the machine can do: operations of matrix products a second, bytes copied a second.
+
+    On as many threads as torch is set to use.
+    """
 
     def best(work: Work) -> float:
         times = []
@@ -183,59 +206,51 @@ def satclip(folder: Path) -> SimpleNamespace:
 
 
 def sphericart(degree: int) -> Callable[[torch.Tensor], Any] | None:
+    """By its NumPy interface: its torch one is compiled for single versions of torch."""
     try:
-        peer = importlib.import_module("sphericart.torch")
+        harmonics = importlib.import_module("sphericart").SphericalHarmonics(degree - 1)
     except ImportError:
         return None
-    harmonics = peer.SphericalHarmonics(degree - 1)
-    return lambda lonlat: harmonics.compute(to_xyz(lonlat))
+    return lambda lonlat: harmonics.compute(to_xyz(lonlat).numpy())
 
 
 # ------------------------------------------------------------------------------------- the cases
 
 
-def floor(flops: float, moved: float, rates: dict[str, float], kind: str = "float32") -> dict:
+def floor(flops: dict[str, float], moved: float, rates: dict[str, float]) -> dict:
     """The time below which this machine cannot do it: arithmetic or memory, whichever is more."""
-    arithmetic, memory = flops / rates[f"flops_{kind}"], moved / rates["bytes_per_second"]
+    arithmetic = sum(number / rates[f"flops_{kind}"] for kind, number in flops.items())
+    memory = moved / rates["bytes_per_second"]
     limit = "arithmetic" if arithmetic > memory else "memory"
-    return {"flops": flops, "bytes": moved, "floor": max(arithmetic, memory), "limit": limit}
+    done = {"flops": float(sum(flops.values())), "bytes": float(moved)}
+    return {**done, "floor": max(arithmetic, memory), "limit": limit}
 
 
 def of_harmonics(n: int, degree: int, rates: dict[str, float]) -> dict:
     # Five float64 operations a value. A product does two an instruction and element-wise code one,
     # so half of the rate of products. Memory: the float32 result alone.
-    return floor(2 * 5 * n * degree**2, 4 * n * degree**2, rates, "float64")
-
-
-def network_flops(n: int, degree: int, hidden: int) -> float:
-    return 2.0 * n * (degree**2 * hidden + hidden**2 + hidden * 256)
+    return floor({"float64": 2 * 5 * n * degree**2}, 4 * n * degree**2, rates)
 
 
 def of_step(
-    n: int, degree: int, rates: dict[str, float], encoders: str = "float32", processes: int = 1
+    step: Work, rates: dict[str, float], batch: int, degree: int = 40, others: int = 0
 ) -> dict:
-    # Forward, and twice that backward, less the gradient of the features; three products of the
-    # loss, always in float32 and whole in every process. Memory: features written and read twice.
-    location = 3 * network_flops(n, degree, 512) - 2.0 * n * degree**2 * 512
-    sample = 3 * 2.0 * n * (PROFILE * 256 + 2 * 256 * 256) - 2.0 * n * PROFILE * 256
-    loss = 3 * 2.0 * n * n * 256
-    share = (location + sample) / processes
-    bound = floor(share, 3 * 4.0 * n * degree**2 / processes, rates, encoders)
-    return bound | {
-        "flops": share + loss,
-        "floor": bound["floor"] + loss / rates["flops_float32"],
-    }
+    # The products that the step takes are those that it must; of `others`, each takes the three of
+    # the whole loss once more. Memory: features written, and read twice.
+    flops = count(step).flops
+    flops["float32"] += others * 3 * 2 * batch**2 * 256
+    return floor(flops, 3 * 4 * batch * degree**2, rates)
 
 
 def of_grid(n: int, degree: int, hidden: int, rates: dict[str, float]) -> dict:
     # With the first layer's weights folded, a row costs W x (2L - 1) products a hidden unit.
     flops = 2.0 * n * ((2 * degree - 1) * hidden + hidden**2 + hidden * 256)
-    return floor(flops, 4.0 * n * 256, rates)
+    return floor({"float32": flops}, 4 * n * 256, rates)
 
 
 def harmonics(peer, clock, rates, rounds) -> pd.DataFrame:
     tables = []
-    for n, some in ((2048, rounds), (100_000, max(1, rounds // 3))):
+    for n in POINTS:
         lonlat, other = places(n), sphericart(40)
         contenders: dict[str, Work] = {"locties": partial(harmonics_as, lonlat, 40, torch.float32)}
         contenders["locties float64"] = partial(harmonics_as, lonlat, 40, torch.float64)
@@ -244,33 +259,34 @@ def harmonics(peer, clock, rates, rounds) -> pd.DataFrame:
         if peer is not None:
             features = peer.build(40, 8).posenc
             contenders["SatCLIP analytic"] = partial(features, lonlat)
-        table = measure(contenders, some, clock)
+        table = measure(contenders, rounds, clock)
         tables.append(table.assign(case="harmonics", size=n, **of_harmonics(n, 40, rates)))
     return pd.concat(tables)
 
 
 def steps(peer, clock, rates, rounds) -> pd.DataFrame:
-    contenders: dict[str, Work] = {
-        "locties": training_step(),
-        "locties bfloat16": training_step(bfloat16=True),
-        "locties MELT of three": training_step(3),
+    own: dict[str, Work] = {
+        "locties": training_step(batch=BATCH),
+        "locties bfloat16": training_step(batch=BATCH, bfloat16=True),
+        "locties MELT of three": training_step(3, BATCH),
+        "locties SALT of three": training_step(3, BATCH, schedule="salt"),
     }
+    others: dict[str, Work] = {}
     if peer is not None:
-        contenders["SatCLIP"] = peer.step(2048)
-        in_its_loop = peer.lightning_step(2048, clock)
+        others["SatCLIP"] = peer.step(BATCH)
+        in_its_loop = peer.lightning_step(BATCH, clock)
         if in_its_loop is not None:
-            contenders["SatCLIP in Lightning"] = in_its_loop
-    table = measure(contenders, rounds, clock).assign(case="step", size=2048)
-    bounds = pd.DataFrame(
-        of_step(2048, 40, rates, "bfloat16" if name == "locties bfloat16" else "float32")
-        for name in table["contender"]
-    )
-    return pd.concat([table, bounds], axis=1)
+            others["SatCLIP in Lightning"] = in_its_loop
+    bounds = {name: of_step(step, rates, BATCH) for name, step in own.items()}
+    table = measure(own | others, rounds, clock).assign(case="step", size=BATCH)
+    # The others' work can be done as locties does it.
+    least = pd.DataFrame(bounds.get(name, bounds["locties"]) for name in table["contender"])
+    return pd.concat([table, least], axis=1)
 
 
 def grid(peer, clock, rates, rounds) -> pd.DataFrame:
-    """0.25 degrees; others than the separable form do some rows, and their time is scaled."""
-    lon, lat = pixel_centres(0.25)
+    """Others than the separable form do some rows, and their time is scaled."""
+    lon, lat = pixel_centres(RESOLUTION)
     ours = encoder(hidden=256).eval()
 
     def rows(function: Callable, count: int) -> Work:
@@ -279,7 +295,7 @@ def grid(peer, clock, rates, rounds) -> pd.DataFrame:
         return torch.no_grad()(lambda: [function(part) for part in lonlat.split(16_384)])
 
     def whole() -> None:
-        for _ in stream_grid(ours, 0.25):
+        for _ in stream_grid(ours, RESOLUTION):
             pass
 
     counts = {"locties": len(lat), "locties point by point": 20}
@@ -287,73 +303,139 @@ def grid(peer, clock, rates, rounds) -> pd.DataFrame:
     if peer is not None:
         counts["SatCLIP"] = 4
         contenders["SatCLIP"] = rows(peer.build(40, 256).eval(), 4)
-    table = measure(contenders, max(1, rounds // 3), clock)
+    table = measure(contenders, rounds, clock)
     share = table["contender"].map(counts) / len(lat)
     for column in ("seconds", "fastest", "slowest"):
         table[column] /= share
+    table["times"] = [[t / s for t in ts] for ts, s in zip(table["times"], share, strict=True)]
     n = len(lon) * len(lat)
     return table.assign(case="grid", size=n, measured=share, **of_grid(n, 40, 256, rates))
 
 
+def loss(peer, clock, rates, rounds) -> pd.DataFrame:
+    """Memory and time of the loss with its gradients, each in a process of its own."""
+    script, rows = Path(__file__).with_name("loss_memory.py"), []
+    for direction in DIRECTIONS:
+        command = [sys.executable, str(script), str(LOSS_PAIRS), "256", direction]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        megabytes, taken = map(float, done.stdout.split())
+        passes = 2 if direction == "symmetric" else 1
+        bound = floor({"float32": passes * 6 * LOSS_PAIRS**2 * 256}, 0, rates)
+        times = {
+            "seconds": taken,
+            "fastest": taken,
+            "slowest": taken,
+            "rounds": 1,
+            "clock": "processor",
+        }
+        named = {"contender": f"locties {direction}", "case": "loss", "size": LOSS_PAIRS}
+        rows.append({**named, **times, "times": [taken], "megabytes": megabytes, **bound})
+    return pd.DataFrame(rows)
+
+
 def growth(peer, clock, rates, rounds) -> pd.DataFrame:
-    """How the time of locties grows with each size, the others held."""
+    """How the time of locties grows with each size, the others held; all sizes of one in turn."""
     tables = []
 
     def add(
-        case: str, size: int, work: Work, bound: dict, by: Callable = clock, some: int = 3
+        case: str,
+        work_of: Callable[[int], Work],
+        bound_of: Callable[[int, Work], dict],
+        by: Callable[[], float] = clock,
     ) -> None:
-        table = measure({"locties": work}, some, by)
-        tables.append(table.assign(case=case, size=size, **bound))
+        works = {size: work_of(size) for size in GROWTH[case]}
+        table = measure(works, max(1, rounds // 3), by).rename(columns={"contender": "size"})
+        bounds = pd.DataFrame(bound_of(size, work) for size, work in works.items())
+        tables.append(pd.concat([table, bounds], axis=1).assign(case=case, contender="locties"))
 
-    for n in (512, 2048, 8192, 32_768):
-        work = partial(harmonics_as, places(n), 40, torch.float32)
-        add("harmonics by points", n, work, of_harmonics(n, 40, rates))
-    for degree in (10, 20, 40, 80):
-        work = partial(harmonics_as, places(2048), degree, torch.float32)
-        add("harmonics by L", degree, work, of_harmonics(2048, degree, rates))
-    for batch in (512, 1024, 2048, 4096):
-        add("step by batch", batch, training_step(batch=batch), of_step(batch, 40, rates))
-    for count in (1, 2, 3, 4):
-        add("step by modalities", count, training_step(count), of_step(2048, 40, rates))
-    for degree in (10, 20, 40):
-        add("step by L", degree, training_step(degree=degree), of_step(2048, degree, rates))
-    for count in (1, 2):
-        bound = of_step(2048, 40, rates, processes=count)
-        add("step by processes", count, partial(in_processes, count), bound, some=1)
-    threads = torch.get_num_threads()
-    for count in (1, 2):
-        torch.set_num_threads(count)
-        bound = of_step(2048, 40, {name: count * rate for name, rate in rates.items()})
-        add("step by threads", count, training_step(), bound, time.perf_counter)
-    torch.set_num_threads(threads)
+    add(
+        "harmonics by points",
+        lambda n: partial(harmonics_as, places(n), 40, torch.float32),
+        lambda n, _: of_harmonics(n, 40, rates),
+    )
+    add(
+        "harmonics by L",
+        lambda degree: partial(harmonics_as, places(POINTS[0]), degree, torch.float32),
+        lambda degree, _: of_harmonics(POINTS[0], degree, rates),
+    )
+    add(
+        "step by batch",
+        lambda batch: training_step(batch=batch),
+        lambda batch, step: of_step(step, rates, batch),
+    )
+    add(
+        "step by modalities",
+        lambda count: training_step(count, BATCH),
+        lambda _, step: of_step(step, rates, BATCH),
+    )
+    add(
+        "step by L",
+        lambda degree: training_step(batch=BATCH, degree=degree),
+        lambda degree, step: of_step(step, rates, BATCH, degree),
+    )
+    step, wall = training_step(batch=BATCH), time.perf_counter
+    together = {
+        count: on_threads(count, partial(calibrate, wall))
+        for count in {*GROWTH["step by threads"], *GROWTH["step by processes"]}
+    }
+    add(
+        "step by threads",
+        lambda count: partial(on_threads, count, step),
+        lambda count, _: of_step(step, together[count], BATCH),
+        wall,
+    )
+    # Each process takes the loss of the whole batch.
+    add(
+        "step by processes",
+        lambda count: partial(in_processes, count, BATCH),
+        lambda count, _: of_step(step, together[count], BATCH, others=count - 1),
+        wall,
+    )
     return pd.concat(tables)
 
 
-def in_processes(count: int) -> float:
-    """Processor seconds of a step of `locties.pretrain`, in whichever of `count` has the most."""
+def on_threads(count: int, work: Work) -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        return work()
+    finally:
+        torch.set_num_threads(before)
+
+
+def in_processes(count: int, batch: int) -> float:
+    """Seconds of a step of `locties.pretrain` in `count` processes, by the wall's clock."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_train, (count, folder), nprocs=count)
-        return max(float(file.read_text()) for file in Path(folder).glob("seconds-*"))
+        torch.multiprocessing.spawn(_train, (count, batch, folder), nprocs=count)
+        return float(Path(folder, "seconds").read_text())
 
 
-def _train(rank: int, count: int, folder: str) -> None:
+def _train(rank: int, count: int, batch: int, folder: str) -> None:
     torch.set_num_threads(1)
     if count > 1:
         torch.distributed.init_process_group(
             "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count
         )
-    data = Modality("profiles", places(20_000), profiles(20_000), profile_encoder(PROFILE))
-    taken = {}
-    for steps in (1, 1, 5):  # to warm up; then what a run takes beside its steps is in both
-        start = time.process_time()
-        locties.pretrain(
-            "melt", [data], encoder(), pairs=2048 * steps, batch=2048, epochs=1, progress=False
-        )
-        taken[steps] = time.process_time() - start
-    Path(folder, f"seconds-{rank}").write_text(str((taken[5] - taken[1]) / 4))
+    ends: list[float] = []  # of the parts of the run, in the first process
+    locties.pretrain(
+        "melt",
+        [Modality("profiles", places(20_000), profiles(20_000), profile_encoder(PROFILE))],
+        encoder(),
+        pairs=batch * STEPS * (PARTS + 1),
+        batch=batch,
+        epochs=PARTS + 1,
+        progress=False,
+        device="cpu",
+        watch=lambda *_: ends.append(time.perf_counter()),
+    )
+    if rank == 0:
+        parts = [end - start for start, end in pairwise(ends)]
+        Path(folder, "seconds").write_text(str(statistics.median(parts) / STEPS))
+    if count > 1:
+        torch.distributed.destroy_process_group()
 
 
-CASES = {"harmonics": harmonics, "step": steps, "grid": grid, "growth": growth}
+CASES = {"harmonics": harmonics, "step": steps, "grid": grid, "loss": loss, "growth": growth}
 
 
 def processor() -> str:
@@ -367,25 +449,23 @@ def processor() -> str:
     return found[0] if found else platform.processor()
 
 
-def show(table: pd.DataFrame) -> None:
+def show(table: pd.DataFrame, goals: pd.DataFrame) -> None:
     for case, rows in table.groupby("case", sort=False):
-        shown = Table(title=case)
-        for column in (
-            "size",
-            "contender",
-            "ms",
-            "fastest",
-            "slowest",
-            "ratio",
-            "x floor",
-            "limit",
-        ):
-            shown.add_column(column, justify="left" if column == "contender" else "right")
+        columns = ("size", "contender", "ms", "fastest", "slowest", "ratio", "x floor", "limit")
+        printed = Table(*columns, title=case)
         for row in rows.itertuples():
             times = [f"{1000 * t:,.2f}" for t in (row.seconds, row.fastest, row.slowest)]
-            values = [f"{row.ratio:.2f}", f"{row.seconds / row.floor:.1f}", row.limit]
-            shown.add_row(f"{row.size:,}", row.contender, *times, *values)
-        Console().print(shown)
+            ratio = "" if pd.isna(row.ratio) else f"{row.ratio:.2f}"
+            values = [ratio, f"{row.seconds / row.floor:.1f}", row.limit]
+            printed.add_row(f"{row.size:,}", row.contender, *times, *values)
+        Console().print(printed)
+    printed = Table("", "median", "least", "largest", "goal", "met", "best possible", title="goals")
+    for row in goals.itertuples():
+        values = [f"{value:.2f}" for value in (row.measured, row.least, row.largest)]
+        best = "" if pd.isna(row.best) else f"{row.best:.1f}"
+        met = "yes" if row.met else "no"
+        printed.add_row(row.goal, *values, f"{row.bound} {row.target:g}", met, best)
+    Console().print(printed)
 
 
 def main() -> None:
@@ -403,25 +483,32 @@ def main() -> None:
     load = os.getloadavg()[0]
     tables = [CASES[name](peer, clock, rates, chosen.rounds) for name in chosen.cases]
     table = pd.concat(tables, ignore_index=True)
-    # How many times as long as locties takes for the same.
-    own = table[table["contender"] == "locties"].set_index(["case", "size"])["seconds"]
-    keys = pd.MultiIndex.from_frame(table[["case", "size"]])
-    table["ratio"] = table["seconds"] / own.reindex(keys).to_numpy()
-    table = table.assign(
+    # How many times as long as locties takes for the same, in the same round.
+    own = table[table["contender"] == "locties"].drop_duplicates(["case", "size"])
+    own = own[~own["case"].isin(GROWTH)].set_index(["case", "size"])["times"]
+    table["ratio"] = [
+        statistics.median(a / b for a, b in zip(row.times, own[row.case, row.size], strict=True))
+        if (row.case, row.size) in own.index
+        else float("nan")
+        for row in table.itertuples()
+    ]
+    goals = judge(table)
+    table = table.drop(columns="times").assign(
         **rates,
         threads=chosen.threads,
-        clock="processor" if clock is time.process_time else "wall",
         machine=processor(),
         cores=os.cpu_count(),
         load=f"{load:.1f} to {os.getloadavg()[0]:.1f}",
         torch=torch.__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
-    show(table)
+    show(table, goals)
     if chosen.output:
-        aside = chosen.output.with_name(f".{chosen.output.name}.part")
-        table.to_parquet(aside, index=False)
-        aside.replace(chosen.output)
+        beside = chosen.output.with_name(f"{chosen.output.stem}_goals.parquet")
+        for path, content in ((chosen.output, table), (beside, goals)):
+            aside = path.with_name(f".{path.name}.part")
+            content.to_parquet(aside, index=False)
+            aside.replace(path)
 
 
 if __name__ == "__main__":

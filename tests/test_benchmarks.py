@@ -4,40 +4,159 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture
-def gpu_step(monkeypatch):
+@pytest.fixture(autouse=True)
+def _path(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+@pytest.fixture
+def gpu_step():
     import gpu_step
 
     return gpu_step
 
 
+@pytest.fixture
+def side_by_side():
+    import side_by_side
+
+    return side_by_side
+
+
 def test_a_product_is_counted_with_what_it_reads_and_writes(gpu_step):
     a, b = torch.ones(10, 20), torch.ones(20, 30)
     counts = gpu_step.count(lambda: (a @ b.view(30, 20).view(20, 30))[0])
-    assert counts == (2 * 10 * 20 * 30, 4 * (10 * 20 + 20 * 30 + 10 * 30), 1)
+    assert counts == ({"float32": 2 * 10 * 20 * 30}, 4 * (10 * 20 + 20 * 30 + 10 * 30), 1)
 
 
 def test_what_is_overwritten_is_counted_and_what_is_only_allocated_is_not(gpu_step):
     a = torch.zeros(100)
     counts = gpu_step.count(lambda: (torch.empty(1000), a.add_(1.0)))
-    assert counts == (0, 2 * 400, 1)
+    assert counts == ({}, 2 * 400, 1)
 
 
-def test_a_step_of_three_modalities_is_counted(gpu_step):
-    step = gpu_step.training_step(3, 64, degree=4)
-    location = 3 * (16 * 512 + 512 * 512 + 512 * 256) - 16 * 512  # no gradient of the features
-    sample = 3 * (36 * 256 + 2 * 256 * 256) - 36 * 256
-    counts = gpu_step.count(step)
-    assert counts.flops == 2 * 64 * (location + sample) + 3 * 2 * 64 * 64 * 256
+LOCATION = 3 * (16 * 512 + 512 * 512 + 512 * 256) - 16 * 512  # no gradient of the features
+SAMPLE = 3 * (36 * 256 + 2 * 256 * 256) - 36 * 256
+LOSS = 3 * 2 * 64 * 64 * 256
+
+
+@pytest.mark.parametrize("schedule", ["melt", "salt"])
+def test_a_step_of_three_modalities_is_counted(gpu_step, schedule):
+    """Of SALT too, each step of which has one modality."""
+    step = gpu_step.training_step(3, 64, degree=4, schedule=schedule)
+    counts = [gpu_step.count(step) for _ in range(4)]
+    assert all(one.flops == {"float32": 2 * 64 * (LOCATION + SAMPLE) + LOSS} for one in counts)
     weights = 16 * 512 + 512 * 512 + 512 * 256
-    assert counts.moved > 4 * 8 * weights, "the optimiser alone moves eight numbers a weight"
+    assert counts[0].moved > 4 * 8 * weights, "the optimiser alone moves eight numbers a weight"
+
+
+def test_products_are_counted_by_the_type_of_their_numbers(gpu_step):
+    counts = gpu_step.count(gpu_step.training_step(1, 64, degree=4, bfloat16=True))
+    assert counts.flops == {"bfloat16": 2 * 64 * (LOCATION + SAMPLE), "float32": LOSS}
+
+
+def test_a_salt_step_trains_one_modality_after_the_other(gpu_step, monkeypatch):
+    import parts
+
+    used = []
+
+    def make(size):
+        def of(dim):
+            network = torch.nn.Linear(size, dim)
+            network.register_forward_hook(lambda *_: used.append(id(network)))
+            return network
+
+        return of
+
+    monkeypatch.setattr(parts, "profile_encoder", make)
+    step = parts.training_step(3, 64, degree=4, schedule="salt")
+    for _ in range(6):
+        step()
+    assert used[:3] == used[3:]
+    assert len(set(used)) == 3
+
+
+def test_a_goal_is_judged_round_by_round():
+    import goals
+
+    def row(contender, times, **more):
+        seconds = sorted(times)[1]
+        names = {"case": "step", "size": 2048, "contender": contender}
+        return {**names, "seconds": seconds, "times": times, "floor": 0.5, **more}
+
+    rows = [
+        # The machine slows down by ten in the last round, for all.
+        row("locties", [1.0, 2.0, 10.0]),
+        row("SatCLIP", [4.0, 10.0, 50.0]),
+        row("locties MELT of three", [1.5, 2.8, 13.0]),
+        row("symmetric", [1.0] * 3),
+    ]
+    memory = {"case": "loss", "size": 32_768, "contender": "locties symmetric", "megabytes": 201.0}
+    judged = goals.judge(pd.DataFrame([*rows, memory])).set_index("goal")
+    satclip = judged.loc["step, SatCLIP to locties"]
+    assert (satclip.measured, satclip.least, satclip.largest) == (5.0, 4.0, 5.0)
+    assert satclip.met
+    assert satclip.best == 10.0 / 0.5
+    melt = judged.loc["step, MELT of three to one modality"]
+    assert (melt.measured, melt.bound, melt.met) == (1.4, "at most", False)
+    assert not judged.loc["MB that the symmetric loss of 32,768 pairs adds"].met
+    assert len(judged) == 3, "what was not measured is not judged"
+
+
+def test_every_goal_is_of_a_contender_that_is_measured(side_by_side):
+    import goals
+
+    source = Path(side_by_side.__file__).read_text()
+    for goal in goals.GOALS:
+        assert goal.size in {*side_by_side.POINTS, 2048, 1_036_800, side_by_side.LOSS_PAIRS}
+        for name in {goal.contender, goal.against} - {None, "locties symmetric"}:
+            assert f'"{name}"' in source, name
+
+
+@pytest.mark.slow
+def test_the_parts_are_timed_beside_their_floors(side_by_side, tmp_path, monkeypatch, capsys):
+    """At small sizes, without peers: every row has what the chapter reads."""
+    small = {
+        **{"harmonics by points": (64, 128), "harmonics by L": (4, 8), "step by batch": (8, 16)},
+        **{"step by modalities": (1, 2), "step by L": (4, 8), "step by threads": (1, 2)},
+        "step by processes": (1, 2),
+    }
+    assert set(small) == set(side_by_side.GROWTH)
+    monkeypatch.setattr(side_by_side, "GROWTH", small)
+    for name, value in {
+        "POINTS": (64, 128),
+        "BATCH": 16,
+        "RESOLUTION": 9.0,
+        "LOSS_PAIRS": 64,
+    }.items():
+        monkeypatch.setattr(side_by_side, name, value)
+    monkeypatch.setattr(side_by_side, "TURN", 0.0)
+    path = tmp_path / "benchmarks.parquet"
+    monkeypatch.setattr(sys, "argv", ["side_by_side.py", "--rounds", "2", "--output", str(path)])
+    side_by_side.main()
+    assert "best possible" in capsys.readouterr().out
+    table = pd.read_parquet(path)
+    assert set(table["case"]) == {"harmonics", "step", "grid", "loss", *small}
+    for case, sizes in small.items():
+        assert tuple(table.loc[table["case"] == case, "size"]) == sizes, case
+    assert (table["seconds"] > 0).all()
+    assert (table["slowest"] >= table["fastest"]).all()
+    assert (table["floor"] > 0).all()
+    assert (table["megabytes"] > 0).sum() == 3
+    together = table["case"].isin(["step by threads", "step by processes"])
+    assert (table["clock"] == together.map({True: "wall", False: "processor"})).all()
+    own = table[(table["contender"] == "locties") & ~table["case"].isin(small)]
+    assert (own["ratio"] == 1).all()
+    processes = table[table["case"] == "step by processes"].set_index("size")["flops"]
+    assert processes[2] - processes[1] == 3 * 2 * 16**2 * 256, "the whole loss once more"
+    assert pd.read_parquet(tmp_path / "benchmarks_goals.parquet").empty, "of other sizes"
 
 
 @pytest.mark.slow

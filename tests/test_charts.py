@@ -245,7 +245,10 @@ def test_contenders_stand_side_by_side_from_slowest_to_fastest():
     assert [label.get_text() for label in upper.get_yticklabels()] == ["SatCLIP", "locties"]
     dots = [line.get_xdata()[0] for line in upper.lines if line.get_marker() == "o"]
     assert dots == [30, 1]
-    assert lower.get_title() == "step, 2,048 points"
+    (floors,) = (line for line in upper.lines if line.get_marker() == "|")
+    assert list(floors.get_xdata()) == [0.01, 0.01]
+    assert upper.get_title() == "grid, 100 points"
+    assert lower.get_title() == "step, 2,048 pairs"
 
 
 def test_growth_is_drawn_beside_its_floor():
@@ -255,3 +258,13 @@ def test_growth_is_drawn_beside_its_floor():
     assert list(measured.get_ydata()) == [10, 20]
     assert list(floor.get_ydata()) == [10, 10]
     assert ax.get_xlabel() == "batch"
+
+
+def test_growth_in_many_ways_has_four_panels_in_a_row():
+    rows = [benchmark_rows(f"step by {n}", size, "locties", 1) for n in range(7) for size in (1, 2)]
+    figure = charts.draw_growth(pd.DataFrame(rows))
+    assert [ax.get_xlabel() for ax in figure.axes] == [str(n) for n in range(7)]
+    places = [ax.get_subplotspec() for ax in figure.axes]
+    assert [(p.rowspan.start, p.colspan.start) for p in places][3:5] == [(0, 3), (1, 0)]
+    assert [bool(ax.get_ylabel()) for ax in figure.axes].count(True) == 2
+    assert {ax.get_ylim() for ax in figure.axes} == {(10, 1000)}, "floors at 10, times at 1,000"

@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from itertools import product
 from pathlib import Path
@@ -14,6 +12,7 @@ import papermill
 import pytest
 import torch
 import yaml
+from pipeline import lay_out, snakemake
 
 import locties
 from locties import study
@@ -272,19 +271,7 @@ def test_the_cost_of_another_architecture_is_what_it_takes(name):
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """A folder that looks like the repository, where the pipeline writes its own _build."""
-    for name in ("Snakefile", "experiments.yaml", "data_manifest.yaml", "src", "book", "results"):
-        (tmp_path / name).symlink_to(REPOSITORY / name)
-    return tmp_path
-
-
-def snakemake(folder: Path, *arguments: str, **options) -> subprocess.Popen:
-    command = [sys.executable, "-m", "snakemake", *arguments]
-    one = dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "1")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **one, "PATH": path}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=environment, **pipes, **options)
+    return lay_out(tmp_path)
 
 
 @pytest.mark.slow

@@ -560,7 +560,7 @@ def draw_diagnostics(
 def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
     """Time of each contender in each case, from fastest to slowest, beside the floor.
 
-    A dot is the median, its thin line the fastest and the slowest round; the dashed line is what
+    A dot is the median, its thin line the fastest and the slowest round; the grey stroke is what
     the machine's arithmetic or memory allows at best.
 
     Args:
@@ -576,17 +576,25 @@ def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
         >>> figure = draw_side_by_side(times)
     """
     cases = benchmarks.groupby(["case", "size"], sort=False)
-    figure, axes = plt.subplots(len(cases), 1, figsize=(8, 1.5 * len(cases)), layout="constrained")
+    heights = [0.8 + 0.3 * len(rows) for _, rows in cases]
+    figure, axes = plt.subplots(
+        len(cases),
+        1,
+        figsize=(8, sum(heights)),
+        height_ratios=heights,
+        layout="constrained",
+    )
     for ((case, size), rows), ax in zip(cases, np.atleast_1d(axes), strict=True):
         rows = rows.sort_values("seconds", ascending=False)
         ax.hlines(rows["contender"], rows["fastest"], rows["slowest"], color="black", linewidth=1)
         for contender, seconds in zip(rows["contender"], rows["seconds"], strict=True):
             colour = COLOURS[0] if contender.startswith("locties") else COLOURS[1]
             ax.plot(seconds, contender, "o", color=colour)
+        ax.plot(rows["floor"], rows["contender"], "|", color="0.4", markersize=12)
         ax.margins(y=0.2)
-        ax.axvline(rows["floor"].iloc[0], color="0.4", linestyle="--", linewidth=1)
         ax.set_xscale("log")
-        ax.set(xlabel="seconds", title=f"{case}, {size:,} points")
+        unit = "pairs" if case == "step" else "points"
+        ax.set(xlabel="seconds", title=f"{case}, {size:,} {unit}")
     return figure
 
 
@@ -597,7 +605,7 @@ def draw_growth(benchmarks: pd.DataFrame) -> Figure:
         benchmarks: rows of ``benchmarks/side_by_side.py``, of the cases "<what> by <size>".
 
     Returns:
-        The figure, a panel for each case.
+        The figure, a panel for each case, four in a row.
 
     Example:
         >>> times = pd.DataFrame({"case": "step by batch", "size": [512, 2048],
@@ -605,17 +613,30 @@ def draw_growth(benchmarks: pd.DataFrame) -> Figure:
         >>> figure = draw_growth(times)
     """
     cases = benchmarks.groupby("case", sort=False)
+    columns = min(4, len(cases))
+    rows_of_panels = -(-len(cases) // columns)
     figure, axes = plt.subplots(
-        1, len(cases), figsize=(2.2 * len(cases), 2.8), layout="constrained"
+        rows_of_panels,
+        columns,
+        figsize=(2.5 * columns, 0.4 + 2.6 * rows_of_panels),
+        layout="constrained",
+        squeeze=False,
     )
-    for (case, rows), ax in zip(cases, np.atleast_1d(axes), strict=True):
+    for ax in axes.flat[len(cases) :]:
+        ax.remove()
+    # Whole decades, the same for all that grows with something.
+    times = benchmarks.assign(what=benchmarks["case"].str.partition(" by ")[0]).groupby("what")
+    lowest = 10 ** np.floor(np.log10(1000 * times[["seconds", "floor"]].min().min(axis=1)))
+    highest = 10 ** np.ceil(np.log10(1000 * times[["seconds", "floor"]].max().max(axis=1)))
+    for (case, rows), ax in zip(cases, axes.flat, strict=False):
         what, _, varied = case.partition(" by ")
         rows = rows.sort_values("size")
         ax.loglog(rows["size"], 1000 * rows["seconds"], "o-", color=COLOURS[0], label="measured")
         ax.loglog(rows["size"], 1000 * rows["floor"], "--", color="0.4", label="floor")
-        ax.set(xlabel=varied, title=what)
+        ax.set(xlabel=varied, title=what, ylim=(lowest[what], highest[what]))
         ax.set_xticks(rows["size"], [f"{value:,}" for value in rows["size"]], fontsize=8)
         ax.minorticks_off()
-    np.atleast_1d(axes)[0].set_ylabel("milliseconds")
-    _legend(figure, np.atleast_1d(axes)[0])
+    for ax in axes[:, 0]:
+        ax.set_ylabel("milliseconds")
+    _legend(figure, axes.flat[0])
     return figure

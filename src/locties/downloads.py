@@ -17,6 +17,8 @@ WHAT = {
     "scores_along": "Scores of encoders kept along their training.",
     "erasure": "What is read of each modality's content before and after tying.",
     "benchmarks": "Timings, side by side with other code.",
+    "benchmarks_goals": "Ratios of these timings, beside what was to be reached.",
+    "kills": "Work that was killed and taken up again: a row for each kill.",
     "satclip_agreement": "How far a converted SatCLIP is from SatCLIP's own code.",
 }
 

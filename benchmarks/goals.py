@@ -1,0 +1,108 @@
+"""What the timings are to reach, and whether they do: ratios of contenders, round by round."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+
+class Goal(NamedTuple):
+    """A quantity and its bound.
+
+    Attributes:
+        what: in words.
+        case, size: of the rows it is read from.
+        contender: whose time is divided, or whose memory is taken.
+        against: whose time it is divided by; None for memory, in MB.
+        target: the bound.
+        at_most: whether it is an upper bound; else a lower one.
+    """
+
+    what: str
+    case: str
+    size: int
+    contender: str
+    against: str | None
+    target: float
+    at_most: bool = False
+
+
+GOALS = [
+    Goal(
+        "harmonics of 2,048 points, SatCLIP to locties",
+        *("harmonics", 2048, "SatCLIP analytic", "locties", 60),
+    ),
+    Goal(
+        "harmonics of 100,000 points, SatCLIP to locties",
+        *("harmonics", 100_000, "SatCLIP analytic", "locties", 15),
+    ),
+    Goal(
+        "harmonics of 100,000 points, sphericart in float64 to locties",
+        *("harmonics", 100_000, "sphericart float64", "locties", 1),
+    ),
+    Goal("step, SatCLIP to locties", "step", 2048, "SatCLIP", "locties", 5),
+    Goal("step, SatCLIP to locties in bfloat16", "step", 2048, "SatCLIP", "locties bfloat16", 8),
+    Goal(
+        "step, SatCLIP in Lightning to locties",
+        *("step", 2048, "SatCLIP in Lightning", "locties", 6),
+    ),
+    Goal(
+        "step, MELT of three to one modality",
+        *("step", 2048, "locties MELT of three", "locties", 1.3, True),
+    ),
+    # The same: to 5%, which is what two medians of one work may differ by.
+    Goal(
+        "step, SALT to MELT, of three each",
+        *("step", 2048, "locties SALT of three", "locties MELT of three", 1.05, True),
+    ),
+    Goal("grid, SatCLIP to locties", "grid", 1_036_800, "SatCLIP", "locties", 30),
+    Goal(
+        "MB that the symmetric loss of 32,768 pairs adds",
+        *("loss", 32_768, "locties symmetric", None, 200, True),
+    ),
+]
+
+
+def judge(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each goal whose contenders were measured.
+
+    Args:
+        table: rows of ``side_by_side.py``, with the seconds of each round in `times`.
+
+    Returns:
+        goal, case, size, contender, against; measured, the median over rounds of the ratio of two
+        times, with least and largest, or megabytes; bound ("at least" or "at most") and target;
+        met; best, the ratio if `against` took no longer than its floor, where that is a bound on
+        what could be reached.
+    """
+    rows = table.set_index(["case", "size", "contender"])
+    judged = []
+    for goal in GOALS:
+        first, second = ((goal.case, goal.size, name) for name in (goal.contender, goal.against))
+        if first not in rows.index or (goal.against is not None and second not in rows.index):
+            continue
+        best = np.nan
+        if goal.against is None:
+            values = np.array([rows.loc[first, "megabytes"]])
+        else:
+            values = np.divide(rows.loc[first, "times"], rows.loc[second, "times"])
+            if not goal.at_most:
+                best = rows.loc[first, "seconds"] / rows.loc[second, "floor"]
+        measured = float(np.median(values))
+        judged.append(
+            {
+                "goal": goal.what,
+                "case": goal.case,
+                "size": goal.size,
+                "contender": goal.contender,
+                "against": goal.against,
+                "measured": measured,
+                "least": values.min(),
+                "largest": values.max(),
+                "bound": "at most" if goal.at_most else "at least",
+                "target": float(goal.target),
+                "met": measured <= goal.target if goal.at_most else measured >= goal.target,
+                "best": best,
+            }
+        )
+    return pd.DataFrame(judged)

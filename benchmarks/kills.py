@@ -1,0 +1,290 @@
+"""Work of several kinds, killed at a random moment, each time another, and then taken up again.
+
+    python benchmarks/kills.py --kills 20 --output results/kills.parquet
+
+Each kind is done once unbroken, which says how long it takes and what comes out. Then, as often as
+asked, it is begun in a folder of its own, killed with all its processes (SIGKILL), and called once
+more; the moments are spread over the whole length. What comes out must be the same to the bit. How
+far the work had come on the disk when it was killed is noted, so that one can see how many went on
+from something. It needs a system that can fork.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import psutil
+import torch
+import yaml
+from parts import PROFILE, encoder, places, profiles
+from rich.console import Console
+from rich.table import Table
+from torch.utils._pytree import tree_leaves_with_path
+
+import locties
+from locties.data.sentinel2 import features
+from locties.modalities import Modality, profile_encoder
+from locties.notebook import REPOSITORY
+
+sys.path.append(str(REPOSITORY / "tests"))
+from pipeline import lay_out, snakemake
+from s2_files import backbone, tiff, write_index, write_shard
+
+fork = multiprocessing.get_context("fork")  # imports take longer than the work
+
+
+class Kind(NamedTuple):
+    """A kind of work.
+
+    Attributes:
+        name: what the table calls it.
+        work: does it in a folder, or goes on with it there.
+        reached: how much of it is safe on disk there; 0 where it would begin anew.
+        result: a hash of what came out.
+    """
+
+    name: str
+    work: Callable[[Path], object]
+    reached: Callable[[Path], int]
+    result: Callable[[Path], str]
+
+
+def hash_of(parts: Any) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part if isinstance(part, bytes) else repr(part).encode())
+    return whole.hexdigest()
+
+
+def files(folder: Path, *left_out: str) -> str:
+    """The hash of all files, by name, but of those whose path holds a part of these names."""
+    found = sorted(file for file in folder.rglob("*") if file.is_file())
+    names = {file: str(file.relative_to(folder)) for file in found}
+    kept = [file for file in found if not any(part in names[file] for part in left_out)]
+    return hash_of(part for file in kept for part in (names[file], file.read_bytes()))
+
+
+def kill(process: multiprocessing.Process) -> None:
+    """And all that it has started, also in other sessions, as when the machine stops."""
+    found = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in found:
+        one.kill()
+    process.join()
+    _, left = psutil.wait_procs(found, timeout=10)
+    if alive := [one for one in left if one.status() != psutil.STATUS_ZOMBIE]:
+        raise RuntimeError(f"these were killed and are still at work: {alive}")
+
+
+def rounds(kind: Kind, kills: int, folder: Path, seed: int = 0) -> pd.DataFrame:
+    """A row for each kill.
+
+    Args:
+        kind: of work.
+        kills: how many, each of work begun anew.
+        folder: an empty one.
+        seed: of the moments.
+
+    Returns:
+        kind, second (when it was killed), length (seconds of the unbroken work), reached, resumed
+        (whether anything was on disk to go on from) and identical.
+    """
+
+    def begin(where: Path) -> multiprocessing.Process:
+        where.mkdir(exist_ok=True)
+        process = fork.Process(target=kind.work, args=(where,))
+        process.start()
+        return process
+
+    def end(process: multiprocessing.Process) -> None:
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(f"{kind.name} failed with exit code {process.exitcode}")
+
+    start = time.perf_counter()
+    end(begin(folder / "whole"))
+    length = time.perf_counter() - start
+    whole, chance, rows = kind.result(folder / "whole"), random.Random(seed), []
+    while len(rows) < kills:
+        where = folder / f"{len(rows)}"
+        moment = (len(rows) + chance.random()) / kills * length
+        while True:
+            process = begin(where)
+            process.join(moment)
+            if process.is_alive():
+                kill(process)
+            if process.exitcode == -signal.SIGKILL:
+                break
+            end(process)  # it was quicker than the unbroken one
+            where, moment = where.with_name(f"{where.name}-again"), 0.9 * moment
+        reached = kind.reached(where)
+        end(begin(where))
+        same = kind.result(where) == whole
+        row = {"kind": kind.name, "second": moment, "length": length}
+        rows.append({**row, "reached": reached, "resumed": reached > 0, "identical": same})
+        said = "the same" if same else "NOT the same"
+        print(f"{kind.name}: killed after {moment:.1f} of {length:.1f} s at {reached}: {said}")
+    return pd.DataFrame(rows)
+
+
+# ------------------------------------------------------------------------------------- the kinds
+
+
+def training(schedule: str) -> Kind:
+    """Two modalities of profiles, 50 states in all."""
+
+    def work(folder: Path) -> None:
+        torch.set_num_threads(1)
+        held_out = places(200, seed=1).float()
+        modalities = []
+        for seed, name in enumerate(("west", "east")):
+            half = torch.tensor([(-90.0, 90.0)[seed], 0.0])  # no cell is of both
+            lonlat = places(2000, seed).float() * torch.tensor([0.4, 0.9]) + half
+            validation = Modality(name, held_out, profiles(200, 9), profile_encoder(PROFILE))
+            samples = profiles(2000, seed)
+            modalities.append(Modality(name, lonlat, samples, validation.encoder, validation))
+        locties.pretrain(
+            *(schedule, modalities, encoder(degree=10, hidden=64, dim=32)),
+            **{"pairs": 256 * 500, "batch": 256, "epochs": 50, "samples": 2000, "device": "cpu"},
+            checkpoint=folder,
+            progress=False,
+        )
+
+    def state(folder: Path) -> Any:
+        path = folder / "state.pt"
+        return torch.load(path)[-1] if path.exists() else {"progress": {"step": 0}}
+
+    def result(folder: Path) -> str:
+        """Weights, moments, generators and history; not the time they took."""
+        leaves = tree_leaves_with_path(state(folder))
+        kept = [(str(path), leaf) for path, leaf in leaves if "seconds" not in str(path)]
+        return hash_of(
+            part
+            for path, leaf in kept
+            for part in (path, leaf.numpy().tobytes() if isinstance(leaf, torch.Tensor) else leaf)
+        )
+
+    name = f"training, {schedule.upper()}"
+    return Kind(name, work, lambda folder: state(folder)["progress"]["step"], result)
+
+
+def chips(source: Path) -> Kind:
+    """Features of 240 chips in two shards, a batch of two at a time."""
+    names = [f"patch_{i}.tif" for i in range(240)]
+    index = write_index(
+        source / "index.csv", {name: (i / 2, i / 4) for i, name in enumerate(names)}
+    )
+    shards = []
+    for n, part in enumerate((names[:120], names[120:])):
+        content = {name: tiff(i % 40) for i, name in enumerate(part)}
+        shards.append(write_shard(source / f"shard-{n}.tar", content))
+
+    def work(folder: Path) -> None:
+        torch.set_num_threads(1)
+        features(shards, index, backbone(), folder, batch=2, device="cpu", progress=False)
+
+    def reached(folder: Path) -> int:
+        path = folder / "manifest.json"
+        return json.loads(path.read_text())["rows"] if path.exists() else 0
+
+    return Kind(
+        "Sentinel-2 features", work, reached, lambda folder: files(folder, ".lock", ".holder")
+    )
+
+
+def export(suffix: str) -> Kind:
+    """The Earth at half a degree, in 18 tiles."""
+
+    def work(folder: Path) -> None:
+        torch.set_num_threads(1)
+        made = encoder(degree=20, hidden=128, dim=32)
+        locties.export_grid(made, folder / f"grid.{suffix}", 0.5, progress=False)
+
+    def reached(folder: Path) -> int:
+        return sum(log.read_text().count("done") for log in folder.rglob(".locties/*/done"))
+
+    return Kind(f"grid, {suffix}", work, reached, lambda folder: files(folder, ".locties"))
+
+
+def study() -> Kind:
+    """A run of 50 states and its evaluation, as jobs of the pipeline."""
+    run = "_build/smoke/runs/fresh-melt-0"
+    table = "_build/smoke/scores/embedded/fresh-melt-0.parquet"
+
+    def work(folder: Path) -> None:
+        if not (folder / "Snakefile").exists():
+            lay_out(folder)
+            described = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
+            described["profiles"]["smoke"]["pretrain"] |= {"pairs": 256 * 600, "epochs": 50}
+            (folder / "experiments.yaml").unlink()
+            (folder / "experiments.yaml").write_text(yaml.safe_dump(described))
+        flags = ["--nolock", "--cores", "1", "--rerun-incomplete", "--config", "profile=smoke"]
+        process = snakemake(folder, *flags, "--", table)
+        printed, _ = process.communicate()
+        if process.returncode:
+            sys.exit(printed)
+
+    def reached(folder: Path) -> int:
+        if (history := folder / run / "history.parquet").exists():
+            return int(pd.read_parquet(history)["step"].max())
+        state = folder / run / "checkpoint" / "state.pt"
+        return torch.load(state)[-1]["progress"]["step"] if state.exists() else 0
+
+    def result(folder: Path) -> str:
+        tables = [pd.read_parquet(folder / path) for path in (f"{run}/history.parquet", table)]
+        values = [frame.drop(columns="seconds").to_csv() for frame in tables]
+        return hash_of([*values, files(folder / run / "encoder")])
+
+    return Kind("study", work, reached, result)
+
+
+def show(table: pd.DataFrame) -> None:
+    printed = Table("", "kills", "with something on disk", "identical")
+    for kind, rows in table.groupby("kind", sort=False):
+        counts = (len(rows), rows["resumed"].sum(), rows["identical"].sum())
+        printed.add_row(kind, *map(str, counts))
+    Console().print(printed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=20, help="of each kind")
+    parser.add_argument("--kinds", default=".*", help="a regular expression of their names")
+    parser.add_argument("--output", type=Path, help="a Parquet file for the table")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        source = Path(name, "chips")
+        source.mkdir()
+        kinds = [
+            *(training("melt"), training("salt"), chips(source)),
+            *(export("zarr"), export("tif"), study()),
+        ]
+        tables = []
+        for kind in kinds:
+            if re.search(chosen.kinds, kind.name):
+                folder = Path(name, str(len(tables)))
+                folder.mkdir()
+                tables.append(rounds(kind, chosen.kills, folder))
+    table = pd.concat(tables, ignore_index=True)
+    show(table)
+    if chosen.output:
+        aside = chosen.output.with_name(f".{chosen.output.name}.part")
+        table.to_parquet(aside, index=False)
+        aside.replace(chosen.output)
+    if not table["identical"].all():
+        sys.exit("a result differs")
+
+
+if __name__ == "__main__":
+    main()
