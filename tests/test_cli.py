@@ -477,8 +477,16 @@ def test_info_on_an_encoder(encoder: Path) -> None:
     assert printed["dim"] == 3
     assert printed["parameters"] == 3 * 3 + 3
     assert printed["sha256"] == config["sha256"]
+    assert printed["readout"] == "output"
     shown = run("info", "melt").stdout
     assert re.search(r"^feature options +degree=10$", shown, re.MULTILINE)
+
+
+def test_info_says_how_long_an_embedding_is(tmp_path: Path) -> None:
+    read = {"network_options": {"hidden": 8}, "readout": "layers"}
+    locties.LocationEncoder("xyz", "mlp", dim=3, **read).save(tmp_path / "wide")
+    printed = json.loads(run("info", tmp_path / "wide", "--json").stdout)
+    assert (printed["dim"], printed["readout"]) == (8 + 8 + 3, "layers")
 
 
 def test_info_loads_no_torch_to_list_names() -> None:

@@ -16,6 +16,8 @@ WHAT = {
     "sweeps_histories": "Training of these runs, with the columns of `histories`.",
     "scores_along": "Scores of encoders kept along their training.",
     "erasure": "What is read of each modality's content before and after tying.",
+    "continents": "Errors of the encoders that ship, on each continent and on all land: a row for"
+    " each encoder, task and continent.",
     "benchmarks": "Timings, side by side with other code.",
     "satclip_agreement": "How far a converted SatCLIP is from SatCLIP's own code.",
 }
