@@ -46,7 +46,8 @@ def write(folders: Sequence[Path], to: Path) -> None:
     page = [
         "# Downloads",
         "Every table behind this book, twice: CSV (UTF-8, the first row names the columns) for a "
-        "spreadsheet, Parquet for code. {doc}`reproducibility` says what made them.",
+        "spreadsheet, Parquet for code. {doc}`reproducibility` says what made them. On every other "
+        "page, *CSV* below a table saves what that table shows.",
     ]
     for name in order:
         read = pd.read_parquet if found[name].suffix == ".parquet" else pd.read_csv
