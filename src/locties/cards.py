@@ -356,8 +356,8 @@ def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
         lines.append(line)
     return (
         "Raw coordinates, untrained encoders and peers that score at least as high as the run, on "
-        "the mean over seeds: in how many cells (a task, folds and a probe), and of which tasks.\n\n"
-        + _table(["beside it", *(f"{tier} tier" for tier in tiers)], lines)
+        "the mean over seeds: in how many cells (a task, folds and a probe), and of which tasks."
+        "\n\n" + _table(["beside it", *(f"{tier} tier" for tier in tiers)], lines)
     )
 
 
@@ -420,8 +420,8 @@ def shipped(folder: str | Path = "") -> pd.DataFrame:
         folder: of results; the published ones where it is empty.
 
     Returns:
-        Columns name, run, schedule, modalities, dim (of an embedding), megabytes, sha256 (its first 12 digits), and
-        for each tier the mean over cells of the run's scores, over its seeds.
+        Columns name, run, schedule, modalities, dim (of an embedding), megabytes, sha256 (its
+        first 12 digits), and for each tier the mean over cells of the run's scores, over its seeds.
 
     Example:
         >>> shipped().set_index("name").loc["melt", "run"]

@@ -191,9 +191,7 @@ class Claim:
 CLAIMS = Registry("claim")
 
 
-def claim(
-    name: str, text: str, needs: Iterable[str], seeds: int = SEEDS
-) -> Callable[[Any], Any]:
+def claim(name: str, text: str, needs: Iterable[str], seeds: int = SEEDS) -> Callable[[Any], Any]:
     """Register a test under the name of its claim."""
 
     def register(test: Any) -> Any:
