@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from browser import Page
 
 from locties.notebook import REPOSITORY
 
@@ -101,6 +102,16 @@ def test_every_link_inside_the_book_leads_somewhere(visit):
             if not re.match(r"https?:|mailto:|javascript:|data:", link):
                 target = (HTML / Path(page).parent / link).resolve()
                 assert target.exists(), f"{page} links to {link}"
+
+
+def test_no_page_slides_sideways_on_a_phone(address, tmp_path):
+    phone, wide = Page(tmp_path), []
+    for page in PAGES:
+        phone.open(f"{address}/{page}", width=390, height=780, touch=True)
+        if phone.evaluate("document.documentElement.scrollWidth") > 390:
+            wide.append(page)
+    phone.close()
+    assert not wide
 
 
 def test_code_can_be_copied(visit):
