@@ -149,6 +149,14 @@ def test_wrong_usage_names_the_nearest(
     assert not list(tmp_path.iterdir()), "it has begun to write"
 
 
+def test_a_light_install_is_told_what_the_command_needs() -> None:
+    code = "import sys; sys.modules['typer'] = None; import locties.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    said = 'locties: the command line needs typer: pip install "locties[cli]"\n'
+    assert (done.stdout, done.stderr) == ("", said)
+
+
 def test_help_loads_neither_torch_nor_pandas() -> None:
     code = (
         "import sys\nfrom locties.cli import app\n"
