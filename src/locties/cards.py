@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,6 +57,7 @@ PAPERS["salt"] = PAPERS["melt"]
 # Said of an embedding that is not the network's output.
 READOUTS = {"layers": "layers: the outputs of all of them, each as a unit vector, in a row"}
 CELL = ["task", "split", "probe"]
+ENDS = ("", "_low", "_high")  # of a metric's name: the score, and its interval
 LABELS = ("50", "200", "1000", "all")
 POINTS = 5000  # of a task, where errors are taken apart by continent
 LAND = "all land"  # the group that holds every point
@@ -146,33 +148,32 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
         "## Recipe",
         _recipe(path, config, rows, last),
         "## Scores",
-        "R² or, for classes, accuracy with all labels: of the two probes, ridge and kNN, the one "
-        "that is better over the seeds. First of this encoder, with the 95% interval of a "
-        "bootstrap over blocks of test points; then the mean over the seeds of the same run, with "
-        "its t-interval where they are enough for one. A number of the study needs "
+        "R² or, for classes, accuracy with all labels, and the 95% interval of a bootstrap over "
+        "blocks of test points: of this encoder, by the better of the probes ridge and kNN.",
+        _scores(rows, tiers, run, seed),
+        "The mean over these cells and both probes, over the seeds of the same run, with its "
+        "t-interval where they are enough for one. A number of the study needs "
         f"{results.ENOUGH_SEEDS} seeds; with fewer it is a preview.",
-        *(_scores(rows, tier, run, seed) for tier in tiers),
+        _means(rows, tiers, run),
         "## Leakage",
-        *(_leakage(tier, origin["modalities"]) for tier in tiers),
-        "Settings were chosen on tasks of the embedded tier; the labels of the open tier had no "
-        "part in it.",
+        "Where labels share a source with a modality that it was trained on, an answer may be "
+        f"copied. {' '.join(_leakage(tier, origin['modalities']) for tier in tiers)} Settings "
+        "were chosen on tasks of the embedded tier; the labels of the open tier had no part in it.",
         "## Where it fails",
         _worst(_errors(folder, run, seed)),
         f"Where samples are read on land, it is north of {-sampling.SOUTHERN_LIMIT:g}° S: at sea "
         "and in Antarctica the encoder extrapolates.",
         _failures(rows, run, tiers),
-        "## Not for",
-        "Navigation, safety, or where a border or a claim to land runs; decisions about single "
-        "people or households; in place of a measurement where there is one. Neighbouring fields "
-        "or streets look alike to it: its data are coarser. Judge it on held-out blocks of your "
-        "own labels before you trust it.",
-        "## Cite",
-        f"{PAPERS[origin['schedule']]} Encoder {path.name} of locties {config['locties']}, sha256 "
-        f"{config['sha256'][:12]}.",
+        "It is not for navigation, safety, or where a border or a claim to land runs; decisions "
+        "about single people or households; in place of a measurement where there is one. "
+        "Neighbouring fields or streets look alike to it: its data are coarser. Judge it on "
+        "held-out blocks of your own labels before you trust it.",
         "## Data",
         "The code is under the MIT licence. What it was trained on is not, and whether these terms "
         "reach the weights is not settled:",
         _data(origin["modalities"]),
+        f"Cite: {PAPERS[origin['schedule']]} Encoder {path.name} of locties {config['locties']}, "
+        f"sha256 {config['sha256'][:12]}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -210,9 +211,9 @@ def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Ser
         [
             ["encoder", f"{features}, then {network}"],
             *([["readout", READOUTS[config["readout"]]]] if config["readout"] in READOUTS else []),
-            ["objective", _with_options(origin["objective"], origin["objective_options"])],
             [
                 "training",
+                f"{_with_options(origin['objective'], origin['objective_options'])}; "
                 f"{last['pairs']:,} pairs in {last['step']:,} steps of {origin['batch']:,}, "
                 f"{origin['epochs']} epochs; {origin['samples']:,} samples a modality at "
                 f"{origin['locations']} locations; learning rate {origin['learning_rate']:g}, "
@@ -225,56 +226,50 @@ def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Ser
             ],
             [
                 "run",
-                f"{origin['run']}, seed {origin['seed']}, profile {_and(own['profile'].unique())}",
-            ],
-            [
-                "made with",
+                f"{origin['run']}, seed {origin['seed']}, profile {_and(own['profile'].unique())}: "
                 f"locties {_and(own['code'].unique())}, torch {_and(own['torch'].unique())}, "
                 f"Python {_and(own['python'].unique())}, data "
                 f"{_and(hashed[:12] for hashed in own['data'].unique())}",
             ],
-            [
-                "files",
-                f"`model.safetensors`, {weights:,} weights, {size:,} bytes; `config.json`, "
-                f"format {config['format']}",
-            ],
-            ["sha256", f"`{config['sha256']}`"],
+            ["weights", f"{weights:,}, in {size:,} bytes of sha256 `{config['sha256']}`"],
         ],
     )
 
 
-def _scores(rows: pd.DataFrame, tier: str, run: str, seed: int) -> str:
-    """A tier's table, by the better probe, and the means over its cells by number of labels."""
-    own = results.of_tier(rows, tier)
-    own = own[own["encoder"] == run]
-    seeds = own["seed"].nunique()
-    here = own[(own["seed"] == seed) & (own["labels"] == "all")]
-    this = here.set_index([*CELL, "metric"])["value"].to_dict()
-    scored = results.scores(own, tier=tier)
-    over = dict(iter(scored.groupby(CELL)["value"]))
-    splits, probes = (list(dict.fromkeys(scored[name])) for name in ("split", "probe"))
+def _scores(rows: pd.DataFrame, tiers: Sequence[str], run: str, seed: int) -> str:
+    """The score of each task and split of each tier, by the better probe."""
+    own = rows[(rows["encoder"] == run) & (rows["seed"] == seed) & (rows["labels"] == "all")]
+    columns = {}
+    for tier, split in product(tiers, dict.fromkeys(own["split"])):
+        scored = results.scores(own[own["split"] == split], tier=tier)
+        best = scored.loc[scored.groupby("task")["value"].idxmax()]
+        here = results.of_tier(own, tier).set_index([*CELL, "metric"])["value"]
+        columns[f"{tier}, {split} folds"] = {
+            task: f"{_interval(*(here[task, split, probe, metric + end] for end in ENDS))} {probe}"
+            for task, probe, metric in best[["task", "probe", "metric"]].itertuples(index=False)
+        }
+    tasks = dict.fromkeys(task for tier in tiers for task in TIERS[tier])
+    lines = [
+        [task.replace("_", " "), *(column.get(task, "") for column in columns.values())]
+        for task in tasks
+        if any(task in column for column in columns.values())
+    ]
+    return _table(["task", *columns], lines)
+
+
+def _means(rows: pd.DataFrame, tiers: Sequence[str], run: str) -> str:
+    """A tier's mean over its cells, by number of labels, over the seeds of a run."""
+    own = rows[rows["encoder"] == run]
+    counts = [labels for labels in LABELS if labels in set(own["labels"])]
     lines = []
-    for task in (name for name in TIERS[tier] if name in set(scored["task"])):
-        line = [task.replace("_", " ")]
-        for split in splits:
-            probe = max(probes, key=lambda name: over[task, split, name].mean())
-            metric = "r2" if (task, split, probe, "r2") in this else "accuracy"
-            names = (metric, f"{metric}_low", f"{metric}_high")
-            score = _interval(*(this[task, split, probe, name] for name in names))
-            line += [f"{probe} {score}", _mean(over[task, split, probe])]
+    for tier in tiers:
+        seeds = results.of_tier(own, tier)["seed"].nunique()
+        line = [f"{tier}, {seeds} seed{'s' if seeds > 1 else ''}"]
+        for labels in counts:
+            means = results.scores(own, labels, tier).groupby("seed")["value"].mean()
+            line.append(_mean(means) if len(means) else "")
         lines.append(line)
-    header = [f"{split} folds{what}" for split in splits for what in ("", f", {_count(seeds)}")]
-    means = {
-        labels: results.scores(own, labels, tier).groupby("seed")["value"].mean()
-        for labels in LABELS
-        if labels in set(own["labels"])
-    }
-    over_cells = "; ".join(f"{labels} labels {_mean(v)}" for labels, v in means.items())
-    return (
-        f"### {tier.capitalize()} tier\n\n"
-        + _table(["task", *header], lines)
-        + f"\n\nMean over tasks, folds and both probes, {_count(seeds)}: {over_cells}."
-    )
+    return _table(["tier", *(f"{labels} labels" for labels in counts)], lines)
 
 
 def _leakage(tier: str, modalities: Sequence[str]) -> str:
@@ -286,12 +281,9 @@ def _leakage(tier: str, modalities: Sequence[str]) -> str:
     named = [f"{task.replace('_', ' ')} ({_and(names)})" for task, names in shared.items() if names]
     free = [task.replace("_", " ") for task, names in shared.items() if not names]
     if not named:
-        return f"{tier.capitalize()} tier: no labels share a source with what it was trained on."
-    return (
-        f"{tier.capitalize()} tier: labels share a source with a modality that it was trained on, "
-        f"so that an answer may be copied, in {_and(named)}. "
-        + (f"Free of that are {_and(free)}." if free else "No task is free of that.")
-    )
+        return f"{tier.capitalize()} tier: none."
+    others = f"free of that are {_and(free)}" if free else "no task is free of that"
+    return f"{tier.capitalize()} tier: {_and(named)}; {others}."
 
 
 def _errors(folder: str | Path, run: str, seed: int) -> pd.DataFrame:
@@ -387,10 +379,6 @@ def _mean(values: pd.Series) -> str:
 
 def _interval(mean: float, low: float, high: float) -> str:
     return f"{mean:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _count(seeds: int) -> str:
-    return f"{seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _length(encoder: str | Path) -> int:
