@@ -149,6 +149,14 @@ def test_wrong_usage_names_the_nearest(
     assert not list(tmp_path.iterdir()), "it has begun to write"
 
 
+def test_a_light_install_is_told_what_the_command_needs() -> None:
+    code = "import sys; sys.modules['typer'] = None; import locties.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    said = 'locties: the command line needs typer: pip install "locties[cli]"\n'
+    assert (done.stdout, done.stderr) == ("", said)
+
+
 def test_help_loads_neither_torch_nor_pandas() -> None:
     code = (
         "import sys\nfrom locties.cli import app\n"
@@ -477,8 +485,16 @@ def test_info_on_an_encoder(encoder: Path) -> None:
     assert printed["dim"] == 3
     assert printed["parameters"] == 3 * 3 + 3
     assert printed["sha256"] == config["sha256"]
+    assert printed["readout"] == "output"
     shown = run("info", "melt").stdout
     assert re.search(r"^feature options +degree=10$", shown, re.MULTILINE)
+
+
+def test_info_says_how_long_an_embedding_is(tmp_path: Path) -> None:
+    read = {"network_options": {"hidden": 8}, "readout": "layers"}
+    locties.LocationEncoder("xyz", "mlp", dim=3, **read).save(tmp_path / "wide")
+    printed = json.loads(run("info", tmp_path / "wide", "--json").stdout)
+    assert (printed["dim"], printed["readout"]) == (8 + 8 + 3, "layers")
 
 
 def test_info_loads_no_torch_to_list_names() -> None:
@@ -542,6 +558,79 @@ def test_embed_reads_and_writes_by_suffix(encoder: Path, tmp_path: Path) -> None
         table["small_002"].tolist()
     )
     assert sorted(tmp_path.iterdir()) == sorted([places, parquet, back, encoder])
+
+
+def test_embed_leaves_text_of_a_parquet_text(encoder: Path, tmp_path: Path) -> None:
+    places = pd.DataFrame({"lon": [13.4, 2.3], "lat": [52.5, 48.9], "id": ["007", "008"]})
+    places.to_parquet(tmp_path / "places.parquet")
+    assert (
+        run("embed", encoder, tmp_path / "places.parquet", "-o", tmp_path / "o.pq").exit_code == 0
+    )
+    assert pd.read_parquet(tmp_path / "o.pq")["id"].tolist() == ["007", "008"]
+
+
+@pytest.fixture
+def points(tmp_path: Path) -> Path:
+    """Five places as GeoParquet, in Web Mercator, with longitudes that are not theirs beside."""
+    geopandas = pytest.importorskip("geopandas")
+    lonlat = np.array([[13.4, 52.5], [-60.0, -3.1], [91.1, 29.7], [15.3, -4.3], [2.35, 48.9]])
+    columns = {"id": list("abcde"), "lon": 0.0, "lat": range(5)}
+    where = geopandas.points_from_xy(*lonlat.T, crs=4326)
+    frame = geopandas.GeoDataFrame(columns, geometry=where).to_crs(3857)
+    frame.rename_geometry("at").to_parquet(tmp_path / "points.geoparquet")
+    return tmp_path / "points.geoparquet"
+
+
+def test_embed_takes_the_points_of_a_geoparquet(
+    encoder: Path, points: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import geopandas
+
+    monkeypatch.setattr(embed, "ROWS", 2)
+    result = run("embed", encoder, points, "-o", tmp_path / "out.parquet")
+    assert result.exit_code == 0, result.stderr
+    before, after = (geopandas.read_parquet(p) for p in (points, tmp_path / "out.parquet"))
+    assert list(after.columns) == [*before.columns, "small_000", "small_001", "small_002"]
+    assert after.crs == before.crs == "EPSG:3857"
+    assert after.geometry.name == "at"
+    assert after.geometry.geom_equals_exact(before.geometry, 0).all()
+    where = before.geometry.to_crs(4326)
+    expected = embedded_at(encoder, np.stack([where.x, where.y], axis=1))
+    assert np.allclose(after.iloc[:, 4:].to_numpy(), expected, rtol=1e-5, atol=1e-6)
+    named = run("embed", encoder, points, "--lon", "lon", "--lat", "lat", "-o", tmp_path / "o.pq")
+    assert named.exit_code == 0, named.stderr
+    read = pd.read_parquet(tmp_path / "o.pq").iloc[:, 4:].to_numpy()
+    assert np.allclose(read, embedded_at(encoder, before[["lon", "lat"]]), rtol=1e-6)
+
+
+def test_embed_writes_points_to_csv_as_text(encoder: Path, points: Path) -> None:
+    result = run("embed", encoder, points)
+    assert result.exit_code == 0, result.stderr
+    printed = pd.read_csv(io.StringIO(result.stdout))
+    assert printed["at"].str.fullmatch(r"POINT \(-?\d+\.\d+ -?\d+\.\d+\)").all()
+    assert printed["id"].tolist() == list("abcde")
+
+
+def test_embed_says_what_a_geoparquet_needs(
+    encoder: Path, points: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import geopandas
+
+    frame = geopandas.read_parquet(points)
+    frame.set_crs(None, allow_override=True).to_parquet(tmp_path / "nowhere.parquet")
+    nowhere = run("embed", encoder, tmp_path / "nowhere.parquet")
+    assert (nowhere.exit_code, nowhere.stdout) == (1, "")
+    assert "the geometry has no CRS" in nowhere.stderr
+    frame.to_parquet(tmp_path / "arrow.parquet", geometry_encoding="geoarrow")
+    arrow = run("embed", encoder, tmp_path / "arrow.parquet")
+    assert (arrow.exit_code, arrow.stdout) == (1, "")
+    assert "column 'at' has its geometry as 'point': write it as WKB" in arrow.stderr
+    monkeypatch.setitem(sys.modules, "geopandas", None)
+    missing = run("embed", encoder, points, "-o", tmp_path / "out.parquet")
+    assert missing.exit_code == 1
+    said = 'locties: a GeoParquet file needs geopandas: pip install "locties[own]"\n'
+    assert missing.stderr == said
+    assert not (tmp_path / "out.parquet").exists()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

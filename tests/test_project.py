@@ -76,6 +76,15 @@ def test_the_book_cites_what_the_citation_file_says():
     assert paper == bibtex(read("book/references.bib"), "hecht2026")
 
 
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "CITATION.cff", "pyproject.toml", "_config.yml"]
+)
+def test_no_address_is_made_up(name):
+    """What has none yet names none: a placeholder would be copied and run."""
+    for line in read(name).splitlines():
+        assert not re.search(r"<\w+ (of|to) |<your|example\.(org|com)|OWNER|TODO", line), line
+
+
 def test_the_changelog_keeps_its_form():
     text = read("CHANGELOG.md")
     headings = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", text, re.M)
@@ -184,7 +193,8 @@ def test_the_workflow_runs_what_continuous_integration_does():
     workflow = yaml.safe_load(read(".github/workflows/book.yml"))
     build, publish = workflow["jobs"]["build"], workflow["jobs"]["publish"]
     ran = [step["run"] for step in build["steps"] if step.get("run", "").startswith("make")]
-    commands = re.findall(r"^make .*$", read(".ci/run"), re.M)
+    commands = re.findall(r"^ *(make .*)$", read(".ci/run"), re.M)
+    assert commands[-1] == "make pdf PROFILE=smoke"
     assert [re.sub(r'PROFILE="\$PROFILE"', "PROFILE=smoke", r) for r in ran][
         : len(commands)
     ] == commands

@@ -15,7 +15,16 @@ import pandas as pd
 from locties import results
 from locties.data import manifest, sampling
 from locties.encoder import PUBLISHED, LocationEncoder, load, published, read_config
-from locties.evaluation import LEAKS, TIERS, claims, mean_interval
+from locties.evaluation import (
+    GROUPINGS,
+    LEAKS,
+    TASKS,
+    TIERS,
+    best_prediction,
+    claims,
+    mean_interval,
+    score_groups,
+)
 from locties.evaluation.leakage import OPEN_LEAKS
 from locties.registry import Registry
 
@@ -45,8 +54,13 @@ PAPERS = {
     ),
 }
 PAPERS["salt"] = PAPERS["melt"]
+# Said of an embedding that is not the network's output.
+READOUTS = {"layers": "layers: the outputs of all of them, each as a unit vector, in a row"}
 CELL = ["task", "split", "probe"]
+ENDS = ("", "_low", "_high")  # of a metric's name: the score, and its interval
 LABELS = ("50", "200", "1000", "all")
+POINTS = 5000  # of a task, where errors are taken apart by continent
+LAND = "all land"  # the group that holds every point
 
 
 def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[LocationEncoder, str]:
@@ -76,6 +90,33 @@ def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[Locat
         return encoder, card(Path(aside) / name, folder)
 
 
+def by_continent(run: str | Path) -> pd.DataFrame:
+    """Errors of a run's encoder on each continent, for the tasks of the embedded tier.
+
+    Block folds, all labels, and on each task the probe that errs least over all points. Of a
+    continent with fewer than 25 points nothing is said.
+
+    Args:
+        run: folder of the run, ``.../<name>-<seed>``, with ``encoder``.
+
+    Returns:
+        Columns encoder and seed (of the run), task, unit, probe, group (a continent, or "all
+        land"), points, blocks, metric ("mae", in the unit, or "error_rate"), value, low, high:
+        the ends of a bootstrap over blocks.
+    """
+    name, _, seed = Path(run).name.rpartition("-")
+    encoder, tables = load(Path(run) / "encoder"), []
+    for task in (make(points=POINTS) for make in TASKS.values()):
+        probe, predicted = best_prediction(encoder, task)
+        for group in (GROUPINGS["continent"](task.lonlat), [LAND] * len(task.target)):
+            made_by = {"task": task.name, "unit": task.unit, "probe": probe}
+            tables.append(score_groups(task, predicted, group).assign(**made_by))
+    table = pd.concat(tables).assign(encoder=name, seed=int(seed))
+    columns = ["encoder", "seed", "task", "unit", "probe", "group", "points", "blocks"]
+    errors = table[table["metric"].isin(["mae", "error_rate"])]
+    return errors[[*columns, "metric", "value", "low", "high"]].reset_index(drop=True)
+
+
 def card(encoder: str | Path, folder: str | Path = "") -> str:
     """The card of a saved encoder.
 
@@ -98,42 +139,41 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
     origin, rows, last = _measured(path, config, folder)
     run, seed = origin["run"], origin["seed"]
     tiers = [tier for tier in TIERS if tier in set(rows.loc[rows["encoder"] == run, "tier"])]
+    length = _length(path)
     parts = [
         f"# {path.name}",
-        f"A location encoder: longitude and latitude in, {config['dim']} numbers out. Trained on "
+        f"A location encoder: longitude and latitude in, {length} numbers out. Trained on "
         f"{_and(origin['modalities'])} by {METHODS[origin['schedule']]}.",
-        "```python\n"
-        f'embedding = locties.load("{path.name}")([[13.4, 52.5]])  # (1, {config["dim"]})\n'
-        "```",
+        f'```python\nembedding = locties.load("{path.name}")([[13.4, 52.5]])  # (1, {length})\n```',
         "## Recipe",
         _recipe(path, config, rows, last),
         "## Scores",
-        "R² or, for classes, accuracy of a probe fitted on all labels. First of this encoder, with "
-        "the 95% interval of a bootstrap over blocks of test points; then the mean over the seeds "
-        "of the same run, with its t-interval where they are enough for one. A number of the study "
-        f"needs {results.ENOUGH_SEEDS} seeds; with fewer it is a preview.",
-        *(_scores(rows, tier, run, seed) for tier in tiers),
+        "R² or, for classes, accuracy with all labels, and the 95% interval of a bootstrap over "
+        "blocks of test points: of this encoder, by the better of the probes ridge and kNN.",
+        _scores(rows, tiers, run, seed),
+        "The mean over these cells and both probes, over the seeds of the same run, with its "
+        "t-interval where they are enough for one. A number of the study needs "
+        f"{results.ENOUGH_SEEDS} seeds; with fewer it is a preview.",
+        _means(rows, tiers, run),
         "## Leakage",
-        *(_leakage(tier, origin["modalities"]) for tier in tiers),
-        "Settings were chosen on tasks of the embedded tier; the labels of the open tier had no "
-        "part in it.",
+        "Where labels share a source with a modality that it was trained on, an answer may be "
+        f"copied. {' '.join(_leakage(tier, origin['modalities']) for tier in tiers)} Settings "
+        "were chosen on tasks of the embedded tier; the labels of the open tier had no part in it.",
         "## Where it fails",
-        _failures(rows, run, tiers),
+        _worst(_errors(folder, run, seed)),
         f"Where samples are read on land, it is north of {-sampling.SOUTHERN_LIMIT:g}° S: at sea "
-        "and in Antarctica the encoder extrapolates. Errors by continent and climate are in the "
-        "book's chapter on errors.",
-        "## Not for",
-        "Navigation, safety, or where a border or a claim to land runs; decisions about single "
-        "people or households; in place of a measurement where there is one. Neighbouring fields "
-        "or streets look alike to it: its data are coarser. Judge it on held-out blocks of your "
-        "own labels before you trust it.",
+        "and in Antarctica the encoder extrapolates.",
+        _failures(rows, run, tiers),
+        "It is not for navigation, safety, or where a border or a claim to land runs; decisions "
+        "about single people or households; in place of a measurement where there is one. "
+        "Neighbouring fields or streets look alike to it: its data are coarser. Judge it on "
+        "held-out blocks of your own labels before you trust it.",
         "## Data",
         "The code is under the MIT licence. What it was trained on is not, and whether these terms "
         "reach the weights is not settled:",
         _data(origin["modalities"]),
-        "## Cite",
-        f"{PAPERS[origin['schedule']]} Encoder {path.name} of locties {config['locties']}, sha256 "
-        f"{config['sha256'][:12]}.",
+        f"Cite: {PAPERS[origin['schedule']]} Encoder {path.name} of locties {config['locties']}, "
+        f"sha256 {config['sha256'][:12]}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -170,10 +210,10 @@ def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Ser
         ["", ""],
         [
             ["encoder", f"{features}, then {network}"],
-            ["schedule", f"{origin['schedule']} on {', '.join(origin['modalities'])}"],
-            ["objective", _with_options(origin["objective"], origin["objective_options"])],
+            *([["readout", READOUTS[config["readout"]]]] if config["readout"] in READOUTS else []),
             [
                 "training",
+                f"{_with_options(origin['objective'], origin['objective_options'])}; "
                 f"{last['pairs']:,} pairs in {last['step']:,} steps of {origin['batch']:,}, "
                 f"{origin['epochs']} epochs; {origin['samples']:,} samples a modality at "
                 f"{origin['locations']} locations; learning rate {origin['learning_rate']:g}, "
@@ -186,56 +226,50 @@ def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Ser
             ],
             [
                 "run",
-                f"{origin['run']}, seed {origin['seed']}, profile {_and(own['profile'].unique())}",
-            ],
-            [
-                "made with",
+                f"{origin['run']}, seed {origin['seed']}, profile {_and(own['profile'].unique())}: "
                 f"locties {_and(own['code'].unique())}, torch {_and(own['torch'].unique())}, "
                 f"Python {_and(own['python'].unique())}, data "
                 f"{_and(hashed[:12] for hashed in own['data'].unique())}",
             ],
-            [
-                "files",
-                f"`model.safetensors`, {weights:,} weights, {size:,} bytes; `config.json`, "
-                f"format {config['format']}",
-            ],
-            ["sha256", f"`{config['sha256']}`"],
+            ["weights", f"{weights:,}, in {size:,} bytes of sha256 `{config['sha256']}`"],
         ],
     )
 
 
-def _scores(rows: pd.DataFrame, tier: str, run: str, seed: int) -> str:
-    """A tier's table, and the means over its cells by number of labels."""
-    own = results.of_tier(rows, tier)
-    own = own[own["encoder"] == run]
-    seeds = own["seed"].nunique()
-    here = own[(own["seed"] == seed) & (own["labels"] == "all")]
-    this = here.set_index([*CELL, "metric"])["value"].to_dict()
-    scored = results.scores(own, tier=tier)
-    over = dict(iter(scored.groupby(CELL)["value"]))
-    order = [name for name in TIERS[tier] if name in set(scored["task"])]
-    probes = list(dict.fromkeys(scored["probe"]))
+def _scores(rows: pd.DataFrame, tiers: Sequence[str], run: str, seed: int) -> str:
+    """The score of each task and split of each tier, by the better probe."""
+    own = rows[(rows["encoder"] == run) & (rows["seed"] == seed) & (rows["labels"] == "all")]
+    columns = {}
+    for tier, split in product(tiers, dict.fromkeys(own["split"])):
+        scored = results.scores(own[own["split"] == split], tier=tier)
+        best = scored.loc[scored.groupby("task")["value"].idxmax()]
+        here = results.of_tier(own, tier).set_index([*CELL, "metric"])["value"]
+        columns[f"{tier}, {split} folds"] = {
+            task: f"{_interval(*(here[task, split, probe, metric + end] for end in ENDS))} {probe}"
+            for task, probe, metric in best[["task", "probe", "metric"]].itertuples(index=False)
+        }
+    tasks = dict.fromkeys(task for tier in tiers for task in TIERS[tier])
+    lines = [
+        [task.replace("_", " "), *(column.get(task, "") for column in columns.values())]
+        for task in tasks
+        if any(task in column for column in columns.values())
+    ]
+    return _table(["task", *columns], lines)
+
+
+def _means(rows: pd.DataFrame, tiers: Sequence[str], run: str) -> str:
+    """A tier's mean over its cells, by number of labels, over the seeds of a run."""
+    own = rows[rows["encoder"] == run]
+    counts = [labels for labels in LABELS if labels in set(own["labels"])]
     lines = []
-    for task, split in product(order, dict.fromkeys(scored["split"])):
-        line = [task.replace("_", " "), split]
-        for probe in probes:
-            metric = "r2" if (task, split, probe, "r2") in this else "accuracy"
-            names = (metric, f"{metric}_low", f"{metric}_high")
-            line.append(_interval(*(this[task, split, probe, name] for name in names)))
-            line.append(_mean(over[task, split, probe]))
+    for tier in tiers:
+        seeds = results.of_tier(own, tier)["seed"].nunique()
+        line = [f"{tier}, {seeds} seed{'s' if seeds > 1 else ''}"]
+        for labels in counts:
+            means = results.scores(own, labels, tier).groupby("seed")["value"].mean()
+            line.append(_mean(means) if len(means) else "")
         lines.append(line)
-    header = [f"{probe}{what}" for probe in probes for what in ("", f", {_count(seeds)}")]
-    means = {
-        labels: results.scores(own, labels, tier).groupby("seed")["value"].mean()
-        for labels in LABELS
-        if labels in set(own["labels"])
-    }
-    over_cells = "; ".join(f"{labels} labels {_mean(v)}" for labels, v in means.items())
-    return (
-        f"### {tier.capitalize()} tier\n\n"
-        + _table(["task", "folds", *header], lines)
-        + f"\n\nMean over these cells, {_count(seeds)}: {over_cells}."
-    )
+    return _table(["tier", *(f"{labels} labels" for labels in counts)], lines)
 
 
 def _leakage(tier: str, modalities: Sequence[str]) -> str:
@@ -247,16 +281,49 @@ def _leakage(tier: str, modalities: Sequence[str]) -> str:
     named = [f"{task.replace('_', ' ')} ({_and(names)})" for task, names in shared.items() if names]
     free = [task.replace("_", " ") for task, names in shared.items() if not names]
     if not named:
-        return f"{tier.capitalize()} tier: no labels share a source with what it was trained on."
+        return f"{tier.capitalize()} tier: none."
+    others = f"free of that are {_and(free)}" if free else "no task is free of that"
+    return f"{tier.capitalize()} tier: {_and(named)}; {others}."
+
+
+def _errors(folder: str | Path, run: str, seed: int) -> pd.DataFrame:
+    """The rows of `by_continent` of a run, as `results.publish` wrote them."""
+    folder = Path(folder) if folder else results.PUBLISHED
+    path = folder / results.CONTINENTS
+    errors = pd.read_parquet(path) if path.exists() else pd.DataFrame({"encoder": [], "seed": []})
+    errors = errors[(errors["encoder"] == run) & (errors["seed"] == seed)]
+    if errors.empty:
+        raise ValueError(
+            f"no errors by continent of run {run!r} with seed {seed} in {folder}: `make publish` "
+            "measures them"
+        )
+    return errors
+
+
+def _worst(errors: pd.DataFrame) -> str:
+    """By task, the continent with the largest error."""
+    lines = []
+    for task, found in errors.groupby("task", sort=False):
+        land, continents = found[found["group"] == LAND].iloc[0], found[found["group"] != LAND]
+        worst = continents.loc[continents["value"].idxmax()]
+        lines.append(
+            [
+                f"{str(task).replace('_', ' ')}, {land['unit'] or 'share that is wrong'}",
+                worst["group"],
+                f"{worst['value']:.3g} ({worst['low']:.3g} to {worst['high']:.3g})",
+                f"{land['value']:.3g} ({land['low']:.3g} to {land['high']:.3g})",
+            ]
+        )
     return (
-        f"{tier.capitalize()} tier: labels share a source with a modality that it was trained on, "
-        f"so that an answer may be copied, in {_and(named)}. "
-        + (f"Free of that are {_and(free)}." if free else "No task is free of that.")
+        "The continent with the largest error, by tasks of the embedded tier: the mean absolute "
+        "error, or the share that is wrong, in block folds with the probe that errs least. Errors "
+        "by climate, and other encoders beside it, are in the book's chapter on errors.\n\n"
+        + _table(["task", "worst on", "error there", f"on {LAND}"], lines)
     )
 
 
 def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
-    """What was not trained here, and in which cells it is level with the run or ahead of it."""
+    """What was not trained here, and in how many cells it is level with the run or ahead of it."""
     trained = set(rows.loc[rows["seconds"] > 0, "encoder"])
     cells, found = {}, []
     for tier in tiers:
@@ -268,30 +335,21 @@ def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
     behind = pd.concat(found, ignore_index=True)
     if behind.empty:
         return (
-            "In no cell do raw coordinates, an untrained encoder or a peer score as high, on the "
-            "mean over seeds."
+            "In no cell (a task, folds and a probe) do raw coordinates, an untrained encoder or a "
+            "peer score as high, on the mean over seeds."
         )
     lines = []
     for other, theirs in behind.groupby("other"):
         line = [str(other)]
         for tier in tiers:
-            there = theirs[theirs["tier"] == tier]
-            each = there.groupby("task", sort=False)[["split", "probe"]].agg(list)
-            line.append(f"{len(there)} of {cells[tier]}")
-            line.append(
-                "; ".join(
-                    f"{str(task).replace('_', ' ')} "
-                    + ", ".join(map(" ".join, zip(row["split"], row["probe"], strict=True)))
-                    for task, row in each.iterrows()
-                )
-                or "none"
-            )
+            by_task = theirs.loc[theirs["tier"] == tier, "task"].value_counts(sort=False)
+            named = ", ".join(f"{str(t).replace('_', ' ')} {n}" for t, n in by_task.items())
+            line.append(f"{by_task.sum()} of {cells[tier]}: {named}" if named else "none")
         lines.append(line)
-    header = [text for tier in tiers for text in (f"{tier}", "cells")]
     return (
         "Raw coordinates, untrained encoders and peers that score at least as high as the run, on "
-        "the mean over seeds, counted over the cells of the tables above:\n\n"
-        + _table(["beside it", *header], lines)
+        "the mean over seeds: in how many cells (a task, folds and a probe), and of which tasks."
+        "\n\n" + _table(["beside it", *(f"{tier} tier" for tier in tiers)], lines)
     )
 
 
@@ -323,8 +381,9 @@ def _interval(mean: float, low: float, high: float) -> str:
     return f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _count(seeds: int) -> str:
-    return f"{seeds} seed{'s' if seeds > 1 else ''}"
+def _length(encoder: str | Path) -> int:
+    """Of an embedding: by the readout, it need not be the output's of the network."""
+    return load(encoder)([[0.0, 0.0]]).shape[1]
 
 
 def _with_options(name: str, options: dict[str, Any]) -> str:
@@ -349,8 +408,8 @@ def shipped(folder: str | Path = "") -> pd.DataFrame:
         folder: of results; the published ones where it is empty.
 
     Returns:
-        Columns name, run, schedule, modalities, dim, megabytes, sha256 (its first 12 digits), and
-        for each tier the mean over cells of the run's scores, over its seeds.
+        Columns name, run, schedule, modalities, dim (of an embedding), megabytes, sha256 (its
+        first 12 digits), and for each tier the mean over cells of the run's scores, over its seeds.
 
     Example:
         >>> shipped().set_index("name").loc["melt", "run"]
@@ -362,7 +421,7 @@ def shipped(folder: str | Path = "") -> pd.DataFrame:
         origin, runs, _ = _measured(Path(name), config, folder)
         size = (PUBLISHED / name / "model.safetensors").stat().st_size
         row = {"name": name, **{key: origin[key] for key in ("run", "schedule")}}
-        row |= {"modalities": ", ".join(origin["modalities"]), "dim": config["dim"]}
+        row |= {"modalities": ", ".join(origin["modalities"]), "dim": _length(name)}
         row |= {"megabytes": size / 1e6, "sha256": config["sha256"][:12]}
         for tier in dict.fromkeys(runs["tier"]):
             scores = results.scores(runs, tier=tier)

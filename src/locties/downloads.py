@@ -16,6 +16,8 @@ WHAT = {
     "sweeps_histories": "Training of these runs, with the columns of `histories`.",
     "scores_along": "Scores of encoders kept along their training.",
     "erasure": "What is read of each modality's content before and after tying.",
+    "continents": "Errors of the encoders that ship, on each continent and on all land: a row for"
+    " each encoder, task and continent.",
     "benchmarks": "Timings, side by side with other code.",
     "benchmarks_goals": "Ratios of these timings, beside what was to be reached.",
     "kills": "Work that was killed and taken up again: a row for each kill.",
@@ -46,7 +48,8 @@ def write(folders: Sequence[Path], to: Path) -> None:
     page = [
         "# Downloads",
         "Every table behind this book, twice: CSV (UTF-8, the first row names the columns) for a "
-        "spreadsheet, Parquet for code. {doc}`reproducibility` says what made them.",
+        "spreadsheet, Parquet for code. {doc}`reproducibility` says what made them. On every other "
+        "page, *CSV* below a table saves what that table shows.",
     ]
     for name in order:
         read = pd.read_parquet if found[name].suffix == ".parquet" else pd.read_csv

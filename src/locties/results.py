@@ -19,6 +19,7 @@ from locties.registry import unknown
 
 PUBLISHED = REPOSITORY / "results"
 ENOUGH_SEEDS = 5  # for a published number; with fewer the book is a preview
+CONTINENTS = "continents.parquet"  # `locties.cards.by_continent` of the encoders that ship
 FEWEST_FOR_AN_INTERVAL = 3  # seeds; with two, a t-interval is wider than the axis
 
 
@@ -133,7 +134,8 @@ def publish(
 ) -> None:
     """Copy result tables to where they are tracked, and encoders with their cards to the package.
 
-    The first encoder is also drawn, for the first page. Encoders that are not named any more are
+    Their errors are taken apart by continent first, which adds a table. The first encoder is also
+    drawn, for the first page. Encoders that are not named any more are
     deleted: their cards would speak of rows that are gone.
 
     Args:
@@ -143,10 +145,12 @@ def publish(
         root: of the repository.
 
     Raises:
-        ValueError: where a run has no rows in the tables. Nothing is changed then.
+        ValueError: where a run has no rows in the tables. Nothing is published then.
     """
     from locties import cards, maps
 
+    errors = pd.concat([cards.by_continent(run) for run in runs.values()], ignore_index=True)
+    write_table(errors, Path(folder) / CONTINENTS)
     ready = {name: cards.describe(name, run, folder) for name, run in runs.items()}
     tables, encoders = Path(root) / "results", Path(root) / "src" / "locties" / "published"
     tables.mkdir(exist_ok=True)

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from browser import Page
 
 from locties.notebook import REPOSITORY
 
@@ -98,9 +99,19 @@ def test_glued_numbers_are_there(visit):
 def test_every_link_inside_the_book_leads_somewhere(visit):
     for page in PAGES:
         for link in re.findall(r'<a [^>]*href="([^"#?]+)', visit(page)[0]):
-            if not re.match(r"https?:|mailto:|javascript:", link):
+            if not re.match(r"https?:|mailto:|javascript:|data:", link):
                 target = (HTML / Path(page).parent / link).resolve()
                 assert target.exists(), f"{page} links to {link}"
+
+
+def test_no_page_slides_sideways_on_a_phone(address, tmp_path):
+    phone, wide = Page(tmp_path), []
+    for page in PAGES:
+        phone.open(f"{address}/{page}", width=390, height=780, touch=True)
+        if phone.evaluate("document.documentElement.scrollWidth") > 390:
+            wide.append(page)
+    phone.close()
+    assert not wide
 
 
 def test_code_can_be_copied(visit):
@@ -125,6 +136,13 @@ def test_every_published_table_can_be_downloaded(visit):
     assert {"runs.csv", "runs.parquet", "claims.csv", "benchmarks.parquet"} <= names
     for link in links:
         assert (HTML / "book" / link).resolve().stat().st_size > 100
+
+
+def test_every_table_has_a_link_to_its_csv(visit):
+    dom, _ = visit("book/results.html")
+    tables = dom.count("<table")
+    assert tables >= 8
+    assert dom.count('class="table-csv"') == tables
 
 
 def test_figures_lie_on_white_in_dark_mode(visit):

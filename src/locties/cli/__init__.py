@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:  # a light install has the command, and not what it is made of
+    raise SystemExit('locties: the command line needs typer: pip install "locties[cli]"') from None
 
 from locties import __version__
 from locties.cli import convert, data, embed, evaluate, info, pretrain, s2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from locties.cli.base import find_encoder, reading, say
+from locties.extras import need
 
 ROWS = 2**14  # of a table, in memory at once
 Write = Callable[[Any, Any], None]  # a part of the table, and its embeddings
@@ -20,7 +22,9 @@ Write = Callable[[Any, Any], None]  # a part of the table, and its embeddings
 
 def embed(
     encoder: Annotated[str, typer.Argument(help="A published encoder, or a folder.")],
-    file: Annotated[str, typer.Argument(help="CSV, TSV or Parquet; - is CSV from stdin.")] = "-",
+    file: Annotated[
+        str, typer.Argument(help="CSV, TSV, Parquet or GeoParquet; - is CSV from stdin.")
+    ] = "-",
     output: Annotated[
         str, typer.Option("--output", "-o", help="CSV, TSV or Parquet; - is CSV to stdout.")
     ] = "-",
@@ -35,8 +39,10 @@ def embed(
 ) -> None:
     """Embed the places of a table: its columns as they are, then the embedding's.
 
-    Longitude and latitude are degrees (WGS84). A table of any length takes the memory of a few
-    thousand rows. An exported globe that was stopped goes on with the same command.
+    Longitude and latitude are degrees (WGS84). A GeoParquet needs no such columns: its points, in
+    any CRS, say where its rows are, and Parquet made of it is GeoParquet again. A table of any
+    length takes the memory of a few thousand rows. An exported globe that was stopped goes on with
+    the same command.
 
     Example: `locties embed melt < sites.csv > embedded.csv`
 
@@ -57,7 +63,7 @@ def embed(
         done = 0
         for part in _parts(file):
             try:
-                embedded = locties.embed(_numbers(part), found, lon=lon, lat=lat)
+                embedded = locties.embed(_places(part, lon or lat), found, lon=lon, lat=lat)
             except ValueError as error:
                 counted = f" (rows counted from row {done})" if done else ""
                 raise ValueError(f"{error}{counted}") from None
@@ -89,29 +95,37 @@ def _export(encoder: str, file: str, output: str, resolution: float) -> None:
 
 
 def _parts(file: str) -> Iterator[Any]:
-    """The table in parts of `ROWS` rows; what a CSV holds is left text, as it stands there."""
+    """The table in parts of `ROWS` rows; what a CSV holds is left text, as it stands there.
+
+    Of a GeoParquet, `attrs` has what the file says of its geometry, which is left WKB.
+    """
     import pandas as pd
 
     if _kind(file) == "parquet":
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetFile(file) as table:
+            said = (table.schema_arrow.metadata or {}).get(b"geo")
             for batch in table.iter_batches(ROWS):
-                yield batch.to_pandas()
+                part = batch.to_pandas()
+                part.attrs = {"geo": said.decode()} if said else {}
+                yield part
         return
     if file == "-" and sys.stdin.isatty():
         say("reading CSV from the terminal; Ctrl-D ends it")
     # Left to itself, pandas drops the last fields of rows that are longer than the header.
     warnings.simplefilter("error", pd.errors.ParserWarning)
     try:
-        yield from pd.read_csv(
+        for part in pd.read_csv(
             sys.stdin.buffer if file == "-" else file,
             sep="\t" if _kind(file) == "tsv" else ",",
             dtype=str,
             keep_default_na=False,
             index_col=False,
             chunksize=ROWS,
-        )
+        ):
+            part.attrs = {"text": True}
+            yield part
     except pd.errors.ParserWarning:
         raise ValueError(
             f"{'stdin' if file == '-' else file} has more fields in its rows than in its header: "
@@ -121,7 +135,8 @@ def _parts(file: str) -> Iterator[Any]:
 
 def _kind(file: str) -> str:
     suffixes = Path(file.lower().removesuffix(".gz")).suffix
-    known = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
+    known = {".csv": "csv", ".tsv": "tsv"}
+    known |= dict.fromkeys((".parquet", ".geoparquet", ".pq"), "parquet")
     if file == "-":
         return "csv"
     if suffixes not in known:
@@ -129,9 +144,38 @@ def _kind(file: str) -> str:
     return known[suffixes]
 
 
+def _places(part: Any, columns: str | None) -> Any:
+    """What says where the rows are: points, unless columns are named, else the table."""
+    if columns or "geo" not in part.attrs:
+        return _numbers(part)
+    return _geometry(part)[json.loads(part.attrs["geo"])["primary_column"]]
+
+
+def _geometry(part: Any) -> dict[str, Any]:
+    """A part's columns of geometry by name, each a GeoSeries with its CRS; empty without any.
+
+    Source: GeoParquet 1.1.0, in which geometry without a "crs" is of OGC:CRS84.
+    """
+    if "geo" not in part.attrs:
+        return {}
+    geopandas = need("geopandas", "a GeoParquet file", "own")
+    columns = {}
+    for name, said in json.loads(part.attrs["geo"])["columns"].items():
+        if said["encoding"] != "WKB":
+            raise ValueError(
+                f"column {name!r} has its geometry as {said['encoding']!r}: write it as WKB, "
+                "which is what frame.to_parquet(path) of geopandas does"
+            )
+        columns[name] = geopandas.GeoSeries.from_wkb(part[name], crs=said.get("crs", "OGC:CRS84"))
+    return columns
+
+
 def _numbers(part: Any) -> Any:
-    """With numbers in the columns of text that hold nothing else."""
+    """Of a CSV, with numbers in the columns of text that hold nothing else."""
     import pandas as pd
+
+    if "text" not in part.attrs:
+        return part
 
     def numbers(column: Any) -> Any:
         try:
@@ -190,6 +234,7 @@ def _csv_writer(stream: Any, separator: str) -> Write:
             writer.writerow([*part.columns, *embedded.columns])
             stream.write(f"{left.pop()}\n".encode())
             begun = True
+        part = part.assign(**{name: column.to_wkt() for name, column in _geometry(part).items()})
         writer.writerows(part.astype(object).where(part.notna(), "").itertuples(index=False))
         numbers = io.BytesIO()
         pa.csv.write_csv(
@@ -221,7 +266,10 @@ def _parquet_writer(path: Path) -> Iterator[Write]:
         schema = None if writer is None else writer.schema
         table = pa.Table.from_pandas(whole, schema, preserve_index=False)
         if writer is None:
-            writer = pq.ParquetWriter(path, table.schema)
+            geo = {"geo": part.attrs["geo"]} if "geo" in part.attrs else {}
+            writer = pq.ParquetWriter(
+                path, table.schema.with_metadata({**table.schema.metadata, **geo})
+            )
         writer.write_table(table)
 
     try:
