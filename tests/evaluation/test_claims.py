@@ -398,9 +398,9 @@ def test_c3_compares_the_shares_of_the_three_factors(sizes, verdict):
 
 
 def test_c3_needs_its_seeds_and_every_combination():
-    overall, _ = judged("C3", crossed(0.1, 0.02, 0.02, n=4))
+    overall, _ = judged("C3", crossed(0.1, 0.02, 0.02, n=5))
     assert overall["verdict"] == "undecided"
-    assert "4 of the 5 seeds needed" in overall["note"]
+    assert "5 of the 10 seeds needed" in overall["note"]
     runs = crossed(0.1, 0.02, 0.02)
     overall, _ = judged("C3", runs[runs["encoder"] != "cross-sphere-three-vicreg"])
     assert "cross-sphere-three-vicreg" in overall["note"]
