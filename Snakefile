@@ -107,7 +107,7 @@ def encoder_folder(run):
 def evaluation(run, tier):
     """The values of the evaluation of one run on one tier."""
     name, _, seed = run.rpartition("-")
-    # All layers of an encoder hold what coordinates would add to its last one.
+    # An embedding of all layers is judged as it is: it stands against others with coordinates.
     appends = run not in BASELINES and KNOWN.get(run, {}).get("readout") != "layers"
     return {
         "encoder": encoder_folder(run) or name,

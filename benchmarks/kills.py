@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,9 +78,12 @@ def files(folder: Path, *left_out: str) -> str:
 
 def kill(process: multiprocessing.Process) -> None:
     """And all that it has started, also in other sessions, as when the machine stops."""
-    found = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    first = psutil.Process(process.pid)
+    first.suspend()  # so that it starts no more of them
+    found = [first, *first.children(recursive=True)]
     for one in found:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):  # it ended by itself
+            one.kill()
     process.join()
     _, left = psutil.wait_procs(found, timeout=10)
     if alive := [one for one in left if one.status() != psutil.STATUS_ZOMBIE]:
@@ -271,11 +275,13 @@ def main() -> None:
             *(export("zarr"), export("tif"), study()),
         ]
         tables = []
-        for kind in kinds:
-            if re.search(chosen.kinds, kind.name):
-                folder = Path(name, str(len(tables)))
-                folder.mkdir()
-                tables.append(rounds(kind, chosen.kills, folder))
+        wanted = [kind for kind in kinds if re.search(chosen.kinds, kind.name)]
+        if not wanted:
+            parser.error(f"--kinds {chosen.kinds!r} is none of {[kind.name for kind in kinds]}")
+        for kind in wanted:
+            folder = Path(name, str(len(tables)))
+            folder.mkdir()
+            tables.append(rounds(kind, chosen.kills, folder))
     table = pd.concat(tables, ignore_index=True)
     show(table)
     if chosen.output:

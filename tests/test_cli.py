@@ -611,6 +611,33 @@ def test_embed_writes_points_to_csv_as_text(encoder: Path, points: Path) -> None
     assert printed["id"].tolist() == list("abcde")
 
 
+def test_embed_names_what_the_metadata_of_a_geoparquet_lack(encoder: Path, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"at": [b""]})
+    for said, lacks in (
+        ({"columns": {"at": {"encoding": "WKB"}}}, "primary_column"),
+        ({"primary_column": "at", "columns": {"at": {}}}, "encoding of 'at'"),
+        ({"primary_column": "at", "columns": {}}, "its primary column"),
+    ):
+        pq.write_table(table.replace_schema_metadata({"geo": json.dumps(said)}), tmp_path / "p.pq")
+        result = run("embed", encoder, tmp_path / "p.pq")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"p.pq is no whole GeoParquet: its metadata lacks {lacks}." in result.stderr
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_embed_of_no_rows_is_a_header(encoder: Path, tmp_path: Path, suffix: str) -> None:
+    pd.DataFrame({"lon": [1.0], "lat": [2.0]}).iloc[:0].to_parquet(tmp_path / "none.parquet")
+    result = run("embed", encoder, tmp_path / "none.parquet", "-o", tmp_path / f"out.{suffix}")
+    assert result.exit_code == 0, result.stderr
+    read = pd.read_csv if suffix == "csv" else pd.read_parquet
+    columns = list(read(tmp_path / f"out.{suffix}"))
+    assert columns[:2] == ["lon", "lat"]
+    assert len(columns) == 2 + locties.load(encoder).dim
+
+
 def test_embed_says_what_a_geoparquet_needs(
     encoder: Path, points: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,7 +149,7 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
         _recipe(path, config, rows, last),
         "## Scores",
         "R² or, for classes, accuracy with all labels, and the 95% interval of a bootstrap over "
-        "blocks of test points: of this encoder, by the better of the probes ridge and kNN.",
+        "blocks of test points: of this encoder, by ridge or kNN, whichever scores higher here.",
         _scores(rows, tiers, run, seed),
         "The mean over these cells and both probes, over the seeds of the same run, with its "
         "t-interval where they are enough for one. A number of the study needs "
@@ -348,7 +348,8 @@ def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
         lines.append(line)
     return (
         "Raw coordinates, untrained encoders and peers that score at least as high as the run, on "
-        "the mean over seeds: in how many cells (a task, folds and a probe), and of which tasks."
+        "the mean over seeds: in how many cells (a task, folds and a probe), and of which tasks. "
+        "Those with coordinates appended to them are in the book's results, not here."
         "\n\n" + _table(["beside it", *(f"{tier} tier" for tier in tiers)], lines)
     )
 

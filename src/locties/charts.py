@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from locties.evaluation.comparison import ALPHA
 from locties.evaluation.statistics import mean_interval
 from locties.results import FEWEST_FOR_AN_INTERVAL, of_tier, scores
 
@@ -385,9 +386,9 @@ def draw_against(table: pd.DataFrame) -> Figure:
         columns = [f"{prefix}{name}" for name in ("difference", "low", "high", "p")]
         for y, (value, low, high, p) in enumerate(own[columns].itertuples(index=False)):
             behind = high < 0
-            colour = COLOURS[1] if behind else COLOURS[0] if p < 0.05 else "0.5"
+            colour = COLOURS[1] if behind else COLOURS[0] if p < ALPHA else "0.5"
             ax.plot([low, high], [y, y], color=colour, linewidth=1.2)
-            fill = colour if behind or p < 0.05 else "white"
+            fill = colour if behind or p < ALPHA else "white"
             ax.plot(value, y, "o", markersize=4, color=colour, markerfacecolor=fill)
         ax.set_xlabel(f"before the contender by, in {label}")
     axes[0].set_yticks(

@@ -73,8 +73,9 @@ def gather(tables: Sequence[str | Path], to: str | Path) -> None:
     Where there are none, as after a sweep alone, it has the columns of the published rows.
     """
     found = [pd.read_parquet(table) for table in tables]
-    empty = pd.read_parquet(PUBLISHED / "runs.parquet").iloc[:0]
-    write_table(pd.concat(found, ignore_index=True) if found else empty, to)
+    if not found:
+        found = [pd.read_parquet(PUBLISHED / "runs.parquet").iloc[:0]]
+    write_table(pd.concat(found, ignore_index=True), to)
 
 
 def gather_histories(runs: Sequence[str], histories: Sequence[str | Path], to: str | Path) -> None:
@@ -89,8 +90,9 @@ def gather_histories(runs: Sequence[str], histories: Sequence[str | Path], to: s
     for run, history in zip(runs, histories, strict=True):
         name, _, seed = run.rpartition("-")
         tables.append(pd.read_parquet(history).assign(encoder=name, seed=int(seed)))
-    empty = pd.read_parquet(PUBLISHED / "histories.parquet").iloc[:0]
-    write_table(pd.concat(tables, ignore_index=True) if tables else empty, to)
+    if not tables:
+        tables = [pd.read_parquet(PUBLISHED / "histories.parquet").iloc[:0]]
+    write_table(pd.concat(tables, ignore_index=True), to)
 
 
 def gather_sweeps(
@@ -135,8 +137,8 @@ def publish(
     """Copy result tables to where they are tracked, and encoders with their cards to the package.
 
     Their errors are taken apart by continent first, which adds a table. The first encoder is also
-    drawn, for the first page. Encoders that are not named any more are
-    deleted: their cards would speak of rows that are gone.
+    drawn, for the first page. Encoders that are not named any more are deleted: their cards would
+    speak of rows that are gone.
 
     Args:
         folder: with the Parquet tables that a profile made.
@@ -191,25 +193,6 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
         pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "histories")
     )
     return runs.assign(tier=_tiers(runs)), histories
-
-
-def read_sweeps(folder: str | Path = "") -> pd.DataFrame:
-    """The scores of the runs of sweeps in a folder of results, with the columns of `read`'s.
-
-    Args:
-        folder: the published results where it is empty.
-
-    Raises:
-        FileNotFoundError: with what to run.
-
-    Example:
-        >>> bool((read_sweeps()["labels"] == "all").any())
-        True
-    """
-    path = (Path(folder) if folder else PUBLISHED) / "sweeps.parquet"
-    if not path.exists():
-        raise FileNotFoundError(f"no {path}: run `make results SWEEP=recipe`")
-    return pd.read_parquet(path)
 
 
 def of_tier(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:

@@ -49,7 +49,7 @@ def coordinates(frame: Any, lon: str, lat: str) -> tuple[Array, Problems]:
         lonlat, problems = _from_geometry(frame)
         swap = "build the points with geopandas.points_from_xy(longitude, latitude)"
         project = (
-            f"the CRS {frame.crs} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
+            f"the CRS {frame.crs.name} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
         )
     else:
         _check_columns(frame, lon, lat)
@@ -167,7 +167,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     in_degrees = (np.abs(x[~absent]) <= 360) & (np.abs(y[~absent]) <= 90)
     if not geometry.crs.is_geographic and len(in_degrees) and in_degrees.all():
         raise ValueError(
-            f"the CRS {geometry.crs} is not in degrees and all coordinates, such as "
+            f"the CRS {geometry.crs.name} is not in degrees and all coordinates, such as "
             f"{_pair_text((x[~absent][0], y[~absent][0]))}, seem to be: "
             "frame.set_crs('EPSG:4326', allow_override=True)"
         )
@@ -176,7 +176,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     lost = ~absent & np.isfinite(x) & np.isfinite(y) & ~np.isfinite(lonlat).all(1)
     return lonlat, [
         ("the geometry is missing", absent),
-        (f"the point is outside what {geometry.crs} can express", lost),
+        (f"the point is outside what {geometry.crs.name} can express", lost),
     ]
 
 

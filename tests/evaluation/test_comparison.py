@@ -59,10 +59,10 @@ def test_ranks_are_within_a_seed_and_cell_and_ties_share():
 
 
 def test_an_encoder_without_seeds_is_the_same_in_all():
-    table = pd.concat([rows("own", 0.7 + noise(2)), rows("raw", np.full(1, 0.6))])
+    table = pd.concat([rows("own", 0.7 + noise(2)), rows("xyz", np.full(1, 0.6))])
     found = against(table, "own")
-    assert found.loc["raw", "mean"] == pytest.approx(0.6)
-    assert found.loc["raw", "difference"] == pytest.approx(0.1 + noise(2).mean())
+    assert found.loc["xyz", "mean"] == pytest.approx(0.6)
+    assert found.loc["xyz", "difference"] == pytest.approx(0.1 + noise(2).mean())
 
 
 def test_a_seed_or_cell_that_is_missing_is_named():
@@ -71,10 +71,14 @@ def test_a_seed_or_cell_that_is_missing_is_named():
         against(pd.concat([own, other[other["seed"] != 4]]), "own")
     with pytest.raises(ValueError, match="'other' lacks a score in a r ridge"):
         against(pd.concat([own, other.iloc[1:]]), "own")
+    with pytest.raises(ValueError, match="'other' has no score of seed 1"):
+        against(pd.concat([own, other[other["seed"] == 0]]), "own")
+    with pytest.raises(ValueError, match="of 'own' alone"):
+        against(own, "own")
     with pytest.raises(ValueError, match="'onw'"):
         against(own, "onw")
     with pytest.raises(ValueError, match="has 1 seed"):
-        against(own[own["seed"] == 0], "own")
+        against(pd.concat([own[own["seed"] == 0], other]), "own")
 
 
 def test_first_means_before_every_single_one():

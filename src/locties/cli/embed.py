@@ -106,9 +106,10 @@ def _parts(file: str) -> Iterator[Any]:
 
         with pyarrow.parquet.ParquetFile(file) as table:
             said = (table.schema_arrow.metadata or {}).get(b"geo")
-            for batch in table.iter_batches(ROWS):
+            some = table.metadata.num_rows > 0
+            for batch in table.iter_batches(ROWS) if some else [table.schema_arrow.empty_table()]:
                 part = batch.to_pandas()
-                part.attrs = {"geo": said.decode()} if said else {}
+                part.attrs = {"geo": _geo(said, file)} if said else {}
                 yield part
         return
     if file == "-" and sys.stdin.isatty():
@@ -133,6 +134,21 @@ def _parts(file: str) -> Iterator[Any]:
         ) from None
 
 
+def _geo(said: bytes, file: str) -> dict[str, Any]:
+    """What a GeoParquet says of its geometry."""
+    geo = json.loads(said)
+    columns = geo.get("columns", {})
+    lacks = [key for key in ("primary_column", "columns") if key not in geo]
+    lacks += [f"encoding of {name!r}" for name in columns if "encoding" not in columns[name]]
+    if lacks or geo["primary_column"] not in columns:
+        raise ValueError(
+            f"{file} is no whole GeoParquet: its metadata lacks "
+            f"{', '.join(lacks) or 'its primary column'}. Write it with frame.to_parquet(path) of "
+            "geopandas"
+        )
+    return geo
+
+
 def _kind(file: str) -> str:
     suffixes = Path(file.lower().removesuffix(".gz")).suffix
     known = {".csv": "csv", ".tsv": "tsv"}
@@ -148,7 +164,7 @@ def _places(part: Any, columns: str | None) -> Any:
     """What says where the rows are: points, unless columns are named, else the table."""
     if columns or "geo" not in part.attrs:
         return _numbers(part)
-    return _geometry(part)[json.loads(part.attrs["geo"])["primary_column"]]
+    return _geometry(part)[part.attrs["geo"]["primary_column"]]
 
 
 def _geometry(part: Any) -> dict[str, Any]:
@@ -160,7 +176,7 @@ def _geometry(part: Any) -> dict[str, Any]:
         return {}
     geopandas = need("geopandas", "a GeoParquet file", "own")
     columns = {}
-    for name, said in json.loads(part.attrs["geo"])["columns"].items():
+    for name, said in part.attrs["geo"]["columns"].items():
         if said["encoding"] != "WKB":
             raise ValueError(
                 f"column {name!r} has its geometry as {said['encoding']!r}: write it as WKB, "
@@ -266,7 +282,7 @@ def _parquet_writer(path: Path) -> Iterator[Write]:
         schema = None if writer is None else writer.schema
         table = pa.Table.from_pandas(whole, schema, preserve_index=False)
         if writer is None:
-            geo = {"geo": part.attrs["geo"]} if "geo" in part.attrs else {}
+            geo = {"geo": json.dumps(part.attrs["geo"])} if "geo" in part.attrs else {}
             writer = pq.ParquetWriter(
                 path, table.schema.with_metadata({**table.schema.metadata, **geo})
             )

@@ -47,8 +47,8 @@ Array = NDArray[np.float64]
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 ALPHA = 0.05
 SEEDS = 10  # for a verdict
-# Where t-tests look for effects and not for their absence, in scores of many runs: their level holds
-# at any number of seeds, so that fewer can only leave the claim undecided.
+# Where t-tests look for effects and not for their absence, in scores of many runs: their level
+# holds at any number of seeds, so that fewer can only leave the claim undecided.
 FEWER_SEEDS = 5
 FIRST_PILOT_SEED = 100
 PILOT_SEEDS = 5

@@ -22,13 +22,13 @@ from locties.registry import unknown
 CELL = ["task", "split", "probe"]
 ALPHA = 0.05
 APPENDED = ("", "+xyz", "+harmonics_10")
+RAW = ("constant", "xyz", "harmonics_10", "harmonics_40")
+# Functions that no seed changes: their rows stand under one.
+SEEDLESS = (*RAW, "geoclip", "satclip")
 # What a better encoder has to come before: every baseline and peer, the two-modality runs, MELT and
-# SALT; each that is learnt or drawn also with raw coordinates appended.
+# SALT on all modalities; each that is learnt or drawn also with raw coordinates appended.
 CONTENDERS = (
-    "constant",
-    "xyz",
-    "harmonics_10",
-    "harmonics_40",
+    *RAW,
     *(
         f"{name}{appended}"
         for name in (
@@ -51,7 +51,7 @@ def against(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
     """One encoder minus every other, in the mean over all cells and in the mean rank.
 
     A cell is a task, split and probe. Within a seed all encoders are ranked in each cell; an
-    encoder without seeds of its own, such as raw harmonics, has the same score in all.
+    encoder that no seed changes (`SEEDLESS`) has the same score in all.
 
     Args:
         rows: one score for each encoder, cell and seed, as `locties.results.scores` gives them.
@@ -60,18 +60,19 @@ def against(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
     Returns:
         A row for each encoder, best mean first. Columns: mean and rank, over cells and seeds; n,
         seeds; difference, low, high, p: of the encoder's mean minus the row's, with its 95%
-        t-interval and the one-sided p-value of a difference above 0; rank_difference, rank_low,
-        rank_high, rank_p: the same of the row's mean rank minus the encoder's. Above 0 is in the
-        encoder's favour in both. The encoder's own row has none of these.
+        t-interval over seeds (at these points and folds: others would move it by more) and the
+        one-sided p-value of a difference above 0; rank_difference, rank_low, rank_high, rank_p: the
+        same of the row's mean rank minus the encoder's. Above 0 is in the encoder's favour in both.
+        The encoder's own row has none of these.
 
     Raises:
         ValueError: an encoder that has no rows, fewer than two seeds, a contender that lacks one of
-            them, or a cell or seed without a score.
+            them, a cell or seed without a score, or nothing to compare with.
 
     Example:
-        >>> rows = pd.DataFrame({"encoder": ["a", "a", "b"], "seed": [0, 1, 0], "task": "elevation",
+        >>> rows = pd.DataFrame({"encoder": ["a", "a", "xyz"], "seed": [2, 3, 0], "task": "country",
         ...                      "split": "block", "probe": "knn", "value": [0.6, 0.7, 0.5]})
-        >>> print(f"{against(rows, 'a').loc['b', 'difference']:.2f}")
+        >>> print(f"{against(rows, 'a').loc['xyz', 'difference']:.2f}")
         0.15
     """
     wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
@@ -79,6 +80,8 @@ def against(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
     if encoder not in names:
         raise unknown("encoder of these rows", encoder, names)
     seeds = sorted(wide[encoder].columns)
+    if len(names) < 2:
+        raise ValueError(f"the rows are of {encoder!r} alone: add those of others")
     if len(seeds) < 2:
         raise ValueError(f"{encoder!r} has {len(seeds)} seed: differences need at least two")
     values = np.stack([_by_seed(wide[name], name, seeds) for name in names])
@@ -97,8 +100,8 @@ def against(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
 
 
 def _by_seed(scores: pd.DataFrame, name: str, seeds: list[int]) -> Any:
-    """`(cells, seeds)`; what has one seed only is the same in all."""
-    if scores.shape[1] == 1:
+    """`(cells, seeds)`; what no seed changes is the same in all."""
+    if scores.shape[1] == 1 and name.partition("+")[0] in SEEDLESS:
         scores = pd.concat([scores] * len(seeds), axis=1, keys=seeds)
     elif missing := sorted(set(seeds) - set(scores.columns)):
         raise ValueError(f"{name!r} has no score of seed {missing[0]}: judge it on the same seeds")
