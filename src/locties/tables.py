@@ -49,7 +49,7 @@ def coordinates(frame: Any, lon: str, lat: str) -> tuple[Array, Problems]:
         lonlat, problems = _from_geometry(frame)
         swap = "build the points with geopandas.points_from_xy(longitude, latitude)"
         project = (
-            f"the CRS {frame.crs.name} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
+            f"the CRS {_named(frame.crs)} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
         )
     else:
         _check_columns(frame, lon, lat)
@@ -141,6 +141,12 @@ def _check_columns(frame: Any, lon: str, lat: str) -> None:
     )
 
 
+def _named(crs: Any) -> str:
+    """Its code, or its name: some would print as pages of JSON."""
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else crs.name
+
+
 def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     shapely = need("shapely", "geometry", "own")
     try:
@@ -167,7 +173,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     in_degrees = (np.abs(x[~absent]) <= 360) & (np.abs(y[~absent]) <= 90)
     if not geometry.crs.is_geographic and len(in_degrees) and in_degrees.all():
         raise ValueError(
-            f"the CRS {geometry.crs.name} is not in degrees and all coordinates, such as "
+            f"the CRS {_named(geometry.crs)} is not in degrees and all coordinates, such as "
             f"{_pair_text((x[~absent][0], y[~absent][0]))}, seem to be: "
             "frame.set_crs('EPSG:4326', allow_override=True)"
         )
@@ -176,7 +182,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     lost = ~absent & np.isfinite(x) & np.isfinite(y) & ~np.isfinite(lonlat).all(1)
     return lonlat, [
         ("the geometry is missing", absent),
-        (f"the point is outside what {geometry.crs.name} can express", lost),
+        (f"the point is outside what {_named(geometry.crs)} can express", lost),
     ]
 
 
