@@ -48,9 +48,8 @@ def coordinates(frame: Any, lon: str, lat: str) -> tuple[Array, Problems]:
     if hasattr(frame, "to_crs"):
         lonlat, problems = _from_geometry(frame)
         swap = "build the points with geopandas.points_from_xy(longitude, latitude)"
-        project = (
-            f"the CRS {_named(frame.crs)} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
-        )
+        named = _named(frame.crs)
+        project = f"the CRS {named} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
     else:
         _check_columns(frame, lon, lat)
         (x, no_x), (y, no_y) = (numbers_of(column_of(frame, name), name) for name in (lon, lat))
