@@ -44,6 +44,14 @@ class Drawn:
         return lonlat, torch.sin(lonlat.deg2rad()).repeat(1, 3)
 
 
+@pytest.fixture(autouse=True)
+def interrupts_arrive():
+    """As in a terminal: what a shell starts in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def with_dropout(dim: int) -> nn.Module:
     """It draws from the global generator, whose state must be kept too."""
     return nn.Sequential(nn.Linear(6, 32), nn.Dropout(0.3), nn.GELU(), nn.Linear(32, dim))
