@@ -1,5 +1,6 @@
 """What the timings are to reach, and whether they do: ratios of contenders, round by round."""
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -64,21 +65,23 @@ GOALS = [
 
 
 def judge(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each goal whose contenders were measured.
+    """A row for each goal and number of threads at which its contenders were measured.
 
     Args:
         table: rows of ``side_by_side.py``, with the seconds of each round in `times`.
 
     Returns:
-        goal, case, size, contender, against; measured, the median over rounds of the ratio of two
-        times, with least and largest, or megabytes; bound ("at least" or "at most") and target;
-        met; best, the ratio if `against` took no longer than its floor, where that is a bound on
-        what could be reached.
+        goal, threads, case, size, contender, against; measured, the median over rounds of the
+        ratio of two times, with least and largest, or megabytes; bound ("at least" or "at most")
+        and target; met; best, the ratio if `against` took no longer than its floor, where that is
+        a bound on what could be reached.
     """
-    rows = table.set_index(["case", "size", "contender"])
+    rows = table.set_index(["threads", "case", "size", "contender"])
     judged = []
-    for goal in GOALS:
-        first, second = ((goal.case, goal.size, name) for name in (goal.contender, goal.against))
+    for goal, threads in product(GOALS, dict.fromkeys(table["threads"])):
+        first, second = (
+            (threads, goal.case, goal.size, name) for name in (goal.contender, goal.against)
+        )
         if first not in rows.index or (goal.against is not None and second not in rows.index):
             continue
         best = np.nan
@@ -92,6 +95,7 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
         judged.append(
             {
                 "goal": goal.what,
+                "threads": threads,
                 "case": goal.case,
                 "size": goal.size,
                 "contender": goal.contender,

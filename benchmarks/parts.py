@@ -47,6 +47,7 @@ def training_step(
     samples, lonlat = profiles(20_000).to(device), places(20_000).float().to(device)
     sample_encoders = nn.ModuleList(profile_encoder(PROFILE)(256) for _ in range(modalities))
     sample_encoders.to(device)
+    order, some = torch.randperm(len(samples), device=device), torch.arange(batch, device=device)
     direction = "symmetric" if modalities == 1 else "modality_to_location"
     objective = OBJECTIVES["nt_xent"](direction=direction).to(device)
     parameters = chain(location.parameters(), sample_encoders.parameters(), objective.parameters())
@@ -66,7 +67,8 @@ def training_step(
 
     def step() -> None:
         sizes, modality = next(turns)
-        index = torch.randint(len(samples), (batch,), device=device)
+        # No pair twice in a batch, as `locties.pretrain` draws; a CUDA graph draws anew, too.
+        index = order[(torch.randint(len(samples), (1,), device=device) + some) % len(samples)]
         optimiser.zero_grad(set_to_none=True)
         where = lonlat[index]
         # Weights cast outside a graph would stay what they were when it was recorded.

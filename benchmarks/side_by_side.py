@@ -4,8 +4,10 @@
 
 SatCLIP is a clone of its repository; it needs einops. sphericart and pytorch-lightning are used
 where they are installed; with the latter, SatCLIP's step is also taken in the loop that its authors
-use, over the same data in memory. The clock is the processor time of a process, which leaves out
-waiting for other programs; where several threads or processes share the work it is the wall's.
+use, over the same data in memory. All is measured on one thread and on as many as there are cores,
+which is what torch uses unless it is told. The clock is the processor time of a process, which
+leaves out waiting for other programs; where several threads or processes share the work it is the
+wall's.
 Beside the table, ``<output>_goals.parquet`` says which goals of the project are met.
 """
 
@@ -436,6 +438,25 @@ def _train(rank: int, count: int, batch: int, folder: str) -> None:
 
 
 CASES = {"harmonics": harmonics, "step": steps, "grid": grid, "loss": loss, "growth": growth}
+ONCE = ("loss", "growth")  # not at every number of threads
+
+
+def measure_cases(names: list[str], peer: SimpleNamespace | None, rounds: int) -> pd.DataFrame:
+    """The rows of these cases, on as many threads as torch is set to use."""
+    threads = torch.get_num_threads()
+    clock = time.process_time if threads == 1 else time.perf_counter
+    rates = calibrate(clock)
+    table = pd.concat([CASES[name](peer, clock, rates, rounds) for name in names])
+    # How many times as long as locties takes for the same, in the same round.
+    own = table[(table["contender"] == "locties") & ~table["case"].isin(GROWTH)]
+    own = own.set_index(["case", "size"])["times"]
+    table["ratio"] = [
+        statistics.median(a / b for a, b in zip(row.times, own[row.case, row.size], strict=True))
+        if (row.case, row.size) in own.index
+        else float("nan")
+        for row in table.itertuples()
+    ]
+    return table.assign(threads=threads, **rates)
 
 
 def processor() -> str:
@@ -450,21 +471,25 @@ def processor() -> str:
 
 
 def show(table: pd.DataFrame, goals: pd.DataFrame) -> None:
-    for case, rows in table.groupby("case", sort=False):
+    for (threads, case), rows in table.groupby(["threads", "case"], sort=False):
         columns = ("size", "contender", "ms", "fastest", "slowest", "ratio", "x floor", "limit")
-        printed = Table(*columns, title=case)
+        printed = Table(*columns, title=f"{case}, threads: {threads}")
         for row in rows.itertuples():
             times = [f"{1000 * t:,.2f}" for t in (row.seconds, row.fastest, row.slowest)]
             ratio = "" if pd.isna(row.ratio) else f"{row.ratio:.2f}"
             values = [ratio, f"{row.seconds / row.floor:.1f}", row.limit]
             printed.add_row(f"{row.size:,}", row.contender, *times, *values)
         Console().print(printed)
-    printed = Table("", "median", "least", "largest", "goal", "met", "best possible", title="goals")
+    printed = Table(
+        "", "threads", "median", "least", "largest", "goal", "met", "best possible", title="goals"
+    )
     for row in goals.itertuples():
         values = [f"{value:.2f}" for value in (row.measured, row.least, row.largest)]
         best = "" if pd.isna(row.best) else f"{row.best:.1f}"
         met = "yes" if row.met else "no"
-        printed.add_row(row.goal, *values, f"{row.bound} {row.target:g}", met, best)
+        printed.add_row(
+            row.goal, str(row.threads), *values, f"{row.bound} {row.target:g}", met, best
+        )
     Console().print(printed)
 
 
@@ -472,30 +497,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--satclip", type=Path, help="a clone of SatCLIP's repository")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=sorted({1, os.cpu_count() or 1}),
+        help="of torch; memory and growth are measured on the first number alone",
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--output", type=Path, help="a Parquet file for the table")
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    clock = time.process_time if chosen.threads == 1 else time.perf_counter
     peer = satclip(chosen.satclip) if chosen.satclip else None
-    rates = calibrate(clock)
     load = os.getloadavg()[0]
-    tables = [CASES[name](peer, clock, rates, chosen.rounds) for name in chosen.cases]
+    tables = []
+    for turn, threads in enumerate(chosen.threads):
+        names = [name for name in chosen.cases if turn == 0 or name not in ONCE]
+        tables.append(on_threads(threads, partial(measure_cases, names, peer, chosen.rounds)))
     table = pd.concat(tables, ignore_index=True)
-    # How many times as long as locties takes for the same, in the same round.
-    own = table[table["contender"] == "locties"].drop_duplicates(["case", "size"])
-    own = own[~own["case"].isin(GROWTH)].set_index(["case", "size"])["times"]
-    table["ratio"] = [
-        statistics.median(a / b for a, b in zip(row.times, own[row.case, row.size], strict=True))
-        if (row.case, row.size) in own.index
-        else float("nan")
-        for row in table.itertuples()
-    ]
     goals = judge(table)
     table = table.drop(columns="times").assign(
-        **rates,
-        threads=chosen.threads,
         machine=processor(),
         cores=os.cpu_count(),
         load=f"{load:.1f} to {os.getloadavg()[0]:.1f}",

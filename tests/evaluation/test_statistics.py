@@ -1,7 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import r2_score
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -130,27 +133,23 @@ def test_holm_is_that_of_statsmodels_and_keeps_the_shape():
     assert holm(p) == pytest.approx(expected)
 
 
-def test_shares_of_variance_are_those_of_the_table_of_sums_of_squares():
+def test_shares_of_variance_are_those_of_statsmodels_table_of_each_seed():
+    """Sums of squares of each seed's main effects; the error is the seeds' part of them all."""
     rng = np.random.default_rng(7)
-    y = rng.normal(size=(4, 2, 3, 2)) + np.arange(2)[:, None, None] + np.arange(3)[:, None] / 2
-    grand, cell = y.mean(), y.mean(0)
-    error = sum((run - cell) ** 2 for run in y).sum() / (12 * 3)
-    total = ((y - grand) ** 2).sum()
-    first = sum(24 * (y[:, i].mean() - grand) ** 2 for i in range(2))
-    second = sum(16 * (y[:, :, j].mean() - grand) ** 2 for j in range(3))
-    assert variance_shares(y)[:2].tolist() == pytest.approx(
-        [(first - error) / (total + error), (second - 2 * error) / (total + error)]
-    )
-
-
-def test_shares_of_resampled_seeds_are_those_of_the_repeated_rows():
-    y = np.random.default_rng(8).normal(size=(3, 5, 2, 3, 2)) + np.arange(3)[:, None]
-    drawn = variance_shares(y, [[1, 1, 1], [2, 0, 1]])
-    assert drawn.shape == (2, 5, 3)
-    assert drawn[0] == pytest.approx(variance_shares(y))
-    assert drawn[1] == pytest.approx(variance_shares(y[[0, 0, 2]]))
+    effects = np.arange(2)[:, None, None] + np.arange(3)[:, None] / 2
+    y = rng.normal(size=(4, 2, 3, 2)) + effects + rng.normal(size=(4, 1, 1, 1))
+    frame = pd.DataFrame(np.argwhere(np.ones(y.shape)), columns=["seed", "a", "b", "c"])
+    frame["y"], frame["each"] = y.ravel(), np.arange(y.size) % 12
+    error = anova_lm(ols("y ~ C(seed) + C(each)", frame).fit()).loc["Residual", "mean_sq"]
+    for seed, shares in enumerate(variance_shares(y)):
+        own = frame[frame["seed"] == seed]
+        table = anova_lm(ols("y ~ C(a) + C(b) + C(c)", own).fit())
+        total = table["sum_sq"].sum() + error
+        for name, share in zip("abc", shares, strict=True):
+            row = table.loc[f"C({name})"]
+            assert share == pytest.approx((row["sum_sq"] - row["df"] * error) / total)
 
 
 def test_noise_alone_explains_next_to_nothing():
     y = np.random.default_rng(9).normal(size=(10, 200, 3, 3, 3))
-    assert variance_shares(y).mean() < 0.01
+    assert abs(variance_shares(y).mean()) < 0.01

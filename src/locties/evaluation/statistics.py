@@ -204,46 +204,42 @@ def holm(p: ArrayLike) -> Array:
     return corrected.reshape(values.shape)
 
 
-def variance_shares(values: ArrayLike, counts: ArrayLike | None = None) -> Array:
-    """Share of the variance that each factor of a balanced crossed design explains: omega squared.
+def variance_shares(values: ArrayLike) -> Array:
+    """Share of each seed's variance that each factor of a balanced crossed design explains.
 
-    Main effects alone: ``(SS - df MS_error) / (SS_total + MS_error)``, with the error taken
-    between seeds within a combination of levels, and 0 where that is negative (Hays 1963;
-    Olejnik and Algina 2003, doi:10.1037/1082-989X.8.4.434). What is missing to one is
-    interactions and seeds.
+    Omega squared of the main effects: ``(SS - df MS_error) / (SS_total + MS_error)``, its sums of
+    squares taken within a seed, so that what a seed does to all combinations counts nowhere, and
+    its error from the seeds' remainders, interactions with the seed (Hays 1963; Olejnik and Algina
+    2003, doi:10.1037/1082-989X.8.4.434). A share may come out below 0. What is missing to 1 is
+    interactions and noise.
 
     Args:
-        values: `(S, ..., A, B, C)`: seeds first, the levels of the three factors last; what lies
-            between are separate designs.
-        counts: `(D, S)` how often each of D draws takes each seed, for a bootstrap over seeds;
-            every row sums to S. By default each once.
+        values: `(S, ..., A, B, C)`: at least two seeds first, the levels of the three factors
+            last; what lies between are separate designs.
 
     Returns:
-        `(..., 3)` shares, with D in front where counts are given.
+        `(S, ..., 3)` shares.
 
     Example:
         >>> values = np.zeros((2, 2, 2, 2)) + np.array([0.0, 1.0])[:, None, None]  # first factor
         >>> variance_shares(values).tolist()
-        [1.0, 0.0, 0.0]
+        [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
 
     Source: Hays (1963); Olejnik and Algina (2003).
     """
     y = np.asarray(values, dtype=np.float64)
     seeds, levels = len(y), y.shape[-3:]
-    weight = np.ones((1, seeds)) if counts is None else np.asarray(counts, dtype=np.float64)
-    mean = np.tensordot(weight, y, 1) / seeds
-    factors = (-3, -2, -1)
-    error = (np.tensordot(weight, y**2, 1) - seeds * mean**2).sum(factors)
-    mean_error = error / (np.prod(levels) * (seeds - 1))
-    centred = mean - mean.mean(factors, keepdims=True)
-    total = seeds * (centred**2).sum(factors) + error
+    factors, combinations = (-3, -2, -1), int(np.prod(levels))
+    centred = y - y.mean(factors, keepdims=True)
+    remainders = centred - centred.mean(0)
+    noise = (remainders**2).sum((0, *factors)) / ((seeds - 1) * (combinations - 1))
+    total = (centred**2).sum(factors)
     shares = []
     for factor, count in zip(factors, levels, strict=True):
         others = tuple(axis for axis in factors if axis != factor)
-        effect = (centred.mean(others) ** 2).sum(-1) * seeds * np.prod(levels) / count
-        shares.append((effect - (count - 1) * mean_error) / (total + mean_error))
-    found = np.clip(np.stack(shares, -1), 0, 1)
-    return found[0] if counts is None else found
+        effect = (centred.mean(others) ** 2).sum(-1) * combinations / count
+        shares.append((effect - (count - 1) * noise) / (total + noise))
+    return np.stack(shares, -1)
 
 
 def _check_level(level: float) -> None:
