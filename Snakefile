@@ -55,6 +55,7 @@ CHAPTERS = {
     "erasure": {**SETTINGS["erasure"], "profile": PROFILE,
                 "output": f"{OUT}/results/erasure.parquet"},
     "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
+    "factors": {},
     "better": SETTINGS["better"],
     "peers": {},
     "models": {},

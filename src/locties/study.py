@@ -65,13 +65,35 @@ def runs(study: Mapping[str, Any], profile: str, sweeps: str = "") -> dict[str, 
         chosen = [study["sweeps"][name] for name in _named(study, sweeps)]
     described = _described(study, settings["pretrain"])
     for sweep in chosen:
-        names = [*sweep.get("runs", []), *_combinations(study, sweep)]
+        called = [*sweep.get("runs", []), *_combinations(study, sweep)]
         seeds = settings[sweep.get("seeds", "seeds")][: sweep.get("first")]
-        for name, seed in product(names, seeds):
+        for name, seed in product(called, seeds):
             if name not in described:
                 raise unknown("run", name, described)
             found[f"{name}-{seed}"] = {**described[name], "seed": seed}
     return found
+
+
+def run_names(study: Mapping[str, Any], sweep: str) -> list[str]:
+    """What the runs of a sweep are called, without their seeds, in its order.
+
+    Args:
+        study: content of `experiments.yaml`.
+        sweep: one of its sweeps.
+
+    Raises:
+        ValueError: a sweep that is unknown.
+
+    Example:
+        >>> study = {"sweeps": {"volume": {"runs": ["all"], "name": "volume", "factors": [
+        ...     {"half": {"times": {"pairs": 0.5}}}]}}}
+        >>> run_names(study, "volume")
+        ['all', 'volume-half']
+    """
+    if sweep not in study["sweeps"]:
+        raise unknown("sweep", sweep, study["sweeps"])
+    described = study["sweeps"][sweep]
+    return [*described.get("runs", []), *_combinations(study, described)]
 
 
 def _named(study: Mapping[str, Any], text: str) -> list[str]:

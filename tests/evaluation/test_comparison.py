@@ -7,7 +7,7 @@ from scipy import stats
 
 from locties import results
 from locties.evaluation import TIERS
-from locties.evaluation.comparison import CONTENDERS, against, comes_first, worth
+from locties.evaluation.comparison import CONTENDERS, against, changes, comes_first, worth
 
 CELLS = [(task, split, probe) for task in "ab" for split in "rb" for probe in ("ridge", "knn")]
 
@@ -112,3 +112,29 @@ def test_a_part_is_worth_what_the_whole_loses_without_it():
 def test_every_contender_is_published_on_both_tiers(tier):
     published = set(results.scores(results.read()[0], tier=tier)["encoder"])
     assert set(CONTENDERS) <= published
+
+
+def test_changes_are_paired_on_the_seeds_that_a_run_shares_with_the_default():
+    common = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
+    usual = rows("usual", 0.6 + common)
+    helps = rows("helps", 0.63 + common[1:4] + noise(1, 0.002)[:, :3], seeds=[1, 2, 3])
+    hurts = rows("hurts", 0.55 + common + noise(2, 0.002))
+    same = rows("same", 0.6 + common + noise(3))
+    alone = rows("alone", np.array([0.9]), seeds=[4])
+    table = changes(pd.concat([helps, usual, hurts, same, alone]), "usual").set_index("cell")
+    assert table.index.tolist() == ["helps", "hurts", "same"], "one seed has no interval"
+    assert table["verdict"].tolist() == ["better", "worse", "unclear"]
+    assert table["n"].tolist() == [3, 5, 5]
+    expected = helps.groupby("seed")["value"].mean() - (0.6 + common[1:4])
+    interval = stats.ttest_1samp(expected, 0).confidence_interval()
+    assert table.loc["helps", "value"] == pytest.approx(expected.mean())
+    assert table.loc["helps", ["low", "high"]].tolist() == pytest.approx(list(interval))
+    one_sided = stats.ttest_1samp(expected, 0, alternative="greater").pvalue
+    assert table.loc["helps", "p"] == pytest.approx(3 * one_sided), "Holm over three runs"
+
+
+def test_changes_of_a_default_without_rows_are_refused():
+    with pytest.raises(ValueError, match="'usual'"):
+        changes(rows("other", np.full(5, 0.6)), "usual")
+    only = changes(rows("usual", np.full(5, 0.6)), "usual")
+    assert only.empty

@@ -178,3 +178,52 @@ def worth(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
         )
         tables.append(kept.assign(group=group, statistic="difference of scores", margin=np.nan))
     return pd.concat(tables, ignore_index=True)
+
+
+def changes(rows: pd.DataFrame, default: str) -> pd.DataFrame:
+    """What each run has more than the default one in the mean over all cells, paired by seed.
+
+    Each is paired on the seeds that it shares with the default; a run that shares fewer than two
+    is left out.
+
+    Args:
+        rows: one score for each run, cell and seed, as for `against`.
+        default: the name of the run that the others change one thing of.
+
+    Returns:
+        A row for each run, in the order of the rows. Columns cell (the run), mean (at those seeds),
+        n (how many), statistic, value, low, high (95% t-interval over seeds), margin, p (of a
+        difference above 0, after Holm's correction over these runs), p_against (below 0), verdict:
+        *better*, *worse* or *unclear* at 5% to each side.
+
+    Raises:
+        ValueError: a default that has no rows, or a cell without a score.
+
+    Example:
+        >>> rows = pd.DataFrame({"encoder": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1],
+        ...                      "task": "elevation", "split": "block", "probe": "knn",
+        ...                      "value": [0.6, 0.7, 0.5, 0.601]})
+        >>> changes(rows, "a")[["cell", "n", "verdict"]].values.tolist()
+        [['b', 2, 'worse']]
+    """
+    wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
+    names = list(dict.fromkeys(rows["encoder"]))
+    if default not in names:
+        raise unknown("run of these rows", default, names)
+    table: list[dict[str, Any]] = []
+    for name in names:
+        seeds = sorted(set(wide[name].columns) & set(wide[default].columns))
+        if name == default or len(seeds) < 2:
+            continue
+        own, usual = (_by_seed(wide[run], run, seeds).mean(0) for run in (name, default))
+        found = _difference(own - usual)
+        row = {"cell": name, "mean": own.mean(), "n": len(seeds), **found}
+        table.append(row | {"p_against": _difference(usual - own)["p"]})
+    columns = ["cell", "mean", "n", "difference", "low", "high", "p", "p_against"]
+    changed = pd.DataFrame(table, columns=columns).rename(columns={"difference": "value"})
+    for column in ("p", "p_against"):
+        changed[column] = holm(changed[column]) if len(changed) else changed[column]
+    verdict = np.select(
+        [changed["p"] < ALPHA, changed["p_against"] < ALPHA], ["better", "worse"], "unclear"
+    )
+    return changed.assign(verdict=verdict, statistic="difference of scores", margin=np.nan)
