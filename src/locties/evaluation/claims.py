@@ -530,8 +530,10 @@ def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome
         ]
     agreed = set(verdicts.values())
     verdict = agreed.pop() if len(agreed) == 1 else UNDECIDED
-    notes = [] if lacks else [f"at {budget} {found}" for budget, found in verdicts.items()]
-    notes += [tested.note, _counted(np.array([row["verdict"] for row in rows]))]
+    notes = (
+        [tested.note] if lacks else [f"at {budget} {found}" for budget, found in verdicts.items()]
+    )
+    notes += [_counted(np.array([row["verdict"] for row in rows]))]
     decisive = max(rows, key=lambda row: row["p_against"])  # the one that helps least
     return Outcome(lacks, verdict, decisive, rows, tested.setting, _joined(notes))
 
@@ -601,7 +603,7 @@ def main_limit(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
             for cell, share in [("mean", means[:, k]), *parts]
         ]
     named = ", ".join(f"{row['group']} {row['value']:.2f}" for row in rows if row["cell"] == "mean")
-    note = _joined([f"means: {named}", tested.note])
+    note = _joined([f"means: {named}", tested.note if lacks else ""])
     return Outcome(lacks, verdict, decisive, rows, tested.setting, note)
 
 
