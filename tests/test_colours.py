@@ -6,7 +6,7 @@ RGB. Distances are CIE 1976 ones in CIELAB under D65, where about 2.3 is just no
 Eycken and Oosterlinck, Color Research and Application 19, 1994).
 """
 
-from itertools import combinations
+from itertools import combinations, product
 
 import matplotlib as mpl
 import numpy as np
@@ -96,3 +96,21 @@ def test_the_two_sides_of_zero_differ_and_darken_evenly(seen_by):
     assert (np.diff(lightness[:129]) > -0.01).all()
     assert (np.diff(lightness[128:]) < 0.01).all()
     assert abs(lightness - lightness[::-1]).max() < 6, "equal sizes are equally dark"
+
+
+@pytest.mark.parametrize("seen_by", SIMULATED)
+def test_the_first_two_components_of_an_embedding_are_seen_by_all(seen_by):
+    """Whatever the third, which goes from green to red and is faint to some."""
+    ends = np.array(list(product((0.0, 1.0), (0.0, 1.0), (0.0, 0.5, 1.0))))
+    seen = lab(maps._colours(ends), seen_by)
+    for (one, a), (other, b) in combinations(zip(ends, seen, strict=True), 2):
+        if (one[:2] != other[:2]).any():
+            assert np.linalg.norm(a - b) > 2 * LEAST, f"{one} and {other}"
+
+
+def test_lightness_shows_the_first_component_in_grey():
+    steps = np.stack([np.linspace(0, 1, 65), *np.full((2, 65), 0.5)], axis=1)
+    colours = maps._colours(steps)
+    assert (np.diff(lab(colours)[:, 0]) > 0.3).all()
+    chroma = np.linalg.norm(lab(colours)[:, 1:], axis=1)
+    assert chroma.max() < 1, "in the middle of the two others there is no hue"

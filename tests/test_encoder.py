@@ -63,11 +63,6 @@ def test_layers_are_read_as_unit_vectors_and_come_back_from_disk(tmp_path: Path)
     )
 
 
-def test_an_encoder_saved_before_there_was_a_readout_gives_its_output(saved: Path) -> None:
-    rewrite_config(saved, readout="drop")
-    assert load(saved)(PLACES).equal(small()(PLACES))
-
-
 def test_an_unknown_readout_is_refused() -> None:
     with pytest.raises(ValueError, match=r"readout 'layer'.*layers"):
         small(readout="layer")
@@ -233,6 +228,48 @@ def test_a_saved_folder_holds_two_plain_files(saved: Path) -> None:
     assert config["sha256"] == hashlib.sha256(weights).hexdigest()
     assert config["locties"] == locties.__version__
     assert safetensors.torch.load(weights).keys() == small().state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 9},
+        {"network_options": {"hidden": 8, "layers": 2, "w0_first": 30.0, "w0": 2.0}},
+        {"readout": "layers"},
+        {"origin": {"licence": "none"}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_configuration_that_fits_the_weights_and_is_altered_is_refused(
+    tmp_path: Path, change: dict
+) -> None:
+    encoder = small("spherical_harmonics", "siren")
+    encoder.save(tmp_path / "encoder")
+    config = json.loads((tmp_path / "encoder" / "config.json").read_text())
+    assert config.keys() >= change.keys()
+    rewrite_config(tmp_path / "encoder", **change)
+    for read in (load, read_config):
+        with pytest.raises(ValueError, match=r"config\.json is altered.*save the encoder again"):
+            read(tmp_path / "encoder")
+
+
+def test_the_layout_of_a_configuration_is_of_no_consequence(saved: Path) -> None:
+    rewrite_config(saved)
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(dict(reversed(config.items()))))
+    assert torch.equal(load(saved)(PLACES), small()(PLACES))
+
+
+def test_a_name_means_the_same_encoder_beside_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("melt").mkdir()
+    assert load("melt").config["dim"] == 256
+    small().save("melt")
+    assert load("melt").config["dim"] == 256
+    for own in ("./melt", Path("melt")):
+        assert torch.equal(load(own)(PLACES), small()(PLACES))
 
 
 def test_saving_replaces_an_encoder_and_leaves_nothing_beside_it(saved: Path) -> None:

@@ -178,6 +178,7 @@ class LocationEncoder(nn.Module):
         }
         if card:
             config["card_sha256"] = hashlib.sha256(card.encode()).hexdigest()
+        config["config_sha256"] = _digest(config)
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         aside.mkdir()
@@ -198,7 +199,8 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
 
     Args:
         folder: the folder with ``model.safetensors`` and ``config.json``, or the name of an
-            encoder that comes with locties, such as "melt".
+            encoder that comes with locties, such as "melt"; a folder of your own that has such a
+            name is "./melt", or a `Path`.
 
     Returns:
         The encoder on the CPU, in eval mode, with bit-identical weights.
@@ -207,7 +209,7 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         FileNotFoundError: if there is no such folder, or a file is missing in it; it names the
             nearest encoder that comes with locties, and all of them.
         ValueError: if the configuration cannot be read, was written in a newer format or names
-            something unknown, or if the weights are truncated, altered or do not fit it.
+            something unknown, or if it or the weights are truncated, altered or do not fit.
 
     Example:
         >>> load("melt")([[13.4, 52.5], [2.35, 48.86]]).shape
@@ -234,6 +236,7 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         encoder.double()
     _check_fit(encoder, state, path / _WEIGHTS)
     encoder.load_state_dict(state)
+    _check_config(config, path / _CONFIG)
     encoder.origin = config.get("origin", {})
     return encoder.eval()
 
@@ -258,8 +261,8 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
         folder: as in `load`.
 
     Returns:
-        The constructor's arguments, ``origin``, ``sha256`` of the weights and ``locties``, the
-        version that wrote them.
+        The constructor's arguments, ``origin``, ``sha256`` of the weights, ``config_sha256`` of
+        all else that it says, and ``locties``, the version that wrote them.
 
     Raises:
         FileNotFoundError, ValueError: as in `load`.
@@ -268,7 +271,10 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
         >>> read_config("melt")["dim"]
         256
     """
-    return _read_config(_find(folder) / _CONFIG)
+    path = _find(folder) / _CONFIG
+    config = _read_config(path)
+    _check_config(config, path)
+    return config
 
 
 def read_card(folder: str | os.PathLike[str]) -> str:
@@ -334,9 +340,13 @@ def _own_random_state(seed: int) -> Iterator[None]:
 
 
 def _find(folder: str | os.PathLike[str]) -> Path:
-    """The folder itself, or that of a published encoder."""
+    """The folder of a published encoder, or the folder itself.
+
+    A name means the same encoder wherever it is said, also beside a folder of that name; a `Path`
+    means a folder.
+    """
     path = Path(folder)
-    if path.is_dir():
+    if path.is_dir() and (isinstance(folder, Path) or str(folder) not in published()):
         return path
     if str(folder) in published():
         return PUBLISHED / str(folder)
@@ -412,11 +422,26 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{config.get('locties', 'of unknown version')}; locties {__version__} reads format "
             f"{_FORMAT}. Update locties, or save the encoder again."
         )
-    config.setdefault("readout", "output")  # as it was before there was a choice
-    missing = sorted({"locties", "sha256", *_ARGUMENTS} - config.keys())
+    missing = sorted({"locties", "sha256", "config_sha256", *_ARGUMENTS} - config.keys())
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}. Copy or save the encoder again.")
     return config
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    """Of everything in a configuration but its own checksum, whatever the layout of the file."""
+    content = {name: value for name, value in config.items() if name != "config_sha256"}
+    plain = json.loads(json.dumps(content))  # as a file would give it back
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _check_config(config: Mapping[str, Any], path: Path) -> None:
+    found = _digest(config)
+    if found != config["config_sha256"]:
+        raise ValueError(
+            f"{path} is altered: the sha256 of what it says is {found}, but it names "
+            f"{config['config_sha256']}. Copy or save the encoder again."
+        )
 
 
 def _check_fit(encoder: LocationEncoder, state: Mapping[str, Tensor], path: Path) -> None:

@@ -59,13 +59,32 @@ SEA_COLOUR, LAND_COLOUR = "#edf1f4", "#cfd3d6"
 TITLE_POINTS, LABEL_POINTS, TICK_POINTS = 13, 12, 11  # readable at half of 8 inches
 
 
-def embedding_rgb(grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
-    """Colours that show an embedding: its first three principal components as red, green, blue.
+# Ottosson's OKLab to cube roots of cone responses, and these to linear sRGB (IEC 61966-2-1).
+_OKLAB_TO_LMS = np.array(
+    [
+        [1.0, 0.3963377774, 0.2158037573],
+        [1.0, -0.1055613458, -0.0638541728],
+        [1.0, -0.0894841775, -1.2914855480],
+    ]
+)
+_LMS_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
 
-    The components are those of the L2-normalised embeddings, weighted by area. Each is cut at its
-    2nd and 98th percentile and given the sign that makes its skewness positive, so a rotation or
-    reflection of the embedding space leaves the colours as they are. Near colours mean near
-    embeddings; a hue has no meaning of its own, and is not the same from one encoder to the next.
+
+def embedding_rgb(grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
+    """Colours that show an embedding by its first three principal components.
+
+    The first is lightness, the second goes from blue to yellow, which colour-blind readers tell
+    apart too, and the third, more faintly, from green to red, which some do not. The components are
+    those of the L2-normalised embeddings, weighted by area. Each is cut at its 2nd and 98th
+    percentile and given the sign that makes its skewness positive, so a rotation or reflection of
+    the embedding space leaves the colours as they are. Near colours mean near embeddings; a colour
+    has no meaning of its own, and is not the same from one encoder to the next.
 
     Args:
         grid: embeddings of at least three dimensions.
@@ -83,8 +102,9 @@ def embedding_rgb(grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
         >>> embedding_rgb(grid, where=np.ones((2, 4), bool)).shape
         (2, 4, 3)
 
-    Source: principal components as colours, common practice; cut and signs are choices of this
-    project.
+    Source: principal components as colours, common practice; cut, signs and the way through the
+    space of colours, OKLab (Ottosson, "A perceptual color space for image processing", 2020), are
+    choices of this project.
     """
     if grid.embedding.shape[-1] < 3:
         raise ValueError(
@@ -103,7 +123,16 @@ def embedding_rgb(grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
         scores[where], (0.02, 0.98), axis=0, weights=weights, method="inverted_cdf"
     )
     spread = np.where(high > low, high - low, 1)
-    return np.clip((scores - low) / spread, 0, 1).astype(np.float32)
+    return _colours(np.clip((scores - low) / spread, 0, 1))
+
+
+def _colours(parts: np.ndarray) -> np.ndarray:
+    """sRGB (..., 3) in [0, 1] of three numbers in [0, 1]: lightness, blue-yellow, green-red."""
+    lightness, yellow, red = np.moveaxis(parts, -1, 0)
+    lab = np.stack([0.4 + 0.48 * lightness, 0.14 * red - 0.07, 0.22 * yellow - 0.11], axis=-1)
+    linear = np.clip((lab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0, 1)
+    gamma = 1.055 * linear ** (1 / 2.4) - 0.055
+    return np.where(linear <= 0.0031308, 12.92 * linear, gamma).astype(np.float32)
 
 
 def similarity(grid: Grid, lonlat: Sequence[float]) -> np.ndarray:
