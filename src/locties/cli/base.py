@@ -73,10 +73,9 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, ModuleNotFoundError) and error.name:
-        module = error.name.partition(".")[0]
-        extra = _extra(module)
+        extra = _extra(error.name.partition(".")[0])
         run = f'; run: pip install "locties[{extra}]"' if extra else ""
-        return f"this command needs {module}, which is not installed{run}"
+        return f"{error}: this command needs it{run}"
     return str(error)
 
 
