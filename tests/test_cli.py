@@ -1,5 +1,6 @@
 """The command line: what is printed where, and the exit code."""
 
+import hashlib
 import inspect
 import io
 import json
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 import locties
 from locties import __version__
-from locties.cli import app, embed
+from locties.cli import app, base, embed
 from locties.cli.base import Command
 from locties.cli.info import REGISTRIES
 from locties.data import embedded, manifest
@@ -30,6 +32,7 @@ from locties.evaluation import BASELINES, OPEN_TASKS, PROBES, TASKS, Task
 from locties.features import FEATURES
 from locties.modalities import MODALITIES
 from locties.networks import NETWORKS
+from locties.notebook import REPOSITORY
 from locties.objectives import OBJECTIVES
 from locties.training import SCHEDULES
 
@@ -130,6 +133,7 @@ def test_help_gives_an_example_that_is_understood(path: tuple[str, ...]) -> None
         (["embed", "metl"], "did you mean 'melt'"),
         (["embed", "melt", "--output", "x.csb"], "x.csb is no table known by its ending"),
         (["embed", "melt", "--grid", "1"], "--output FILE.zarr or FILE.tif"),
+        (["embed", "melt", "--invalid", "dorp"], "did you mean 'drop'"),
         (["info", "metl"], "did you mean 'melt'"),
         (["data", "list", "--tier", "embeded"], "did you mean 'embedded'"),
         (["data", "verify", "--tier", "opne"], "did you mean 'open'"),
@@ -177,10 +181,9 @@ def test_help_loads_neither_torch_nor_pandas() -> None:
         (RuntimeError("in use by process 3"), 1, "in use by process 3"),
         (FloatingPointError("the loss is nan"), 1, "the loss is nan"),
         (
-            ModuleNotFoundError("No module named 'h5py'"),
+            ModuleNotFoundError("No module named 'timm'", name="timm"),
             1,
-            "No module named 'h5py': this command needs it; "
-            'run: pip install "locties[data,study,own]"',
+            "No module named 'timm': this command needs it",
         ),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError("force='yes it is' and lon=1"), 2, "--force 'yes it is' and lon=1"),
@@ -207,6 +210,115 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "build", fail)
     result = run("data", "build")
     assert isinstance(result.exception, AssertionError)
+
+
+# ------------------------------------------------------------------------------- what is installed
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+def libraries(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w.-]+", requirement)[0] for requirement in requirements}
+
+
+EXTRAS = {name: libraries(needs) for name, needs in PROJECT["optional-dependencies"].items()}
+MODULES = {"basemap-data": "mpl_toolkits", "pillow": "PIL", "pyyaml": "yaml"}
+MODULES["scikit-learn"] = "sklearn"
+
+
+def module_of(library: str) -> str:
+    return MODULES.get(library, library.replace("-", "_"))
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """locties as this pyproject.toml describes it, whatever was installed of it and when."""
+    requires = [
+        f"{requirement}; extra == '{name}'"
+        for name, needs in PROJECT["optional-dependencies"].items()
+        for requirement in needs
+    ]
+    monkeypatch.setattr(base.metadata, "requires", lambda _: [*PROJECT["dependencies"], *requires])
+
+
+def test_the_extra_of_the_command_line_is_what_its_own_commands_need(
+    encoder: Path, tmp_path: Path
+) -> None:
+    """`embed` of a CSV, `info` and `convert`, where no library of another extra is installed."""
+    there = {*EXTRAS["cli"], *libraries(PROJECT["dependencies"]), "filelock"}  # torch brings it
+    missing = sorted(map(module_of, set().union(*EXTRAS.values()) - there))
+    assert "geopandas" in missing
+    (tmp_path / "places.csv").write_text("lon,lat\n13.4,52.5\n")
+    torch.save({"state_dict": {"model.location.nnet.x": torch.zeros(1)}}, tmp_path / "s.ckpt")
+    commands = [
+        ["embed", encoder, tmp_path / "places.csv", "-o", tmp_path / "out.csv"],
+        ["embed", encoder, tmp_path / "places.csv", "-o", tmp_path / "out.parquet"],
+        ["info"],
+        ["info", encoder],
+        ["convert", "satclip", tmp_path / "s.ckpt", tmp_path / "satclip"],
+    ]
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({missing}))\n"
+        "from locties.cli import app\n"
+        f"for command in {[list(map(str, command)) for command in commands]}:\n"
+        "    print('$', *command[:1], file=sys.stderr)\n"
+        "    try:\n        app(command)\n"
+        "    except SystemExit as end:\n        print(end.code, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    *worked, convert = done.stderr.split("$ ")[1:]
+    assert worked == ["embed\n0\n", "embed\n0\n", "info\n0\n", "info\n0\n"]
+    assert "needs" not in convert
+    assert "s.ckpt" in convert, "it has read the checkpoint, and said what is wrong with it"
+    assert len(pd.read_csv(tmp_path / "out.csv")) == len(pd.read_parquet(tmp_path / "out.parquet"))
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("library", sorted(set().union(*EXTRAS.values())))
+def test_a_missing_library_is_answered_with_the_smallest_extra_that_has_it(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(force: bool) -> None:
+        module = f"{module_of(library)}.part"
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(embedded, "build", fail)
+    result = run("data", "build")
+    assert (result.exit_code, result.stdout) == (1, "")
+    said = f"locties: No module named '{module_of(library)}.part': this command needs it; run: "
+    assert result.stderr.startswith(said)
+    extra = re.fullmatch(r'pip install "locties\[(\w+)\]"\n', result.stderr.removeprefix(said))[1]
+    assert library in EXTRAS[extra]
+    if library in EXTRAS["cli"]:
+        assert extra == "cli"
+    else:
+        others = [len(needs) for needs in EXTRAS.values() if library in needs]
+        assert len(EXTRAS[extra]) == min(others)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("module", ["pandas", "pyarrow", "tqdm"])
+def test_embed_without_its_libraries_names_the_extra_of_the_command_line(
+    module: str, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for loaded in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.setitem(sys.modules, loaded, None)
+    for loaded in ("frames", "tables"):
+        monkeypatch.delitem(sys.modules, f"locties.{loaded}", raising=False)
+    result = run("embed", encoder, input="lon,lat\n1,2\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert module in result.stderr
+    assert result.stderr.endswith('this command needs it; run: pip install "locties[cli]"\n')
+
+
+def test_where_locties_is_not_installed_no_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise base.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(base.metadata, "requires", fail)
+    monkeypatch.setitem(sys.modules, "locties.data.embedded", None)
+    assert "run:" not in run("data", "build").stderr
 
 
 # ------------------------------------------------------------------------------------ locties data
@@ -257,6 +369,40 @@ def test_verify_names_a_fault_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) 
     assert result.exit_code == 1
     assert f"{first.name:18} ok" in result.stdout
     assert "FAULT: x.h5 has 3 bytes, expected 7; run: pip install y" in result.stdout
+
+
+def test_verify_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = manifest.sources("embedded")[:2]
+    for fault, code in ((None, 0), ("x.h5 has 3 bytes, expected 7", 1)):
+        faults = [(first, None), (second, fault)]
+        monkeypatch.setattr(manifest, "verify", lambda tier, faults=faults: faults)
+        result = run("data", "verify", "--json")
+        assert result.exit_code == code
+        assert json.loads(result.stdout) == [
+            {"name": first.name, "fault": None},
+            {"name": second.name, "fault": fault},
+        ]
+
+
+def test_fetch_as_json_names_every_file(
+    open_tier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCTIES_CACHE", str(tmp_path))
+    result = run("data", "fetch", "stations", "biomes", "--json")
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert {entry["name"] for entry in printed} == {"stations", "biomes"}
+    for entry in printed:
+        content = Path(entry["path"]).read_bytes()
+        assert len(content) == entry["bytes"]
+        assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+
+
+def test_build_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "earth of mine.npz").write_bytes(b"1234567")
+    monkeypatch.setattr(embedded, "build", lambda force: tmp_path / "earth of mine.npz")
+    printed = json.loads(run("data", "build", "--json").stdout)
+    assert printed == {"path": str(tmp_path / "earth of mine.npz"), "bytes": 7}
 
 
 @pytest.mark.data
@@ -698,6 +844,87 @@ def test_embed_says_what_is_wrong_and_leaves_no_file(
     long = run("embed", encoder, input="lon,lat\n1,2,3\n")
     assert long.exit_code == 1
     assert "stdin has more fields in its rows than in its header" in long.stderr
+
+
+GAPS = "id,lon,lat\n0,1,2\n1,,4\n2,5,6\n3,7,\n4,,\n5,100,95\n6,11,12\n"  # parts of two rows
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_embed_leaves_rows_out_when_asked_and_says_which(
+    encoder: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "ROWS", 2)
+    places, out = tmp_path / f"places.{suffix}", tmp_path / f"out.{suffix}"
+    if suffix == "csv":
+        places.write_text(GAPS)
+    else:  # with an index, of which two rows have the same
+        frame = pd.read_csv(io.StringIO(GAPS)).set_index(pd.Index([0] * 7, name="same"))
+        frame.to_parquet(places)
+    refused = run("embed", encoder, places, "-o", out)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "1 of 2 rows cannot be used. Longitude or latitude is missing: row 1" in refused.stderr
+    assert "mend them, or pass --invalid drop to leave them out" in refused.stderr
+    assert "frame" not in refused.stderr
+    assert not out.exists()
+    result = run("embed", encoder, places, "--invalid", "drop", "-o", out)
+    assert result.exit_code == 0, result.stderr
+    table = pd.read_csv(out) if suffix == "csv" else pd.read_parquet(out)
+    assert table["id"].tolist() == [0, 2, 6]
+    expected = embedded_at(encoder, [[1, 2], [5, 6], [11, 12]])
+    assert np.allclose(table.iloc[:, 3:].to_numpy(), expected, rtol=1e-6)
+    first, second, third, total = result.stderr.splitlines()
+    missing = "locties: warning: {} of 2 rows cannot be used. Longitude or latitude is missing: "
+    assert first == f"{missing.format(1)}row 1. They are left out"
+    assert second == f"{missing.format(1)}row 1. They are left out (rows counted from row 2)"
+    assert third.startswith(f"{missing.format(2)}row 0; latitude is outside [-90, 90]")
+    assert third.endswith(": row 1. They are left out (rows counted from row 4)")
+    assert total == "locties: 4 of 7 rows are left out"
+
+
+def test_embed_of_no_usable_row_is_a_fault(encoder: Path, tmp_path: Path) -> None:
+    none = "lon,lat\n,2\n3,\n"
+    result = run("embed", encoder, "--invalid", "drop", "-o", tmp_path / "out.csv", input=none)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "2 of 2 rows cannot be used" in result.stderr
+    assert result.stderr.endswith("locties: no row is left\n")
+    assert sorted(tmp_path.iterdir()) == [encoder]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "separator", "remedy"),
+    [
+        ("a.csv", "lon;lat\n13.4;52.5\n", "';'", "convert it to commas and decimal points"),
+        ("a.csv", "lon;lat\n13,4;52,5\n", "';'", "convert it to commas and decimal points"),
+        ("-", "lon;lat\n13,4;52,5\n", "';'", "convert it to commas and decimal points"),
+        ("-", "lon\tlat\n13.4\t52.5\n", r"'\t'", "a file whose name ends in .tsv"),
+        ("a.tsv", "lon,lat\n13.4,52.5\n", "','", "a file whose name ends in .csv"),
+    ],
+)
+def test_embed_says_which_separator_a_table_seems_to_have(
+    encoder: Path,
+    tmp_path: Path,
+    name: str,
+    text: str,
+    separator: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name != "-":
+        Path(name).write_text(text)
+    result = run("embed", encoder, name, input=text)
+    assert (result.exit_code, result.stdout) == (1, "")
+    header = text.splitlines()[0]
+    called = "stdin" if name == "-" else name
+    said = f"locties: {called} has one column, {header!r}: its separator seems to be {separator}; "
+    assert result.stderr.startswith(said)
+    assert remedy in result.stderr
+
+
+def test_embed_of_a_csv_that_is_a_header_alone_is_a_header(encoder: Path) -> None:
+    result = run("embed", encoder, input="lon,lat\n")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "lon,lat,small_000,small_001,small_002\n"
 
 
 def test_embed_goes_by_the_name_of_a_run(encoder: Path, tmp_path: Path) -> None:

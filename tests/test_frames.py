@@ -149,11 +149,40 @@ def with_missing() -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.parametrize("kind", ["frame", "points", "array"])
+def test_rows_without_a_place_are_left_out_when_asked(kind):
+    frame = with_missing()
+    if kind == "points":
+        frame = points().set_geometry([*points().geometry[:1], None, *points().geometry[2:]])
+    elif kind == "array":
+        frame = frame[["lon", "lat"]].to_numpy()
+    with pytest.warns(UserWarning, match="1 of 4 rows cannot be used.*missing: row 1. They are"):
+        result = locties.embed(frame, small(), invalid="drop")
+    kept = [0, 2, 3]
+    np.testing.assert_allclose(result.to_numpy(), expected(small())[kept], atol=1e-6)
+    names = range(4) if kind == "array" else table().index
+    assert list(result.index) == [names[row] for row in kept]
+    assert result.attrs["crs"] == "EPSG:4326"
+    if kind == "frame":
+        assert frame.join(result, how="right").notna().all(axis=None)
+
+
+def test_no_row_left_is_an_empty_table():
+    with pytest.warns(UserWarning, match="4 of 4 rows cannot be used"):
+        result = locties.embed(table().assign(lat=np.nan), small(), invalid="drop")
+    assert result.shape == (0, 6)
+
+
+def test_what_to_do_with_rows_is_checked():
+    with pytest.raises(ValueError, match="unknown way with invalid rows 'skip'"):
+        locties.embed(table(), small(), invalid="skip")
+
+
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
         (with_missing(), r"1 of 4 rows cannot be used\. Longitude or latitude is missing: row 1\."),
-        (with_missing(), r"or leave them out, with frame\.dropna\(\)"),
+        (with_missing(), r"mend them, or pass invalid='drop' to leave them out"),
         (table().assign(lat=[52.5, 99, 48, 3]), "latitude is outside|would do as a longitude"),
         (table().rename(columns={"lon": "east"}), "no column 'lon'.*Pass lon="),
         (table().rename(columns={"lon": "x", "lat": "y2"}), "Pass lon='x'"),

@@ -13,7 +13,17 @@ from torch import Tensor
 from locties.grid import embed_points
 from locties.lonlat import check
 from locties.provenance import Encoder, column_names, resolve
-from locties.tables import any_of, complaint, coordinates, names_of, out_of_range
+from locties.tables import (
+    Array,
+    Problems,
+    any_of,
+    check_invalid,
+    complaint,
+    coordinates,
+    names_of,
+    out_of_range,
+    usable,
+)
 
 
 def embed(
@@ -22,6 +32,7 @@ def embed(
     *,
     lon: str | None = None,
     lat: str | None = None,
+    invalid: str = "raise",
 ) -> pd.DataFrame:
     """Embed the place of each row of a table.
 
@@ -37,15 +48,18 @@ def embed(
         lon: column of longitudes. By default the only one with a usual name, such as lon or
             Longitude. Not used where there is geometry.
         lat: column of latitudes, likewise.
+        invalid: "raise" refuses rows without usable coordinates, naming them; "drop" leaves them
+            out with a warning. Rows are counted from 0, without the header.
 
     Returns:
-        DataFrame with the index of `frame` and columns such as melt_000, float32, so that
-        ``frame.join(embed(frame))`` adds them. Its `attrs` name the encoder, the sha256 of its
-        weights, its licence, the CRS of the coordinates and the version of locties.
+        DataFrame with the index of `frame`, less the rows left out, and columns such as melt_000,
+        float32, so that ``frame.join(embed(frame))`` adds them, with ``how="right"`` where rows
+        are left out. Its `attrs` name the encoder, the sha256 of its weights, its licence, the CRS
+        of the coordinates and the version of locties.
 
     Raises:
-        ValueError: rows without usable coordinates, by number (from 0, without the header): an
-            embedding that is missing would show up later and elsewhere. Columns that are not
+        ValueError: rows without usable coordinates, by number: an embedding that is missing would
+            show up later and elsewhere. Columns that are not
             there or not clear, swapped, projected or text; geometry without CRS or other than
             points. The message says what to do.
         FileNotFoundError: no encoder of that name.
@@ -56,11 +70,15 @@ def embed(
         >>> embedding.shape, embedding.columns[0], embedding.attrs["crs"]
         ((2, 256), 'melt_000', 'EPSG:4326')
     """
+    check_invalid(invalid)
     function, metadata = resolve(encoder)
-    values = embed_points(function, lonlat_of(frame, lon, lat))
+    lonlat, problems = _places(frame, lon, lat)
+    keep = usable(problems, len(lonlat), invalid)
+    values = embed_points(function, _checked(lonlat[keep]))
+    given = isinstance(frame, pd.DataFrame | pd.Series)
     result = pd.DataFrame(
         values,
-        index=frame.index if isinstance(frame, pd.DataFrame | pd.Series) else None,
+        index=(frame.index if given else pd.RangeIndex(len(lonlat)))[keep],
         columns=column_names(metadata["encoder"], values.shape[1]),
         copy=False,
     )
@@ -69,7 +87,7 @@ def embed(
 
 
 def lonlat_of(frame: Any, lon: str | None = None, lat: str | None = None) -> Tensor:
-    """Checked coordinates (N, 2) float32 of what `embed` takes.
+    """Checked coordinates (N, 2) float32 of every row of what `embed` takes.
 
     Raises:
         ValueError: as `embed`.
@@ -78,25 +96,33 @@ def lonlat_of(frame: Any, lon: str | None = None, lat: str | None = None) -> Ten
         >>> lonlat_of(pd.DataFrame({"latitude": [52.5], "longitude": [13.5]}))
         tensor([[13.5000, 52.5000]])
     """
-    if hasattr(frame, "to_crs"):
-        lonlat, problems = coordinates(frame, "", "")
-    elif isinstance(frame, pd.DataFrame):
-        lonlat, problems = coordinates(frame, *names_of(frame, lon, lat))
-    else:
-        lonlat = _array(frame)
-        problems = out_of_range(
-            lonlat,
-            np.zeros(len(lonlat), dtype=bool),
-            swap="pass array[:, ::-1]",
-            project="take them to degrees, with pyproj.Transformer.from_crs(theirs, 4326, "
-            "always_xy=True)",
-        )
+    lonlat, problems = _places(frame, lon, lat)
     wrong = any_of(problems, len(lonlat))
     if wrong.any():
         raise ValueError(
             f"{complaint(problems, len(lonlat))}. Rows are counted from 0; mend them, or leave "
             "them out, with frame.dropna() where they are missing"
         )
+    return _checked(lonlat)
+
+
+def _places(frame: Any, lon: str | None, lat: str | None) -> tuple[Array, Problems]:
+    """Coordinates (N, 2) float64, and the rows in which they cannot be used."""
+    if hasattr(frame, "to_crs"):
+        return coordinates(frame, "", "")
+    if isinstance(frame, pd.DataFrame):
+        return coordinates(frame, *names_of(frame, lon, lat))
+    lonlat = _array(frame)
+    return lonlat, out_of_range(
+        lonlat,
+        np.zeros(len(lonlat), dtype=bool),
+        swap="pass array[:, ::-1]",
+        project="take them to degrees, with pyproj.Transformer.from_crs(theirs, 4326, "
+        "always_xy=True)",
+    )
+
+
+def _checked(lonlat: Array) -> Tensor:
     return check(check(lonlat).float())
 
 

@@ -34,7 +34,17 @@ from locties.modalities import (
     profile_encoder,
 )
 from locties.registry import unknown
-from locties.tables import Problems, any_of, column_of, complaint, coordinates, numbers_of
+from locties.tables import (
+    Problems,
+    any_of,
+    check_invalid,
+    check_separator,
+    column_of,
+    complaint,
+    coordinates,
+    numbers_of,
+    usable,
+)
 
 Array = NDArray[Any]
 
@@ -96,7 +106,7 @@ def read_task(
     """
     if kind is not None and kind not in KINDS:
         raise unknown("kind of task", kind, KINDS)
-    _check_invalid(invalid)
+    check_invalid(invalid)
     frame = _frame(source)
     lonlat, problems = coordinates(frame, lon, lat)
     column = column_of(frame, target)
@@ -183,7 +193,7 @@ def read_modality(
         >>> len(read_modality(soil, name="soil", beside=["climate", "relief"]).lonlat)
         343
     """
-    _check_invalid(invalid)
+    check_invalid(invalid)
     for what, number in {"samples": samples, "validation": validation}.items():
         if number < 1:
             raise ValueError(f"{what}={number}: it must be at least 1")
@@ -267,11 +277,6 @@ def _points(lonlat: Array) -> Tensor:
 # ------------------------------------------------------------------------------------- tables
 
 
-def _check_invalid(invalid: str) -> None:
-    if invalid not in ("raise", "drop"):
-        raise unknown("way with invalid rows", invalid, ("raise", "drop"))
-
-
 def _file(source: Any) -> Path:
     path = Path(source)
     if not path.exists():
@@ -318,14 +323,7 @@ def _frame(source: Any) -> Any:
 
 def _delimited(path: Path, separator: str) -> pd.DataFrame:
     try:
-        header = list(pd.read_csv(path, sep=separator, nrows=0))
-        for other in ";\t,":
-            if len(header) == 1 and other in header[0]:
-                raise ValueError(
-                    f"{path} has one column, {header[0]!r}: its separator seems to be {other!r}; "
-                    f"pass pandas.read_csv(path, sep={other!r}), with decimal=',' if its numbers "
-                    "have a decimal comma"
-                )
+        check_separator(str(path), list(pd.read_csv(path, sep=separator, nrows=0)))
         with warnings.catch_warnings():
             # Left to itself, pandas takes the first column of overlong rows for an index, and
             # every value stands one column too far to the left.
@@ -396,19 +394,9 @@ def _keep(lonlat: Array, problems: Problems, invalid: str) -> Array:
     n = len(lonlat)
     if not n:
         raise ValueError("the table has no row")
-    keep = ~any_of(problems, n)
-    if keep.all():
-        return keep
-    message = complaint(problems, n)
-    if not keep.any():
-        raise ValueError(f"{message}. No row is left")
-    if invalid == "raise":
-        raise ValueError(
-            f"{message}. Rows are counted from 0; mend them, or pass invalid='drop' to leave them "
-            "out"
-        )
-    warnings.warn(f"{message}. They are left out", stacklevel=3)
-    return keep
+    if any_of(problems, n).all():
+        raise ValueError(f"{complaint(problems, n)}. No row is left")
+    return usable(problems, n, invalid)
 
 
 def _profiles(

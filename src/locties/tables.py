@@ -7,6 +7,7 @@ for the caller to refuse or to leave out.
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -232,6 +233,58 @@ def complaint(problems: Problems, n: int) -> str:
         return ""
     said = "; ".join(f"{what}: {rows_text(rows)}" for what, rows in problems if rows.any())
     return f"{wrong.sum()} of {n} rows cannot be used. {said[0].upper()}{said[1:]}"
+
+
+def check_invalid(invalid: str) -> None:
+    """That it says what to do with rows that cannot be used: raise, or drop."""
+    if invalid not in ("raise", "drop"):
+        raise unknown("way with invalid rows", invalid, ("raise", "drop"))
+
+
+def usable(problems: Problems, n: int, invalid: str) -> Array:
+    """Which of n rows can be used, (n,) bool, where the others may be left out.
+
+    Args:
+        problems: of the rows.
+        n: how many rows there are.
+        invalid: "raise" refuses the others, "drop" warns of them.
+
+    Raises:
+        ValueError: a row cannot be used, and `invalid` is "raise".
+    """
+    message = complaint(problems, n)
+    if message and invalid == "raise":
+        raise ValueError(
+            f"{message}. Rows are counted from 0; mend them, or pass invalid='drop' to leave them "
+            "out"
+        )
+    if message:
+        warnings.warn(f"{message}. They are left out", stacklevel=4)
+    return ~any_of(problems, n)
+
+
+def check_separator(name: str, header: list[str]) -> None:
+    """That a table's header was split by the separator that it has.
+
+    Args:
+        name: of the table.
+        header: its columns, as they were split.
+
+    Raises:
+        ValueError: there is one column, in whose name another separator stands.
+    """
+    remedies = {
+        ";": "convert it to commas and decimal points, as pandas.read_csv(path, sep=';', "
+        "decimal=',').to_csv(new_path, index=False) does",
+        "\t": "pass it as a file whose name ends in .tsv",
+        ",": "pass it as a file whose name ends in .csv",
+    }
+    for other, remedy in remedies.items():
+        if len(header) == 1 and other in header[0]:
+            raise ValueError(
+                f"{name} has one column, {header[0]!r}: its separator seems to be {other!r}; "
+                f"{remedy}"
+            )
 
 
 def rows_text(wrong: Array) -> str:

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,9 +72,30 @@ def say(text: str) -> None:
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, ModuleNotFoundError):
-        return f'{error}: this command needs it; run: pip install "locties[data,study,own]"'
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        extra = _extra(error.name.partition(".")[0])
+        run = f'; run: pip install "locties[{extra}]"' if extra else ""
+        return f"{error}: this command needs it{run}"
     return str(error)
+
+
+def _extra(module: str) -> str | None:
+    """The extra that brings a module: the command line's own, else the one of fewest libraries.
+
+    None for a module of no extra, and where locties itself is run without being installed.
+    """
+    odd = {"PIL": "pillow", "mpl_toolkits": "basemap-data", "sklearn": "scikit-learn"}
+    library = {**odd, "yaml": "pyyaml"}.get(module, module.replace("_", "-"))
+    extras: dict[str, list[str]] = {}
+    try:
+        requirements = metadata.requires("locties") or []
+    except metadata.PackageNotFoundError:
+        requirements = []
+    for requirement in requirements:
+        if found := re.match(r"([\w.-]+).*\bextra == ['\"](\w+)", requirement):
+            extras.setdefault(found[2], []).append(found[1])
+    having = [name for name, libraries in extras.items() if library in libraries]
+    return min(having, key=lambda name: (name != "cli", len(extras[name])), default=None)
 
 
 @contextmanager

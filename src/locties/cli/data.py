@@ -50,6 +50,7 @@ def list_data(tier: Tier = None, as_json: Json = False) -> None:
 @app.command(cls=Command)
 def verify(
     tier: Annotated[str, typer.Option(help="embedded, open or paper.")] = "embedded",
+    as_json: Json = False,
 ) -> None:
     """Check every file of a tier by size and sha256; exit with 1 on a fault.
 
@@ -57,11 +58,14 @@ def verify(
     """
     from locties.data.manifest import verify as check
 
-    faults = 0
+    checked = []
     for source, fault in check(tier):
-        faults += fault is not None
-        print(f"{source.name:18} {'ok' if fault is None else 'FAULT: ' + fault}")
-    if faults:
+        checked.append({"name": source.name, "fault": fault})
+        if not as_json:
+            print(f"{source.name:18} {'ok' if fault is None else 'FAULT: ' + fault}")
+    if as_json:
+        print_json(checked)
+    if any(source["fault"] for source in checked):
         raise typer.Exit(1)
 
 
@@ -80,6 +84,7 @@ def fetch(
             file_okay=False,
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Download datasets into the cache folder, each file verified by size and sha256.
 
@@ -91,14 +96,23 @@ def fetch(
     from locties.data.fetch import choose
     from locties.data.fetch import fetch as fetch_source
 
+    fetched = []
     for source in choose(names or [], tier):
         paths = fetch_source(source, mirror)
-        print(f"{source.name:18} {len(paths):3} files {source.bytes / 1e6:6.1f} MB")
+        fetched += [
+            {"name": source.name, "path": str(path), "bytes": file.bytes, "sha256": file.sha256}
+            for path, file in zip(paths, source.files, strict=True)
+        ]
+        if not as_json:
+            print(f"{source.name:18} {len(paths):3} files {source.bytes / 1e6:6.1f} MB")
+    if as_json:
+        print_json(fetched)
 
 
 @app.command(cls=Command)
 def build(
     force: Annotated[bool, typer.Option("--force", help="Build even where it is built.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Build the one cache file of the embedded tier, and print its path and size.
 
@@ -110,4 +124,8 @@ def build(
     from locties.data import embedded
 
     path = embedded.build(force=force)
-    print(f"{path} {path.stat().st_size / 1e6:.1f} MB")
+    size = path.stat().st_size
+    if as_json:
+        print_json({"path": str(path), "bytes": size})
+    else:
+        print(f"{path} {size / 1e6:.1f} MB")

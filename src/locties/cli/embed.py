@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ def embed(
         str | None, typer.Option(help="Column of longitudes; found by its name by default.")
     ] = None,
     lat: Annotated[str | None, typer.Option(help="Column of latitudes; likewise.")] = None,
+    invalid: Annotated[str, typer.Option(help="raise or drop rows that cannot be used.")] = "raise",
     grid: Annotated[
         float | None,
         typer.Option(help="No table but the globe, at so many degrees, to OUTPUT .zarr or .tif."),
@@ -58,23 +60,36 @@ def embed(
     from tqdm import tqdm
 
     import locties
+    from locties.tables import check_invalid
 
+    check_invalid(invalid)
     with _open(output) as write, reading(), tqdm(unit=" rows", disable=None) as bar:
-        done = 0
+        done = left = 0
         for part in _parts(file):
+            counted = f" (rows counted from row {done})" if done else ""
             try:
-                embedded = locties.embed(_places(part, lon or lat), found, lon=lon, lat=lat)
+                with warnings.catch_warnings(record=True) as noted:
+                    embedded = locties.embed(
+                        _places(part, lon or lat), found, lon=lon, lat=lat, invalid=invalid
+                    )
             except ValueError as error:
-                counted = f" (rows counted from row {done})" if done else ""
                 raise ValueError(f"{error}{counted}") from None
+            for warning in noted:
+                warnings.warn(f"{warning.message}{counted}", stacklevel=1)
             if found != encoder:  # the one of a run goes by the run's name
                 name = Path(encoder).resolve().name
                 embedded.columns = [f"{name}_{old.rpartition('_')[2]}" for old in embedded.columns]
             if taken := set(part.columns) & set(embedded.columns):
                 raise ValueError(f"there is a column {min(taken)!r} already: drop it, or rename it")
-            write(part, embedded)
             done += len(part)
+            left += len(embedded)
+            if len(embedded) or not done:
+                write(part.loc[embedded.index], embedded)
             bar.update(len(part))
+        if done and not left:
+            raise ValueError("no row is left")
+        if left < done and done > ROWS:
+            say(f"{done - left} of {done} rows are left out")
 
 
 def _export(encoder: str, file: str, output: str, resolution: float) -> None:
@@ -101,6 +116,8 @@ def _parts(file: str) -> Iterator[Any]:
     """
     import pandas as pd
 
+    from locties.tables import check_separator
+
     if _kind(file) == "parquet":
         import pyarrow.parquet
 
@@ -108,7 +125,7 @@ def _parts(file: str) -> Iterator[Any]:
             said = (table.schema_arrow.metadata or {}).get(b"geo")
             some = table.metadata.num_rows > 0
             for batch in table.iter_batches(ROWS) if some else [table.schema_arrow.empty_table()]:
-                part = batch.to_pandas()
+                part = batch.to_pandas().reset_index(drop=True)
                 part.attrs = {"geo": _geo(said, file)} if said else {}
                 yield part
         return
@@ -116,21 +133,24 @@ def _parts(file: str) -> Iterator[Any]:
         say("reading CSV from the terminal; Ctrl-D ends it")
     # Left to itself, pandas drops the last fields of rows that are longer than the header.
     warnings.simplefilter("error", pd.errors.ParserWarning)
+    name = "stdin" if file == "-" else file
     try:
-        for part in pd.read_csv(
+        with pd.read_csv(
             sys.stdin.buffer if file == "-" else file,
             sep="\t" if _kind(file) == "tsv" else ",",
             dtype=str,
             keep_default_na=False,
             index_col=False,
             chunksize=ROWS,
-        ):
-            part.attrs = {"text": True}
-            yield part
+        ) as reader:
+            header = reader.get_chunk(0)
+            check_separator(name, list(header))
+            for part in chain([next(reader, header)], reader):
+                part.attrs = {"text": True}
+                yield part
     except pd.errors.ParserWarning:
         raise ValueError(
-            f"{'stdin' if file == '-' else file} has more fields in its rows than in its header: "
-            "name every column"
+            f"{name} has more fields in its rows than in its header: name every column"
         ) from None
 
 
