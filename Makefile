@@ -41,10 +41,13 @@ book: .venv/.installed
 	$(PIPELINE) book
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
-# The book on paper, printed by a Chromium, which is looked for before any work.
+# The book on paper, printed by a Chromium, which is looked for before any work; a copy goes beside
+# the pages, which then link to it.
 pdf: .venv/.installed
 	@$(BIN)/python -c "from locties import pdf; pdf.browser()"
 	$(PIPELINE) pdf
+	@$(BIN)/python -c "from pathlib import Path; from locties import pdf; \
+		pdf.link(Path('_build/locties.pdf'), Path('_build/html'))"
 	@echo "The book is at $(CURDIR)/_build/locties.pdf"
 
 # What `make results` would do: jobs, pairs, steps, FLOPs and hours. Nothing is run.

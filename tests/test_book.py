@@ -1,5 +1,6 @@
 """The committed notebooks as files: executed, compared, free of faults and of machine paths."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -10,11 +11,13 @@ import pytest
 import torch
 import yaml
 
-from locties.notebook import REPOSITORY
+from locties.encoder import read_card
+from locties.notebook import REPOSITORY, names
 
 BOOK = REPOSITORY / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 HEART = ["pretrain", "evaluate", "maps"]
+FOR_READERS = ["tour", "explorer", "models", "use", "command_line"]
 IGNORED = "nbval-ignore-output"
 
 
@@ -66,8 +69,20 @@ def test_no_cell_failed_or_warned(path):
 
 def test_parameters_come_first_and_are_checked_next(path):
     first, second = code_cells(path)[:2]
-    assert first.metadata.tags == ["parameters"]
+    assert first.metadata.tags[0] == "parameters"
     assert "notebook.parameters(In, globals())" in second.source
+
+
+def test_what_sets_a_notebook_up_is_shown_to_those_who_run_it_again_alone(path):
+    for cell in code_cells(path):
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags or "notebook.parameters(In" in cell.source:
+            if path.stem in HEART:
+                assert "remove-cell" not in tags, cell.source
+            elif path.stem in FOR_READERS:
+                assert "remove-cell" in tags, cell.source
+        elif path.stem in FOR_READERS and re.search(r"^glue\(", cell.source, re.M):
+            assert {"remove-cell", "hide-input"} & set(tags), cell.source
 
 
 def test_no_path_of_a_machine_is_in_it(path):
@@ -95,6 +110,34 @@ def test_the_record_is_of_the_committed_parameters():
     for name, entry in recorded.items():
         known = papermill.inspect_notebook(str(BOOK / f"{name}.ipynb"))
         assert set(entry["parameters"]) == set(known), name
+
+
+def test_the_explorer_says_what_its_baseline_learned_from():
+    """In its title, which stands above its map and list, and is read to those who see neither."""
+    known = papermill.inspect_notebook(str(BOOK / "explorer.ipynb"))
+    encoders, titles = (
+        names(ast.literal_eval(known[key]["default"])) for key in ("encoders", "titles")
+    )
+    title = dict(zip(encoders, titles, strict=True))["clip"]
+    assert title == "clip (place names)"
+    assert "Trained on toponyms by the two-modality baseline" in read_card("clip")
+    text = " ".join(cell.source for cell in read(BOOK / "explorer.ipynb"))
+    assert "two-modality baseline" in text
+    assert "(toponyms)" in text
+    assert f"in MELT, SALT, {title}: one map each" in (BOOK / "explorer.ipynb").read_text()
+
+
+def test_the_tour_explains_its_words():
+    """It is for readers without background: each word stands in italics where it is explained."""
+    text = "\n".join(
+        cell.source for cell in read(BOOK / "tour.ipynb") if cell.cell_type == "markdown"
+    )
+    explained = ("embedding", "modality", "unpaired", "MELT", "SALT", "labels", "R²", "biome")
+    for word in (*explained, "accuracy", "raw coordinates"):
+        first = re.search(rf"\b{word}\b", text)
+        assert first, word
+        assert text[first.start() - 1] + text[first.end()] == "**", f"{word} is used before"
+    assert len(text.split()) < 620, "one page"
 
 
 def test_every_parameter_of_every_profile_is_known():

@@ -9,7 +9,7 @@ import sys
 import pytest
 from bs4 import BeautifulSoup
 
-from locties import pdf
+from locties import downloads, pdf
 
 SINGLE = """<html><head><title>book</title><script src="nav.js"></script>
 <script src="_static/mathjax/tex.js"></script></head><body><nav>menu</nav>
@@ -79,6 +79,26 @@ def test_a_machine_without_chromium_is_told_so_in_one_line(tmp_path):
     assert done.returncode == 1
     assert "install it" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_site_links_to_it_once_it_is_there(tmp_path):
+    site, paper = tmp_path / "html", tmp_path / "locties.pdf"
+    (site / "book").mkdir(parents=True)
+    paper.write_bytes(b"%PDF")
+    page = site / "book" / "downloads.html"
+    downloads.write([], tmp_path / "book")
+    page.write_text((tmp_path / "book" / "downloads.md").read_text())
+    assert not BeautifulSoup(page.read_text(), "html.parser").find("a"), (
+        "no link to what is not there"
+    )
+    for _ in range(2):  # `make pdf` again changes nothing
+        pdf.link(paper, site)
+        (found,) = BeautifulSoup(page.read_text(), "html.parser").find_all("a")
+        assert found.get_text() == "The whole book as one PDF"
+        assert (page.parent / found["href"]).resolve().read_bytes() == b"%PDF"
+    page.write_text("no word of it")
+    with pytest.raises(ValueError, match="does not name the PDF"):
+        pdf.link(paper, site)
 
 
 @pytest.mark.skipif(not any(map(shutil.which, pdf.BROWSERS)), reason="no Chromium here")

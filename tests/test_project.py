@@ -198,11 +198,43 @@ def test_the_workflow_runs_what_continuous_integration_does():
     assert [re.sub(r'PROFILE="\$PROFILE"', "PROFILE=smoke", r) for r in ran][
         : len(commands)
     ] == commands
-    assert build["env"]["PROFILE"] == "${{ inputs.profile || 'smoke' }}"
     assert publish["needs"] == "build"
-    assert "pull_request" in publish["if"]
     targets = set(re.findall(r"^(\w+):", read("Makefile"), re.M))
     assert {command.split()[1] for command in ran} <= targets
+
+
+def evaluated(expression: str, event: str, ref: str, profile: str | None = None) -> object:
+    """An expression of a workflow: Python's own operators, but for how they are written."""
+    kind = "tag" if ref.startswith("refs/tags/") else "branch"
+    values = {"event_name": event, "ref": ref, "ref_type": kind, "profile": profile}
+    python = re.sub(
+        r"(?:github|inputs)\.(\w+)", r"\1", expression.removeprefix("${{").removesuffix("}}")
+    )
+    return eval(python.strip().replace("||", "or").replace("&&", "and").replace("\n", " "), values)
+
+
+@pytest.mark.parametrize(
+    ("event", "ref", "asked", "profile", "published"),
+    [
+        ("push", "refs/heads/main", None, "smoke", False),
+        ("pull_request", "refs/pull/7/merge", None, "smoke", False),
+        ("workflow_dispatch", "refs/heads/main", "laptop", "laptop", True),
+        ("workflow_dispatch", "refs/heads/main", "smoke", "smoke", True),
+        ("workflow_dispatch", "refs/heads/other", "laptop", "laptop", False),
+        ("push", "refs/tags/v0.1.0", None, "laptop", True),
+    ],
+)
+def test_only_a_book_that_was_asked_for_is_published(event, ref, asked, profile, published):
+    """A push would replace a book worth reading by one that shows only that it runs."""
+    jobs = yaml.safe_load(read(".github/workflows/book.yml"))["jobs"]
+    assert evaluated(jobs["build"]["env"]["PROFILE"], event, ref, asked) == profile
+    assert evaluated(jobs["publish"]["if"], event, ref) is published
+
+
+def test_a_book_is_asked_for_at_a_profile_worth_reading():
+    triggers = yaml.safe_load(read(".github/workflows/book.yml"))[True]  # YAML's `on`
+    assert triggers["push"] == {"branches": ["main"], "tags": ["v*"]}
+    assert triggers["workflow_dispatch"]["inputs"]["profile"]["default"] == "laptop"
 
 
 def test_actions_are_pinned_by_commit_and_may_do_little():

@@ -51,6 +51,9 @@ def write(folders: Sequence[Path], to: Path) -> None:
         "Every table behind this book, twice: CSV (UTF-8, the first row names the columns) for a "
         "spreadsheet, Parquet for code. {doc}`reproducibility` says what made them. On every other "
         "page, *CSV* below a table saves what that table shows.",
+        # Until `make pdf` there is no file to link to.
+        '<span class="book-pdf">The whole book as one PDF</span> is printed by `make pdf`, which '
+        "then links to it here.",
     ]
     for name in order:
         read = pd.read_parquet if found[name].suffix == ".parquet" else pd.read_csv

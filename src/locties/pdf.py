@@ -20,6 +20,7 @@ import locties
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 TITLE = "Location encoders tied to several unpaired modalities"
+NAMED = re.compile(r'<(?:span|a) class="book-pdf"[^>]*>(.*?)</(?:span|a)>')
 SUBTITLE = "MELT, SALT and two-modality baselines: a paper that can be run again"
 
 
@@ -153,6 +154,27 @@ def write(single: Path, to: Path) -> None:
     # No browser knows page numbers in a table of contents, so they are read from a first print.
     _print(page, printable(single.read_text(), page_numbers(aside.read_bytes())), aside)
     aside.rename(to)
+
+
+def link(pdf: Path, site: Path) -> None:
+    """Copy the PDF beside the pages of the built book, and link to it where they speak of it.
+
+    The pages are built before the PDF, and a book without one has no link that leads nowhere.
+
+    Args:
+        pdf: the PDF.
+        site: the folder of the built book, whose page of downloads names the PDF.
+
+    Raises:
+        ValueError: it does not.
+    """
+    page = site / "book" / "downloads.html"
+    linked = rf'<a class="book-pdf" href="../{pdf.name}">\1</a>'
+    text, found = NAMED.subn(linked, page.read_text("utf-8"))
+    if not found:
+        raise ValueError(f"{page} does not name the PDF: build the book again with `make book`")
+    shutil.copy(pdf, site)
+    page.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":  # python -m locties.pdf SINGLE_PAGE PDF

@@ -208,7 +208,7 @@ def test_it_follows_dark_mode(page):
     )
 
 
-def test_a_screen_reader_is_told_what_is_there(page):
+def test_a_screen_reader_is_told_what_is_there(page, address):
     tree = page.call("Accessibility.getFullAXTree")["nodes"]
     found = [
         (node["role"]["value"], node.get("name", {}).get("value", ""))
@@ -222,6 +222,9 @@ def test_a_screen_reader_is_told_what_is_there(page):
     assert all(NAIROBI in name for name in pictures)
     tables = [name for role, name in found if role == "table" and NAIROBI in name]
     assert len(set(tables)) == 3
+    if "/book/" in address:
+        for names in (pictures, tables):
+            assert any("clip (place names)" in name for name in names), "what it learned from"
     assert sum(role == "columnheader" for role, _ in found) >= 9
     assert any(role == "combobox" and name.strip() == "City" for role, name in found)
 

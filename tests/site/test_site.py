@@ -145,10 +145,29 @@ def test_every_table_has_a_link_to_its_csv(visit):
     assert dom.count('class="table-csv"') == tables
 
 
-def test_figures_lie_on_white_in_dark_mode(visit):
+def test_figures_lie_on_white_in_dark_mode(address, tmp_path):
     """Their ink is black, and a filter would change colours that stand for numbers."""
-    styles = (HTML / "_static" / "locties.css").read_text()
-    rule = re.search(r'html\[data-theme="dark"\] \.bd-content img[^{]*\{([^}]*)\}', styles)[1]
-    assert "background-color: white" in rule
-    assert "filter: none" in rule
-    assert "_static/locties.css" in visit("book/maps.html")[0]
+    styles = """[...document.querySelectorAll('.bd-content img:not(.only-dark, .dark-light)')]
+        .map((image) => getComputedStyle(image))
+        .map((style) => `${style.backgroundColor}, ${style.filter}`)"""
+    dark, kinds = Page(tmp_path), set()
+    for page in ("book/maps.html", "book/tour.html", "book/method.html"):
+        dark.open(f"{address}/{page}")
+        dark.evaluate("document.documentElement.dataset.theme = 'dark'")
+        found = dark.evaluate(styles)
+        assert found, f"no figure in {page}"
+        kinds |= set(found)
+    dark.close()
+    assert kinds == {"rgb(255, 255, 255), none"}
+
+
+def test_parameters_are_shown_to_those_who_run_it_again_alone(address, tmp_path):
+    shown = """[...document.querySelectorAll('.bd-article .cell')]
+        .filter((cell) => cell.checkVisibility())"""
+    browser = Page(tmp_path)
+    for page, told in (("pretrain", True), ("use", False)):
+        browser.open(f"{address}/book/{page}.html")
+        text = browser.evaluate(f"{shown}.map((cell) => cell.textContent).join()")
+        assert ("seed =" in text) is told, page
+        assert ("notebook.parameters(In" in text) is told, page
+    browser.close()
