@@ -105,12 +105,23 @@ class LocationEncoder(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values, options with their defaults filled in."""
+        """The constructor's arguments as plain values, options with their defaults filled in.
+
+        Example:
+            >>> encoder = LocationEncoder("xyz", "linear", dim=4)
+            >>> encoder.config["features"], encoder.config["dim"]
+            ('xyz', 4)
+        """
         return json.loads(json.dumps(self._config)) | {"readout": self.readout}
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are (the CPU, if there are none)."""
+        """Where the weights are (the CPU, if there are none).
+
+        Example:
+            >>> LocationEncoder("xyz", "linear", dim=4).device
+            device(type='cpu')
+        """
         tensors = chain(self.parameters(), self.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
@@ -126,6 +137,11 @@ class LocationEncoder(nn.Module):
 
         Raises:
             ValueError: for coordinates that `locties.lonlat.check` refuses.
+
+        Example:
+            >>> encoder = LocationEncoder("xyz", "linear", dim=4)
+            >>> encoder([[13.4, 52.5], [2.35, 48.86]]).shape  # calling it is `forward`
+            torch.Size([2, 4])
         """
         points = check(lonlat).to(self.device)
         if self.readout == "output":
@@ -142,6 +158,11 @@ class LocationEncoder(nn.Module):
 
         Returns:
             (N, dim) float32.
+
+        Example:
+            >>> encoder = LocationEncoder("xyz", "linear", dim=4)
+            >>> encoder.encode(torch.tensor([[13.4, 52.5]])).shape
+            torch.Size([1, 4])
         """
         return self.network(self.features(lonlat)).float()
 
@@ -164,6 +185,12 @@ class LocationEncoder(nn.Module):
 
         Raises:
             FileExistsError: if `folder` is a file, or holds anything but an encoder.
+
+        Example:
+            >>> encoder = LocationEncoder("xyz", "linear", dim=4)
+            >>> encoder.save("mine", card="# mine")
+            >>> load("mine").config == encoder.config, read_card("mine")
+            (True, '# mine')
         """
         target = Path(folder).resolve()
         _check_replaceable(target)

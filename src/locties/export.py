@@ -78,6 +78,7 @@ def export_grid(
         RuntimeError: another process is writing this very region, or this GeoTIFF.
         OSError: no room on the disk; what is finished is kept.
         ImportError: zarr or rasterio is missing: ``pip install "locties[export]"``.
+        FileNotFoundError: no encoder of that name or folder.
 
     Example:
         >>> import tempfile

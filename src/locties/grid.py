@@ -97,7 +97,9 @@ def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Grid:
         Grid of numpy arrays: lon (W,), lat (H,) north to south, embedding (H, W, dim) float32.
 
     Raises:
-        ValueError: `resolution` does not divide 180, or `encoder` did not return (N, dim).
+        ValueError: `resolution` does not divide 180, or `encoder` is none or did not return
+            (N, dim).
+        FileNotFoundError: no encoder of that name or folder.
 
     Example:
         >>> grid = embed_grid(lambda lonlat: lonlat, resolution=90)
@@ -133,7 +135,7 @@ def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iter
         Grid: all of lon, some of lat, and the embedding there.
 
     Raises:
-        ValueError: as in `embed_grid`.
+        ValueError, FileNotFoundError: as in `embed_grid`.
 
     Example:
         >>> for block in stream_grid(lambda lonlat: lonlat, resolution=90):

@@ -93,6 +93,8 @@ def legendre(lat: Tensor, degree: int) -> Tensor:
         >>> product = legendre(lat, 3)[0, 2, 1] * waves(lon, 3)[0, 2 + 1]
         >>> bool(product.isclose(spherical_harmonics([[30.0, 60.0]], 3)[0, 7]))
         True
+
+    Source: as `spherical_harmonics`.
     """
     # At longitude 0 every cosine is 1, so the harmonics with m >= 0 are what is sought.
     values = harmonics_as(torch.stack([torch.zeros_like(lat), lat], 1), degree, torch.float64)
@@ -115,6 +117,8 @@ def waves(lon: Tensor, degree: int) -> Tensor:
     Example:
         >>> waves(torch.tensor([0.0, 90.0]), 2).round().tolist()
         [[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]]
+
+    Source: as `spherical_harmonics`.
     """
     m = torch.arange(1, degree, device=lon.device)
     phase = torch.deg2rad(lon.double())[:, None] * m

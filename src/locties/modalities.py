@@ -104,6 +104,12 @@ class Modality:
 
         Raises:
             ValueError: where the samples are fixed and no new ones can be drawn.
+
+        Example:
+            >>> haze = MODALITIES["haze"](samples=8, validation=2)
+            >>> lonlat, months = haze.fresh(4, torch.Generator().manual_seed(0))
+            >>> lonlat.shape, months.shape
+            (torch.Size([4, 2]), torch.Size([4, 12]))
         """
         draw = getattr(self.samples, "fresh", None)
         if draw is None:
@@ -120,6 +126,11 @@ class Modality:
 
         Returns:
             A new modality; this one stays where it is.
+
+        Example:
+            >>> rain = Modality("rain", [[0, 0], [10, 20]], torch.rand(2, 12), profile_encoder(12))
+            >>> rain.to(torch.device("cpu")).lonlat.device
+            device(type='cpu')
         """
         return replace(
             self,
@@ -325,6 +336,9 @@ def ngrams(text: str) -> list[str]:
     Example:
         >>> ngrams("Ōsu")
         ['<', 'ō', 's', 'u', '>', '<ō', 'ōs', 'su', 'u>', '<ōs', 'ōsu', 'su>', '<ōsu', 'ōsu>']
+
+    Source: Bojanowski et al., "Enriching Word Vectors with Subword Information" (TACL 5, 2017,
+    arXiv 1607.04606), who mark word ends so; NFKC is of Unicode Standard Annex 15.
     """
     word = f"<{unicodedata.normalize('NFKC', text).casefold()}>"
     return [word[i : i + n] for n in range(1, 5) for i in range(len(word) - n + 1)]
@@ -345,6 +359,9 @@ def tokenise(names: list[list[str]]) -> Tensor:
     Example:
         >>> tokenise([["Berlin"], ["Paris", "Parijs"]]).shape
         torch.Size([2, 64])
+
+    Source: Bojanowski et al., as `ngrams`, for hashing n-grams into buckets; CRC-32, the sizes and
+    the cut are choices of this project.
     """
     rows = torch.zeros(len(names), TOKENS, dtype=torch.int64)
     for row, place in zip(rows, names, strict=True):
@@ -409,6 +426,7 @@ def imagery(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 
     Raises:
         DataError: where the embedded tier has to be built and a wheel is missing.
+        ValueError: where no sample, or none held out, is asked for.
 
     Example:
         >>> modality = imagery(samples=8, validation=2)
@@ -436,6 +454,7 @@ def relief(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Moda
 
     Raises:
         DataError: as for `imagery`.
+        ValueError: as for `imagery`.
 
     Example:
         >>> modality = relief(samples=8, validation=2)
@@ -463,6 +482,7 @@ def climate(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 
     Raises:
         DataError: as for `imagery`.
+        ValueError: as for `imagery`.
 
     Example:
         >>> modality = climate(samples=8, validation=2)
@@ -492,6 +512,7 @@ def haze(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modali
 
     Raises:
         DataError: as for `imagery`.
+        ValueError: as for `imagery`.
 
     Example:
         >>> modality = haze(samples=8, validation=2)
@@ -523,6 +544,7 @@ def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mo
 
     Raises:
         DataError: as for `imagery`.
+        ValueError: as for `imagery`.
 
     Example:
         >>> modality = toponyms(samples=8, validation=2)
@@ -615,6 +637,9 @@ def sentinel2(
 
     Example:
         >>> pretrain("melt", [sentinel2("s2"), "climate"])  # doctest: +SKIP
+        >>> sentinel2("none")
+        Traceback (most recent call last):
+        locties.data.manifest.DataError: none holds no features; run: locties s2 features --out none
 
     Source: S2-100K, the images of SatCLIP (Klemmer et al., arXiv 2311.17179).
     """
@@ -655,6 +680,7 @@ def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -
 
     Raises:
         DataError: where the picture is missing or altered.
+        ValueError: as for `imagery`.
 
     Example:
         >>> night_lights(samples=8).samples[torch.arange(8)].shape

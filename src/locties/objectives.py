@@ -86,6 +86,11 @@ class Objective(nn.Module):
 
         Raises:
             NotImplementedError: an objective has to say what it is.
+
+        Example:
+            >>> z, ids = torch.eye(4), torch.arange(4)
+            >>> VICReg()(Batch(z, z, torch.zeros_like(ids), ids)).shape  # calling it is `forward`
+            torch.Size([])
         """
         raise NotImplementedError
 
@@ -95,10 +100,27 @@ class Objective(nn.Module):
         Args:
             modalities: by name, in the order of the numbers in `Batch.modality`.
             dim: length of an embedding.
+
+        Example:
+            >>> class Counting(Objective):
+            ...     def prepare(self, modalities, dim):
+            ...         self.count = len(modalities)
+            >>> objective = Counting()
+            >>> objective.prepare({}, dim=8)
+            >>> objective.count
+            0
         """
 
     def clamp_(self) -> None:
-        """Bring what is learned back into its bounds, after each step of the optimiser."""
+        """Bring what is learned back into its bounds, after each step of the optimiser.
+
+        Example:
+            >>> objective = NTXent()
+            >>> _ = objective.log_scale.data.fill_(9.0)
+            >>> objective.clamp_()
+            >>> round(objective.log_scale.exp().item())
+            100
+        """
 
 
 def place_of(lonlat: Tensor) -> Tensor:
@@ -303,6 +325,9 @@ class NTXent(Objective):
         direction: see `nt_xent`.
         negatives: see `nt_xent`.
 
+    Raises:
+        ValueError: at an unknown direction or kind of negatives.
+
     Example:
         >>> round(NTXent().log_scale.exp().item(), 2)
         14.29
@@ -379,6 +404,9 @@ class SigLIP(Objective):
 
     Args:
         negatives: see `nt_xent`.
+
+    Raises:
+        ValueError: at an unknown kind of negatives.
 
     Example:
         >>> round(SigLIP().log_scale.exp().item(), 2)
@@ -500,6 +528,8 @@ def content(samples: Tensor) -> Tensor:
     Example:
         >>> content(torch.rand(2, 3, 16, 16)).shape
         torch.Size([2, 48])
+
+    Source: summaries chosen by this project, for `fidelity`.
     """
     if samples.ndim == 2 and not samples.is_floating_point():
         return F.embedding_bag(samples, _token_vectors(samples.device), mode="mean", padding_idx=0)
@@ -607,7 +637,8 @@ class Fidelity(NTXent):
         negatives: see `nt_xent`.
 
     Raises:
-        ValueError: a weight outside [0, 1]; in `forward`, a batch without the samples themselves.
+        ValueError: a weight outside [0, 1], an unknown direction or kind of negatives; in
+            `forward`, a batch without the samples themselves.
 
     Example:
         >>> rain = Modality("rain", [[0, 0], [9, 9]], torch.rand(2, 12), lambda dim: nn.Identity())

@@ -143,6 +143,9 @@ def satclip_factors(degree: int, harmonics: str = "analytic") -> Tensor:
     Example:
         >>> satclip_factors(2, "closed-form").tolist()
         [1.0, 1.0, -1.0, 1.0]
+
+    Source: Klemmer et al. (AAAI 2025, arXiv 2311.17179), whose two kinds of harmonics they are, and
+    `locties.harmonics.spherical_harmonics`.
     """
     ell = torch.arange(degree).repeat_interleave(2 * torch.arange(degree) + 1)
     m = torch.arange(degree**2) - ell**2 - ell

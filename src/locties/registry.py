@@ -28,6 +28,9 @@ class Registry(dict[str, Any]):
         what: what one entry is called in an error, such as "network".
         entries: the first ones, by name.
 
+    Raises:
+        ValueError: on looking up a name that is not there.
+
     Example:
         >>> shapes = Registry("shape", circle=1)
         >>> shapes["circl"]

@@ -39,16 +39,15 @@ def koppen(temperature: Any, rain: Any, lat: Any) -> Tensor:
         ValueError: if shapes differ from these, a value is not finite, rain is negative, or
             temperature is in kelvin.
 
-    References:
-        Peel, M. C., Finlayson, B. L., McMahon, T. A. (2007). Updated world map of the
-        Köppen-Geiger climate classification. Hydrol. Earth Syst. Sci. 11, 1633-1644.
-        Beck, H. E. et al. (2018). Present and future Köppen-Geiger climate classification maps at
-        1-km resolution. Scientific Data 5, 180214.
-
     Example:
         >>> wet_tropics = koppen([[27.0] * 12], [[200.0] * 12], [0.0])
         >>> KOPPEN_CLASSES[wet_tropics[0]]
         'Af'
+
+    Source: Peel, Finlayson and McMahon, "Updated world map of the Köppen-Geiger climate
+    classification" (Hydrology and Earth System Sciences 11, 2007, 1633-1644); Beck et al., "Present
+    and future Köppen-Geiger climate classification maps at 1-km resolution" (Scientific Data 5,
+    2018, 180214).
     """
     temperature, rain, lat = (torch.as_tensor(v).double() for v in (temperature, rain, lat))
     _check(temperature, rain, lat)

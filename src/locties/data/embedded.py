@@ -74,6 +74,8 @@ class Places:
         >>> places = load().places
         >>> places.lonlat.shape[1], len(places.names) == len(places.lonlat)
         (2, True)
+
+    Source: GeoNames (cities500); see the manifest.
     """
 
     lonlat: Tensor
@@ -107,6 +109,10 @@ class Earth:
     Example:
         >>> load().land.nearest(torch.tensor([[25.0, 24.0], [-30.0, 0.0]])).tolist()  # Sahara, sea
         [[1.0], [0.0]]
+
+    Source: NASA's Blue Marble Next Generation; pvlib's altitude and Linke turbidity; ITU-R P.837,
+    P.836, P.840, P.1510 and P.1511; GSHHG (Wessel and Smith 1996); GeoNames. The manifest has where
+    each comes from, and its licence.
     """
 
     imagery: Raster
@@ -131,6 +137,10 @@ class Earth:
 
         Returns:
             A new Earth.
+
+        Example:
+            >>> load().to("cpu").land.values.device
+            device(type='cpu')
         """
         rasters: dict[str, Any] = {
             field.name: value.to(device)

@@ -99,7 +99,12 @@ class Source:
 
     @property
     def where(self) -> str:
-        """The carrier in one word: ``wheel==version``, or the address, its commit shortened."""
+        """The carrier in one word: ``wheel==version``, or the address, its commit shortened.
+
+        Example:
+            >>> source("relief").where
+            'pvlib==0.16.1'
+        """
         if "wheel" in self.carrier:
             return f"{self.carrier['wheel']}=={self.carrier['version']}"
         address = self.carrier["address"].removeprefix("https://raw.githubusercontent.com/")
@@ -107,7 +112,13 @@ class Source:
 
     @property
     def bytes(self) -> int:
-        """Size of all its files."""
+        """Size of all its files, in bytes.
+
+        Example:
+            >>> relief = source("relief")
+            >>> relief.bytes == sum(file.bytes for file in relief.files)
+            True
+        """
         return sum(file.bytes for file in self.files)
 
     def paths(self, role: str = "data") -> list[Path]:
@@ -121,6 +132,10 @@ class Source:
 
         Raises:
             DataError: if one is missing, truncated or altered.
+
+        Example:
+            >>> [path.name for path in source("relief").paths()]
+            ['Altitude.h5']
         """
         return [locate(self, file) for file in self.files if file.role == role]
 
@@ -337,6 +352,9 @@ def verify(tier: str = "embedded") -> Iterator[tuple[Source, str | None]]:
 
     Yields:
         Each source, and what is wrong with it or None.
+
+    Raises:
+        ValueError: if `tier` is not embedded, open or paper.
 
     Example:
         >>> [(source.name, fault) for source, fault in verify("embedded")][:1]

@@ -35,6 +35,10 @@ def stations() -> tuple[Tensor, NDArray[np.float64]]:
         >>> lonlat, warmth = stations()
         >>> lonlat.shape[1], len(lonlat) == len(warmth)
         (2, True)
+
+    Source: Hooker, Duveiller and Cescatti, "A global dataset of air temperature derived from
+    satellite remote sensing and weather stations" (Scientific Data 5, 2018, 180246), by way of
+    SatCLIP; see the manifest.
     """
     (path,) = source("stations").paths()
     lon, lat, celsius = _numbers(path, "Lon", "Lat", "meanT")
@@ -54,11 +58,16 @@ def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
 
     Raises:
         DataError: the file is missing or altered; the message says what to run.
+        ValueError: another label.
 
     Example:
         >>> lonlat, metres = mosaiks("elevation")
         >>> lonlat.shape[1], len(lonlat) == len(metres)
         (2, True)
+
+    Source: Rolf et al., "A generalizable and accessible approach to machine learning with global
+    satellite imagery" (Nature Communications 12, 2021, 4392), by way of TorchSpatial; see the
+    manifest.
     """
     (path,) = source(f"mosaiks_{label}").paths()
     lon, lat, labels = _numbers(path, "lon", "lat", "labels")
@@ -82,6 +91,9 @@ def biomes() -> tuple[Tensor, NDArray[np.str_]]:
         >>> lonlat, names = biomes()
         >>> lonlat.shape[1], len(lonlat) == len(names)
         (2, True)
+
+    Source: Olson et al., "Terrestrial ecoregions of the world: a new map of life on Earth"
+    (BioScience 51, 2001), by way of D-PLACE (Kirby et al., PLoS ONE 11, 2016); see the manifest.
     """
     biome = source("biomes")
     (codes,), (data,) = biome.paths("codes"), biome.paths()
@@ -117,6 +129,8 @@ def country_at(lonlat: Any) -> NDArray[np.str_]:
     Example:
         >>> country_at([[13.4, 52.5], [0.0, -70.0]]).shape
         (2,)
+
+    Source: Natural Earth, 1:50 million; codes are of ISO 3166-1; see the manifest.
     """
     import shapely
 
@@ -161,6 +175,8 @@ def night_lights() -> Raster:
     Example:
         >>> night_lights().sample(torch.tensor([[2.35, 48.86]])).shape
         torch.Size([1, 1])
+
+    Source: NASA's Black Marble picture; see the manifest.
     """
     (path,) = source("night_lights").paths()
     red = decode_jpeg(np.frombuffer(path.read_bytes(), np.uint8))[:1]

@@ -63,6 +63,13 @@ class Raster:
         Returns:
             (N, C) float32 on the raster's device. Beyond the last row's centre, at the poles,
             that row's values hold.
+
+        Example:
+            >>> quarters = Raster(torch.tensor([[[0, 10, 20, 30]]]), -135, 0, 90, 180)
+            >>> quarters.sample(torch.tensor([[-90.0, 0.0]])).tolist()  # between two centres
+            [[5.0]]
+
+        Source: bilinear interpolation, as ITU-R P.1144 has it for maps such as that of P.837.
         """
         column, row = self._position(lonlat)
         row = row.clamp(0, self.values.shape[1] - 1)
@@ -85,6 +92,11 @@ class Raster:
 
         Returns:
             (N, C) float32 on the raster's device.
+
+        Example:
+            >>> quarters = Raster(torch.tensor([[[0, 10, 20, 30]]]), -135, 0, 90, 180)
+            >>> quarters.nearest(torch.tensor([[-100.0, 0.0], [100.0, 0.0]])).tolist()
+            [[0.0], [30.0]]
         """
         column, row = self._position(lonlat)
         pixels = self._pixels((row + 0.5).floor().int(), (column + 0.5).floor().int())
@@ -102,6 +114,11 @@ class Raster:
 
         Returns:
             (N, C, size, size) float32 on the raster's device, north up.
+
+        Example:
+            >>> quarters = Raster(torch.tensor([[[0, 10, 20, 30]]]), -135, 0, 90, 180)
+            >>> quarters.patches(torch.tensor([[135.0, 0.0]]), 3)[0, 0, 0].tolist()
+            [20.0, 30.0, 0.0]
         """
         column, row = self._position(lonlat)
         first = -(size - 1) / 2 + 0.5
@@ -120,6 +137,11 @@ class Raster:
 
         Returns:
             A new raster.
+
+        Example:
+            >>> quarters = Raster(torch.tensor([[[0, 10, 20, 30]]]), -135, 0, 90, 180)
+            >>> quarters.to("cpu").values.device
+            device(type='cpu')
         """
         return replace(self, values=self.values.to(device))
 

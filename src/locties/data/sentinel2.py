@@ -59,6 +59,8 @@ class Index:
     Example:
         >>> Index(("a.tif",), torch.tensor([[13.4, 52.5]]).double(), b"").sha256[:8]
         'e3b0c442'
+
+    Source: S2-100K, the chips of SatCLIP (Klemmer et al., arXiv 2311.17179).
     """
 
     names: tuple[str, ...]
@@ -89,6 +91,8 @@ def read_index(path: str | os.PathLike[str]) -> Index:
         >>> _ = Path("index.csv").write_text("fn,lon,lat\na.tif,13.4,52.5\n")
         >>> read_index("index.csv").lonlat.tolist()
         [[13.4, 52.5]]
+
+    Source: S2-100K, the chips of SatCLIP (Klemmer et al., arXiv 2311.17179).
     """
     try:
         content = Path(path).read_bytes()
@@ -137,6 +141,8 @@ class Chip:
     Example:
         >>> Chip("a.tif", shard=0, member=0, row=-1, pixels=None, problem="not in the index").row
         -1
+
+    Source: S2-100K, the chips of SatCLIP (Klemmer et al., arXiv 2311.17179).
     """
 
     name: str
@@ -168,6 +174,8 @@ def chips(shards: Iterable[str | os.PathLike[str]], index: Index, skip: int = 0)
     Example:
         >>> list(chips([], Index((), torch.zeros(0, 2).double(), b"")))
         []
+
+    Source: S2-100K, the chips of SatCLIP (Klemmer et al., arXiv 2311.17179).
     """
     rows = {name: row for row, name in enumerate(index.names)}
 
@@ -232,6 +240,8 @@ def satclip_chip(pixels: Tensor) -> Tensor:
     Example:
         >>> satclip_chip(torch.full((12, 2, 2), 5000))[9:12, 0, 0].tolist()
         [0.5, 0.0, 0.5]
+
+    Source: SatCLIP (Klemmer et al., arXiv 2311.17179), as its authors' code prepares chips.
     """
     scaled = pixels.float() / 10_000
     before, after = scaled.split([10, 2], dim=-3)
@@ -351,6 +361,12 @@ def features(
 
     Example:
         >>> features(["shard-00000.tar"], "index.csv", network, "s2")  # doctest: +SKIP
+        >>> features(["shard-00000.tar"], "no-such.csv", nn.Identity(), "s2")
+        Traceback (most recent call last):
+        locties.data.manifest.DataError: there is no index no-such.csv
+
+    Source: frozen image towers are SatCLIP's (Klemmer et al., arXiv 2311.17179), the chips
+    S2-100K's; keeping the features is a choice of this project.
     """
     work = _Work(shards, index, backbone, Path(out), name, transform, batch, dtype, device)
     work.out.mkdir(parents=True, exist_ok=True)
@@ -612,6 +628,11 @@ def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
 
     Example:
         >>> index, found = read_features("s2")  # doctest: +SKIP
+        >>> read_features("none")
+        Traceback (most recent call last):
+        locties.data.manifest.DataError: none holds no features; run: locties s2 features --out none
+
+    Source: as `features`.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)

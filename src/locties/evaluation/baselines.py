@@ -70,6 +70,9 @@ def harmonics(degree: int, seed: int = 0) -> Baseline:
     Returns:
         Function from lonlat `(N, 2)`, degrees, to `(N, degree**2)`.
 
+    Raises:
+        ValueError: where the function is called, as `locties.harmonics.spherical_harmonics`.
+
     Example:
         >>> harmonics(10)(torch.zeros(2, 2)).shape
         torch.Size([2, 100])
@@ -87,6 +90,9 @@ def untrained(seed: int = 0) -> LocationEncoder:
 
     Returns:
         The encoder, in eval mode, from lonlat `(N, 2)`, degrees, to `(N, 256)`.
+
+    Raises:
+        ValueError: a seed that is no whole number.
 
     Example:
         >>> untrained()([[13.4, 52.5]]).shape
@@ -118,6 +124,9 @@ class Appended(nn.Module):
     Args:
         encoder: function from lonlat `(N, 2)` to `(N, d)`; a module becomes part of this one.
         raw: a name in `BASELINES`.
+
+    Raises:
+        ValueError: `raw` is no name in `BASELINES`.
 
     Example:
         >>> Appended(xyz(), "constant")(torch.tensor([[0.0, 0.0]])).tolist()

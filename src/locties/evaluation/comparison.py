@@ -74,6 +74,9 @@ def against(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
         ...                      "split": "block", "probe": "knn", "value": [0.6, 0.7, 0.5]})
         >>> print(f"{against(rows, 'a').loc['xyz', 'difference']:.2f}")
         0.15
+
+    Source: one-sided paired t-tests over seeds; mean ranks over cells as Demšar, "Statistical
+    Comparisons of Classifiers over Multiple Data Sets" (JMLR 7, 2006), has them over data sets.
     """
     wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
     names = list(dict.fromkeys(wide.columns.get_level_values("encoder")))
@@ -137,6 +140,9 @@ def comes_first(table: pd.DataFrame) -> dict[str, bool]:
     Example:
         >>> comes_first(pd.DataFrame({"p": [np.nan, 0.01], "rank_p": [np.nan, 0.2]}))
         {'mean': True, 'rank': False}
+
+    Source: Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling" (Technometrics 24,
+    1982), for intersection-union tests.
     """
     others = table[table["p"].notna()]
     return {
@@ -158,6 +164,9 @@ def worth(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
         the whole minus the run without the part; *better* is the whole above it and *worse* below
         it by a one-sided t-test at 5%, after Holm's correction over the group.
 
+    Raises:
+        ValueError: as `against`.
+
     Example:
         >>> rows = pd.DataFrame({"encoder": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1],
         ...                      "task": "elevation", "split": "block", "probe": "knn",
@@ -166,6 +175,8 @@ def worth(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
                  group cell verdict
         0  both probes    b  better
         1          knn    b  better
+
+    Source: as `against`; the correction as `locties.evaluation.statistics.holm`.
     """
     groups = {"both probes": rows} | dict(list(rows.groupby("probe", sort=False)))
     tables = []

@@ -55,6 +55,10 @@ def continents(lonlat: Any) -> NDArray[np.str_]:
     Returns:
         `(N,)` names.
 
+    Raises:
+        ValueError: coordinates that `locties.lonlat.check` refuses.
+        DataError: where the embedded tier has to be built and a wheel is missing.
+
     Example:
         >>> continents([[13.4, 52.5], [129.7, 62.0], [-60.0, -3.1]]).tolist()
         ['Europe', 'Asia', 'South America']
@@ -87,6 +91,10 @@ def climates(lonlat: Any) -> NDArray[np.str_]:
 
     Returns:
         `(N,)` names.
+
+    Raises:
+        ValueError: coordinates that `locties.lonlat.check` refuses.
+        DataError: where the embedded tier has to be built and a wheel is missing.
 
     Example:
         >>> climates([[-60.0, -3.1], [25.0, 24.0], [129.7, 62.0]]).tolist()
@@ -255,6 +263,8 @@ class Autocorrelation(NamedTuple):
     Example:
         >>> Autocorrelation(moran=0.5, low=-0.1, high=0.1, p=0.01).moran
         0.5
+
+    Source: as `autocorrelation`.
     """
 
     moran: float
@@ -287,17 +297,16 @@ def autocorrelation(
         errors are where there is none.
 
     Raises:
-        ValueError: values that do not fit the points or are not finite, or fewer points than
-            neighbours.
-
-    References:
-        Moran, P. A. P. (1950). Notes on continuous stochastic phenomena. Biometrika 37, 17-23.
+        ValueError: values that do not fit the points or are not finite, fewer points than
+            neighbours, or coordinates that `locties.lonlat.check` refuses.
 
     Example:
         >>> lonlat = np.random.default_rng(0).uniform([-180, -60], [180, 60], (400, 2))
         >>> north = autocorrelation(lonlat, lonlat[:, 1], permutations=99)
         >>> north.moran > 0.9, abs(north.high) < 0.2, north.p
         (True, True, 0.01)
+
+    Source: Moran, "Notes on Continuous Stochastic Phenomena" (Biometrika 37, 1950, 17-23).
     """
     from tqdm import TqdmWarning
 

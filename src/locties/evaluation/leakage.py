@@ -83,6 +83,10 @@ def place_density(sources: Any) -> Encoder:
     Returns:
         Function from lonlat `(N, 2)` to `(N, 2)` float32; the second column is a constant 1.
 
+    Raises:
+        ValueError: where the function is called, for coordinates, its own or the sources', that
+            `locties.lonlat.check` refuses.
+
     Example:
         >>> place_density([[0.0, 0.0]])(torch.tensor([[0.0, 0.0], [90.0, 0.0]])).round(decimals=2)
         tensor([[1.2700, 1.0000],

@@ -193,6 +193,13 @@ class Ridge:
 
         Returns:
             Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
+
+        Example:
+            >>> x = np.random.default_rng(0).normal(size=(100, 3))
+            >>> fold = np.arange(100) % 5
+            >>> predict = Ridge(x, [x @ [1.0, 2.0, 3.0]], fold).fit(held_out=0)
+            >>> predict(np.eye(3))[0].round(3)
+            array([1., 2., 3.])
         """
         outside = frozenset() if held_out is None else frozenset({held_out})
         chosen, path = self._choose(outside), self._path(self._folds - outside)
@@ -218,6 +225,14 @@ class Ridge:
 
         Returns:
             One of `PENALTIES` for each target.
+
+        Example:
+            >>> x = np.random.default_rng(0).normal(size=(100, 3))
+            >>> fold = np.arange(100) % 5
+            >>> Ridge(x, [x @ [1.0, 2.0, 3.0]], fold).penalties()
+            [1e-07]
+
+        Source: as `Ridge`; the grid and the choice by inner folds are this project's.
         """
         outside = frozenset() if held_out is None else frozenset({held_out})
         return [float(PENALTIES[p]) for p in self._choose(outside)]
@@ -292,6 +307,13 @@ class NearestNeighbour:
 
         Returns:
             Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
+
+        Example:
+            >>> x = np.random.default_rng(0).normal(size=(100, 3))
+            >>> fold = np.arange(100) % 5
+            >>> predict = NearestNeighbour(x, [fold], fold).fit(held_out=0)
+            >>> 0 in predict(x)[0]  # no label of the fold held out was seen
+            False
         """
         rows = np.ones(len(self._fold), bool) if held_out is None else self._fold != held_out
         known, columns = self._x[rows], [_columns(target[rows]) for target in self._targets]
@@ -360,6 +382,13 @@ class Mlp:
 
         Returns:
             Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
+
+        Example:
+            >>> x = np.random.default_rng(0).normal(size=(200, 2))
+            >>> fold = np.arange(200) % 5
+            >>> predict = Mlp(x, [(x[:, 0] > 0).astype(int)], fold).fit(held_out=0)
+            >>> predict(np.array([[2.0, 0.0], [-2.0, 0.0]]))[0]
+            array([1, 0])
         """
         rows = np.ones(len(self._fold), bool) if held_out is None else self._fold != held_out
         fitted = [_network(self._x[rows], target[rows]) for target in self._targets]

@@ -71,6 +71,7 @@ def evaluate(
     Raises:
         ValueError: an unknown task, split or probe; more labels asked for than a task has;
             embeddings of the wrong shape or not finite.
+        DataError: where the data of a named task are missing; the message says what to run.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -131,6 +132,7 @@ def predict(
 
     Raises:
         ValueError: an unknown task, split or probe, or embeddings that are not usable.
+        DataError: where the data of a named task are missing; the message says what to run.
 
     Example:
         >>> lonlat = torch.rand(300, 2, generator=torch.manual_seed(0)) * 60
@@ -161,6 +163,7 @@ def fit_probe(
 
     Raises:
         ValueError: an unknown task, split or probe, or embeddings that are not usable.
+        DataError: where the data of a named task are missing; the message says what to run.
 
     Example:
         >>> lonlat = torch.rand(300, 2, generator=torch.manual_seed(0)) * 60

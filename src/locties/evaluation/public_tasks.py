@@ -133,6 +133,7 @@ def biome(points: int = 5000, seed: int = 0) -> Task:
 
     Raises:
         DataError: as for `air_temperature`.
+        ValueError: where `points` are so few that no two biomes have 25 of them.
 
     Example:
         >>> biome().kind
@@ -161,6 +162,7 @@ def country(points: int = 5000, seed: int = 0) -> Task:
 
     Raises:
         DataError: as for `air_temperature`.
+        ValueError: where `points` are so few that no two countries have 25 of them.
 
     Example:
         >>> country().kind

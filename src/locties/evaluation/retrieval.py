@@ -66,6 +66,14 @@ class Ranking:
 
         Returns:
             Indices into `candidates`, the most similar first.
+
+        Example:
+            >>> similarity = torch.tensor([[0.1, 0.9, 0.5]])
+            >>> one, three = torch.zeros(1, 2), torch.zeros(3, 2)
+            >>> own, zero = torch.tensor([1]), np.zeros(1, dtype=np.int64)
+            >>> found = Ranking(one, three, own, similarity, zero / 1, zero)
+            >>> found.best(2).tolist()
+            [[1, 2]]
         """
         return self.similarity.argsort(dim=1, descending=True, stable=True)[:, :k]
 
@@ -170,6 +178,9 @@ def retrieve(
         >>> table = retrieve(to_xyz, {"axis": nn.Identity()}, [axis])
         >>> table.set_index("metric").loc["within_25_km", ["value", "chance"]].tolist()
         [1.0, 0.3333333333333333]
+
+    Source: the radii are those of image geolocation, as in GeoCLIP (Vivanco Cepeda et al., NeurIPS
+    2023, arXiv 2309.16020), without its 1 km; protocol and chance are this project's.
     """
     rows: list[dict[str, Any]] = []
     for modality in modalities:

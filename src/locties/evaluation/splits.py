@@ -22,9 +22,14 @@ def block_index(lonlat: Any) -> NDArray[np.int64]:
     Returns:
         `(N,)` int64.
 
+    Raises:
+        ValueError: coordinates that `locties.lonlat.check` refuses.
+
     Example:
         >>> len(set(block_index([[13.4, 52.5], [13.5, 52.6], [100.0, 52.5]])))
         2
+
+    Source: a division of this project; why blocks, says `folds`.
     """
     return cell_index(check(lonlat), BLOCK_DEGREES).cpu().numpy()
 
@@ -47,7 +52,8 @@ def folds(lonlat: Any, split: str, n: int = 5, seed: int = 0) -> NDArray[np.int6
         `(N,)` int64 in 0..n-1, as even as the split allows.
 
     Raises:
-        ValueError: an unknown split, or fewer points or blocks than folds.
+        ValueError: an unknown split, fewer points or blocks than folds, or coordinates that
+            `locties.lonlat.check` refuses.
 
     Example:
         >>> folds([[0, 0], [1, 1], [90, 0], [91, 1]], "block", n=2).tolist() in (
@@ -95,11 +101,13 @@ def nearest_label_km(test: Any, train: Any) -> NDArray[np.float64]:
         `(N,)` float64 km.
 
     Raises:
-        ValueError: no training label.
+        ValueError: no training label, or coordinates that `locties.lonlat.check` refuses.
 
     Example:
         >>> nearest_label_km([[0, 0]], [[1, 0], [90, 0]]).round(1).tolist()
         [111.2]
+
+    Source: elementary: the arc of a chord, on the sphere of mean Earth radius.
     """
     labels = _xyz(train)
     if not len(labels):

@@ -47,7 +47,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         >>> print(f"{mean:.2f} in [{low:.2f}, {high:.2f}]")
         0.92 in [0.87, 0.97]
 
-    Source: Student's t-interval.
+    Source: Student, "The probable error of a mean" (Biometrika 6, 1908): the t-interval.
     """
     scores = np.asarray(values, dtype=np.float64).ravel()
     _check_level(level)

@@ -228,6 +228,9 @@ def kernel_density(lonlat: Any, sources: Any, weight: Any) -> NDArray[np.float64
     Returns:
         `(N,)` weight per km2.
 
+    Raises:
+        ValueError: coordinates that `locties.lonlat.check` refuses.
+
     Example:
         >>> kernel_density([[0, 0], [9, 9]], [[0, 0]], [1e6]).round(1).tolist()  # 1e6/(2 pi 25^2)
         [254.6, 0.0]
@@ -264,6 +267,7 @@ def climate_zone(points: int = 5000, seed: int = 0) -> Task:
 
     Raises:
         DataError: as for `air_temperature`.
+        ValueError: where `points` are so few that all have one class.
 
     Example:
         >>> "BWh" in climate_zone(points=1000).classes
@@ -292,6 +296,9 @@ def merge_rare(zones: Sequence[str], smallest: int = SMALLEST_CLASS) -> list[str
     Example:
         >>> merge_rare(["Cfa", "Cfa", "Csa", "Csa", "Csa", "Cfb"], smallest=2)
         ['Cfa', 'Cfa', 'Csa', 'Csa', 'Csa', 'Cfa']
+
+    Source: the letters are those of Peel, Finlayson and McMahon (2007); merging along them is a
+    choice of this project.
     """
     count = Counter(zones)
     kept = [zone for zone, n in count.most_common() if n >= smallest]
@@ -321,6 +328,7 @@ def country(points: int = 5000, seed: int = 0) -> Task:
 
     Raises:
         DataError: as for `air_temperature`.
+        ValueError: where `points` are so few that no two countries have 25 of them.
 
     Example:
         >>> {"US", "IN"} <= set(country(points=2000).classes)

@@ -102,6 +102,16 @@ class Checkpoint:
 
         Raises:
             ValueError: where it was written with other settings, naming them, or is damaged.
+
+        Example:
+            >>> with Checkpoint("state", {"seed": 0}) as checkpoint:
+            ...     checkpoint.read() is None
+            True
+            >>> with Checkpoint("state", {"seed": 0}) as checkpoint:
+            ...     checkpoint.write({"step": 7})
+            >>> Checkpoint("state", {"seed": 1}).read()  # doctest: +ELLIPSIS
+            Traceback (most recent call last):
+            ValueError: state holds the state of another run: seed is 0 there and 1 here. Take...
         """
         if self.folder is None or not (path := self.folder / _STATE).exists():
             return None
@@ -137,6 +147,13 @@ class Checkpoint:
 
         Raises:
             OSError: where there is no room; the state before is still whole.
+
+        Example:
+            >>> with Checkpoint("state", {"seed": 0}) as checkpoint:
+            ...     checkpoint.write({"step": 7, "weights": torch.ones(2)})
+            ...     checkpoint.write({"step": 8, "weights": torch.ones(2)})
+            ...     checkpoint.read()["step"]
+            8
         """
         if self.folder is None or rank() > 0:
             return

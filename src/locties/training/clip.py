@@ -38,5 +38,9 @@ class Clip:
 
         Returns:
             ``{name: batch}``.
+
+        Example:
+            >>> Clip(["imagery"]).counts(epoch=1, batch=8)
+            {'imagery': 8}
         """
         return {self.name: batch}

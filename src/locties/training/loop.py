@@ -73,6 +73,17 @@ class Run:
 
         Args:
             folder: made where it is not there.
+
+        Raises:
+            FileExistsError: where ``encoder/`` is there and holds anything but an encoder.
+
+        Example:
+            >>> encoder = LocationEncoder("xyz", "linear", dim=8)
+            >>> run = pretrain("clip", ["haze"], encoder, pairs=128, batch=64, epochs=1,
+            ...                samples=128, progress=False)
+            >>> run.save("run")
+            >>> sorted(path.name for path in Path("run").iterdir())
+            ['encoder', 'history.parquet', 'settings.json']
         """
         if processes.rank() > 0:
             return
@@ -181,6 +192,8 @@ def pretrain(
             the state in `checkpoint` stays the last good one.
         OSError: where there is no room for the state; the one before stays.
         KeyboardInterrupt: at an interrupt, after the state was written.
+        ImportError: where several processes were started and ``lightning-fabric`` is not installed.
+        DataError: where the data of a modality are missing; the message says what to run.
 
     Example:
         >>> encoder = LocationEncoder("xyz", "mlp", dim=16, network_options={"hidden": 32})
@@ -189,7 +202,8 @@ def pretrain(
         >>> run.encoder([[13.4, 52.5]]).shape
         torch.Size([1, 16])
 
-    Source: Hecht et al., arXiv 2606.20167 (MELT, SALT); Klemmer et al., arXiv 2311.17179 (clip).
+    Source: Hecht et al., arXiv 2606.20167 (MELT, SALT); Klemmer et al., arXiv 2311.17179 (clip);
+    Loshchilov and Hutter, arXiv 1711.05101 (AdamW).
     """
     names = [m if isinstance(m, str) else m.name for m in modalities]
     plan = SCHEDULES[schedule](names)

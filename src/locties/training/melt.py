@@ -37,6 +37,11 @@ class Melt:
 
         Raises:
             ValueError: where the batch is smaller than the number of modalities.
+
+        Example:
+            >>> Melt(["imagery", "climate", "haze"]).counts(epoch=0, batch=2)
+            Traceback (most recent call last):
+            ValueError: a batch of 2 cannot hold 3 modalities: take batch=3 or more
         """
         if batch < len(self.names):
             raise ValueError(

@@ -34,5 +34,9 @@ class Salt:
 
         Returns:
             ``{name: batch}`` of that modality.
+
+        Example:
+            >>> Salt(["imagery", "climate"]).counts(epoch=1, batch=8)
+            {'climate': 8}
         """
         return {self.names[epoch % len(self.names)]: batch}
