@@ -88,15 +88,6 @@ NOT_MET = {
     "locties.data.public.biomes": ("ValueError", "the coordinates are of a verified file"),
     "locties.data.sentinel2.read_index": ("ValueError", "each line was checked before"),
 }
-# Errors that these let out and their docstrings have yet to name.
-NOT_YET = {
-    "locties.maps.globe": "DataError",
-    "locties.maps.draw_classes": "DataError",
-    "locties.maps.draw_field": "DataError",
-    "locties.maps.draw_points": "DataError",
-    "locties.maps.draw_rgb": "DataError",
-    "locties.maps.mark": "ValueError",
-}
 KNOWN_SOURCE = re.compile(
     r"\d{4}|P\.\d+|elementary|this project|GeoNames|NASA|pvlib|Natural Earth|see the|as `"
 )
@@ -130,7 +121,6 @@ def listed() -> dict[str, list[str]]:
 
 LISTED = listed()
 UNNAMED = {id(resolve(name)): {error} for name, (error, _) in NOT_MET.items()}
-UNNAMED |= {id(resolve(name)): {error} for name, error in NOT_YET.items()}
 PASSING = {id(inspect.unwrap(resolve(name))): errors for name, errors in PASSED_ON.items()}
 SHOWN = {name: resolve(name) for name in LISTED} | {
     f"{name}.{member}": inspect.getattr_static(resolve(name), member)
@@ -322,7 +312,7 @@ def test_few_examples_do_not_run() -> None:
 
 
 def test_the_exceptions_are_of_names_that_are_shown() -> None:
-    for exceptions in (NO_SOURCE, NOT_RUN, NOTHING_RUNS, NOT_MET, NOT_YET):
+    for exceptions in (NO_SOURCE, NOT_RUN, NOTHING_RUNS, NOT_MET):
         assert not set(exceptions) - set(SHOWN)
 
 

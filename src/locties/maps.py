@@ -95,6 +95,7 @@ def embedding_rgb(grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
 
     Raises:
         ValueError: fewer than three dimensions, or `where` is of another shape or empty.
+        DataError: as for `globe`.
 
     Example:
         >>> lon, lat = np.arange(-135, 180, 90.0), np.array([45.0, -45.0])
@@ -176,6 +177,7 @@ def clusters(grid: Grid, k: int, seed: int = 0, where: np.ndarray | None = None)
 
     Raises:
         ValueError: `k` is out of range, or `where` is of another shape or empty.
+        DataError: as for `globe`.
 
     Example:
         >>> from locties.grid import embed_grid
@@ -238,6 +240,9 @@ def globe(
 
     Returns:
         The figure and its axes, row by row.
+
+    Raises:
+        DataError: where the embedded tier has to be built and a wheel is missing.
 
     Example:
         >>> figure, axes = globe(columns=2)
@@ -303,6 +308,7 @@ def draw_field(
 
     Raises:
         ValueError: `values` is not (H, 2H), or nothing in it is finite.
+        DataError: as for `globe`.
 
     Example:
         >>> warmth = np.tile(30 - abs(np.linspace(89, -89, 90)) / 2, (180, 1)).T
@@ -335,6 +341,7 @@ def draw_rgb(
 
     Raises:
         ValueError: `rgb` is not (H, 2H, 3), or not in [0, 1].
+        DataError: as for `globe`.
 
     Example:
         >>> figure = draw_rgb(np.random.default_rng(0).uniform(size=(90, 180, 3)))
@@ -371,6 +378,7 @@ def draw_classes(
 
     Raises:
         ValueError: too many names, or a class without one.
+        DataError: as for `globe`.
 
     Example:
         >>> halves = np.repeat([[0], [1]], 45, axis=0) * np.ones((90, 180), int)
@@ -411,6 +419,7 @@ def draw_similarity(
 
     Raises:
         ValueError: the place is not on the globe.
+        DataError: as for `globe`.
 
     Example:
         >>> from locties.grid import embed_grid
@@ -462,6 +471,7 @@ def draw_points(
     Raises:
         ValueError: `lonlat` is refused by `locties.lonlat.check`, `values` has another length, or a
             class has no name.
+        DataError: as for `globe`.
 
     Example:
         >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86], [-60.0, -3.1]])
@@ -509,6 +519,9 @@ def draw_samples(samples: Mapping[str, np.ndarray], columns: int = 2) -> Figure:
     Returns:
         The figure.
 
+    Raises:
+        DataError: as for `globe`.
+
     Example:
         >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86]])
         >>> figure = draw_samples({"soil": lonlat, "trees": lonlat + 1})
@@ -548,6 +561,7 @@ def draw_prediction(
 
     Raises:
         ValueError: the arrays do not fit each other.
+        DataError: as for `globe`.
 
     Example:
         >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86], [-60.0, -3.1]])
@@ -574,6 +588,9 @@ def mark(ax: GeoAxes, lonlat: Sequence[float], name: str) -> None:
         ax: one of `globe`'s axes.
         lonlat: the place, longitude then latitude, degrees.
         name: of the place.
+
+    Raises:
+        ValueError: coordinates that `locties.lonlat.check` refuses.
 
     Example:
         >>> figure, (ax,) = globe()
