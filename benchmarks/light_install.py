@@ -57,7 +57,7 @@ def main() -> None:
             **json.loads(_said(python, "-c", USE)),
             "torch": _said(python, "-c", "import torch; print(torch.__version__)").strip(),
             "python": platform.python_version(),
-            "machine": platform.platform(),
+            "machine": f"{platform.system()} {platform.machine()}",
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         }
     table = pd.DataFrame([row])
