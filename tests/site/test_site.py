@@ -171,3 +171,51 @@ def test_parameters_are_shown_to_those_who_run_it_again_alone(address, tmp_path)
         assert ("seed =" in text) is told, page
         assert ("notebook.parameters(In" in text) is told, page
     browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    page = Page(tmp_path_factory.mktemp("used"))
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_used_by_keyboard_and_mouse(browser, address, page):
+    browser.open(f"{address}/{page}", width=1400)
+    focused = "document.activeElement"
+    browser.press("Tab")
+    assert "main content" in browser.evaluate(f"{focused}.textContent")
+    browser.press("Enter")
+    assert browser.evaluate("location.hash") == "#main-content"
+    seen = f"getComputedStyle({focused}).outlineStyle"
+    for _ in range(5):
+        browser.press("Tab")
+        assert browser.evaluate(f"{focused} !== document.body"), "focus goes on from there"
+        where = browser.evaluate(f"{focused}.outerHTML.slice(0, 80)")
+        assert browser.evaluate(seen) != "none", f"one sees that the keyboard is on {where}"
+
+    theme = "document.documentElement.dataset.mode"
+    before = browser.evaluate(theme)
+    browser.click(".theme-switch-button")
+    assert browser.evaluate(theme) != before
+
+    code = "document.querySelector('details.hide')"
+    if browser.evaluate(f"Boolean({code})"):
+        browser.click("details.hide summary")
+        assert browser.evaluate(f"{code}.open"), "the mouse opens folded code"
+        browser.evaluate(f"{code}.querySelector('summary').focus()")
+        browser.press("Enter")
+        assert not browser.evaluate(f"{code}.open"), "the keyboard closes it"
+
+
+def test_a_word_is_searched_for(browser, address):
+    browser.open(f"{address}/book/introduction.html", width=1400)
+    browser.click(".search-button-field")
+    browser.wait("document.activeElement.type === 'search'")
+    browser.type("forgetting")
+    browser.press("Enter")
+    browser.wait("location.pathname.endsWith('search.html')")
+    browser.wait("document.querySelectorAll('#search-results li a').length > 0")
+    found = browser.evaluate("document.querySelector('#search-results').textContent")
+    assert "claims" in found
