@@ -70,8 +70,8 @@ PAGES = [path.removeprefix("book/") for path in glob("book/*.md")]
 CORE = [f"src/locties/{name}.py" for name in
         ("registry", "lonlat", "harmonics", "features", "networks", "encoder")]
 DATA = ["data_manifest.yaml", *glob("src/locties/data/*.py")]
-TRAINING = [*CORE, *DATA, "src/locties/modalities.py", "src/locties/objectives.py",
-            *glob("src/locties/training/*.py")]
+TRAINING = [*CORE, *DATA, *glob("src/locties/training/*.py")]
+TRAINING += [f"src/locties/{name}.py" for name in ("modalities", "objectives", "products")]
 EVALUATION = [*CORE, *DATA, "src/locties/peers.py", *glob("src/locties/evaluation/*.py")]
 BOOK = [f"src/locties/{name}.py" for name in
         ("maps", "grid", "charts", "fitting", "own", "tables", "results", "cards", "provenance",

@@ -18,6 +18,8 @@ from locties.modalities import Modality, profile_encoder
 from locties.notebook import REPOSITORY
 from locties.objectives import (
     DIRECTIONS,
+    INITIAL_LOG_SCALE,
+    LARGEST_LOG_SCALE,
     NEGATIVES,
     OBJECTIVES,
     Batch,
@@ -483,6 +485,25 @@ def test_the_loss_is_float32_outside_autocast(name):
         loss = objective(halves)
     assert loss.dtype == torch.float32
     assert loss.item() == objective(singles).item(), f"{name} lost digits under autocast"
+
+
+@pytest.mark.parametrize("log_scale", [INITIAL_LOG_SCALE, LARGEST_LOG_SCALE])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_gradients_of_bfloat16_embeddings_are_rounded_once_more_and_no_worse(direction, log_scale):
+    """Logits in bfloat16 would put the temperature's gradient off by half."""
+    batch = a_batch(pairs=300, dim=64)
+    halves = [batch.samples.bfloat16(), batch.locations.bfloat16()]
+
+    def gradients(kind: torch.dtype) -> list[Tensor]:
+        inputs = [x.detach().to(kind).clone().requires_grad_() for x in halves]
+        scale = torch.tensor(log_scale, requires_grad=True)
+        nt_xent(Batch(*inputs, *batch[2:4]), scale, direction).backward()
+        return [x.grad.double() for x in (*inputs, scale)]
+
+    for exact, found, bound in zip(
+        gradients(torch.float64), gradients(torch.bfloat16), (5e-3, 5e-3, 2e-3), strict=True
+    ):
+        assert (found - exact).norm() < bound * exact.norm()
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -149,7 +149,9 @@ def nt_xent(
         l_i = -log( exp(s z_i.e_i) / sum_j exp(s z_i.e_j) )
 
     where j runs over i and all its negatives. Pairs at the same coordinates as i are not its
-    negatives: they are left out of the sum. Computed in float32 (float64 stays float64).
+    negatives: they are left out of the sum. Computed in float32 (float64 stays float64), of
+    bfloat16 embeddings too: only their own gradients are then products in bfloat16, to which these
+    would be rounded anyway.
 
     At most `LOGITS` logits stand in memory at once, so that at B = 32,768 and d = 256 the loss
     with its gradients takes less than 200 MB. It can be differentiated once.
@@ -223,8 +225,11 @@ class _NTXent(torch.autograd.Function):
         }[direction]
         parts = pairs * (2 if direction == "symmetric" else 1)
         loss, scale_grad = torch.zeros_like(scale), torch.zeros_like(scale)
+        halves = {batch.samples.dtype, batch.locations.dtype} == {torch.bfloat16}
+        of_gradients = torch.bfloat16 if halves else scale.dtype
         for (anchors, norms, anchors_grad), (candidates, their_norms, their_grad) in passes:
             candidates = candidates / their_norms
+            pulled = candidates.to(of_gradients)
             for first in range(0, pairs, chunk):
                 rows = slice(first, min(pairs, first + chunk))
                 unit = anchors[rows] / norms[rows]
@@ -237,14 +242,15 @@ class _NTXent(torch.autograd.Function):
                 loss += log_sums / parts
                 if any(ctx.needs_input_grad):
                     pull[:, rows].diagonal().sub_(ways)
-                    of_rows = pull @ candidates
+                    pull = pull.to(of_gradients)
+                    of_rows = pull @ pulled
                     scale_grad += (of_rows * unit).sum()
                     anchors_grad[rows] += of_rows
                     # By blocks, for memory; torch's counter of FLOPs does not know addmm_.
                     for block, columns in zip(
                         their_grad.split(4096), pull.split(4096, dim=1), strict=True
                     ):
-                        block += columns.T @ unit
+                        block += columns.T @ unit.to(of_gradients)
         scale_grad *= scale / parts
         for side in (z, e):
             for x, norm, grad in zip(*(tensor.split(1024) for tensor in side), strict=True):

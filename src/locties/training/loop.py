@@ -25,6 +25,7 @@ from locties.encoder import LocationEncoder
 from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES, Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
+from locties.products import by_onednn
 from locties.registry import Registry, check_options, unknown
 from locties.training import processes
 from locties.training.checkpoint import Checkpoint, digest
@@ -285,8 +286,9 @@ def pretrain(
         return loss_function(Batch(z, e, modality, place_of(lonlat), raw))
 
     def gradients(counts: Mapping[str, int]) -> Tensor:
-        loss = step_loss(counts)
-        loss.backward()
+        with by_onednn():
+            loss = step_loss(counts)
+            loss.backward()
         if processes.count() > 1:
             processes.sum_gradients(nn.ModuleList([encoder, modality_encoders]), loss_function)
         return loss.detach()
