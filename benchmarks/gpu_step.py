@@ -92,7 +92,7 @@ def main() -> None:
     for encoders in rates:
         step = training_step(MODALITIES, BATCH, bfloat16=encoders == "bfloat16", device="cuda")
         counts = count(step)
-        # The loss is float32 in both.
+        # The logits are float32 in both.
         arithmetic = sum(flops / rates[kind] for kind, flops in counts.flops.items())
         floor = max(arithmetic, counts.moved / bandwidth)
         for name, launch in (("eager", step), ("CUDA graph", as_graph(step))):

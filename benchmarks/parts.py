@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from locties import LocationEncoder
 from locties.modalities import profile_encoder
 from locties.objectives import OBJECTIVES, Batch, place_of
-from locties.products import by_onednn
+from locties.products import ByOneDNN
 
 PROFILE = 36  # numbers in a sample: twelve months of three variables
 
@@ -66,7 +66,7 @@ def training_step(
         for sizes in patterns
     )
 
-    @by_onednn()  # as `locties.pretrain` does
+    @ByOneDNN()  # as `locties.pretrain` does
     def step() -> None:
         sizes, modality = next(turns)
         # No pair twice in a batch, as `locties.pretrain` draws; a CUDA graph draws anew, too.

@@ -114,6 +114,14 @@ def test_night_lights_say_what_to_fetch(monkeypatch, open_tier):
         MODALITIES["night_lights"](600)
 
 
+@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize(("samples", "validation"), [(-1, 100), (0, 100), (600, -1), (2.5, 100)])
+def test_a_number_of_samples_that_cannot_be_is_named(name, samples, validation):
+    wrong = f"samples is {samples}" if samples != 600 else f"validation is {validation}"
+    with pytest.raises(ValueError, match=f"{wrong}; pass a whole number of at least 1"):
+        MODALITIES[name](samples, validation=validation)
+
+
 def test_an_empty_modality_is_refused():
     with pytest.raises(ValueError, match="modality 'rain' is empty"):
         Modality("rain", torch.empty(0, 2), torch.empty(0, 12), profile_encoder(12))

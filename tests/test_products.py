@@ -6,7 +6,7 @@ import torch
 from locties import products
 from locties.encoder import LocationEncoder
 from locties.modalities import Modality, profile_encoder
-from locties.products import by_onednn
+from locties.products import ByOneDNN
 from locties.training.loop import pretrain
 
 pytestmark = pytest.mark.skipif(products._setting() is None, reason="torch cannot be told")
@@ -37,26 +37,26 @@ def test_a_product_is_float32(shape, turned):
     if turned:
         a = a.T.contiguous().T
     exact = a.double() @ b.double()
-    with by_onednn():
+    with ByOneDNN():
         error = (a @ b - exact).abs().max() / exact.abs().max()
     assert error < 2e-6, "this is not float32; bfloat16 would be off by .002"
 
 
 def test_the_setting_is_as_it_was_after_an_error():
-    with pytest.raises(ValueError, match="mine"), by_onednn():
+    with pytest.raises(ValueError, match="mine"), ByOneDNN():
         raise ValueError("mine")
     assert precision() == "none"
 
 
 def test_where_onednn_would_round_nothing_changes(monkeypatch):
     monkeypatch.setattr(products, "_in_float32", lambda: False)
-    with by_onednn():
+    with ByOneDNN():
         assert precision() == "none"
 
 
 def test_what_a_reader_chose_stays(chosen):
     chosen("ieee")
-    with by_onednn():
+    with ByOneDNN():
         assert precision() == "ieee"
     assert precision() == "ieee"
 

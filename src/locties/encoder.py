@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from locties import __version__
 from locties.features import FEATURES
 from locties.lonlat import check
-from locties.networks import NETWORKS, check_counts, layers
-from locties.registry import check_options, unknown
+from locties.networks import NETWORKS, layers
+from locties.registry import check_counts, check_options, unknown
 
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "card.md"
 PUBLISHED = Path(__file__).parent / "published"
@@ -145,7 +145,7 @@ class LocationEncoder(nn.Module):
         """
         points = check(lonlat).to(self.device)
         if self.readout == "output":
-            return self.encode(points)
+            return self.encode(points).float()
         return self.read(self.network, self.features(points))
 
     def encode(self, lonlat: Tensor) -> Tensor:
@@ -157,14 +157,14 @@ class LocationEncoder(nn.Module):
             lonlat: (N, 2) degrees.
 
         Returns:
-            (N, dim) float32.
+            (N, dim) float32; within torch's autocast, its kind.
 
         Example:
             >>> encoder = LocationEncoder("xyz", "linear", dim=4)
             >>> encoder.encode(torch.tensor([[13.4, 52.5]])).shape
             torch.Size([1, 4])
         """
-        return self.network(self.features(lonlat)).float()
+        return self.network(self.features(lonlat))
 
     def read(self, network: nn.Module, x: Tensor) -> Tensor:
         """The embedding that a network makes of x (N, in_dim), by this encoder's readout."""

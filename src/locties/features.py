@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
-from locties.networks import check_counts
-from locties.registry import Registry
+from locties.registry import Registry, check_counts
 
 _CHUNK = 512  # points at a time: larger temporaries cost more in fresh memory than in arithmetic
 

@@ -19,7 +19,7 @@ from locties import lonlat as coordinates
 from locties.data import embedded, public, sampling
 from locties.data.raster import Raster
 from locties.data.sentinel2 import ask_for, read_features
-from locties.registry import Registry
+from locties.registry import Registry, check_counts
 
 PATCH = 16  # pixels; about 120 km of Blue Marble, 150 km of relief
 BUCKETS = 2**14  # rows of the hashed n-gram table
@@ -393,6 +393,7 @@ def _raster_modality(
     def draw(n: int, generator: torch.Generator, owned_by: str = name) -> Tensor:
         return sampling.land_lonlat(embedded.load(), n, generator, owned_by=owned_by)
 
+    check_counts(samples=samples, validation=validation)
     generator = _generator(name, seed)
     lonlat = draw(samples, generator)
     held_out = draw(validation, generator, "validation")
@@ -553,6 +554,7 @@ def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mo
 
     Source: GeoNames (cities500); see the manifest.
     """
+    check_counts(samples=samples, validation=validation)
     places = embedded.load().places
     owners = sampling.owner(places.lonlat)
     generator = _generator("toponyms", seed)
@@ -643,6 +645,7 @@ def sentinel2(
 
     Source: S2-100K, the images of SatCLIP (Klemmer et al., arXiv 2311.17179).
     """
+    check_counts(samples=samples, validation=validation)
     index, array = read_features(folder)
     rows = (~array[:, 0].isnan()).nonzero().squeeze(1)
     lonlat = index.lonlat[rows].float()

@@ -6,19 +6,11 @@ one class and one line, ``NETWORKS["mine"] = Mine``.
 
 import itertools
 import math
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
-from locties.registry import Registry
-
-
-def check_counts(**counts: object) -> None:
-    """Raise ValueError at the first of `counts` that is not a whole number of at least 1."""
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1.")
+from locties.registry import Registry, check_counts
 
 
 class Linear(nn.Linear):

@@ -1,7 +1,6 @@
 """Products of float32 matrices on a CPU, by the faster of the two libraries that torch has."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from functools import cache
 from typing import Any
 
@@ -10,34 +9,38 @@ import torch
 ROUNDING = 1e-5  # of a product's largest value; in float32 it is 4e-7, in bfloat16 2e-3
 
 
-@contextmanager
-def by_onednn() -> Iterator[None]:
+class ByOneDNN(ContextDecorator):
     """Take products of float32 matrices by oneDNN, where it takes them in float32.
 
-    torch takes them by MKL, unless oneDNN may round to bfloat16: a processor without matrix units
-    for bfloat16 does not, and its product in float32 can be a fifth faster (AMD). Where it would
-    round, where torch is older than 2.9 or has no oneDNN, or where the reader chose a precision,
-    nothing changes. As it was, after.
+    torch takes them by MKL, unless oneDNN is allowed to round to bfloat16. A processor without
+    matrix units for bfloat16 does not round, and its products by oneDNN can be a fifth faster than
+    by MKL (AMD). Where it would round, where torch is older than 2.9 or has no oneDNN, or where
+    the reader chose a precision, nothing changes. On leaving, all is as it was.
+
+    Whether it rounds is looked at when the first one is made. One can be entered again, though not
+    within itself.
 
     Example:
         >>> a = torch.randn(256, 256)
-        >>> with by_onednn():
-        ...     error = (a @ a - (a.double() @ a.double())).abs().max()
+        >>> with ByOneDNN():
+        ...     error = (a @ a - a.double() @ a.double()).abs().max()
         >>> bool(error < 1e-3)
         True
 
     Source: torch's notes on its MKLDNN backend, for `fp32_precision`.
     """
-    setting = _setting()
-    chosen = setting is None or setting.fp32_precision != "none"
-    if chosen or not _in_float32():
-        yield
-        return
-    setting.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        setting.fp32_precision = "none"
+
+    def __init__(self) -> None:
+        self._allowed = _setting() is not None and _in_float32()
+
+    def __enter__(self) -> None:
+        self._changes = self._allowed and _setting().fp32_precision == "none"
+        if self._changes:
+            _setting().fp32_precision = "bf16"
+
+    def __exit__(self, *_: object) -> None:
+        if self._changes:
+            _setting().fp32_precision = "none"
 
 
 def _setting() -> Any:
@@ -49,13 +52,12 @@ def _setting() -> Any:
 
 @cache
 def _in_float32() -> bool:
-    """Whether products stay in float32 where bfloat16 is allowed: looked at, once a process."""
-    setting, generator = _setting(), torch.Generator().manual_seed(0)
-    a = torch.randn(256, 256, generator=generator)
-    exact = a.double() @ a.double()
+    """Whether products stay in float32 where bfloat16 is allowed."""
+    setting, a = _setting(), torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+    exact, before = a.double() @ a.double(), setting.fp32_precision
     setting.fp32_precision = "bf16"
     try:
         error = (a @ a - exact).abs().max()
     finally:
-        setting.fp32_precision = "none"
+        setting.fp32_precision = before
     return bool(error < ROUNDING * exact.abs().max())

@@ -1,8 +1,9 @@
-"""Names that users choose from, and the one error they see when a name is wrong."""
+"""Names and counts that users choose, and the one error they see when one is wrong."""
 
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 
@@ -52,3 +53,10 @@ def check_options(function: Callable[..., Any], options: Mapping[str, Any], what
     for option in options:
         if option not in known:
             raise unknown(f"option of {what}", option, known)
+
+
+def check_counts(**counts: object) -> None:
+    """Raise ValueError at the first of `counts` that is not a whole number of at least 1."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1.")

@@ -123,6 +123,14 @@ def test_no_country_point_is_a_place_of_the_toponyms_modality(earth):
 
 
 @pytest.mark.data
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("points", [-1, 0, 99.5])
+def test_a_number_of_points_that_cannot_be_is_named(earth, name, points):
+    with pytest.raises(ValueError, match=f"points is {points}; pass a whole number of at least 1"):
+        TASKS[name](points=points)
+
+
+@pytest.mark.data
 def test_the_number_of_points_and_the_seed_are_taken(earth):
     first, same, other = (TASKS["elevation"](points=100, seed=seed) for seed in (1, 1, 2))
     assert len(first.target) == 100

@@ -17,12 +17,14 @@ from locties.data import public
 from locties.data.embedded import load
 from locties.data.sampling import land_lonlat
 from locties.evaluation.tasks import TIERS, Task, TierTasks, is_common
+from locties.registry import check_counts
 
 TIER = "open"
 
 
 def _drawn(n: int, points: int, seed: int) -> Tensor:
     """Which of n rows to take: all, or `points` of them drawn with the seed; in order."""
+    check_counts(points=points)
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(n, generator=generator)[:points].sort().values
 
@@ -58,6 +60,7 @@ def air_temperature(points: int = 5000, seed: int = 0) -> Task:
 
     Raises:
         DataError: the file is missing or altered; the message says what to run.
+        ValueError: where `points` is no whole number of at least 1.
 
     Example:
         >>> air_temperature().unit
@@ -82,7 +85,7 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
         The task.
 
     Raises:
-        DataError: as for `air_temperature`.
+        DataError, ValueError: as for `air_temperature`.
 
     Example:
         >>> elevation().unit
@@ -106,7 +109,7 @@ def population(points: int = 5000, seed: int = 0) -> Task:
         The task.
 
     Raises:
-        DataError: as for `air_temperature`.
+        DataError, ValueError: as for `air_temperature`.
 
     Example:
         >>> population().kind
@@ -132,8 +135,8 @@ def biome(points: int = 5000, seed: int = 0) -> Task:
         The task.
 
     Raises:
-        DataError: as for `air_temperature`.
-        ValueError: where `points` are so few that no two biomes have 25 of them.
+        DataError, ValueError: as for `air_temperature`.
+        ValueError: also where `points` are so few that no two biomes have 25 of them.
 
     Example:
         >>> biome().kind
@@ -161,8 +164,8 @@ def country(points: int = 5000, seed: int = 0) -> Task:
         The task.
 
     Raises:
-        DataError: as for `air_temperature`.
-        ValueError: where `points` are so few that no two countries have 25 of them.
+        DataError, ValueError: as for `air_temperature`.
+        ValueError: also where `points` are so few that no two countries have 25 of them.
 
     Example:
         >>> country().kind
@@ -170,6 +173,7 @@ def country(points: int = 5000, seed: int = 0) -> Task:
 
     Source: Natural Earth, 1:50 million; see the manifest.
     """
+    check_counts(points=points)
     lonlat = land_lonlat(load(), points, torch.Generator().manual_seed(seed))
     codes = public.country_at(lonlat)
     known = codes != ""

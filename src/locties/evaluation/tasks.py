@@ -21,7 +21,7 @@ from locties.data.climate import KOPPEN_CLASSES, koppen
 from locties.data.embedded import load
 from locties.data.sampling import OWNERS, land_lonlat, owner
 from locties.lonlat import MEAN_EARTH_RADIUS_KM, check, to_xyz
-from locties.registry import Registry, unknown
+from locties.registry import Registry, check_counts, unknown
 
 KINDS = ("regression", "classification")
 KERNEL_KM = 25.0
@@ -135,6 +135,7 @@ class Task:
 
 @cache
 def _land(points: int, seed: int) -> Tensor:
+    check_counts(points=points)
     return land_lonlat(load(), points, torch.Generator().manual_seed(seed))
 
 
@@ -153,6 +154,7 @@ def air_temperature(points: int = 5000, seed: int = 0) -> Task:
 
     Raises:
         DataError: where the embedded tier has to be built and a wheel is missing.
+        ValueError: where `points` is no whole number of at least 1.
 
     Example:
         >>> task = air_temperature(points=200)
@@ -178,7 +180,7 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
         The task, with `points` places.
 
     Raises:
-        DataError: as for `air_temperature`.
+        DataError, ValueError: as for `air_temperature`.
 
     Example:
         >>> elevation(points=200).unit
@@ -203,7 +205,7 @@ def population(points: int = 5000, seed: int = 0) -> Task:
         The task, with `points` places.
 
     Raises:
-        DataError: as for `air_temperature`.
+        DataError, ValueError: as for `air_temperature`.
 
     Example:
         >>> bool(population(points=200).target.min() >= 0)
@@ -266,8 +268,8 @@ def climate_zone(points: int = 5000, seed: int = 0) -> Task:
         The task, with `points` places.
 
     Raises:
-        DataError: as for `air_temperature`.
-        ValueError: where `points` are so few that all have one class.
+        DataError, ValueError: as for `air_temperature`.
+        ValueError: also where `points` are so few that all have one class.
 
     Example:
         >>> "BWh" in climate_zone(points=1000).classes
@@ -327,8 +329,8 @@ def country(points: int = 5000, seed: int = 0) -> Task:
         The task, with at most `points` places.
 
     Raises:
-        DataError: as for `air_temperature`.
-        ValueError: where `points` are so few that no two countries have 25 of them.
+        DataError, ValueError: as for `air_temperature`.
+        ValueError: also where `points` are so few that no two countries have 25 of them.
 
     Example:
         >>> {"US", "IN"} <= set(country(points=2000).classes)
@@ -336,6 +338,7 @@ def country(points: int = 5000, seed: int = 0) -> Task:
 
     Source: GeoNames (cities500); see the manifest.
     """
+    check_counts(points=points)
     places = load().places
     held_out = torch.nonzero(owner(places.lonlat) != OWNERS.index("toponyms"))[:, 0]
     generator = torch.Generator().manual_seed(seed)

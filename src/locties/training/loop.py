@@ -25,7 +25,7 @@ from locties.encoder import LocationEncoder
 from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES, Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
-from locties.products import by_onednn
+from locties.products import ByOneDNN
 from locties.registry import Registry, check_options, unknown
 from locties.training import processes
 from locties.training.checkpoint import Checkpoint, digest
@@ -237,6 +237,7 @@ def pretrain(
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps, decay))
     streams = {name: _Stream(len(m.lonlat), _seed_of(name, seed)) for name, m in loaded.items()}
     number = {name: i for i, name in enumerate(loaded)}
+    by_onednn = ByOneDNN()
     settings = {
         "schedule": schedule,
         "modalities": names,
@@ -286,7 +287,7 @@ def pretrain(
         return loss_function(Batch(z, e, modality, place_of(lonlat), raw))
 
     def gradients(counts: Mapping[str, int]) -> Tensor:
-        with by_onednn():
+        with by_onednn:
             loss = step_loss(counts)
             loss.backward()
         if processes.count() > 1:
