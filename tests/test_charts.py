@@ -75,6 +75,26 @@ def test_few_labels_are_means_over_seeds_against_their_number(runs):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["melt", "xyz"]
 
 
+def test_scores_along_training_are_means_over_cells_with_an_interval_over_seeds():
+    rows = [
+        {"panel": panel, "line": line, "seed": seed, "pairs": pairs, "value": pairs / 8000 + cell}
+        for panel in ("one", "five")
+        for line in ("few", "fresh")
+        for seed in (0, 1, 2)
+        for pairs in (1000, 4000)
+        for cell in (0.0, 0.1 + 0.02 * seed)
+    ]
+    figure = charts.draw_along(pd.DataFrame(rows))
+    assert [ax.get_title() for ax in figure.axes] == ["one", "five"]
+    line, *_ = figure.axes[1].lines
+    assert list(line.get_xdata()) == [1, 4]
+    assert list(line.get_ydata()) == pytest.approx([0.125 + 0.06, 0.5 + 0.06])
+    band = figure.axes[1].collections[0].get_paths()[0].get_extents()
+    half = 4.303 * 0.01 / 3**0.5  # of three means 0.01 apart, at 95%
+    assert band.y1 == pytest.approx(0.56 + half, abs=1e-3)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["few", "fresh"]
+
+
 def test_histories_draw_a_line_a_seed_and_name_each_run_once(histories):
     figure = charts.draw_histories(histories, ["melt-all"])
     assert len(figure.axes[0].lines) == 4, "melt-all and clip-haze, two seeds each"

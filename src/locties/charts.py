@@ -138,6 +138,39 @@ def _colour(encoder: str, trained: Sequence[str]) -> str:
     return COLOURS[2] if encoder.partition("+")[0] in trained else COLOURS[1]
 
 
+def draw_along(scored: pd.DataFrame) -> Figure:
+    """The mean score along training, with its t-interval over seeds where there are three.
+
+    Args:
+        scored: a row for each score of a checkpoint, with columns panel, line, seed, pairs and
+            value. Every checkpoint of a line has the same cells (task, split, probe).
+
+    Returns:
+        The figure, a panel for each of the first; a dotted line where a quarter of the pairs is.
+
+    Example:
+        >>> figure = draw_along(pd.DataFrame({"panel": "one", "line": "few", "seed": [0, 1, 0, 1],
+        ...     "pairs": [1000, 1000, 4000, 4000], "value": [0.5, 0.6, 0.7, 0.75]}))
+    """
+    panels, lines = (list(dict.fromkeys(scored[name])) for name in ("panel", "line"))
+    figure, axes = _panels(1, panels, 3.2)
+    means = scored.pivot_table("value", ["panel", "line", "seed"], "pairs")
+    thousands = means.columns / 1000
+    for panel, ax in zip(panels, axes[0], strict=True):
+        for line, colour, marker in zip(lines, COLOURS, "osD^vP*", strict=False):
+            seeds = means.loc[panel, line]
+            if len(seeds) >= FEWEST_FOR_AN_INTERVAL:
+                _, low, high = zip(*map(mean_interval, seeds.to_numpy().T), strict=True)
+                ax.fill_between(thousands, low, high, color=colour, alpha=0.2, linewidth=0)
+            style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4}
+            ax.plot(thousands, seeds.mean(), label=line, **style)
+        ax.axvline(thousands.max() / 4, color="0.5", linestyle=":", zorder=0)
+        ax.set_xlabel("thousand pairs seen")
+    axes[0, 0].set_ylabel("mean score")
+    _legend(figure, axes[0, 0])
+    return figure
+
+
 def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str], tier: str = "embedded") -> Figure:
     """Scores against the number of labels: the mean over seeds, with the better probe.
 
