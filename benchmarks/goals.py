@@ -48,6 +48,10 @@ GOALS = [
         *("step", 2048, "SatCLIP in Lightning", "locties", 6),
     ),
     Goal(
+        "step, SatCLIP in Lightning to locties in bfloat16",
+        *("step", 2048, "SatCLIP in Lightning", "locties bfloat16", 6),
+    ),
+    Goal(
         "step, MELT of three to one modality",
         *("step", 2048, "locties MELT of three", "locties", 1.3, True),
     ),
