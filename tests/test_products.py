@@ -1,28 +1,31 @@
 """Products of float32 matrices on a CPU, by the faster of torch's two libraries."""
 
+import threading
+
 import pytest
 import torch
+from torch import nn
 
 from locties import products
 from locties.encoder import LocationEncoder
-from locties.modalities import Modality, profile_encoder
+from locties.modalities import Modality
 from locties.products import ByOneDNN
 from locties.training.loop import pretrain
 
-pytestmark = pytest.mark.skipif(products._setting() is None, reason="torch cannot be told")
-
-
-def precision() -> str:
-    return torch.backends.mkldnn.matmul.fp32_precision
+precision = torch.get_float32_matmul_precision
 
 
 @pytest.fixture
-def chosen():
-    """A function by which a reader chooses a precision; as it was, after."""
-    setting = torch.backends.mkldnn.matmul
-    before = setting.fp32_precision
-    yield lambda value: setattr(setting, "fp32_precision", value)
-    setting.fp32_precision = before
+def in_float32(monkeypatch):
+    """As on a machine where oneDNN keeps float32."""
+    monkeypatch.setattr(products, "_in_float32", lambda: True)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    products._in_float32.cache_clear()
+    yield
+    torch.set_float32_matmul_precision("highest")
 
 
 @pytest.mark.parametrize(
@@ -42,34 +45,79 @@ def test_a_product_is_float32(shape, turned):
     assert error < 2e-6, "this is not float32; bfloat16 would be off by .002"
 
 
-def test_the_setting_is_as_it_was_after_an_error():
+def test_onednn_is_allowed_within_and_not_after(in_float32):
+    by_onednn = ByOneDNN()
+    for _ in range(2):
+        with by_onednn:
+            assert precision() == "medium"
+        assert precision() == "highest"
+
+
+def test_the_setting_is_as_it_was_after_an_error(in_float32):
     with pytest.raises(ValueError, match="mine"), ByOneDNN():
         raise ValueError("mine")
-    assert precision() == "none"
+    assert precision() == "highest"
+
+
+def test_the_last_to_leave_puts_it_back(in_float32):
+    """Two trainings in threads of one process, or one within another."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def other():
+        with ByOneDNN():
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    with ByOneDNN():
+        thread.start()
+        assert entered.wait(10)
+    assert precision() == "medium", "the other is still within"
+    leave.set()
+    thread.join()
+    assert precision() == "highest"
 
 
 def test_where_onednn_would_round_nothing_changes(monkeypatch):
     monkeypatch.setattr(products, "_in_float32", lambda: False)
     with ByOneDNN():
-        assert precision() == "none"
+        assert precision() == "highest"
 
 
-def test_what_a_reader_chose_stays(chosen):
-    chosen("ieee")
+@pytest.mark.parametrize("chosen", ["high", "medium"])
+def test_what_a_reader_chose_stays(in_float32, chosen):
+    torch.set_float32_matmul_precision(chosen)
     with ByOneDNN():
-        assert precision() == "ieee"
-    assert precision() == "ieee"
+        assert precision() == chosen
+    assert precision() == chosen
 
 
-def test_pretraining_leaves_the_setting_alone():
+def test_whether_it_rounds_does_not_depend_on_what_is_set_around():
+    usual = products._in_float32()
+    products._in_float32.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+            assert products._in_float32() == usual
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_pretraining_uses_it_in_its_steps_alone(in_float32):
+    seen = {"forward": set(), "watch": set()}
+
+    class Looking(nn.Linear):
+        def forward(self, x):
+            seen["forward"].add((self.training, precision()))
+            return super().forward(x)
+
     lonlat, samples = torch.rand(64, 2) * 90, torch.randn(64, 6)
-    modality = Modality("a", lonlat, samples, profile_encoder(6))
-    seen = []
-
-    def watch(encoder, epoch):
-        seen.append(precision())
-
+    modality = Modality("a", lonlat, samples, lambda dim: Looking(6, dim))
     encoder = LocationEncoder("xyz", "linear", dim=8)
+
+    def watch(*_):
+        seen["watch"].add(precision())
+
     pretrain("clip", [modality], encoder, pairs=64, batch=32, epochs=2, progress=False, watch=watch)
-    assert seen == ["none", "none"]
-    assert precision() == "none"
+    assert seen == {"forward": {(True, "medium")}, "watch": {"highest"}}
+    assert precision() == "highest"

@@ -2,7 +2,7 @@
 
 from contextlib import ContextDecorator
 from functools import cache
-from typing import Any
+from threading import Lock
 
 import torch
 
@@ -14,11 +14,14 @@ class ByOneDNN(ContextDecorator):
 
     torch takes them by MKL, unless oneDNN is allowed to round to bfloat16. A processor without
     matrix units for bfloat16 does not round, and its products by oneDNN can be a fifth faster than
-    by MKL (AMD). Where it would round, where torch is older than 2.9 or has no oneDNN, or where
-    the reader chose a precision, nothing changes. On leaving, all is as it was.
+    by MKL (AMD). Where it would round, where torch has no oneDNN, or where the reader chose a
+    precision, nothing changes.
 
-    Whether it rounds is looked at when the first one is made. One can be entered again, though not
-    within itself.
+    The setting, `torch.set_float32_matmul_precision`, is one for the whole process: other threads
+    have it too, and a GPU may round to TF32 meanwhile. The last to leave puts it back.
+
+    Attributes:
+        used: whether oneDNN keeps float32 here; looked at when the first one is made.
 
     Example:
         >>> a = torch.randn(256, 256)
@@ -27,37 +30,49 @@ class ByOneDNN(ContextDecorator):
         >>> bool(error < 1e-3)
         True
 
-    Source: torch's notes on its MKLDNN backend, for `fp32_precision`.
+    Source: torch's notes on its MKLDNN backend, for what the setting allows.
     """
 
+    _lock, _inside, _changed = Lock(), 0, False  # of all that there are
+
     def __init__(self) -> None:
-        self._allowed = _setting() is not None and _in_float32()
+        self.used = _in_float32()
 
     def __enter__(self) -> None:
-        self._changes = self._allowed and _setting().fp32_precision == "none"
-        if self._changes:
-            _setting().fp32_precision = "bf16"
+        with ByOneDNN._lock:
+            if ByOneDNN._inside == 0:
+                ByOneDNN._changed = self.used and _usual()
+                if ByOneDNN._changed:
+                    torch.set_float32_matmul_precision("medium")
+            ByOneDNN._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        if self._changes:
-            _setting().fp32_precision = "none"
+        with ByOneDNN._lock:
+            ByOneDNN._inside -= 1
+            if ByOneDNN._inside == 0 and ByOneDNN._changed:
+                torch.set_float32_matmul_precision("highest")
 
 
-def _setting() -> Any:
-    """What torch 2.9 and later have, for products alone."""
-    if not torch.backends.mkldnn.is_available():
-        return None
-    return getattr(torch.backends.mkldnn, "matmul", None)
+def _usual() -> bool:
+    """Whether nobody chose a precision."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # it was chosen for one library alone
+        return False
 
 
 @cache
 def _in_float32() -> bool:
     """Whether products stay in float32 where bfloat16 is allowed."""
-    setting, a = _setting(), torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
-    exact, before = a.double() @ a.double(), setting.fp32_precision
-    setting.fp32_precision = "bf16"
-    try:
-        error = (a @ a - exact).abs().max()
-    finally:
-        setting.fp32_precision = before
+    if not (torch.backends.mkldnn.is_available() and _usual()):
+        return False
+    with torch.autocast("cpu", enabled=False):
+        generator = torch.Generator().manual_seed(0)
+        a = torch.randn(256, 256, generator=generator, dtype=torch.float32, device="cpu")
+        exact = a.double() @ a.double()
+        torch.set_float32_matmul_precision("medium")
+        try:
+            error = (a @ a - exact).abs().max()
+        finally:
+            torch.set_float32_matmul_precision("highest")
     return bool(error < ROUNDING * exact.abs().max())

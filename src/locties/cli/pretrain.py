@@ -53,6 +53,7 @@ def pretrain(
     if (output / "settings.json").exists() and not (state / "state.pt").exists():
         raise FileExistsError(f"{output} holds a finished run: choose another folder, or delete it")
     import locties
+    from locties.training import processes
 
     named, files = [], {}
     for item in split_names(modality):
@@ -92,7 +93,8 @@ def pretrain(
     except KeyboardInterrupt as interrupt:
         where = str(interrupt).partition(":")[0] or "interrupted"
         raise KeyboardInterrupt(f"{where}; the same command goes on from there") from None
-    shutil.rmtree(state)
+    if processes.rank() == 0:
+        shutil.rmtree(state)
     last = run.history[run.history["epoch"] == epochs]
     scores = {
         row.modality: {

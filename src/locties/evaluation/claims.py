@@ -111,6 +111,7 @@ class Pilot(NamedTuple):
     power: float
     largest_spread: float
     least_power: float
+    joint_power: float
 
 
 # What the pilots fixed; add one with `python -m locties.evaluation.claims` before the test seeds
@@ -124,6 +125,7 @@ PILOTS: tuple[Pilot, ...] = (
         power=0.9336380551958435,
         largest_spread=0.062076262324850424,
         least_power=0.0,
+        joint_power=0.0,
     ),
     Pilot(
         Setting("open", "study", "cpu"),
@@ -133,6 +135,7 @@ PILOTS: tuple[Pilot, ...] = (
         power=0.969574819452445,
         largest_spread=0.07514614226197164,
         least_power=0.0,
+        joint_power=0.0,
     ),
 )
 
@@ -179,23 +182,29 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: what it says, which runs on how many seeds its test needs, and the test."""
+    """One claim: what it says, which runs on how many seeds its test needs, and the test.
+
+    One that reads no scores of tasks (`of_tasks`) is judged once, and not on each tier.
+    """
 
     name: str
     text: str
     needs: tuple[str, ...]
     seeds: int
+    of_tasks: bool
     test: Callable[[Tables, Mapping[Setting, float]], Outcome]
 
 
 CLAIMS = Registry("claim")
 
 
-def claim(name: str, text: str, needs: Iterable[str], seeds: int = SEEDS) -> Callable[[Any], Any]:
+def claim(
+    name: str, text: str, needs: Iterable[str], seeds: int = SEEDS, of_tasks: bool = True
+) -> Callable[[Any], Any]:
     """Register a test under the name of its claim."""
 
     def register(test: Any) -> Any:
-        CLAIMS[name] = Claim(name, text, tuple(dict.fromkeys(needs)), seeds, test)
+        CLAIMS[name] = Claim(name, text, tuple(dict.fromkeys(needs)), seeds, of_tasks, test)
         return test
 
     return register
@@ -384,7 +393,8 @@ def fix_margin(runs: pd.DataFrame) -> Pilot:
 
     The smallest of `MARGINS` at which ten seeds have a power of at least .8 in the median cell,
     the true difference being 0. Cells with a larger spread have less, so a claim over every cell
-    has less; `least_power` says how much the worst cell has.
+    has less; `least_power` says how much the worst cell has, `joint_power` how much all have
+    together if they were independent.
 
     Args:
         runs: tidy rows of one tier, with seeds from 100 on.
@@ -396,10 +406,18 @@ def fix_margin(runs: pd.DataFrame) -> Pilot:
     spread = _against(pilot, _strongest(pilot)).std(axis=-1, ddof=1).ravel()
     median, largest = float(np.median(spread)), float(spread.max())
     for margin in MARGINS:
-        power, least = equivalence_power([median, largest], SEEDS, margin)
+        power, *cells = equivalence_power([median, *spread], SEEDS, margin)
         if power >= POWER:
-            seeds = len(pilot.seeds)
-            return Pilot(pilot.setting, margin, seeds, median, float(power), largest, float(least))
+            return Pilot(
+                pilot.setting,
+                margin,
+                len(pilot.seeds),
+                median,
+                float(power),
+                largest,
+                float(min(cells)),
+                float(np.prod(cells)),
+            )
     raise Undecided(
         f"with {SEEDS} seeds no margin up to {MARGINS[-1]} has power {POWER} at the median spread "
         f"of {median:.3f}: more seeds are needed"
@@ -536,6 +554,59 @@ def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome
     notes += [_counted(np.array([row["verdict"] for row in rows]))]
     decisive = max(rows, key=lambda row: row["p_against"])  # the one that helps least
     return Outcome(lacks, verdict, decisive, rows, tested.setting, _joined(notes))
+
+
+def leak_free(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """C2's step from one modality to three, without the sets that hold a leaking modality.
+
+    A set of three is set against the mean of its own three alone, so that with every set kept this
+    is C2's own step. The set of five holds every modality, so nothing can be said of that step.
+    It has no part in the verdict, and nothing is corrected.
+
+    Args:
+        tables: of `read`, of one tier.
+        leaks: by task, the modalities that share their source with its labels.
+
+    Returns:
+        Rows as `verdicts` gives them, a group for each budget; verdict better, worse or unclear.
+
+    Raises:
+        Undecided: where rows of C2's runs are missing.
+    """
+    tested = _tested(_filled(tables.runs), CLAIMS["C2"].needs)
+    rows = []
+    for budget, sizes in BUDGETS.items():
+        steps = {}
+        for run in sizes[3]:
+            held = _held(run)
+            alone = [one for one in sizes[1] if one.split("-")[1] in held]
+            alone_mean = np.mean([tested.value[one] for one in alone], axis=0)
+            steps[held] = tested.value[run] - alone_mean  # (cells, seeds)
+        for j, cell in enumerate(tested.cells):
+            kept = [
+                step[j] for held, step in steps.items() if not held & set(leaks.get(cell[0], ()))
+            ]
+            step = np.mean(kept, axis=0)
+            up, down = (_one_sided(step, 0.0, side) for side in ("greater", "less"))
+            rows.append(
+                _mean_row(
+                    f"{budget}: three minus one",
+                    " ".join(cell),
+                    "difference of scores",
+                    step,
+                    verdict=str(_said([], worse=down, better=up)),
+                    p=down,
+                    p_against=up,
+                )
+            )
+    return pd.DataFrame(rows)
+
+
+def _held(run: str) -> frozenset[str]:
+    """The modalities of one of `THREES`, by its name."""
+    if run.startswith("melt-three"):
+        return frozenset({"imagery", "climate", "toponyms"})
+    return frozenset(run.split("-")[1:4])
 
 
 # ------------------------------------------------------------------------------------------ C3
@@ -705,7 +776,7 @@ def _constant_rate(histories: pd.DataFrame) -> None:
 # ------------------------------------------------------------------------------------------ C5
 
 
-@claim("C5", "MELT trains more stably than SALT.", needs=METHODS)
+@claim("C5", "MELT trains more stably than SALT.", needs=METHODS, of_tasks=False)
 def more_stable(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     """How much the validation losses of MELT and SALT jump from epoch to epoch.
 
@@ -779,7 +850,7 @@ def _fall(recall: Array, active: NDArray[np.bool_]) -> float:
 # ------------------------------------------------------------------------------------------ C6
 
 
-@claim("C6", "Alignment erases what modalities do not share.", needs=[])
+@claim("C6", "Alignment erases what modalities do not share.", needs=[], of_tasks=False)
 def erases(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     """What ridge reads of private and of shared content, before tying and after.
 
@@ -843,7 +914,7 @@ def _filled(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> pd.DataFrame:
-    """Judge every claim, on each tier that has rows.
+    """Judge every claim, on each tier that has rows; once where it reads no scores of tasks.
 
     Args:
         tables: of `read`.
@@ -867,8 +938,7 @@ def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> 
             along=along[along["tier"] == tier],
             erasure=content[content["tier"] == tier],
         )
-        # A claim that needs no scores is judged once: what it reads is of the embedded tier.
-        asked = [found for found in CLAIMS.values() if found.needs or tier == "embedded"]
+        asked = [found for found in CLAIMS.values() if found.of_tasks or tier == "embedded"]
         judged += [judge(found, own, margins).assign(tier=tier) for found in asked]
     return pd.concat(judged, ignore_index=True)
 

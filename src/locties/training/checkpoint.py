@@ -26,7 +26,7 @@ _STATE = "state.pt"
 # The sources that decide what a run computes.
 _DECIDING = (
     *(f"{name}.py" for name in ("lonlat", "harmonics", "features", "networks", "encoder")),
-    *("modalities.py", "objectives.py", "data/*.py", "training/*.py"),
+    *("modalities.py", "objectives.py", "products.py", "data/*.py", "training/*.py"),
 )
 
 

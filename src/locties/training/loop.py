@@ -11,6 +11,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -175,7 +176,8 @@ def pretrain(
         checkpoint: folder for the state of the run, written at the end of each epoch and at an
             interrupt (SIGINT, SIGTERM). The same call goes on from there, and with one thread on a
             CPU it ends with the bits of an unbroken run; once the run is whole it returns at once.
-            Delete the folder when the run is saved. Default: nothing is kept. Samples drawn by a
+            Delete the folder when the run is saved, in a run of several processes by the first
+            alone. Default: nothing is kept. Samples drawn by a
             modality of one's own must depend on the generator that it is given alone.
         watch: called at the end of each epoch, before its state is written, with a copy of the
             encoder and the number of the epoch, from 1; whatever it does, the run is the same.
@@ -237,7 +239,7 @@ def pretrain(
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps, decay))
     streams = {name: _Stream(len(m.lonlat), _seed_of(name, seed)) for name, m in loaded.items()}
     number = {name: i for i, name in enumerate(loaded)}
-    by_onednn = ByOneDNN()
+    by_onednn = ByOneDNN() if chosen_device.type == "cpu" else nullcontext()
     settings = {
         "schedule": schedule,
         "modalities": names,
@@ -372,6 +374,7 @@ def pretrain(
                 watch(copy.deepcopy(encoder).eval(), epoch + 1)
                 _set_random_state(chosen_device, drawn)
             keep()
+    processes.wait()  # for the last state, which is the first process's to write
     import pandas as pd
 
     settings["seconds"] = round(done.seconds, 1)

@@ -55,6 +55,12 @@ def count() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def wait() -> None:
+    """Go on when every process is here."""
+    if count() > 1:
+        dist.barrier()
+
+
 def total(number: int, device: torch.device) -> int:
     """The sum over all processes."""
     if count() == 1:
