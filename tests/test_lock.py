@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,18 @@ def test_a_second_command_is_refused_and_a_kill_frees_the_folder(tmp_path):
 @pytest.mark.parametrize("status", [0, 3])
 def test_the_status_is_the_commands(tmp_path, status):
     assert holding(tmp_path, "sh", "-c", f"exit {status}").wait() == status
+
+
+def test_a_folder_is_held_where_its_holder_cannot_be_named(tmp_path, monkeypatch):
+    """On a full disk: what goes on to write there says so better."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with only_process(tmp_path):
+            second = holding(tmp_path, "sh", "-c", "echo begun")
+            out, err = second.communicate()
+    assert (second.returncode, out) == (1, "")
+    assert "in use by another process: wait" in err

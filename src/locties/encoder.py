@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from locties import __version__
 from locties.features import FEATURES
+from locties.files import flush_folder
 from locties.lonlat import check
 from locties.networks import NETWORKS, layers
 from locties.registry import check_counts, check_options, unknown
@@ -399,16 +400,6 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the system can open a folder at all."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _put_in_place(aside: Path, target: Path) -> None:

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from locties import cf
-from locties.encoder import flush_folder
 from locties.extras import need
+from locties.files import flush_folder
 from locties.grid import embed_points, pixel_centres, rows_embedder
 from locties.provenance import Encoder, column_names, resolve
 

@@ -39,12 +39,18 @@ def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
         try:
             name = holder.read_text().strip()
         except OSError:
-            name = "a process that has just begun"
+            name = ""
+        name = name or "another process"
         raise RuntimeError(
             f"{folder} is in use by {name}: wait until it has finished, or choose another folder"
         ) from None
     try:
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        try:
+            aside = holder.with_name(".holder.part")
+            aside.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            aside.replace(holder)
+        except OSError:  # a full disk; work that writes says so better
+            holder.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

@@ -14,6 +14,7 @@ import pandas as pd
 import locties
 from locties.data.manifest import manifest_hash
 from locties.evaluation.statistics import mean_interval
+from locties.files import written_aside
 from locties.notebook import REPOSITORY
 from locties.registry import unknown
 
@@ -123,12 +124,11 @@ def gather_sweeps(
 
 
 def write_table(table: pd.DataFrame, to: str | Path) -> None:
-    """Write Parquet aside and rename, so that a half-written file never has the name."""
+    """Write Parquet, so that a half-written file never has the name."""
     to = Path(to)
     to.parent.mkdir(parents=True, exist_ok=True)
-    aside = to.with_suffix(".part")
-    table.to_parquet(aside, index=False)
-    aside.replace(to)
+    with written_aside(to) as aside:
+        table.to_parquet(aside, index=False)
 
 
 def publish(

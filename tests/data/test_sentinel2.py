@@ -280,7 +280,7 @@ def killed_at_sync(data, out, number):
     return process.exitcode
 
 
-@pytest.mark.parametrize("numbers", [(1, 2, 3), (4, 1, 2), (5, 3, 4), (8, 2, 1)])
+@pytest.mark.parametrize("numbers", [(1, 3, 5), (7, 2, 4), (8, 6, 9), (13, 3, 1)])
 def test_killed_at_any_write_and_resumed_it_is_bit_identical(data, tmp_path, whole, numbers):
     out = tmp_path / "out"
     for number in numbers:
@@ -315,7 +315,7 @@ def test_rows_are_safe_on_disk_before_they_are_counted(data, tmp_path, monkeypat
 
 def test_a_resumed_run_reads_only_what_is_left(data, tmp_path, monkeypatch, whole):
     out = tmp_path / "out"
-    assert killed_at_sync(data, out, 8) == -signal.SIGKILL
+    assert killed_at_sync(data, out, 13) == -signal.SIGKILL
     done = json.loads((out / "manifest.json").read_text())
     assert (done["rows"], done["position"]) == (4, [0, 4])
     read = []
@@ -326,7 +326,7 @@ def test_a_resumed_run_reads_only_what_is_left(data, tmp_path, monkeypatch, whol
     assert result(out) == whole
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 9])
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 7, 8, 13])
 def test_a_full_disk_is_named_and_leaves_what_can_be_resumed(
     data, tmp_path, monkeypatch, whole, number
 ):
@@ -411,7 +411,7 @@ def test_a_folder_with_files_of_another_kind_is_left_alone(data, tmp_path, name)
 
 
 def test_a_shard_that_changes_between_two_runs_is_refused(data, tmp_path):
-    assert killed_at_sync(data, tmp_path / "out", 8) == -signal.SIGKILL
+    assert killed_at_sync(data, tmp_path / "out", 13) == -signal.SIGKILL
     write_shard(data[0][0], {"patch_0.tif": tiff(7)})
     with pytest.raises(DataError, match=r"shard-0.tar has changed since its first chips"):
         run(data, tmp_path / "out")
@@ -443,7 +443,7 @@ def test_altered_features_are_recognised(data, tmp_path, whole, name):
 def test_unfinished_and_absent_features_say_what_to_run(data, tmp_path):
     with pytest.raises(DataError, match="holds no features; run: locties s2 features"):
         read_features(tmp_path / "none")
-    killed_at_sync(data, tmp_path / "out", 8)
+    killed_at_sync(data, tmp_path / "out", 13)
     with pytest.raises(DataError, match=r"is unfinished \(4 chips done\)"):
         read_features(tmp_path / "out")
 
@@ -604,7 +604,7 @@ def test_a_process_killed_in_a_download_and_in_its_work_is_resumed(server, tmp_p
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    assert killed_at_sync(remote(server), out, 9) == -signal.SIGKILL
+    assert killed_at_sync(remote(server), out, 14) == -signal.SIGKILL
     run(remote(server), out)
     assert ("/shard-0.tar", "bytes=100000-") in server.requests
     assert result(out) == whole

@@ -16,6 +16,7 @@ import typer
 
 from locties.cli.base import find_encoder, reading, say
 from locties.extras import need
+from locties.files import written_aside
 
 ROWS = 2**14  # of a table, in memory at once
 Write = Callable[[Any, Any], None]  # a part of the table, and its embeddings
@@ -232,18 +233,13 @@ def _open(output: str) -> Iterator[Write]:
     if output == "-":
         yield _csv_writer(sys.stdout.buffer, ",")
         return
-    path = Path(output)
-    aside = path.with_name(f".{path.name}.part")
-    try:
+    with written_aside(Path(output)) as aside:
         if kind == "parquet":
             with _parquet_writer(aside) as write:
                 yield write
         else:
             with aside.open("wb") as stream:
                 yield _csv_writer(stream, "\t" if kind == "tsv" else ",")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 class _Lines(list[str]):

@@ -34,6 +34,7 @@ from locties import __version__
 from locties.data.archive import Member, members
 from locties.data.fetch import reason, receive
 from locties.data.manifest import DataError, cache_folder
+from locties.files import written_aside
 from locties.lock import only_process
 from locties.lonlat import check
 from locties.registry import Registry, unknown
@@ -519,25 +520,20 @@ class _Work:
 
     def allocate(self, shape: list[int]) -> None:
         """Write the whole array, all NaN, so that a disk too small is found out now."""
-        aside = self.out / f".{_ARRAY}.part"
         row = np.full(shape[1], np.nan, self.dtype).tobytes()
         needed = shape[0] * len(row)
         try:
-            with aside.open("wb") as file:
+            with written_aside(self.out / _ARRAY) as aside, aside.open("wb") as file:
                 header = {"descr": self.dtype.str, "fortran_order": False, "shape": tuple(shape)}
                 np.lib.format.write_array_header_1_0(file, header)
                 for begin in range(0, shape[0], 1024):
                     file.write(row * min(1024, shape[0] - begin))
-                file.flush()
-                os.fsync(file.fileno())
         except OSError as error:
-            aside.unlink(missing_ok=True)
             free = shutil.disk_usage(self.out).free
             raise DataError(
                 f"{self.out} has no room for the features ({error.strerror}): they take "
                 f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free"
             ) from error
-        aside.replace(self.out / _ARRAY)
 
     def left(self, manifest: dict[str, Any]) -> Iterator[Chip]:
         """The chips after the position in the manifest, with `shard` counted from the first."""
@@ -713,13 +709,8 @@ def _json(manifest: dict[str, Any]) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a file: written aside, synced, renamed."""
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
 
 
 # ----------------------------------------------------------------------------------- the download

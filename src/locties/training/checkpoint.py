@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from locties import __version__
-from locties.encoder import flush_folder
+from locties.files import written_aside
 from locties.lock import only_process
 from locties.training.processes import count, rank
 
@@ -159,22 +159,16 @@ class Checkpoint:
             return
         content = io.BytesIO()
         torch.save((self.settings, self.made_by, dict(state)), content)
-        aside = self.folder / f".{_STATE}.part"
         try:
-            with aside.open("wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(self.folder / _STATE)
+            with written_aside(self.folder / _STATE) as aside:
+                aside.write_bytes(content.getbuffer())
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise OSError(
                 error.errno,
                 f"the state of the run ({content.tell() / 1e6:.1f} MB) cannot be written: "
                 f"{error.strerror}. What was written before is whole: make room and start again",
                 str(self.folder),
             ) from None
-        flush_folder(self.folder)
 
 
 def digest(tensors: Iterable[Tensor]) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from locties.encoder import LocationEncoder
+from locties.files import written_aside
 from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES, Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
@@ -96,9 +97,8 @@ class Run:
             "history.parquet": lambda path: self.history.to_parquet(path, index=False),
             "settings.json": lambda path: path.write_text(json.dumps(self.settings, indent=2)),
         }.items():
-            aside = folder / f".{name}.part"
-            write(aside)
-            aside.replace(folder / name)
+            with written_aside(folder / name) as aside:
+                write(aside)
 
 
 class _Stream:
