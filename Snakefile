@@ -251,6 +251,7 @@ rule erasure:
         notebook=f"{OUT}/chapters/erasure.ipynb",
         table=CHAPTERS["erasure"]["output"],
     params: values=CHAPTER["erasure"]
+    retries: 1
     log: f"{OUT}/logs/chapters/erasure.log"
     shell:
         "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"

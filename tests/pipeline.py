@@ -15,11 +15,14 @@ def lay_out(folder: Path) -> Path:
     return folder
 
 
-def snakemake(folder: Path, *arguments: str, **options) -> subprocess.Popen:
+def snakemake(
+    folder: Path, *arguments: str, first_on_path: str | Path = "", **options
+) -> subprocess.Popen:
     """Start the pipeline there."""
     command = [sys.executable, "-m", "snakemake", *arguments]
     one = dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "1")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    folders = [first_on_path, Path(sys.executable).parent, os.environ["PATH"]]
+    path = os.pathsep.join(str(each) for each in folders if each)
     environment = {**os.environ, **one, "PATH": path}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes, **options)

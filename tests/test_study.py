@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 import time
 from itertools import product
 from pathlib import Path
@@ -297,6 +298,33 @@ def test_nothing_left_is_said():
     assert study.plan("Nothing to be done (all requested files are present).", 2) == (
         "nothing is left to do"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_jobs_are_submitted_to_a_cluster_and_one_that_dies_is_started_again(checkout, tmp_path):
+    """The submit script of two lines that the book shows; the first papermill called dies."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    real = Path(sys.executable).with_name("papermill")
+    scripts = {
+        "submit": f'echo "$1" >> {folder}/submitted\nnohup sh "$1" > /dev/null 2>&1 &\necho $!\n',
+        "papermill": f'mkdir {folder}/died 2> /dev/null && exit 1\nexec {real} "$@"\n',
+    }
+    for name, lines in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{lines}")
+        (folder / name).chmod(0o755)
+    table = "_build/smoke/scores/embedded/xyz-0.parquet"
+    arguments = ["--executor", "cluster-generic", "--jobs", "2", "--latency-wait", "20"]
+    arguments += ["--cluster-generic-submit-cmd", str(folder / "submit")]
+    arguments += ["--config", "profile=smoke", "--", table]
+    process = snakemake(checkout, *arguments, first_on_path=folder)
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    assert (folder / "died").exists(), "no job has died, so nothing is shown"
+    jobs = (folder / "submitted").read_text().splitlines()
+    assert len(jobs) == 2, "the data and the scores; a job starts itself over"
+    assert set(pd.read_parquet(checkout / table)["encoder"]) >= {"xyz"}
 
 
 @pytest.mark.slow
