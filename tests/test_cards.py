@@ -371,6 +371,14 @@ def test_publishing_a_run_without_rows_changes_nothing(made, tmp_path, monkeypat
     assert not (tmp_path / "root").exists()
 
 
+def test_rows_of_code_that_was_not_committed_are_not_published(made, tmp_path):
+    rows = pd.read_parquet(made / "results" / "runs.parquet").assign(code="0.1.0+abc-dirty")
+    rows.to_parquet(made / "results" / "runs.parquet")
+    with pytest.raises(ValueError, match=r"runs.parquet has \d+ rows of 0.1.0\+abc-dirty: commit"):
+        results.publish(made / "results", {"melt": made / "melt-all-2"}, tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+
+
 @pytest.mark.parametrize("profile", STUDY["profiles"])
 def test_what_ships_is_a_run_of_the_study(profile):
     known = study.runs(STUDY, profile) | study.runs(STUDY, profile, "all")

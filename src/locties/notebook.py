@@ -8,8 +8,10 @@ tolerance.
 import ast
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,20 @@ from locties.registry import unknown
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECORDED = REPOSITORY / "book" / "recorded.json"
 INJECTED = "# Parameters"  # how papermill begins the cell that it injects
+
+
+@cache
+def commit() -> str:
+    """The commit of the working tree when first asked, 'unknown' outside of one.
+
+    Marked where the tree was changed. `parameters` asks, so that a commit made while a notebook
+    runs is not taken for its code.
+    """
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _assigned(source: str) -> list[str]:
@@ -49,6 +65,7 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
         Traceback (most recent call last):
         ValueError: unknown parameter 'bacth': did you mean 'batch'? Known: batch.
     """
+    commit()
     sources = [cell for cell in cells if cell.strip()]
     if not sources:  # nbval keeps no history, and injects nothing
         plain = (str, int, float, list, dict, type(None))

@@ -4,7 +4,6 @@ import hashlib
 import json
 import platform
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import locties
 from locties.data.manifest import manifest_hash
 from locties.evaluation.statistics import mean_interval
 from locties.files import written_aside
-from locties.notebook import REPOSITORY
+from locties.notebook import REPOSITORY, commit
 from locties.registry import unknown
 
 PUBLISHED = REPOSITORY / "results"
@@ -50,22 +49,13 @@ def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[s
         "profile": profile,
         "config": hashlib.sha256(text.encode()).hexdigest()[:12],
         "data": manifest_hash(),
-        "code": f"{locties.__version__}+{_commit()}",
+        "code": f"{locties.__version__}+{commit()}",
         "device": trained.get("device", "cpu"),
         "torch": torch.__version__.split("+")[0],
         "python": platform.python_version(),
         "seconds": seconds,
     }
     write_table(table.assign(**columns), to)
-
-
-def _commit() -> str:
-    """The commit of the working tree, marked where it was changed; 'unknown' outside of one."""
-    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=10"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def gather(tables: Sequence[str | Path], to: str | Path) -> None:
@@ -147,10 +137,18 @@ def publish(
         root: of the repository.
 
     Raises:
-        ValueError: where a run has no rows in the tables. Nothing is published then.
+        ValueError: where a run has no rows in the tables, or rows were made by code that was
+            changed and not committed, which nobody could find again. Nothing is published then.
     """
     from locties import cards, maps
 
+    for path in Path(folder).glob("*.parquet"):
+        table = pd.read_parquet(path)
+        if "code" in table and (changed := table["code"].str.endswith("-dirty")).any():
+            raise ValueError(
+                f"{path} has {changed.sum()} rows of {table['code'][changed].iloc[0]}: commit the "
+                "code, delete what they were gathered from, and make them again"
+            )
     errors = pd.concat([cards.by_continent(run) for run in runs.values()], ignore_index=True)
     write_table(errors, Path(folder) / CONTINENTS)
     ready = {name: cards.describe(name, run, folder) for name, run in runs.items()}
