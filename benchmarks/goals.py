@@ -62,6 +62,10 @@ GOALS = [
     ),
     Goal("grid, SatCLIP to locties", "grid", 1_036_800, "SatCLIP", "locties", 30),
     Goal(
+        "MB that the loss of 32,768 pairs in one direction adds",
+        *("loss", 32_768, "locties modality_to_location", None, 200, True),
+    ),
+    Goal(
         "MB that the symmetric loss of 32,768 pairs adds",
         *("loss", 32_768, "locties symmetric", None, 200, True),
     ),

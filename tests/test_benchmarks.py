@@ -197,3 +197,20 @@ def test_a_graph_of_a_step_trains_as_the_step_does(gpu_step):
     graph = gpu_step.as_graph(gpu_step.training_step(3, 64, degree=4, device="cuda"))
     assert gpu_step.milliseconds(graph, 3) > 0
     assert gpu_step.kernels(graph) > 10
+
+
+@pytest.mark.slow
+def test_every_part_that_is_timed_runs():
+    call = [sys.executable, "-m", "pytest", "-q", "--benchmark-disable", "-p", "no:cacheprovider"]
+    done = subprocess.run([*call, BENCHMARKS / "test_parts.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is read from /proc")
+def test_the_loss_of_32768_pairs_adds_less_than_200_mb():
+    """In one direction, which was measured to add more than both."""
+    call = [sys.executable, BENCHMARKS / "loss_memory.py", "32768", "256", "modality_to_location"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    megabytes, _ = map(float, done.stdout.split())
+    assert 2 * 4 * 32_768 * 256 / 1e6 < megabytes < 200, "the gradients alone are 67 MB"
