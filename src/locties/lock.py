@@ -45,12 +45,13 @@ def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
             f"{folder} is in use by {name}: wait until it has finished, or choose another folder"
         ) from None
     try:
+        aside = holder.with_name(".holder.part")
         try:
-            aside = holder.with_name(".holder.part")
             aside.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
             aside.replace(holder)
         except OSError:  # a full disk; work that writes says so better
-            holder.unlink(missing_ok=True)
+            for file in (aside, holder):
+                file.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
