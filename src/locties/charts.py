@@ -358,7 +358,7 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
     """
     groups = list(dict.fromkeys(rows["group"]))
     cells = rows.groupby("group", sort=False).size().max()
-    columns = min(3, len(groups))
+    columns = 2 if len(groups) == 4 else min(3, len(groups))
     figure, axes = plt.subplots(
         -(-len(groups) // columns),
         columns,
