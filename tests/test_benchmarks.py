@@ -1,5 +1,6 @@
 """What the benchmarks count, on a machine of any kind; what they time is nobody's test."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -214,3 +215,23 @@ def test_the_loss_of_32768_pairs_adds_less_than_200_mb():
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     megabytes, _ = map(float, done.stdout.split())
     assert 2 * 4 * 32_768 * 256 / 1e6 < megabytes < 200, "the gradients alone are 67 MB"
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no advice")
+def test_rows_are_asked_for_once_in_each_way(tmp_path, monkeypatch):
+    import read_ahead
+
+    from locties import modalities
+
+    asked, ask = [], modalities.ask_for
+    monkeypatch.setattr(
+        modalities, "ask_for", lambda *args: (asked.append(len(args[2])), ask(*args))
+    )
+    path = read_ahead.written(tmp_path, rows=2048)
+    counts = {}
+    for kind in read_ahead.KINDS:
+        asked.clear()
+        step, waited = read_ahead.steps(kind, path, lambda: None, count=3, seed=0)
+        assert 0 < waited < step
+        counts[kind] = len(asked)
+    assert counts == {"resident": 0, "touched": 0, "asked": 3, "ahead": 4}

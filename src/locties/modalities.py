@@ -58,7 +58,8 @@ class Modality:
     Args:
         name: what tables and errors call it.
         lonlat: (N, 2) degrees, where the samples stand.
-        samples: N samples by index: a tensor (N, ...), or an object that gathers them.
+        samples: N samples by index: a tensor (N, ...), or an object that gathers them. Where it has
+            a method ``expect``, that is told a step ahead which indices (B,) are gathered next.
         encoder: makes the modality encoder for an embedding of a given size.
         validation: the same modality at held-out locations, for validation loss and retrieval.
 
@@ -578,6 +579,8 @@ def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mo
 class Mapped:
     """Samples that stay in a memory-mapped file; a batch is read when it is asked for.
 
+    The system reads the rows of an expected batch while the step before it is computed.
+
     Args:
         lonlat: (P, 2) degrees, a pool of places.
         rows: (P,) int64, the file's row of each.
@@ -593,16 +596,24 @@ class Mapped:
     folder: str | PathLike[str]
     index: Tensor
     device: torch.device | str = "cpu"
+    _expected: list[Tensor] = field(default_factory=list, init=False)
 
     def __getitem__(self, index: Tensor) -> Tensor:
         return self._read(self.index[index.cpu()])
+
+    def expect(self, index: Tensor) -> None:
+        """Begin to read the samples that are asked for next, without waiting for them."""
+        rows = self.rows[self.index[index.cpu()]]
+        ask_for(self.folder, self.array, rows)
+        self._expected[:] = [rows]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def _read(self, places: Tensor) -> Tensor:
         rows = self.rows[places]
-        ask_for(self.folder, self.array, rows)
+        if not (self._expected and torch.equal(self._expected.pop(), rows)):
+            ask_for(self.folder, self.array, rows)
         return self.array[rows].to(self.device, torch.float32)
 
     def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import signal
 import sys
 import tarfile
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -749,6 +750,41 @@ def test_the_rows_of_a_batch_are_asked_for_where_they_lie(folder, monkeypatch):
     there = [np.frombuffer(content[at : at + size], np.float32) for at, size, _ in asked]
     assert torch.equal(torch.from_numpy(np.stack(there)), samples)
     assert {advice for *_, advice in asked} == {os.POSIX_FADV_WILLNEED}
+
+
+def test_training_asks_for_each_batch_once_and_a_step_ahead(folder, monkeypatch):
+    """The first is asked for when it is read, every other before the step before it is computed."""
+    from locties import LocationEncoder, modalities, pretrain
+
+    happened = []
+    ask, encode = modalities.ask_for, LocationEncoder.encode
+    monkeypatch.setattr(
+        modalities, "ask_for", lambda *args: (happened.append(len(args[2])), ask(*args))
+    )
+    monkeypatch.setattr(
+        LocationEncoder, "encode", lambda *args: (happened.append("step"), encode(*args))[1]
+    )
+    encoder = LocationEncoder("xyz", "linear", 8)
+    made = replace(modality(folder), validation=None)
+    happened.clear()
+    options = {"pairs": 32, "batch": 8, "epochs": 1, "device": "cpu", "progress": False}
+    pretrain("clip", [made], encoder, **options)
+    steps = [each for each in happened if each != 29]  # all of them are read for their hash
+    assert steps == [8, 8, "step", 8, "step", 8, "step", 8, "step"]
+
+
+def test_a_batch_that_comes_otherwise_than_expected_is_asked_for_again(folder, monkeypatch):
+    from locties import modalities
+
+    made, asked = modality(folder).samples, []
+    monkeypatch.setattr(modalities, "ask_for", lambda *args: asked.append(args[2]))
+    made.expect(torch.tensor([1, 2]))
+    assert torch.equal(made[torch.tensor([1, 2])], made.array[asked[0]])
+    assert len(asked) == 1
+    made.expect(torch.tensor([1, 2]))
+    made[torch.tensor([4, 5])]
+    made[torch.tensor([1, 2])]
+    assert len(asked) == 4
 
 
 @pytest.mark.data

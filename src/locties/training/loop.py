@@ -109,11 +109,16 @@ class _Stream:
         self.generator = torch.Generator().manual_seed(seed)
         self.rest = torch.empty(0, dtype=torch.int64)
 
-    def take(self, n: int) -> Tensor:
+    def coming(self, n: int) -> Tensor:
+        """The next n, which stay to be taken."""
         while len(self.rest) < n:
             order = torch.randperm(self.length, generator=self.generator)
             self.rest = torch.cat([self.rest, order])
-        taken, self.rest = self.rest[:n], self.rest[n:]
+        return self.rest[:n]
+
+    def take(self, n: int) -> Tensor:
+        taken = self.coming(n)
+        self.rest = self.rest[n:]
         return taken
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -270,6 +275,10 @@ def pretrain(
     def step_loss(counts: Mapping[str, int]) -> Tensor:
         drawn = {name: draw(name, n) for name, n in counts.items()}
         samples = {name: read(processes.share(counts[name])) for name, (_, read) in drawn.items()}
+        for name in samples if locations == "fixed" else ():
+            expect = getattr(loaded[name].samples, "expect", None)
+            if expect is not None:
+                expect(streams[name].coming(counts[name])[processes.share(counts[name])])
         lonlat = torch.cat([part for part, _ in drawn.values()])
         modality = torch.repeat_interleave(
             torch.tensor([number[name] for name in counts]), torch.tensor(list(counts.values()))

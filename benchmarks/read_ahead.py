@@ -1,0 +1,122 @@
+"""Samples that do not fit in memory: how long training waits for a mapped file that is not cached.
+
+    python benchmarks/read_ahead.py --output results/read_ahead.parquet
+
+A file of 1 GB of features is written, and batches of random rows are taken from it between steps
+of training, the file's pages dropped from memory before each round. *Touched* rows are read as they
+are touched; *asked* ones are asked for all at once, and then waited for; *ahead* is what
+`locties.pretrain` does: the next batch is asked for before a step is computed. *Resident* rows are
+in memory already. All in turn, in each round. It needs a system that takes advice on its cache,
+such as Linux.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+from parts import training_step
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from locties import modalities, results
+
+ROWS, DIM = 2**17, 2048  # 1 GB in float32
+BATCH = 410  # a fifth of 2,048: one of five modalities
+KINDS = ("resident", "touched", "asked", "ahead")
+
+
+def written(folder: Path, rows: int = ROWS) -> Path:
+    """A file like that of `locties.data.sentinel2.features`."""
+    path = folder / "features.npy"
+    array = np.lib.format.open_memmap(path, "w+", np.float32, (rows, DIM))
+    for part in np.array_split(np.arange(rows), 32):
+        array[part] = np.random.default_rng(part[0]).random((len(part), DIM), np.float32)
+    array.flush()
+    return path
+
+
+def drop(path: Path) -> None:
+    """The file's pages from memory."""
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(handle)
+
+
+def steps(
+    kind: str, path: Path, compute: Callable[[], None], count: int, seed: int
+) -> tuple[float, float]:
+    """Seconds of a step, and those of it in which samples were asked for and read."""
+    drop(path)
+    array = torch.from_numpy(np.load(path, mmap_mode="c"))
+    rows = torch.arange(len(array))
+    held: Tensor | modalities.Mapped = modalities.Mapped(
+        torch.zeros(len(array), 2), rows, array, path.parent, rows
+    )
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(array), generator=generator)[: (count + 1) * BATCH].split(BATCH)
+    if kind == "resident":
+        held = array[torch.cat(order)]
+        order = torch.arange(len(held)).split(BATCH)
+    nothing = patch.object(modalities, "ask_for", lambda *_: None)
+    waited = 0.0
+    start = time.perf_counter()
+    for now, coming in pairwise(order):
+        before = time.perf_counter()
+        if kind == "touched":
+            with nothing:
+                held[now]
+        else:
+            held[now]
+        if kind == "ahead":
+            held.expect(coming)
+        waited += time.perf_counter() - before
+        compute()
+    return (time.perf_counter() - start) / count, waited / count
+
+
+def measure(folder: Path, count: int, rounds: int, rows: int = ROWS) -> pd.DataFrame:
+    """A row for each kind and round: seconds of a step, and of it those waited for samples."""
+    path = written(folder, rows)
+    compute = training_step(batch=512, degree=10)
+    compute()
+    taken = [
+        {"kind": kind, "round": n, **dict(zip(("step", "waited"), times, strict=True))}
+        for n in range(rounds)
+        for kind in KINDS
+        for times in [steps(kind, path, compute, count, seed=n)]
+    ]
+    return pd.DataFrame(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--steps", type=int, default=40, help="in a round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--folder", type=Path, help="on the disk that is to be measured")
+    parser.add_argument("--output", type=Path, help="a Parquet file for the table")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        table = measure(Path(name), chosen.steps, chosen.rounds)
+    medians = table.groupby("kind")[["step", "waited"]].median() * 1e3
+    printed = Table("", "ms a step", "of which for samples")
+    for kind in KINDS:
+        printed.add_row(kind, *(f"{value:.1f}" for value in medians.loc[kind]))
+    Console().print(printed)
+    if chosen.output:
+        settings = {"steps": chosen.steps, "rounds": chosen.rounds}
+        results.write(table, chosen.output, "", settings)
+
+
+if __name__ == "__main__":
+    main()
