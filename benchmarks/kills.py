@@ -20,12 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import psutil
 import torch
 import yaml
 from parts import PROFILE, encoder, places, profiles
@@ -39,7 +37,7 @@ from locties.modalities import Modality, profile_encoder
 from locties.notebook import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "tests"))
-from pipeline import lay_out, snakemake
+from pipeline import kill, lay_out, snakemake
 from s2_files import backbone, tiff, write_index, write_shard
 
 fork = multiprocessing.get_context("fork")  # imports take longer than the work
@@ -74,20 +72,6 @@ def files(folder: Path, *left_out: str) -> str:
     names = {file: str(file.relative_to(folder)) for file in found}
     kept = [file for file in found if not any(part in names[file] for part in left_out)]
     return hash_of(part for file in kept for part in (names[file], file.read_bytes()))
-
-
-def kill(process: multiprocessing.Process) -> None:
-    """And all that it has started, also in other sessions, as when the machine stops."""
-    first = psutil.Process(process.pid)
-    first.suspend()  # so that it starts no more of them
-    found = [first, *first.children(recursive=True)]
-    for one in found:
-        with suppress(psutil.NoSuchProcess):  # it ended by itself
-            one.kill()
-    process.join()
-    _, left = psutil.wait_procs(found, timeout=10)
-    if alive := [one for one in left if one.status() != psutil.STATUS_ZOMBIE]:
-        raise RuntimeError(f"these were killed and are still at work: {alive}")
 
 
 def rounds(kind: Kind, kills: int, folder: Path, seed: int = 0) -> pd.DataFrame:
@@ -126,7 +110,8 @@ def rounds(kind: Kind, kills: int, folder: Path, seed: int = 0) -> pd.DataFrame:
             process = begin(where)
             process.join(moment)
             if process.is_alive():
-                kill(process)
+                kill(process.pid)
+                process.join()
             if process.exitcode == -signal.SIGKILL:
                 break
             end(process)  # it was quicker than the unbroken one

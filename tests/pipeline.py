@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from locties.notebook import REPOSITORY
 
@@ -26,3 +29,16 @@ def snakemake(
     environment = {**os.environ, **one, "PATH": path}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes, **options)
+
+
+def kill(pid: int) -> None:
+    """A process and all that it has started, also in other sessions, as when the machine stops."""
+    first = psutil.Process(pid)
+    first.suspend()  # so that it starts no more of them
+    found = [first, *first.children(recursive=True)]
+    for one in found:
+        with suppress(psutil.NoSuchProcess):  # it ended by itself
+            one.kill()
+    _, left = psutil.wait_procs(found, timeout=10)
+    if alive := [one for one in left if one.status() != psutil.STATUS_ZOMBIE]:
+        raise RuntimeError(f"these were killed and are still at work: {alive}")
