@@ -1,6 +1,7 @@
 # The pipeline: data -> runs -> tables -> chapters -> site. `make book` and `make results` call it.
 # A job that fails is started once more: a run goes on from its checkpoint, which is no output.
 import json
+from ast import literal_eval
 from functools import cache
 from glob import glob
 from importlib.util import find_spec
@@ -156,6 +157,16 @@ def evaluation_seconds(wildcards):
     values = (OWN | SWEPT)[f"{wildcards.tier}/{wildcards.run}"]
     contenders = 1 + len(names(values["appended"])) + len(values.get("along", []))
     return round(study.evaluating(contenders, values["points"], values["labels"]).seconds)
+
+
+def erasure_seconds(wildcards):
+    """Of each seed, the runs of plain alignment, those with fidelity, and content alone."""
+    known = {name: literal_eval(p["default"]) for name, p in known_parameters("erasure").items()}
+    run = known | SETTINGS["erasure"]
+    runs = len(run["seeds"]) * (sum(run["shares"]) + len(run["keeps"]) + 1)
+    return round(runs * study.pretraining(run, RATES).seconds)
+
+
 MAPS = parameters("maps", {"encoder": f"{OUT}/runs/{PAGE}/encoder", **SETTINGS["maps"]})
 CHAPTER = {name: parameters(name, values) for name, values in CHAPTERS.items()}
 
@@ -251,6 +262,7 @@ rule erasure:
         notebook=f"{OUT}/chapters/erasure.ipynb",
         table=CHAPTERS["erasure"]["output"],
     params: values=CHAPTER["erasure"]
+    resources: seconds=erasure_seconds
     retries: 1
     log: f"{OUT}/logs/chapters/erasure.log"
     shell:
