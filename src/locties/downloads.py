@@ -21,6 +21,7 @@ WHAT = {
     "benchmarks": "Timings, side by side with other code.",
     "benchmarks_goals": "Ratios of these timings, beside what was to be reached.",
     "light_install": "A fresh install without extras: time, size, and what it brings.",
+    "read_ahead": "Steps of training on rows of a mapped file, asked for in several ways.",
     "kills": "Work that was killed and taken up again: a row for each kill.",
     "satclip_agreement": "How far a converted SatCLIP is from SatCLIP's own code.",
 }
