@@ -1,10 +1,15 @@
 """Names and counts that users choose, and the one error they see when one is wrong."""
 
+from __future__ import annotations
+
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
@@ -60,3 +65,26 @@ def check_counts(**counts: object) -> None:
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1.")
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name; "auto" is a GPU where there is one.
+
+    Raises:
+        ValueError: where torch knows no such device, or there is no GPU.
+
+    Example:
+        >>> device_of("cpu")
+        device(type='cpu')
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+    except RuntimeError:
+        raise unknown("device", name, ["auto", "cpu", "cuda"]) from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name!r}, but there is no GPU here: take 'auto' or 'cpu'")
+    return chosen

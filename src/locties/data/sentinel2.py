@@ -37,7 +37,7 @@ from locties.data.manifest import DataError, cache_folder
 from locties.files import written_aside
 from locties.lock import only_process
 from locties.lonlat import check
-from locties.registry import Registry, unknown
+from locties.registry import Registry, device_of, unknown
 
 BANDS, SIDE = 12, 256
 SMALLEST = 10_000  # bytes; SatCLIP passes over smaller files, which hold no data
@@ -409,7 +409,7 @@ class _Work:
             raise unknown("dtype", dtype, ("float32", "float16"))
         self.index = read_index(obtain(str(index), cache_folder() / "s2-100k"))
         self.transform = TRANSFORMS[transform]
-        self.device = _device(device)
+        self.device = device_of(device)
         self.out, self.batch, self.dtype = out, batch, np.dtype(dtype)
         kind = type(backbone)
         self.recipe: dict[str, Any] = {
@@ -690,18 +690,6 @@ def _brief(value: Any) -> str:
 
 def _first(problems: list[list[str]]) -> str:
     return f", the first: {problems[0][0]} {problems[0][1]}" if problems else ""
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise unknown("device", device, ["auto", "cpu", "cuda"]) from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}, but there is no GPU here: take 'auto' or 'cpu'")
-    return chosen
 
 
 def _json(manifest: dict[str, Any]) -> bytes:

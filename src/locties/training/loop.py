@@ -28,7 +28,7 @@ from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES, Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
 from locties.products import ByOneDNN
-from locties.registry import Registry, check_options, unknown
+from locties.registry import Registry, check_options, device_of, unknown
 from locties.training import processes
 from locties.training.checkpoint import Checkpoint, digest
 from locties.training.clip import Clip
@@ -222,7 +222,7 @@ def pretrain(
     if "direction" in inspect.signature(OBJECTIVES[objective]).parameters:
         options = {"direction": plan.direction} | options
     loss_function = OBJECTIVES[objective](**options)
-    chosen_device = processes.join(_device(device))
+    chosen_device = processes.join(device_of(device))
     bfloat16 = precision == "bfloat16" or (
         precision == "auto" and chosen_device.type == "cuda" and torch.cuda.is_bf16_supported()
     )
@@ -418,18 +418,6 @@ def _check_choices(learning_rate: float, decay: str, locations: str, precision: 
     ):
         if value not in known:
             raise unknown(what, value, known)
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise unknown("device", device, ["auto", "cpu", "cuda"]) from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}, but there is no GPU here: take 'auto' or 'cpu'")
-    return chosen
 
 
 def _device_name(device: torch.device) -> str:
