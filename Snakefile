@@ -159,12 +159,13 @@ def evaluation_seconds(wildcards):
     return round(study.evaluating(contenders, values["points"], values["labels"]).seconds)
 
 
-def erasure_seconds(wildcards):
-    """Of each seed, the runs of plain alignment, those with fidelity, and content alone."""
+def erasure_cost():
+    """Of each seed's runs: plain alignment, some with fidelity, content alone. The worlds are small."""
     known = {name: literal_eval(p["default"]) for name, p in known_parameters("erasure").items()}
     run = known | SETTINGS["erasure"]
     runs = len(run["seeds"]) * (sum(run["shares"]) + len(run["keeps"]) + 1)
-    return round(runs * study.pretraining(run, RATES).seconds)
+    one = study.pretraining(run, RATES)
+    return {name: round(runs * value) for name, value in one._asdict().items()}
 
 
 MAPS = parameters("maps", {"encoder": f"{OUT}/runs/{PAGE}/encoder", **SETTINGS["maps"]})
@@ -262,7 +263,7 @@ rule erasure:
         notebook=f"{OUT}/chapters/erasure.ipynb",
         table=CHAPTERS["erasure"]["output"],
     params: values=CHAPTER["erasure"]
-    resources: seconds=erasure_seconds
+    resources: **erasure_cost()
     retries: 1
     log: f"{OUT}/logs/chapters/erasure.log"
     shell:

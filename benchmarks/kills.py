@@ -96,7 +96,7 @@ def rounds(kind: Kind, kills: int, folder: Path, seed: int = 0) -> pd.DataFrame:
 
     def end(process: multiprocessing.Process) -> None:
         process.join()
-        if process.exitcode:
+        if process.exitcode != 0:
             raise RuntimeError(f"{kind.name} failed with exit code {process.exitcode}")
 
     start = time.perf_counter()
@@ -110,8 +110,7 @@ def rounds(kind: Kind, kills: int, folder: Path, seed: int = 0) -> pd.DataFrame:
             process = begin(where)
             process.join(moment)
             if process.is_alive():
-                kill(process.pid)
-                process.join()
+                kill(process.pid, process.join)
             if process.exitcode == -signal.SIGKILL:
                 break
             end(process)  # it was quicker than the unbroken one

@@ -6,8 +6,8 @@ A file of 1 GB of features is written, and batches of random rows are taken from
 of training, the file's pages dropped from memory before each round. *Touched* rows are read as they
 are touched; *asked* ones are asked for all at once, and then waited for; *ahead* is what
 `locties.pretrain` does: the next batch is asked for before a step is computed. *Resident* rows are
-in memory already. All in turn, in each round. It needs a system that takes advice on its cache,
-such as Linux.
+in memory already. All in turn, in each round, on one thread, by the wall's clock. It needs a system
+that takes advice on its cache, such as Linux.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
@@ -25,12 +26,14 @@ import torch
 from parts import training_step
 from rich.console import Console
 from rich.table import Table
+from side_by_side import processor
 from torch import Tensor
 
 from locties import modalities, results
 
 ROWS, DIM = 2**17, 2048  # 1 GB in float32
 BATCH = 410  # a fifth of 2,048: one of five modalities
+STEP, DEGREE = 512, 10  # of the step that is computed meanwhile
 KINDS = ("resident", "touched", "asked", "ahead")
 
 
@@ -66,7 +69,7 @@ def steps(
     order = torch.randperm(len(array), generator=generator)[: (count + 1) * BATCH].split(BATCH)
     if kind == "resident":
         held = array[torch.cat(order)]
-        order = torch.arange(len(held)).split(BATCH)
+        order = torch.randperm(len(held), generator=generator).split(BATCH)
     nothing = patch.object(modalities, "ask_for", lambda *_: None)
     waited = 0.0
     start = time.perf_counter()
@@ -87,7 +90,7 @@ def steps(
 def measure(folder: Path, count: int, rounds: int, rows: int = ROWS) -> pd.DataFrame:
     """A row for each kind and round: seconds of a step, and of it those waited for samples."""
     path = written(folder, rows)
-    compute = training_step(batch=512, degree=10)
+    compute = training_step(batch=STEP, degree=DEGREE)
     compute()
     taken = [
         {"kind": kind, "round": n, **dict(zip(("step", "waited"), times, strict=True))}
@@ -106,6 +109,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a Parquet file for the table")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    load = f"{os.getloadavg()[0]:.1f}"
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         table = measure(Path(name), chosen.steps, chosen.rounds)
     medians = table.groupby("kind")[["step", "waited"]].median() * 1e3
@@ -114,8 +118,9 @@ def main() -> None:
         printed.add_row(kind, *(f"{value:.1f}" for value in medians.loc[kind]))
     Console().print(printed)
     if chosen.output:
+        where = {"machine": processor(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "load": load}
         settings = {"steps": chosen.steps, "rounds": chosen.rounds}
-        results.write(table, chosen.output, "", settings)
+        results.write(table.assign(**where), chosen.output, "", settings)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,14 +32,24 @@ def snakemake(
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes, **options)
 
 
-def kill(pid: int) -> None:
-    """A process and all that it has started, also in other sessions, as when the machine stops."""
+def kill(pid: int, reap: Callable[[], object]) -> None:
+    """A process and all that it has started, also in other sessions, as when the machine stops.
+
+    Args:
+        pid: of a process that this one has started.
+        reap: asks for its exit status; nobody else may, or its owner would never learn it.
+    """
     first = psutil.Process(pid)
-    first.suspend()  # so that it starts no more of them
-    found = [first, *first.children(recursive=True)]
+    found: list[psutil.Process] = []
+    while new := [one for one in [first, *first.children(recursive=True)] if one not in found]:
+        for one in new:
+            with suppress(psutil.NoSuchProcess):  # it ended by itself
+                one.suspend()  # so that it starts no more of them
+        found += new
     for one in found:
-        with suppress(psutil.NoSuchProcess):  # it ended by itself
+        with suppress(psutil.NoSuchProcess):
             one.kill()
-    _, left = psutil.wait_procs(found, timeout=10)
+    reap()
+    _, left = psutil.wait_procs(found[1:], timeout=10)
     if alive := [one for one in left if one.status() != psutil.STATUS_ZOMBIE]:
         raise RuntimeError(f"these were killed and are still at work: {alive}")

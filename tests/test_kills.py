@@ -81,8 +81,7 @@ def test_what_the_work_has_started_in_a_session_of_its_own_is_killed_too(kills, 
     while not (tmp_path / "child").exists():
         assert time.monotonic() < end
         time.sleep(0.01)
-    kills.kill(process.pid)
-    process.join()
+    kills.kill(process.pid, process.join)
     number = int((tmp_path / "child").read_text())
     if psutil.pid_exists(number):  # nobody may have asked for its exit code yet
         assert psutil.Process(number).status() == psutil.STATUS_ZOMBIE
@@ -110,8 +109,7 @@ def test_a_training_goes_on_from_a_state_to_the_same_bits(kills, tmp_path):
     while not kind.reached(tmp_path / "killed"):
         assert time.monotonic() < end
         time.sleep(0.01)
-    kills.kill(process.pid)
-    process.join()
+    kills.kill(process.pid, process.join)
     reached = kind.reached(tmp_path / "killed")
     assert 0 < reached < kind.reached(tmp_path / "whole") == 500
     assert kind.result(tmp_path / "killed") != kind.result(tmp_path / "whole")

@@ -340,8 +340,8 @@ def test_a_study_killed_three_times_goes_on_to_the_same_rows(checkout):
         while _step(state) == reached[-1] and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         if process.poll() is None:
-            kill(process.pid)
-        printed, _ = process.communicate()
+            kill(process.pid, process.wait)
+        printed, _ = process.communicate(timeout=60)
         reached.append(_step(state))
         assert reached[-1] > reached[-2], printed
         assert not (run / "history.parquet").exists(), "it was killed too late to show anything"

@@ -59,7 +59,8 @@ class Modality:
         name: what tables and errors call it.
         lonlat: (N, 2) degrees, where the samples stand.
         samples: N samples by index: a tensor (N, ...), or an object that gathers them. Where it has
-            a method ``expect``, that is told a step ahead which indices (B,) are gathered next.
+            a method ``expect``, training tells it before each step which indices (B,), on the CPU,
+            the next step gathers.
         encoder: makes the modality encoder for an embedding of a given size.
         validation: the same modality at held-out locations, for validation loss and retrieval.
 
@@ -612,7 +613,7 @@ class Mapped:
 
     def _read(self, places: Tensor) -> Tensor:
         rows = self.rows[places]
-        if not (self._expected and torch.equal(self._expected.pop(), rows)):
+        if not (self._expected and torch.isin(rows, self._expected[0]).all()):
             ask_for(self.folder, self.array, rows)
         return self.array[rows].to(self.device, torch.float32)
 

@@ -649,8 +649,7 @@ def ask_for(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> N
     """Ask the system to read some rows that are about to be used, all at once and no more.
 
     Touched one by one, each row that is not in memory would be waited for, and read with much
-    around it: from a cold file, batches of random rows come in less than half the time, and a
-    quarter of the bytes. Where the system cannot be asked, nothing is done.
+    around it. Where the system cannot be asked, nothing is done.
 
     Args:
         folder: from which `read_features` took them.

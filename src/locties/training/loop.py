@@ -272,18 +272,24 @@ def pretrain(
         index = stream.take(n).to(chosen_device)
         return modality.lonlat[index], lambda rows: modality.samples[index[rows]]
 
-    def step_loss(counts: Mapping[str, int]) -> Tensor:
+    several = processes.count() > 1
+    whole = several and loss_function.reads_samples  # then each process reads the samples of all
+
+    def step_loss(counts: Mapping[str, int], following: Mapping[str, int]) -> Tensor:
         drawn = {name: draw(name, n) for name, n in counts.items()}
-        samples = {name: read(processes.share(counts[name])) for name, (_, read) in drawn.items()}
-        for name in samples if locations == "fixed" else ():
+        shares = {name: processes.share(n) for name, n in counts.items()}
+        raw = {
+            name: read(slice(None) if whole else shares[name]) for name, (_, read) in drawn.items()
+        }
+        for name, n in following.items() if locations == "fixed" else ():
             expect = getattr(loaded[name].samples, "expect", None)
             if expect is not None:
-                expect(streams[name].coming(counts[name])[processes.share(counts[name])])
+                expect(streams[name].coming(n)[slice(None) if whole else processes.share(n)])
+        samples = {name: part[shares[name]] if whole else part for name, part in raw.items()}
         lonlat = torch.cat([part for part, _ in drawn.values()])
         modality = torch.repeat_interleave(
             torch.tensor([number[name] for name in counts]), torch.tensor(list(counts.values()))
         ).to(chosen_device)
-        several = processes.count() > 1
         if several:
             blocks = torch.arange(batch, device=chosen_device).split(list(counts.values()))
             own = torch.cat([block[processes.share(len(block))] for block in blocks])
@@ -292,16 +298,14 @@ def pretrain(
             z = torch.cat([modality_encoders[name](part) for name, part in samples.items()])
         if several:
             z, e = (processes.gather(x, own, batch) for x in (z, e))
-            if loss_function.reads_samples:
-                samples = {name: read(slice(None)) for name, (_, read) in drawn.items()}
-        raw = {number[name]: part for name, part in samples.items()}
-        return loss_function(Batch(z, e, modality, place_of(lonlat), raw))
+        by_number = {number[name]: part for name, part in raw.items()}
+        return loss_function(Batch(z, e, modality, place_of(lonlat), by_number))
 
-    def gradients(counts: Mapping[str, int]) -> Tensor:
+    def gradients(counts: Mapping[str, int], following: Mapping[str, int]) -> Tensor:
         with by_onednn:
-            loss = step_loss(counts)
+            loss = step_loss(counts, following)
             loss.backward()
-        if processes.count() > 1:
+        if several:
             processes.sum_gradients(nn.ModuleList([encoder, modality_encoders]), loss_function)
         return loss.detach()
 
@@ -341,14 +345,18 @@ def pretrain(
             first, end = epoch * steps // epochs, (epoch + 1) * steps // epochs
             pattern = tuple(counts.items())
             while done.step < end:
+                if done.step + 1 < end:
+                    following = counts
+                else:
+                    following = needed[epoch + 1] if epoch + 1 < epochs else {}
                 optimiser.zero_grad(set_to_none=True)
                 if pattern not in done.flops_of_step:
                     with FlopCounterMode(display=False) as counter:
-                        loss = gradients(counts)
+                        loss = gradients(counts, following)
                     flops = processes.total(counter.get_total_flops(), chosen_device)
                     done.flops_of_step[pattern] = flops
                 else:
-                    loss = gradients(counts)
+                    loss = gradients(counts, following)
                 optimiser.step()
                 rate.step()
                 loss_function.clamp_()
