@@ -512,6 +512,8 @@ def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome
     - Supported: at both budgets some difference is below 0, after Holm's correction over the
       budget's cells and steps.
     - Undecided otherwise: differences that are not shown to be above 0 are not shown to be below.
+    - A cell is *better* by its own test, which is not corrected since all would have to be, and
+      *worse* after the correction.
     """
     needed = CLAIMS["C2"].needs
     tested = _tested(tables.runs, needed)
