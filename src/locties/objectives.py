@@ -6,8 +6,8 @@ Mine``.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ LARGEST_LOG_SCALE = math.log(100)
 SIGLIP_LOG_SCALE, SIGLIP_BIAS = math.log(10), -10.0
 LOGITS = 2**24  # similarities that may be in memory at once; if there are more, chunks of them
 CHUNK, CHUNK_ROWS = 2**18, 64  # logits of a chunk, and rows at least
+BLOCK = 2**21  # logits whose gradients are multiplied at once
 SAFE_SCALE = 40.0  # exp(+-40), summed over any batch, is well within float32
 POOL = 4  # pixels along each side of a patch's content
 TOKEN_CONTENT = 64  # numbers in the content of a row of tokens
@@ -213,7 +214,8 @@ class _NTXent(torch.autograd.Function):
         # logits serve both ways. To know it of another device, it would have to be waited for.
         both = direction == "symmetric" and at_once and on_cpu and float(scale) <= SAFE_SCALE
         # A CPU keeps 1 MB in its cache; elsewhere launching kernels is what costs.
-        chunk = pairs if both or (at_once and not on_cpu) else max(CHUNK_ROWS, CHUNK // pairs)
+        chunk = pairs if at_once and not on_cpu else min(pairs, max(CHUNK_ROWS, CHUNK // pairs))
+        block = pairs if both else min(pairs, max(chunk, BLOCK // pairs))
         z, e = (
             (x, x.norm(dim=1, keepdim=True).clamp_min(1e-12), torch.zeros_like(x))
             for x in (samples, locations)
@@ -226,31 +228,27 @@ class _NTXent(torch.autograd.Function):
         parts = pairs * (2 if direction == "symmetric" else 1)
         loss, scale_grad = torch.zeros_like(scale), torch.zeros_like(scale)
         halves = {batch.samples.dtype, batch.locations.dtype} == {torch.bfloat16}
-        of_gradients = torch.bfloat16 if halves else scale.dtype
+        # Taken once: memory given back and taken anew costs a page fault for every 4 kB.
+        pull_memory = z[0].new_empty(block, pairs, dtype=torch.bfloat16 if halves else scale.dtype)
+        chunks = z[0].new_empty(2, chunk, pairs)
+        left_out = None if all_count else partial(_left_out, batch, negatives)
         for (anchors, norms, anchors_grad), (candidates, their_norms, their_grad) in passes:
             candidates = candidates / their_norms
-            pulled = candidates.to(of_gradients)
-            for first in range(0, pairs, chunk):
-                rows = slice(first, min(pairs, first + chunk))
+            pulled = candidates.to(pull_memory.dtype)
+            for first in range(0, pairs, block):
+                rows = slice(first, min(pairs, first + block))
                 unit = anchors[rows] / norms[rows]
-                logits = (scale * unit) @ candidates.T
-                if not all_count:
-                    logits.masked_fill_(_left_out(batch, negatives, rows), -torch.inf)
-                ways = 2 if both else 1
-                loss -= ways * logits[:, rows].diagonal().sum() / parts
-                log_sums, pull = _shares_of_both(logits) if both else _shares(logits)
-                loss += log_sums / parts
-                if any(ctx.needs_input_grad):
-                    pull[:, rows].diagonal().sub_(ways)
-                    pull = pull.to(of_gradients)
-                    of_rows = pull @ pulled
-                    scale_grad += (of_rows * unit).sum()
-                    anchors_grad[rows] += of_rows
-                    # By blocks, for memory; torch's counter of FLOPs does not know addmm_.
-                    for block, columns in zip(
-                        their_grad.split(4096), pull.split(4096, dim=1), strict=True
-                    ):
-                        block += columns.T @ unit.to(of_gradients)
+                pull = pull_memory[: len(unit)]
+                fill = _pull_both_ways if both else _pull
+                loss += fill(pull, scale * unit, candidates, first, chunks, left_out) / parts
+                of_rows = pull @ pulled
+                scale_grad += (of_rows * unit).sum()
+                anchors_grad[rows] += of_rows
+                # By blocks, for memory; torch's counter of FLOPs does not know addmm_.
+                for grad, columns in zip(
+                    their_grad.split(4096), pull.split(4096, dim=1), strict=True
+                ):
+                    grad += columns.T @ unit.to(pull.dtype)
         scale_grad *= scale / parts
         for side in (z, e):
             for x, norm, grad in zip(*(tensor.split(1024) for tensor in side), strict=True):
@@ -266,25 +264,88 @@ class _NTXent(torch.autograd.Function):
         return *(grad * saved for saved in ctx.saved_tensors), None, None, None
 
 
-def _shares(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of the rows' logarithms of summed exponentials, and the softmax of each row."""
-    shares = logits.softmax(1)
-    # A row's largest share is at least one over their number: its logarithm is exact.
-    return (logits.amax(1) - shares.amax(1).log()).sum(), shares
+def _pull(
+    pull: Tensor,
+    anchors: Tensor,
+    candidates: Tensor,
+    first: int,
+    chunks: Tensor,
+    left_out: Callable[[slice], Tensor] | None,
+) -> Tensor:
+    """The losses of (R, d) anchors, number `first` and following, added up; candidates (B, d).
 
-
-def _shares_of_both(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """`_shares` of the rows and of the columns, added up; `logits` are overwritten.
-
-    One exponential serves both. Logits must lie within +-`SAFE_SCALE`, or be -inf.
+    Fills `pull` (R, B) with their gradients by the logits: each row's softmax, less one where a
+    pair is its own. `chunks` (2, C, B) is memory for C rows at a time.
     """
-    shares = logits.exp_()
-    down, across = shares.sum(1, keepdim=True), shares.sum(0)
-    log_sums = down.log().sum() + across.log().sum()
+    loss = anchors.new_zeros(())
+    for start in range(0, len(anchors), chunks.shape[1]):
+        here = slice(start, min(len(anchors), start + chunks.shape[1]))
+        own = slice(first + here.start, first + here.stop)
+        logits, shares = chunks[:, : here.stop - start]
+        if pull.dtype == shares.dtype:
+            shares = pull[here]
+        _logits(anchors[here], candidates, own, left_out, logits)
+        torch.softmax(logits, 1, out=shares)
+        # A row's largest share is at least one over their number: its logarithm is exact.
+        loss += (logits.amax(1) - shares.amax(1).log() - logits[:, own].diagonal()).sum()
+        shares[:, own].diagonal().sub_(1)
+        if shares.dtype != pull.dtype:
+            pull[here] = shares
+    return loss
+
+
+def _pull_both_ways(
+    pull: Tensor,
+    anchors: Tensor,
+    candidates: Tensor,
+    first: int,
+    chunks: Tensor,
+    left_out: Callable[[slice], Tensor] | None,
+) -> Tensor:
+    """`_pull` of the rows and of the columns, added up: one exponential serves both.
+
+    `pull` is square. Logits must lie within +-`SAFE_SCALE`, or be -inf.
+    """
+    down, own_logit, own_exponential = anchors.new_empty(3, len(anchors))
+    across = torch.zeros_like(down)
+    spans = [
+        slice(start, min(len(anchors), start + chunks.shape[1]))
+        for start in range(0, len(anchors), chunks.shape[1])
+    ]
+    for rows in spans:
+        logits = chunks[0, : rows.stop - rows.start] if pull.dtype != chunks.dtype else pull[rows]
+        _logits(anchors[rows], candidates, rows, left_out, logits)
+        own_logit[rows] = logits[:, rows].diagonal()
+        exponentials = logits.exp_()
+        own_exponential[rows] = exponentials[:, rows].diagonal()
+        down[rows] = exponentials.sum(1)
+        across += exponentials.sum(0)
+        if exponentials.dtype != pull.dtype:
+            pull[rows] = exponentials
+    loss = (down.log() + across.log() - 2 * own_logit).sum()
+    down.reciprocal_()
     across.reciprocal_()
-    for rows, total in zip(shares.split(256), down.split(256), strict=True):
-        rows *= 1 / total + across
-    return log_sums, shares
+    for rows in spans:
+        both = torch.add(down[rows, None], across, out=chunks[0, : rows.stop - rows.start])
+        if pull.dtype == both.dtype:
+            pull[rows] *= both
+        else:
+            pull[rows] = both.mul_(pull[rows])
+    pull.diagonal().copy_(own_exponential * (down + across) - 2)
+    return loss
+
+
+def _logits(
+    anchors: Tensor,
+    candidates: Tensor,
+    own: slice,
+    left_out: Callable[[slice], Tensor] | None,
+    out: Tensor,
+) -> None:
+    """Into `out`: (R, B) products, -inf where two pairs are not each other's negatives."""
+    torch.mm(anchors, candidates.T, out=out)
+    if left_out is not None:
+        out.masked_fill_(left_out(own), -torch.inf)
 
 
 def _check(negatives: str, direction: str = "symmetric") -> None:
