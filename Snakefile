@@ -206,7 +206,7 @@ rule pretrain:
     log: f"{OUT}/logs/pretrain/{{run}}.log"
     shell:
         "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"
-        " > {log} 2>&1"
+        " >> {log} 2>&1"
 
 
 # The control of every run: the same architecture, with its initial weights.
@@ -247,7 +247,7 @@ rule evaluate:
     log: f"{OUT}/logs/evaluate/{{tier}}/{{run}}.log"
     shell:
         "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"
-        " > {log} 2>&1"
+        " >> {log} 2>&1"
 
 
 def there(pattern, names):
@@ -268,7 +268,7 @@ rule erasure:
     log: f"{OUT}/logs/chapters/erasure.log"
     shell:
         "papermill {input.notebook} {output.notebook} --no-progress-bar -y {params.values:q}"
-        " > {log} 2>&1"
+        " >> {log} 2>&1"
 
 
 # Of the runs that were not asked for, what is there is gathered too.
@@ -302,7 +302,7 @@ rule maps:
     params: values=MAPS
     log: f"{OUT}/logs/maps.log"
     shell:
-        "papermill {input.notebook} {output} --no-progress-bar -y {params.values:q} > {log} 2>&1"
+        "papermill {input.notebook} {output} --no-progress-bar -y {params.values:q} >> {log} 2>&1"
 
 
 rule chapter:
@@ -311,7 +311,7 @@ rule chapter:
     params: values=lambda wildcards: CHAPTER[wildcards.chapter]
     log: f"{OUT}/logs/chapters/{{chapter}}.log"
     shell:
-        "papermill {input.notebook} {output} --no-progress-bar -y {params.values:q} > {log} 2>&1"
+        "papermill {input.notebook} {output} --no-progress-bar -y {params.values:q} >> {log} 2>&1"
 
 
 # A fresh stage and a fresh build each time: an incremental build hides warnings.

@@ -319,7 +319,7 @@ def loss(peer, clock, rates, rounds) -> pd.DataFrame:
     """Memory and time of the loss with its gradients, each in a process of its own."""
     script, rows = Path(__file__).with_name("loss_memory.py"), []
     for direction in DIRECTIONS:
-        command = [sys.executable, str(script), str(LOSS_PAIRS), "256", direction]
+        command = [sys.executable, str(script), str(LOSS_PAIRS), "256", direction, "float32"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         megabytes, taken = map(float, done.stdout.split())
         passes = 2 if direction == "symmetric" else 1
@@ -347,7 +347,7 @@ def growth(peer, clock, rates, rounds) -> pd.DataFrame:
         by: Callable[[], float] = clock,
     ) -> None:
         works = {size: work_of(size) for size in GROWTH[case]}
-        table = measure(works, max(1, rounds // 3), by).rename(columns={"contender": "size"})
+        table = measure(works, max(3, rounds // 3), by).rename(columns={"contender": "size"})
         bounds = pd.DataFrame(bound_of(size, work) for size, work in works.items())
         tables.append(pd.concat([table, bounds], axis=1).assign(case=case, contender="locties"))
 

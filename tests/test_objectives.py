@@ -120,13 +120,24 @@ def nt_xent_at_once(batch: Batch, log_scale: Tensor, direction: str, negatives: 
     return {DIRECTIONS[0]: there, DIRECTIONS[1]: back, DIRECTIONS[2]: (there + back) / 2}[direction]
 
 
-@pytest.mark.parametrize("logits", [50 * 50, 17 * 50, 50, 1])
+def in_parts(at_once: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many logits may be there at once, and so many make a chunk: two chunks make a block."""
+    for name, value in {"LOGITS": at_once, "CHUNK": chunk, "BLOCK": 2 * chunk}.items():
+        monkeypatch.setattr(objectives, name, value)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 1)
+
+
+# All at once, in one chunk and in several; and by blocks, of which the last is shorter.
+PARTS = [(50, 50), (50, 9), (50, 1), (17, 17), (9, 9), (1, 1)]
+
+
+@pytest.mark.parametrize(("rows_at_once", "rows"), PARTS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("negatives", NEGATIVES)
-def test_chunks_change_neither_loss_nor_gradients(logits, direction, negatives, monkeypatch):
-    monkeypatch.setattr(objectives, "LOGITS", logits)
-    monkeypatch.setattr(objectives, "CHUNK", logits)
-    monkeypatch.setattr(objectives, "CHUNK_ROWS", 1)
+def test_chunks_change_neither_loss_nor_gradients(
+    rows_at_once, rows, direction, negatives, monkeypatch
+):
+    in_parts(50 * rows_at_once, 50 * rows, monkeypatch)
     batch, results = a_batch(3, pairs=50), []
     for function in (nt_xent, nt_xent_at_once):
         inputs = [batch.samples.clone(), batch.locations.clone(), torch.tensor(2.5).double()]
@@ -165,11 +176,9 @@ def test_its_flops_are_counted(direction):
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("logits", [64 * 64, 7 * 64])
-def test_a_perfect_encoder_has_no_loss_copies_included(direction, logits, monkeypatch):
-    monkeypatch.setattr(objectives, "LOGITS", logits)
-    monkeypatch.setattr(objectives, "CHUNK", logits)
-    monkeypatch.setattr(objectives, "CHUNK_ROWS", 1)
+@pytest.mark.parametrize(("rows_at_once", "rows"), [(64, 64), (64, 7), (7, 7)])
+def test_a_perfect_encoder_has_no_loss_copies_included(direction, rows_at_once, rows, monkeypatch):
+    in_parts(64 * rows_at_once, 64 * rows, monkeypatch)
     z = torch.eye(64).roll(1, 0)
     z[40] = z[3]
     ids = torch.arange(64)
@@ -184,7 +193,7 @@ def test_a_perfect_encoder_has_no_loss_copies_included(direction, logits, monkey
 def test_the_memory_of_the_loss_does_not_grow_with_the_square_of_the_batch():
     """All logits of 8,192 pairs would be 268 MB."""
     script = REPOSITORY / "benchmarks" / "loss_memory.py"
-    command = [sys.executable, str(script), "8192", "32", "symmetric"]
+    command = [sys.executable, str(script), "8192", "32", "symmetric", "float32"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     megabytes, _ = map(float, done.stdout.split())
     assert 2 < megabytes < 80, "the gradients alone are 2 MB"
@@ -489,8 +498,12 @@ def test_the_loss_is_float32_outside_autocast(name):
 
 @pytest.mark.parametrize("log_scale", [INITIAL_LOG_SCALE, LARGEST_LOG_SCALE])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_gradients_of_bfloat16_embeddings_are_rounded_once_more_and_no_worse(direction, log_scale):
+@pytest.mark.parametrize("rows_at_once", [300, 37])
+def test_gradients_of_bfloat16_embeddings_are_rounded_once_more_and_no_worse(
+    rows_at_once, direction, log_scale, monkeypatch
+):
     """Logits in bfloat16 would put the temperature's gradient off by half."""
+    in_parts(300 * rows_at_once, 300 * 20, monkeypatch)
     batch = a_batch(pairs=300, dim=64)
     halves = [batch.samples.bfloat16(), batch.locations.bfloat16()]
 

@@ -185,8 +185,8 @@ def nt_xent(
     _check(negatives, direction)
     with torch.autocast(batch.samples.device.type, enabled=False):
         return _NTXent.apply(
-            batch.samples.to(_dtype(batch)),
-            batch.locations.to(_dtype(batch)),
+            batch.samples,
+            batch.locations,
             log_scale.to(_dtype(batch)),
             batch,
             direction,
@@ -207,7 +207,7 @@ class _NTXent(torch.autograd.Function):
         direction: Direction,
         negatives: Negatives,
     ) -> Tensor:
-        scale, pairs = log_scale.exp(), len(samples)
+        scale, pairs, kind = log_scale.exp(), len(samples), log_scale.dtype
         on_cpu, all_count = scale.device.type == "cpu", _all_count(batch, negatives)
         at_once = pairs**2 <= LOGITS
         # Such exponentials can be summed along both axes without underflow, so that the same
@@ -217,7 +217,11 @@ class _NTXent(torch.autograd.Function):
         chunk = pairs if at_once and not on_cpu else min(pairs, max(CHUNK_ROWS, CHUNK // pairs))
         block = pairs if both else min(pairs, max(chunk, BLOCK // pairs))
         z, e = (
-            (x, x.norm(dim=1, keepdim=True).clamp_min(1e-12), torch.zeros_like(x))
+            (
+                x,
+                torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=kind).clamp_min(1e-12),
+                torch.zeros_like(x, dtype=kind),
+            )
             for x in (samples, locations)
         )
         passes: list[Any] = {
@@ -229,11 +233,11 @@ class _NTXent(torch.autograd.Function):
         loss, scale_grad = torch.zeros_like(scale), torch.zeros_like(scale)
         halves = {batch.samples.dtype, batch.locations.dtype} == {torch.bfloat16}
         # Taken once: memory given back and taken anew costs a page fault for every 4 kB.
-        pull_memory = z[0].new_empty(block, pairs, dtype=torch.bfloat16 if halves else scale.dtype)
-        chunks = z[0].new_empty(2, chunk, pairs)
+        pull_memory = scale.new_empty(block, pairs, dtype=torch.bfloat16 if halves else kind)
+        chunks = scale.new_empty(2, chunk, pairs)
         left_out = None if all_count else partial(_left_out, batch, negatives)
         for (anchors, norms, anchors_grad), (candidates, their_norms, their_grad) in passes:
-            candidates = candidates / their_norms
+            candidates = candidates / their_norms  # of `kind`, as the norms are
             pulled = candidates.to(pull_memory.dtype)
             for first in range(0, pairs, block):
                 rows = slice(first, min(pairs, first + block))
@@ -249,6 +253,7 @@ class _NTXent(torch.autograd.Function):
                     their_grad.split(4096), pull.split(4096, dim=1), strict=True
                 ):
                     grad += columns.T @ unit.to(pull.dtype)
+            del candidates, pulled  # before there are others
         scale_grad *= scale / parts
         for side in (z, e):
             for x, norm, grad in zip(*(tensor.split(1024) for tensor in side), strict=True):
