@@ -1,5 +1,7 @@
 """The global grid: where its pixels are, and how it treats the encoder."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,14 @@ from torch import nn
 
 from locties.encoder import LocationEncoder
 from locties.features import SphericalHarmonics
-from locties.grid import POINTS_PER_CHUNK, Grid, embed_grid, pixel_centres, stream_grid
+from locties.grid import (
+    POINTS_PER_CHUNK,
+    Grid,
+    embed_grid,
+    pixel_centres,
+    rows_embedder,
+    stream_grid,
+)
 from locties.networks import NETWORKS
 
 
@@ -146,6 +155,15 @@ def test_the_separable_form_equals_the_pointwise_one(network, degree):
     assert grid.embedding.std(axis=(0, 1)).max() > 1e-3 or degree == 1
 
 
+def test_the_separable_form_is_as_exact_at_the_size_that_is_timed():
+    """L = 40, hidden 256, quarter degrees: near a pole, between, and at the equator."""
+    encoder = scaled(LocationEncoder(dim=256, network_options={"hidden": 256}), 3)
+    lon, lat = pixel_centres(0.25)
+    rows = lat[[0, 200, 359]]
+    grid = Grid(lon, rows, rows_embedder(encoder, lon)(rows))
+    np.testing.assert_allclose(grid.embedding, pointwise(encoder, grid), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_layers_are_read_in_the_separable_form_too(network):
     encoder = scaled(harmonic(network, 5), 3)
@@ -217,6 +235,15 @@ def test_memory_does_not_grow_with_the_grid(features, tensor_sizes):
 
     # 4 and 16 blocks; a block is never larger than POINTS_PER_CHUNK.
     assert largest(0.5) <= largest(1) * POINTS_PER_CHUNK / (45 * 360)
+
+
+def test_no_block_is_kept_when_the_next_is_handed_out():
+    handed_out: list[weakref.ref] = []
+    for block in stream_grid(harmonic("mlp", 3), 0.5):
+        assert not any(earlier() is not None for earlier in handed_out)
+        handed_out.append(weakref.ref(block.embedding))
+        del block
+    assert len(handed_out) > 3
 
 
 def test_between_blocks_gradients_and_training_modes_are_as_they_were():

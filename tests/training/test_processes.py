@@ -12,7 +12,7 @@ from torch import nn
 
 from locties.modalities import Modality, Standardise, patch_encoder
 from locties.objectives import DIRECTIONS, NEGATIVES, NTXent
-from locties.training import loop, pretrain
+from locties.training import loop, pretrain, processes
 
 # 69 pairs: neither a modality's 23 of a MELT batch nor SALT's batch can be halved. Steps are tiny,
 # so that the gradients of later ones can be compared, too.
@@ -176,3 +176,36 @@ def test_only_the_first_process_writes(two):
     folder, _ = two
     assert (folder / "run0" / "history.parquet").exists()
     assert not (folder / "run1").exists()
+
+
+STARTED = {
+    "torchrun, 4 on this machine": ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}, (4, 1)),
+    "torchrun, 2 machines of 4": ({"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, (4, 2)),
+    "srun, 4 on one node": ({"SLURM_STEP_NUM_TASKS": "4"}, (4, 1)),
+    "srun, 2 nodes of 4": ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2"}, (4, 2)),
+    "a batch script alone": ({"SLURM_NTASKS": "8"}, None),
+}
+
+
+@pytest.mark.parametrize("way", STARTED)
+def test_processes_are_joined_however_they_were_started(way, monkeypatch):
+    environment, expected = STARTED[way]
+    joined = []
+
+    class Fabric:
+        device = torch.device("cpu", 1)
+
+        def __init__(self, accelerator, strategy, devices, num_nodes):
+            joined.append((devices, num_nodes))
+
+        def launch(self):
+            pass
+
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(importlib.import_module("lightning_fabric"), "Fabric", Fabric)
+    device = processes.join(torch.device("cpu"))
+    assert joined == ([] if expected is None else [expected])
+    assert device == (torch.device("cpu") if expected is None else Fabric.device)
