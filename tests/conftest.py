@@ -1,6 +1,12 @@
 """What several test files share."""
 
+import multiprocessing
 import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Several test processes share the machine's cores; one thread each is faster for all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,6 +39,65 @@ class _Sizes(TorchDispatchMode):
 @pytest.fixture
 def tensor_sizes() -> type[_Sizes]:
     return _Sizes
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A function that gives a folder so many bytes in all; called again, it changes how many."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def room(size: int) -> Path:
+        options = f"size={size}" + (",remount" if folder.is_mount() else "")
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", None) or str(error)
+            pytest.skip(f"no folder of limited size can be mounted here: {said.strip()}")
+        return folder
+
+    yield room
+    if folder.is_mount():
+        # Lazily: a file of it that is still mapped into memory would be in the way.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def interrupted() -> Callable[..., str]:
+    """A function that has work done in another process, and sends that a SIGINT once it has begun.
+
+    It returns what the KeyboardInterrupt said.
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system has no fork")
+    processes = multiprocessing.get_context("fork")  # imports take longer than the work
+
+    def interrupt(work: Callable[[], object], begun: Callable[[], bool]) -> str:
+        here, there = processes.Pipe(duplex=False)
+
+        def child() -> None:
+            # As in a terminal: what a shell starts in the background ignores it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                work()
+                there.send("nothing: it was done before the interrupt")
+            except KeyboardInterrupt as said:
+                there.send(str(said))
+
+        process = processes.Process(target=child)
+        process.start()
+        end = time.monotonic() + 60
+        while not begun():
+            assert process.is_alive(), "it ended before it had begun"
+            assert time.monotonic() < end, "it did not begin within a minute"
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGINT)
+        assert here.poll(60), "it went on after the interrupt"
+        process.join()
+        return here.recv()
+
+    return interrupt
 
 
 @pytest.fixture(scope="session")

@@ -212,6 +212,23 @@ def test_killed_three_times_and_resumed_it_is_the_same_to_the_bit(suffix, tmp_pa
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+@pytest.mark.parametrize("suffix", ["zarr", "tif"])
+def test_interrupted_it_finishes_a_tile_and_says_how_to_go_on(suffix, tmp_path, interrupted):
+    path = tmp_path / f"grid.{suffix}"
+    store = path if suffix == "zarr" else tmp_path / "grid.tif.unfinished" / "tiles.zarr"
+    said = interrupted(lambda: write(path), lambda: logged(store) > 2)
+    assert said == (
+        f"stopped, with what is finished kept: the same call with path='{path}' goes on from there"
+    )
+    assert 2 < logged(store) < TILES
+    assert len(list(store.glob("embedding/c/0/*/*"))) == logged(store), "a tile is half done"
+    assert not is_whole(path)
+    write(path)
+    again = tmp_path / f"again.{suffix}"
+    write(again)
+    assert files(path) == files(again)
+
+
 def logged(store: Path) -> int:
     return sum(log.read_text().count("done") for log in store.glob(".locties/*/done"))
 
@@ -265,6 +282,23 @@ def test_a_full_disk_is_said_and_leaves_nothing_that_passes_for_whole(
     assert error.value.errno == errno.ENOSPC
     assert not is_whole(path)
     monkeypatch.undo()
+    locties.export_grid(small(), path, RESOLUTION, progress=False)
+    assert files(path) == files(globe / path.name)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kilobytes"),
+    [("zarr", 12), ("zarr", 1500), ("tif", 12), ("tif", 1500), ("tif", 3800)],
+)
+def test_a_small_disk_is_named_and_with_more_room_it_goes_on(suffix, kilobytes, globe, small_disk):
+    """Too small for an empty store, for all its tiles, and for the GeoTIFF beside these."""
+    path = small_disk(kilobytes * 1024) / f"grid.{suffix}"
+    said = rf"cannot be written: .* is kept: make room, and the same call goes on: '{path}'"
+    with pytest.raises(OSError, match=said):
+        locties.export_grid(small(), path, RESOLUTION, progress=False)
+    assert not is_whole(path)
+    assert suffix == "zarr" or not path.exists()
+    small_disk(16 * 2**20)
     locties.export_grid(small(), path, RESOLUTION, progress=False)
     assert files(path) == files(globe / path.name)
 

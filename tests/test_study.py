@@ -1,5 +1,6 @@
 """The study as `experiments.yaml` describes it: complete, comparable, priced, and resumed."""
 
+import random
 import re
 import sys
 import time
@@ -328,18 +329,21 @@ def test_jobs_are_submitted_to_a_cluster_and_one_that_dies_is_started_again(chec
 @pytest.mark.slow
 @pytest.mark.data
 def test_a_study_killed_three_times_goes_on_to_the_same_rows(checkout):
-    """Everything is killed in the middle of a run; `make` is then simply called again."""
+    """Everything is killed in the middle of a run, at a random moment; `make` is called again."""
     table = "_build/smoke/scores/embedded/fresh-melt-0.parquet"
     flags = ["--nolock", "--cores", "1", "--rerun-incomplete", "--config", "profile=smoke"]
     run = checkout / "_build/smoke/runs/fresh-melt-0"
     state = run / "checkpoint" / "state.pt"
-    reached = [0]
+    reached, chance = [0], random.Random(0)
     for _ in range(3):
         process = snakemake(checkout, *flags, "--", table)
         until = time.monotonic() + 120
         while _step(state) == reached[-1] and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         if process.poll() is None:
+            # Within eight steps, which are two epochs: in a step, a validation or a write.
+            done = _progress(state)
+            time.sleep(chance.uniform(0, 8) * done["seconds"] / max(1, done["step"]))
             kill(process.pid, process.wait)
         printed, _ = process.communicate(timeout=60)
         reached.append(_step(state))
@@ -372,6 +376,10 @@ def test_a_study_killed_three_times_goes_on_to_the_same_rows(checkout):
     )
 
 
+def _progress(state: Path) -> dict:
+    """Of the run whose state it is; its step is 0 where there is none yet."""
+    return torch.load(state)[-1]["progress"] if state.exists() else {"step": 0, "seconds": 0.0}
+
+
 def _step(state: Path) -> int:
-    """Of the run whose state it is; 0 where there is none yet."""
-    return torch.load(state)[-1]["progress"]["step"] if state.exists() else 0
+    return _progress(state)["step"]

@@ -24,7 +24,7 @@ import torch
 
 from locties import cf
 from locties.extras import need
-from locties.files import flush_folder
+from locties.files import flush_folder, remedy, uninterrupted
 from locties.grid import embed_points, pixel_centres, rows_embedder
 from locties.provenance import Encoder, column_names, resolve
 
@@ -77,6 +77,7 @@ def export_grid(
         FileExistsError: something else is at `path`.
         RuntimeError: another process is writing this very region, or this GeoTIFF.
         OSError: no room on the disk; what is finished is kept.
+        KeyboardInterrupt: at an interrupt; a tile that is being written is written first.
         ImportError: zarr or rasterio is missing: ``pip install "locties[export]"``.
         FileNotFoundError: no encoder of that name or folder.
 
@@ -96,9 +97,10 @@ def export_grid(
     height = len(pixel_centres(resolution)[1])
     if target.suffix == ".zarr":
         layout = _Layout(height, dim, _tile(height))
-        store = _Store(target, layout, metadata)
-        store.write(function, layout.area(region), progress)
-        store.finish()
+        store, area = _Store(target, layout, metadata), layout.area(region)
+        with _kept(target):
+            store.write(function, area, progress)
+            store.finish()
     else:
         layout = _Layout(height, dim, min(TILE, height))
         _write_geotiff(target, layout, function, metadata, region, progress)
@@ -232,13 +234,14 @@ class _Store:
                 file=sys.stderr,
                 disable=not progress,
             )
-            with bar, (self._folder(area) / "done").open("a") as log, _room(self.path):
+            with bar, (self._folder(area) / "done").open("a") as log:
                 for tile, values in self._embed(encoder, missing):
-                    self._put(array, tile, values)
-                    # A torn line lacks its end, and an empty one before it does no harm.
-                    log.write(f"\n{tile[0]} {tile[1]} done\n")
-                    log.flush()
-                    os.fsync(log.fileno())
+                    with uninterrupted():
+                        self._put(array, tile, values)
+                        # A torn line lacks its end, and an empty one before it does no harm.
+                        log.write(f"\n{tile[0]} {tile[1]} done\n")
+                        log.flush()
+                        os.fsync(log.fileno())
                     bar.update()
 
     def _lock(self) -> AbstractContextManager[Any]:
@@ -462,8 +465,9 @@ def _write_geotiff(
                 )
         shutil.rmtree(work, ignore_errors=True)
         return
-    work.mkdir(parents=True, exist_ok=True)
-    with only_process(work):
+    with _kept(target), ExitStack() as stack:
+        work.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(only_process(work))
         store = _Store(work / "tiles.zarr", layout, metadata)
         store.write(encoder, layout.around(region), progress)
         array = zarr.open_array(store.path / "embedding", mode="r")
@@ -485,7 +489,7 @@ def _write_geotiff(
 
         aside = work / target.name
         aside.unlink(missing_ok=True)
-        with _room(target), rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             with rasterio.open(aside, "w", **profile) as dataset:
                 dataset.update_tags(**tags)
                 for band, name in enumerate(column_names(metadata["encoder"], layout.dim), 1):
@@ -504,14 +508,22 @@ def _write_geotiff(
 
 
 @contextmanager
-def _room(path: Path) -> Iterator[None]:
+def _kept(path: Path) -> Iterator[None]:
+    """Say of a full disk and of an interrupt how to go on."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped, with what is finished kept: the same call with path={str(path)!r} goes on "
+            "from there"
+        ) from None
+    except FileExistsError:  # no fault of the disk
+        raise
     except OSError as error:
         # GDAL gives no number, and the reason as the cause.
         reason = error.strerror or str(error.__cause__ or error)
-        said = f"the grid cannot be written: {reason.rstrip('.')}. What is finished is kept: make "
-        said += "room, and the same call goes on"
+        said = f"the grid cannot be written: {reason.rstrip('.')}. What is finished is kept: "
+        said += f"{remedy(error)}, and the same call goes on"
         if error.errno is None:
             raise OSError(f"{said}: {str(path)!r}") from error
         raise OSError(error.errno, said, str(path)) from error

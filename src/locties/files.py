@@ -1,8 +1,11 @@
 """Files that appear whole or not at all, whatever happens while they are written."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
 
@@ -27,6 +30,38 @@ def written_aside(path: Path) -> Iterator[Path]:
     finally:
         aside.unlink(missing_ok=True)
     flush_folder(path.parent)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Within it an interrupt waits until the block is done; a second one acts at once.
+
+    Example:
+        >>> with uninterrupted():
+        ...     _ = Path("notes.txt").write_text("whole")
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main thread alone
+        return
+    before, came = signal.getsignal(signal.SIGINT), False
+
+    def wait(*_: object) -> None:
+        nonlocal came
+        came = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
+
+
+def remedy(error: OSError) -> str:
+    """What to do about a write that failed. GDAL gives no number where there was no room."""
+    return "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG, None) else "mend that"
 
 
 def flush_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import mmap
 import multiprocessing
 import os
 import pickle
@@ -9,6 +10,7 @@ import signal
 import sys
 import tarfile
 import threading
+import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,6 +37,7 @@ from locties.data.sentinel2 import (
     satclip_chip,
 )
 from locties.modalities import sentinel2 as modality
+from locties.notebook import REPOSITORY
 
 MIRROR = os.environ.get("LOCTIES_MIRROR")
 fork = multiprocessing.get_context("fork")
@@ -290,6 +293,66 @@ def test_killed_at_any_write_and_resumed_it_is_bit_identical(data, tmp_path, who
     assert result(out) == whole
 
 
+def rows_done(out):
+    path = out / "manifest.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else 0
+
+
+def slow():
+    """It takes half a second for all chips, so that a signal falls into the work."""
+    net = backbone()
+    net.register_forward_hook(lambda *_: time.sleep(0.1))
+    return net
+
+
+def test_killed_at_random_moments_and_resumed_it_is_bit_identical(data, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    import kills
+
+    def files(out):
+        return kills.files(out, ".lock", ".holder")
+
+    kind = kills.Kind("features", lambda out: run(data, out, slow()), rows_done, files)
+    (tmp_path / "killed").mkdir()
+    table = kills.rounds(kind, 3, tmp_path / "killed")
+    assert table["identical"].all(), table
+    assert table["resumed"].any(), "no kill left a row, so nothing was gone on with"
+
+
+def test_interrupted_it_finishes_a_batch_and_says_how_to_go_on(data, tmp_path, whole, interrupted):
+    out = tmp_path / "out"
+    said = interrupted(lambda: run(data, out, slow()), lambda: rows_done(out) > 0)
+    done = rows_done(out)
+    assert 0 < done < 9
+    assert said == (
+        f"stopped after {done} of 13 chips: the same call with out='{out}' goes on from there"
+    )
+    run(data, out)
+    assert result(out) == whole
+
+
+def test_an_interrupt_while_a_batch_is_written_waits_for_it(data, tmp_path, whole, monkeypatch):
+    """It comes before the array is synced; the rows are counted all the same."""
+    out, sync = tmp_path / "out", os.fsync
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def signalled(handle):
+        if Path(f"/proc/self/fd/{handle}").readlink().name == "features.npy":
+            signal.raise_signal(signal.SIGINT)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", signalled)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 13 chips"):
+            run(data, out)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        monkeypatch.undo()
+    assert rows_done(out) == 2
+    run(data, out)
+    assert result(out) == whole
+
+
 def test_rows_are_safe_on_disk_before_they_are_counted(data, tmp_path, monkeypatch):
     array = tmp_path / "out" / "features.npy"
     synced, counted = [], [0]
@@ -346,6 +409,21 @@ def test_a_full_disk_is_named_and_leaves_what_can_be_resumed(
         patch.setattr(os, "fsync", fail)
         with pytest.raises(DataError, match=f"{out}.*No space left on device"):
             run(data, out)
+    run(data, out)
+    assert result(out) == whole
+
+
+@pytest.mark.parametrize("pages", [1, 2, 3, 4])
+def test_a_small_disk_is_named_and_with_more_room_it_goes_on(data, small_disk, whole, pages):
+    """No room for the index, for the manifest, for the array, and for the manifest once more."""
+    out = small_disk(pages * mmap.PAGESIZE) / "out"
+    message = rf"{out}.*No space left on device.*[mM]ake room, and"
+    with pytest.raises(DataError, match=message):
+        run(data, out)
+    assert not list(out.glob("*.part"))
+    with pytest.raises(DataError, match=r"holds no features|is unfinished"):
+        read_features(out)
+    small_disk(2**20)
     run(data, out)
     assert result(out) == whole
 
@@ -873,7 +951,7 @@ def test_command_interrupted_says_how_to_go_on(command, monkeypatch):
     made = command("--backbone", "my_factories:small")
     assert made.exit_code == 130
     assert made.stderr.endswith(
-        "locties: interrupted; the same command goes on from the last batch\n"
+        "locties: stopped after 0 of 13 chips; the same command goes on from there\n"
     )
 
 

@@ -1,5 +1,6 @@
 """Runs that are killed, interrupted, starved of room or started twice, and what they leave."""
 
+import errno
 import multiprocessing
 import os
 import random
@@ -157,30 +158,34 @@ def test_a_finished_run_returns_at_once(tmp_path, monkeypatch):
     assert_same(a_run(tmp_path), first)
 
 
-def kill_until_done(folder, kills: int, seed: int) -> int:
-    """Start the run again and again, killing it at random moments; the number of kills."""
-    chance, killed = random.Random(seed), 0
+def kill_until_done(folder, kills: int, seed: int) -> list[bool]:
+    """Start the run again and again, killing it at random moments.
+
+    For each kill, whether there was a state to go on from.
+    """
+    chance, killed = random.Random(seed), []
     while True:
         process = processes.Process(target=a_run, args=(folder,), kwargs=LONGER)
         process.start()
-        process.join(chance.uniform(0.02, 1.0) if killed < kills else None)
+        process.join(chance.uniform(0.02, 1.0) if len(killed) < kills else None)
         if not process.is_alive():
             assert process.exitcode == 0
             return killed
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        killed += 1
+        killed.append((folder / "state.pt").exists())
 
 
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path):
     whole = a_run(**LONGER)
-    kills = 0
+    killed = []
     for attempt in range(10):
-        kills += kill_until_done(tmp_path / str(attempt), 3 - kills, seed=attempt)
+        killed += kill_until_done(tmp_path / str(attempt), 3 - len(killed), seed=attempt)
         assert_same(a_run(tmp_path / str(attempt), **LONGER), whole)
-        if kills == 3:
+        if len(killed) == 3:
+            assert any(killed), "no kill left a state, so nothing was gone on with"
             return
-    raise AssertionError(f"only {kills} kills met a run at work: make it longer")
+    raise AssertionError(f"only {len(killed)} kills met a run at work: make it longer")
 
 
 @pytest.mark.parametrize(
@@ -290,6 +295,19 @@ def test_a_full_disk_leaves_the_state_before(tmp_path):
             checkpoint.write({"step": 2, "weights": torch.zeros(100_000)})
         assert checkpoint.read() == {"step": 1}
         assert sorted(path.name for path in tmp_path.iterdir()) == [".holder", ".lock", "state.pt"]
+
+
+def test_a_run_on_a_disk_that_fills_up_goes_on_once_there_is_room(tmp_path, small_disk):
+    whole = a_run(tmp_path / "whole")
+    size = (tmp_path / "whole" / "state.pt").stat().st_size
+    folder = small_disk(size * 3 // 2)  # for one state, and not for a second beside it
+    with pytest.raises(OSError, match=r"No space left.* is whole: make room and start") as error:
+        a_run(folder)
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(folder))
+    assert sorted(path.name for path in folder.iterdir()) == [".holder", ".lock", "state.pt"]
+    assert torch.load(folder / "state.pt")[-1]["progress"]["step"] == 4, "the first epoch's"
+    small_disk(3 * size)
+    assert_same(a_run(folder), whole)
 
 
 def test_a_damaged_or_foreign_state_is_named(tmp_path):

@@ -107,6 +107,16 @@ def reading() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
+@contextmanager
+def going_on() -> Iterator[None]:
+    """At an interrupt a library's message says how the same call goes on; here it is a command."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        where = str(interrupt).partition(":")[0] or "interrupted"
+        raise KeyboardInterrupt(f"{where}; the same command goes on from there") from None
+
+
 def print_json(value: Any) -> None:
     """A value on stdout, with null for what is no number."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from locties.cli.base import find_encoder, reading, say
+from locties.cli.base import find_encoder, going_on, reading, say
 from locties.extras import need
 from locties.files import written_aside
 
@@ -100,10 +100,8 @@ def _export(encoder: str, file: str, output: str, resolution: float) -> None:
         raise ValueError("--grid writes no stdout: give --output FILE.zarr or FILE.tif")
     import locties
 
-    try:
+    with going_on():
         locties.export_grid(encoder, output, resolution, progress=True)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
     print(output)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from locties.cli.base import Json, print_json, say, split_names
+from locties.cli.base import Json, going_on, print_json, say, split_names
 
 
 def pretrain(
@@ -66,7 +66,7 @@ def pretrain(
     net, network_options = _options(network)
     loss, objective_options = _options(objective)
     encoder = locties.LocationEncoder(feature, net, dim, feature_options, network_options, seed)
-    try:
+    with going_on():
         own_ones: list[Any] = []
         for name, file in files.items():
             beside = [*named, *own_ones]
@@ -90,9 +90,6 @@ def pretrain(
             checkpoint=state,
         )
         run.save(output)
-    except KeyboardInterrupt as interrupt:
-        where = str(interrupt).partition(":")[0] or "interrupted"
-        raise KeyboardInterrupt(f"{where}; the same command goes on from there") from None
     if processes.rank() == 0:
         shutil.rmtree(state)
     last = run.history[run.history["epoch"] == epochs]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from locties.cli.base import Command, reading
+from locties.cli.base import Command, going_on, reading
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -73,17 +73,12 @@ def features(
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise ValueError(f"--backbone {backbone} returns {kind}, no torch module")
-    try:
-        with reading():
-            if weights is not None:
-                sentinel2.load_weights(network, weights)
-            manifest = sentinel2.features(
-                shards, index, network, out, name=backbone, batch=batch, dtype=dtype, device=device
-            )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            "interrupted; the same command goes on from the last batch"
-        ) from None
+    with going_on(), reading():
+        if weights is not None:
+            sentinel2.load_weights(network, weights)
+        manifest = sentinel2.features(
+            shards, index, network, out, name=backbone, batch=batch, dtype=dtype, device=device
+        )
     problems = [f"{name} {problem}" for name, problem in manifest["damaged"]]
     for line in problems[:20]:
         print(f"damaged: {line}", file=sys.stderr)

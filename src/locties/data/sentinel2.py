@@ -34,7 +34,7 @@ from locties import __version__
 from locties.data.archive import Member, members
 from locties.data.fetch import reason, receive
 from locties.data.manifest import DataError, cache_folder
-from locties.files import written_aside
+from locties.files import remedy, uninterrupted, written_aside
 from locties.lock import only_process
 from locties.lonlat import check
 from locties.registry import Registry, device_of, unknown
@@ -359,6 +359,7 @@ def features(
         DataError: at a missing, refused or altered file, or where the disk is full; what was
             computed is kept.
         RuntimeError: where another process works in `out`, naming it.
+        KeyboardInterrupt: at an interrupt; a batch that is being written is written first.
 
     Example:
         >>> features(["shard-00000.tar"], "index.csv", network, "s2")  # doctest: +SKIP
@@ -374,12 +375,18 @@ def features(
     with only_process(work.out):
         try:
             return work.run(progress)
+        except KeyboardInterrupt:
+            done = (read_manifest(work.out) or {"rows": 0})["rows"]
+            raise KeyboardInterrupt(
+                f"stopped after {done} of {len(work.index.names)} chips: the same call with "
+                f"out={str(work.out)!r} goes on from there"
+            ) from None
         except OSError as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(
-                f"{work.out}: {error}. What was computed is safe: mend that, and the same command "
-                "goes on from there"
+                f"{work.out}: {error}. What was computed is safe: {remedy(error)}, and the same "
+                "command goes on from there"
             ) from error
 
 
@@ -532,7 +539,7 @@ class _Work:
             free = shutil.disk_usage(self.out).free
             raise DataError(
                 f"{self.out} has no room for the features ({error.strerror}): they take "
-                f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free"
+                f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free. Make room, and start again"
             ) from error
 
     def left(self, manifest: dict[str, Any]) -> Iterator[Chip]:
@@ -567,17 +574,18 @@ class _Work:
         finite = np.isfinite(computed).all(axis=1)
         computed[~finite] = np.nan
         start = os.fstat(array.fileno()).st_size - len(self.index.names) * computed[0].nbytes
-        for chip, row, usable in zip(batch, computed, finite, strict=True):
-            if not usable:
-                problem = f"its features are not finite in {self.dtype}"
-                manifest["damaged"].append([chip.name, problem])
-            # Not through a memory map: a full disk would end the process there, without an error.
-            array.seek(start + chip.row * row.nbytes)
-            array.write(row.tobytes())
-        array.flush()
-        os.fsync(array.fileno())
-        manifest["rows"] += int(finite.sum())
-        _write(self.out / _MANIFEST, _json(manifest))
+        with uninterrupted():
+            for chip, row, usable in zip(batch, computed, finite, strict=True):
+                if not usable:
+                    problem = f"its features are not finite in {self.dtype}"
+                    manifest["damaged"].append([chip.name, problem])
+                # Not through a memory map: a full disk would end the process there, with no error.
+                array.seek(start + chip.row * row.nbytes)
+                array.write(row.tobytes())
+            array.flush()
+            os.fsync(array.fileno())
+            manifest["rows"] += int(finite.sum())
+            _write(self.out / _MANIFEST, _json(manifest))
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Count what has no chip, and say that all is done."""
