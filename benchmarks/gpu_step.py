@@ -1,6 +1,6 @@
 """A step of MELT on a GPU: its time, kernels and floor, eager and as a CUDA graph.
 
-    python benchmarks/gpu_step.py
+    python benchmarks/gpu_step.py --output gpu_step.parquet
 
 Three modalities of profiles, total batch 2,048, L = 40, SIREN 512, data resident. The floor is the
 longer of two times: the step's floating-point operations at the rate of a large product of
@@ -9,17 +9,24 @@ measured here in the same minute. Eager operations move every intermediate throu
 are those of what is computed, as it is written, not the least that any program could do with.
 """
 
+import argparse
 import statistics
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
+import pandas as pd
 import torch
 from counts import count
 from parts import training_step
 from rich.console import Console
 from rich.table import Table
 
+from locties import results
+
 MODALITIES, BATCH = 3, 2048
+DEVICE, SIDE, COPIED = "cuda", 8192, 2**30  # of the products and the copy that set the floor
 GOALS = {"eager": 3.0, "CUDA graph": 1.0}  # milliseconds
 
 Step = Callable[[], None]
@@ -64,51 +71,71 @@ def kernels(step: Step) -> int:
     return sum(event.device_type == on_device for event in profile.events())
 
 
-def main() -> None:
-    if not torch.cuda.is_available():
-        sys.exit("there is no GPU here: nothing was measured")
-    a, b = (torch.randn(8192, 8192, device="cuda") for _ in range(2))
+def measure() -> pd.DataFrame:
+    """A row for each kind of encoders and way of launching: times in ms, counts, and the rates."""
+    a, b = (torch.randn(SIDE, SIDE, device=DEVICE) for _ in range(2))
     large = {"float32": (a, b), "bfloat16": (a.bfloat16(), b.bfloat16())}
     rates = {
-        kind: 2 * 8192**3 / milliseconds(lambda x=x, y=y: x @ y, 5)
+        kind: 2 * SIDE**3 / milliseconds(lambda x=x, y=y: x @ y, 5)
         for kind, (x, y) in large.items()
     }
-    source, target = (torch.empty(2**30, dtype=torch.uint8, device="cuda") for _ in range(2))
+    source, target = (torch.empty(COPIED, dtype=torch.uint8, device=DEVICE) for _ in range(2))
     bandwidth = 2 * source.nbytes / milliseconds(lambda: target.copy_(source), 5)
-    table = Table(title=f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    columns = (
-        "encoders",
-        "launched",
-        "ms",
-        "goal",
-        "kernels",
-        "GFLOP",
-        "GB",
-        "floor, ms",
-        "x floor",
-    )
-    for column in columns:
-        table.add_column(column, justify="right")
+    measured = {f"flops_{kind}": 1e3 * rate for kind, rate in rates.items()}
+    measured["bytes_per_second"] = 1e3 * bandwidth
+    rows = []
     for encoders in rates:
-        step = training_step(MODALITIES, BATCH, bfloat16=encoders == "bfloat16", device="cuda")
+        step = training_step(MODALITIES, BATCH, bfloat16=encoders == "bfloat16", device=DEVICE)
         counts = count(step)
         # The logits are float32 in both.
         arithmetic = sum(flops / rates[kind] for kind, flops in counts.flops.items())
         floor = max(arithmetic, counts.moved / bandwidth)
+        done = {"flops": float(sum(counts.flops.values())), "bytes": float(counts.moved)}
         for name, launch in (("eager", step), ("CUDA graph", as_graph(step))):
-            took = milliseconds(launch)
-            table.add_row(
-                encoders,
-                name,
-                f"{took:.2f}",
-                f"{GOALS[name]:.0f}",
-                str(kernels(launch)),
-                f"{sum(counts.flops.values()) / 1e9:.1f}",
-                f"{counts.moved / 1e9:.2f}",
-                f"{floor:.2f}",
-                f"{took / floor:.1f}",
-            )
-    Console().print(table)
+            times = {"ms": milliseconds(launch), "goal": GOALS[name], "floor": floor}
+            launched = {"encoders": encoders, "launched": name, "kernels": kernels(launch)}
+            rows.append({**launched, **times, **done, **measured})
+    return pd.DataFrame(rows).assign(
+        machine=torch.cuda.get_device_name(),
+        torch=torch.__version__,
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+    )
+
+
+def show(table: pd.DataFrame) -> None:
+    columns = (
+        *("encoders", "launched", "ms", "goal", "kernels"),
+        *("GFLOP", "GB", "floor, ms", "x floor"),
+    )
+    first = table.iloc[0]
+    printed = Table(title=f"{first['machine']}, torch {first['torch']}")
+    for column in columns:
+        printed.add_column(column, justify="right")
+    for row in table.itertuples():
+        printed.add_row(
+            row.encoders,
+            row.launched,
+            f"{row.ms:.2f}",
+            f"{row.goal:.0f}",
+            str(row.kernels),
+            f"{row.flops / 1e9:.1f}",
+            f"{row.bytes / 1e9:.2f}",
+            f"{row.floor:.2f}",
+            f"{row.ms / row.floor:.1f}",
+        )
+    Console().print(printed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, help="a Parquet file for the table")
+    chosen = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("there is no GPU here: nothing was measured")
+    table = measure()
+    show(table)
+    if chosen.output:
+        results.write_table(table, chosen.output)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from locties import LocationEncoder
-from locties.modalities import profile_encoder
+from locties.data.raster import Raster
+from locties.modalities import PATCH, Gathered, profile_encoder
 from locties.objectives import OBJECTIVES, Batch, place_of
 from locties.products import ByOneDNN
 
@@ -22,6 +23,18 @@ def places(n: int, seed: int = 0) -> Tensor:
 
 def profiles(n: int, seed: int = 0) -> Tensor:
     return torch.randn(n, PROFILE, generator=torch.Generator().manual_seed(seed))
+
+
+def patches(n: int) -> Gathered:
+    """Patches of a resident raster of the size and type of Blue Marble's, read where asked for."""
+    pixels = torch.randint(256, (3, 2700, 5400), dtype=torch.uint8)
+    raster = Raster(pixels, lon0=-180 + 1 / 30, lat0=90 - 1 / 30, dlon=1 / 15, dlat=1 / 15)
+    return Gathered(
+        places(n).float(),
+        (raster,),
+        read=lambda rasters, lonlat: rasters[0].patches(lonlat, PATCH) / 255,
+        draw=lambda count, _: places(count).float(),
+    )
 
 
 def encoder(degree: int = 40, hidden: int = 512, dim: int = 256) -> LocationEncoder:

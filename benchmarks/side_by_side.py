@@ -3,11 +3,11 @@
     python benchmarks/side_by_side.py --satclip path/to/satclip --output results/benchmarks.parquet
 
 SatCLIP is a clone of its repository; it needs einops. sphericart and pytorch-lightning are used
-where they are installed; with the latter, SatCLIP's step is also taken in the loop that its authors
-use, over the same data in memory. All is measured on one thread and on as many as there are cores,
-which is what torch uses unless it is told. The clock is the processor time of a process, which
-leaves out waiting for other programs; where several threads or processes share the work it is the
-wall's.
+where they are installed, and a line names each that is not; with the latter, SatCLIP's step is also
+taken in the loop that its authors use, over the same data in memory. All is measured on one thread
+and on as many as there are cores, which is what torch uses unless it is told. The clock is the
+processor time of a process, which leaves out waiting for other programs; where several threads or
+processes share the work it is the wall's.
 Beside the table, ``<output>_goals.parquet`` says which goals of the project are met.
 """
 
@@ -24,7 +24,7 @@ import time
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,6 +125,18 @@ def calibrate(clock: Callable[[], float]) -> dict[str, float]:
 # ------------------------------------------------------------------------------------- the peers
 
 
+@cache
+def installed(name: str) -> Any | None:
+    """A peer's module; where it is not installed a line says so, once."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:  # something that it needs
+            raise
+        print(f"{name} is not installed: left out", file=sys.stderr)
+        return None
+
+
 def satclip(folder: Path) -> SimpleNamespace:
     """SatCLIP's modules, imported from a clone."""
     sys.path.insert(0, str(folder / "satclip"))
@@ -164,9 +176,7 @@ def satclip(folder: Path) -> SimpleNamespace:
 
     def lightning_step(batch: int, clock: Callable[[], float]) -> Work | None:
         """The same in Lightning's loop with its data loader: seconds of one of a few steps."""
-        try:
-            lightning = importlib.import_module("pytorch_lightning")
-        except ImportError:
+        if (lightning := installed("pytorch_lightning")) is None:
             return None
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         parameters, batch_loss = parts()
@@ -210,10 +220,9 @@ def satclip(folder: Path) -> SimpleNamespace:
 
 def sphericart(degree: int) -> Callable[[torch.Tensor], Any] | None:
     """By its NumPy interface: its torch one is compiled for single versions of torch."""
-    try:
-        harmonics = importlib.import_module("sphericart").SphericalHarmonics(degree - 1)
-    except ImportError:
+    if (module := installed("sphericart")) is None:
         return None
+    harmonics = module.SphericalHarmonics(degree - 1)
     return lambda lonlat: harmonics.compute(to_xyz(lonlat).numpy())
 
 

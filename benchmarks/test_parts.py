@@ -1,12 +1,16 @@
 """Times of the parts, for pytest-benchmark: ``pytest benchmarks/``. They gate nothing."""
 
+from itertools import count
+
 import pytest
 import torch
-from parts import encoder, places, training_step
+from parts import PROFILE, encoder, patches, places, profiles, training_step
 
+from locties import export_grid
 from locties.features import FEATURES
 from locties.grid import stream_grid
 from locties.harmonics import harmonics_as
+from locties.modalities import PATCH, Modality, profile_encoder
 from locties.networks import NETWORKS
 from locties.objectives import OBJECTIVES, Batch
 
@@ -38,11 +42,20 @@ def test_encoder(benchmark):
     assert benchmark(encoder(), places(2048)).shape == (2048, 256)
 
 
-@pytest.mark.parametrize("name", ["nt_xent", "siglip", "vicreg"])
+def test_gather(benchmark):
+    """A batch of patches from a resident raster."""
+    samples, index = patches(20_000), torch.randperm(20_000)[:2048]
+    assert benchmark(samples.__getitem__, index).shape == (2048, 3, PATCH, PATCH)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_objective(benchmark, name):
     z, e = (torch.randn(2048, 256, requires_grad=True) for _ in range(2))
-    batch = Batch(z, e, torch.zeros(2048, dtype=torch.int64), torch.arange(2048))
+    raw = profiles(2048)
+    batch = Batch(z, e, torch.zeros(2048, dtype=torch.int64), torch.arange(2048), {0: raw})
     objective = OBJECTIVES[name]()
+    modality = Modality("profiles", places(2048), raw, profile_encoder(PROFILE))
+    objective.prepare({"profiles": modality}, 256)
 
     def forward_and_backward():
         loss = objective(batch)
@@ -59,7 +72,17 @@ def test_training_step(benchmark, modalities):
 
 def test_grid(benchmark):
     """At one degree: 64,800 points."""
-    blocks = benchmark.pedantic(
-        lambda: list(stream_grid(encoder(hidden=256), 1)), rounds=3, warmup_rounds=1
-    )
+    network = encoder(hidden=256)
+    blocks = benchmark.pedantic(lambda: list(stream_grid(network, 1)), rounds=3, warmup_rounds=1)
     assert sum(len(block.lat) for block in blocks) == 180
+
+
+def test_grid_export(benchmark, tmp_path):
+    """At two degrees: 16,200 points, to a new Zarr store each time."""
+    pytest.importorskip("zarr")
+    network, number = encoder(hidden=256), count()
+
+    def export():
+        return export_grid(network, tmp_path / f"{next(number)}.zarr", 2, progress=False)
+
+    assert (benchmark.pedantic(export, rounds=3, warmup_rounds=1) / "zarr.json").exists()

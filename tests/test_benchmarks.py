@@ -236,3 +236,25 @@ def test_rows_are_asked_for_once_in_each_way(tmp_path, monkeypatch):
         assert 0 < waited < step
         counts[kind] = len(asked)
     assert counts == {"resident": 0, "touched": 0, "asked": 3, "ahead": 4}
+
+
+def test_what_is_measured_on_a_gpu_is_shown_and_written(gpu_step, tmp_path, monkeypatch, capsys):
+    """With a small step on a CPU, and the GPU's own clock and counter replaced."""
+    small = {"DEVICE": "cpu", "SIDE": 8, "COPIED": 64, "MODALITIES": 1, "BATCH": 16}
+    replaced = {"milliseconds": lambda *_: 2.0, "as_graph": lambda s: s, "kernels": lambda _: 7}
+    for name, value in (small | replaced).items():
+        monkeypatch.setattr(gpu_step, name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(sys, "argv", ["gpu_step.py", "--output", str(tmp_path / "step.parquet")])
+    monkeypatch.setenv("COLUMNS", "120")
+    gpu_step.main()
+    shown = capsys.readouterr().out
+    table = pd.read_parquet(tmp_path / "step.parquet")
+    assert "a GPU" in shown
+    assert shown.count("CUDA graph") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["step.parquet"]
+    assert list(table["encoders"]) == ["float32"] * 2 + ["bfloat16"] * 2
+    assert (table["ms"] == 2.0).all()
+    assert (table["flops_float32"] == 2 * 8**3 / 2e-3).all(), "a second"
+    assert table["floor"].equals(1e3 * (table["bytes"] / table["bytes_per_second"]))
