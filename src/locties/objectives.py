@@ -230,7 +230,7 @@ class _NTXent(torch.autograd.Function):
             "symmetric": [(z, e)] if both else [(z, e), (e, z)],
         }[direction]
         parts = pairs * (2 if direction == "symmetric" else 1)
-        loss, scale_grad = torch.zeros_like(scale), torch.zeros_like(scale)
+        loss = torch.zeros_like(scale)
         halves = {batch.samples.dtype, batch.locations.dtype} == {torch.bfloat16}
         # Taken once: memory given back and taken anew costs a page fault for every 4 kB.
         pull_memory = scale.new_empty(block, pairs, dtype=torch.bfloat16 if halves else kind)
@@ -245,21 +245,23 @@ class _NTXent(torch.autograd.Function):
                 pull = pull_memory[: len(unit)]
                 fill = _pull_both_ways if both else _pull
                 loss += fill(pull, scale * unit, candidates, first, chunks, left_out) / parts
-                of_rows = pull @ pulled
-                scale_grad += (of_rows * unit).sum()
-                anchors_grad[rows] += of_rows
+                anchors_grad[rows] += pull @ pulled
+                unit = unit.to(pull.dtype)
                 # By blocks, for memory; torch's counter of FLOPs does not know addmm_.
                 for grad, columns in zip(
                     their_grad.split(4096), pull.split(4096, dim=1), strict=True
                 ):
-                    grad += columns.T @ unit.to(pull.dtype)
+                    grad += columns.T @ unit
             del candidates, pulled  # before there are others
-        scale_grad *= scale / parts
-        for side in (z, e):
+        for side in (e, z):
+            scale_grad = torch.zeros_like(scale)  # from either side it is the same
             for x, norm, grad in zip(*(tensor.split(1024) for tensor in side), strict=True):
                 unit = x / norm  # only what turns the embedding changes the loss, not its length
-                grad -= unit * (unit * grad).sum(1, keepdim=True)
+                along = (unit * grad).sum(1, keepdim=True)
+                scale_grad += along.sum()
+                grad -= unit * along
                 grad *= scale / parts / norm
+        scale_grad *= scale / parts
         ctx.save_for_backward(z[2], e[2], scale_grad)
         return loss
 
