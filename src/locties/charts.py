@@ -356,13 +356,17 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
         ...                      "p_against": [1.0]})
         >>> figure = draw_forest(rows)
     """
-    groups = list(dict.fromkeys(rows["group"]))
-    cells = rows.groupby("group", sort=False).size().max()
-    columns = 2 if len(groups) == 4 else min(3, len(groups))
+    cells = rows.groupby("group", sort=False).size()
+    groups, columns = list(cells.index), 2 if len(cells) == 4 else min(3, len(cells))
+    heights = [
+        0.9 + 0.19 * cells.iloc[start : start + columns].max()
+        for start in range(0, len(cells), columns)
+    ]
     figure, axes = plt.subplots(
-        -(-len(groups) // columns),
+        len(heights),
         columns,
-        figsize=(10, -(-len(groups) // columns) * (0.9 + 0.19 * cells)),
+        figsize=(10, sum(heights)),
+        height_ratios=heights,
         sharex=True,
         layout="constrained",
         squeeze=False,
@@ -388,8 +392,9 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
         ax.tick_params(axis="y", length=0)
         if ratio:
             ax.set_xscale("log")
-    for ax in axes[-1]:
+    for ax in axes.flat[max(0, len(groups) - columns) : len(groups)]:
         ax.set_xlabel(rows["statistic"].iloc[0])
+        ax.tick_params(axis="x", labelbottom=True)
     return figure
 
 
