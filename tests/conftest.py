@@ -85,8 +85,9 @@ def interrupted() -> Callable[..., str]:
             except KeyboardInterrupt as said:
                 there.send(str(said))
 
-        process = processes.Process(target=child)
+        process = processes.Process(target=child, daemon=True)
         process.start()
+        there.close()  # so that its end is seen here
         end = time.monotonic() + 60
         while not begun():
             assert process.is_alive(), "it ended before it had begun"

@@ -68,5 +68,5 @@ def test_an_interrupt_waits_for_the_end_and_a_second_one_does_not(interrupts_arr
 
 def test_room_is_asked_for_where_it_is_lacking():
     assert remedy(OSError(errno.ENOSPC, "No space left on device")) == "make room"
-    assert remedy(OSError("what was written is not what is read")) == "make room"
+    assert remedy(OSError("the server is away")) == "mend that"
     assert remedy(PermissionError(errno.EACCES, "Permission denied")) == "mend that"

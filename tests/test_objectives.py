@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -173,6 +174,35 @@ def test_its_flops_are_counted(direction):
     with FlopCounterMode(display=False) as counter:
         nt_xent(batch, torch.tensor(1.0), direction).backward()
     assert counter.get_total_flops() == 3 * 2 * 12 * 12 * 5
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_where_no_gradient_is_wanted_none_is_computed(direction):
+    """As in validation: the logits are the one product."""
+    batch = a_batch(pairs=12)
+    batch.samples.requires_grad_()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        nt_xent(batch, torch.tensor(1.0), direction)
+    assert counter.get_total_flops() == 2 * 12 * 12 * 5
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_scale_may_be_on_another_device(direction, monkeypatch):
+    """As that of validation is; "meta" stands in for a GPU, which knows of no autocast."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    batch = Batch(*(x.to("meta") for x in a_batch(pairs=12)[:4]))
+    batch.samples.requires_grad_()
+    nt_xent(batch, torch.tensor(1.0), direction).backward()
+    assert batch.samples.grad.device.type == "meta"
+
+
+@pytest.mark.parametrize("kinds", [("float32", "float64"), ("bfloat16", "float32")])
+def test_embeddings_of_two_kinds_are_taken_in_the_finer_one(kinds):
+    batch = a_batch(pairs=12)
+    z, e = (x.to(getattr(torch, kind)) for x, kind in zip(batch[:2], kinds, strict=True))
+    mixed = nt_xent(Batch(z, e, *batch[2:4]), torch.tensor(1.0))
+    assert mixed.dtype == getattr(torch, kinds[1])
+    assert mixed.item() == nt_xent(Batch(z.to(e.dtype), e, *batch[2:4]), torch.tensor(1.0)).item()
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

@@ -500,7 +500,9 @@ def _write_geotiff(
             with rasterio.open(aside) as dataset:
                 for window, values in blocks("reading back"):
                     if not np.array_equal(dataset.read(window=window), values):
-                        raise OSError("what was written is not what is read")
+                        raise rasterio.errors.RasterioIOError(
+                            "what was written is not what is read"
+                        )
             _flush(aside)
         aside.rename(target)
         flush_folder(target.parent)
@@ -517,13 +519,14 @@ def _kept(path: Path) -> Iterator[None]:
             f"stopped, with what is finished kept: the same call with path={str(path)!r} goes on "
             "from there"
         ) from None
-    except FileExistsError:  # no fault of the disk
-        raise
     except OSError as error:
-        # GDAL gives no number, and the reason as the cause.
+        # GDAL gives no number where there was no room, and the reason as the cause.
+        of_gdal = type(error).__module__.startswith("rasterio")
+        if isinstance(error, FileExistsError) or (error.errno is None and not of_gdal):
+            raise  # no fault of the disk
         reason = error.strerror or str(error.__cause__ or error)
         said = f"the grid cannot be written: {reason.rstrip('.')}. What is finished is kept: "
-        said += f"{remedy(error)}, and the same call goes on"
+        said += f"{'make room' if of_gdal else remedy(error)}, and the same call goes on"
         if error.errno is None:
             raise OSError(f"{said}: {str(path)!r}") from error
         raise OSError(error.errno, said, str(path)) from error

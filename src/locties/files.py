@@ -36,14 +36,17 @@ def written_aside(path: Path) -> Iterator[Path]:
 def uninterrupted() -> Iterator[None]:
     """Within it an interrupt waits until the block is done; a second one acts at once.
 
+    Where the block fails, its error is what is heard of.
+
     Example:
         >>> with uninterrupted():
         ...     _ = Path("notes.txt").write_text("whole")
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals come to the main thread alone
-        return
     before, came = signal.getsignal(signal.SIGINT), False
+    # Signals come to the main thread alone; a handler that is not Python's cannot be put back.
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
 
     def wait(*_: object) -> None:
         nonlocal came
@@ -60,8 +63,8 @@ def uninterrupted() -> Iterator[None]:
 
 
 def remedy(error: OSError) -> str:
-    """What to do about a write that failed. GDAL gives no number where there was no room."""
-    return "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG, None) else "mend that"
+    """What to do about a write that failed."""
+    return "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG) else "mend that"
 
 
 def flush_folder(folder: Path) -> None:

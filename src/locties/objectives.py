@@ -183,15 +183,10 @@ def nt_xent(
     direction and negatives are therefore parameters.
     """
     _check(negatives, direction)
+    inputs = batch.samples, batch.locations, log_scale.to(batch.samples.device, _dtype(batch))
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     with torch.autocast(batch.samples.device.type, enabled=False):
-        return _NTXent.apply(
-            batch.samples,
-            batch.locations,
-            log_scale.to(_dtype(batch)),
-            batch,
-            direction,
-            negatives,
-        )
+        return _NTXent.apply(*inputs, batch, direction, negatives, wanted)
 
 
 class _NTXent(torch.autograd.Function):
@@ -206,6 +201,7 @@ class _NTXent(torch.autograd.Function):
         batch: Batch,
         direction: Direction,
         negatives: Negatives,
+        wanted: bool,
     ) -> Tensor:
         scale, pairs, kind = log_scale.exp(), len(samples), log_scale.dtype
         on_cpu, all_count = scale.device.type == "cpu", _all_count(batch, negatives)
@@ -234,7 +230,7 @@ class _NTXent(torch.autograd.Function):
         halves = {batch.samples.dtype, batch.locations.dtype} == {torch.bfloat16}
         # Taken once: memory given back and taken anew costs a page fault for every 4 kB.
         pull_memory = scale.new_empty(block, pairs, dtype=torch.bfloat16 if halves else kind)
-        chunks = scale.new_empty(2, chunk, pairs)
+        chunks = scale.new_empty(2 if halves and not both else 1, chunk, pairs)
         left_out = None if all_count else partial(_left_out, batch, negatives)
         for (anchors, norms, anchors_grad), (candidates, their_norms, their_grad) in passes:
             candidates = candidates / their_norms  # of `kind`, as the norms are
@@ -242,9 +238,13 @@ class _NTXent(torch.autograd.Function):
             for first in range(0, pairs, block):
                 rows = slice(first, min(pairs, first + block))
                 unit = anchors[rows] / norms[rows]
-                pull = pull_memory[: len(unit)]
-                fill = _pull_both_ways if both else _pull
-                loss += fill(pull, scale * unit, candidates, first, chunks, left_out) / parts
+                pull, scaled = pull_memory[: len(unit)], scale * unit
+                if both:
+                    loss += _pull_both_ways(pull, scaled, candidates, chunks, left_out) / parts
+                else:
+                    loss += _pull(pull, scaled, candidates, first, chunks, left_out) / parts
+                if not wanted:
+                    continue
                 anchors_grad[rows] += pull @ pulled
                 unit = unit.to(pull.dtype)
                 # By blocks, for memory; torch's counter of FLOPs does not know addmm_.
@@ -253,22 +253,22 @@ class _NTXent(torch.autograd.Function):
                 ):
                     grad += columns.T @ unit
             del candidates, pulled  # before there are others
-        for side in (e, z):
-            scale_grad = torch.zeros_like(scale)  # from either side it is the same
+        scale_grad = torch.zeros_like(scale)
+        for side in (z, e) if wanted else ():
             for x, norm, grad in zip(*(tensor.split(1024) for tensor in side), strict=True):
                 unit = x / norm  # only what turns the embedding changes the loss, not its length
                 along = (unit * grad).sum(1, keepdim=True)
-                scale_grad += along.sum()
+                if side is z:  # e would give the same
+                    scale_grad += along.sum() * scale / parts
                 grad -= unit * along
                 grad *= scale / parts / norm
-        scale_grad *= scale / parts
         ctx.save_for_backward(z[2], e[2], scale_grad)
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *(grad * saved for saved in ctx.saved_tensors), None, None, None
+        return *(grad * saved for saved in ctx.saved_tensors), None, None, None, None
 
 
 def _pull(
@@ -282,15 +282,15 @@ def _pull(
     """The losses of (R, d) anchors, number `first` and following, added up; candidates (B, d).
 
     Fills `pull` (R, B) with their gradients by the logits: each row's softmax, less one where a
-    pair is its own. `chunks` (2, C, B) is memory for C rows at a time.
+    pair is its own. `chunks` is memory (1, C, B) for C rows at a time, twice where `pull` is of
+    another kind.
     """
     loss = anchors.new_zeros(())
     for start in range(0, len(anchors), chunks.shape[1]):
         here = slice(start, min(len(anchors), start + chunks.shape[1]))
         own = slice(first + here.start, first + here.stop)
-        logits, shares = chunks[:, : here.stop - start]
-        if pull.dtype == shares.dtype:
-            shares = pull[here]
+        logits = chunks[0, : here.stop - start]
+        shares = pull[here] if pull.dtype == logits.dtype else chunks[1, : here.stop - start]
         _logits(anchors[here], candidates, own, left_out, logits)
         torch.softmax(logits, 1, out=shares)
         # A row's largest share is at least one over their number: its logarithm is exact.
@@ -305,7 +305,6 @@ def _pull_both_ways(
     pull: Tensor,
     anchors: Tensor,
     candidates: Tensor,
-    first: int,
     chunks: Tensor,
     left_out: Callable[[slice], Tensor] | None,
 ) -> Tensor:
@@ -363,8 +362,9 @@ def _check(negatives: str, direction: str = "symmetric") -> None:
 
 
 def _dtype(batch: Batch) -> torch.dtype:
-    """float32, or float64 where the embeddings have it."""
-    return torch.promote_types(batch.samples.dtype, torch.float32)
+    """float32, or float64 where embeddings have it."""
+    either = torch.promote_types(batch.samples.dtype, batch.locations.dtype)
+    return torch.promote_types(either, torch.float32)
 
 
 def _cosines(batch: Batch) -> Tensor:

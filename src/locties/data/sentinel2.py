@@ -386,7 +386,7 @@ def features(
                 raise
             raise DataError(
                 f"{work.out}: {error}. What was computed is safe: {remedy(error)}, and the same "
-                "command goes on from there"
+                "call goes on from there"
             ) from error
 
 
