@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -496,13 +497,11 @@ def _write_geotiff(
                     dataset.set_band_description(band, name)
                 for window, values in blocks("writing"):
                     dataset.write(values, window=window)
-            # GDAL writes late, and a fault on closing is only logged.
+            # GDAL writes late, and lack of room on closing is only logged.
             with rasterio.open(aside) as dataset:
                 for window, values in blocks("reading back"):
                     if not np.array_equal(dataset.read(window=window), values):
-                        raise rasterio.errors.RasterioIOError(
-                            "what was written is not what is read"
-                        )
+                        raise OSError(ENOSPC, "what was written is not what is read")
             _flush(aside)
         aside.rename(target)
         flush_folder(target.parent)
