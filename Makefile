@@ -37,7 +37,7 @@ PIPELINE = $(BIN)/python -m locties.lock _build $(BIN)/snakemake --nolock --core
 # The book at PROFILE=laptop (default), smoke, study or full, judged on the tier embedded (default)
 # or also on TIER=open, and with SATCLIP=file.ckpt also on a released SatCLIP. An interrupted one
 # goes on where it stopped.
-book: .venv/.installed
+book: plan
 	$(PIPELINE) book
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
@@ -50,7 +50,7 @@ pdf: .venv/.installed
 		pdf.link(Path('_build/locties.pdf'), Path('_build/html'))"
 	@echo "The book is at $(CURDIR)/_build/locties.pdf"
 
-# What `make results` would do: jobs, pairs, steps, FLOPs and hours. Nothing is run.
+# What the tables of results would take: jobs, pairs, steps, FLOPs and hours. Nothing is run.
 plan: .venv/.installed
 	@$(BIN)/python -m locties.study $(CORES) \
 		$(BIN)/snakemake --dry-run --nolock --rerun-incomplete $(CONFIG) -- results
@@ -61,7 +61,7 @@ results: plan
 	$(PIPELINE) results
 
 # Copy them, and the encoders that ship with their cards, to where they are tracked.
-publish: .venv/.installed
+publish: plan
 	$(PIPELINE) publish
 
 test: .venv/.installed lint

@@ -7,6 +7,7 @@ from glob import glob
 from importlib.util import find_spec
 from pathlib import Path
 
+import pandas as pd
 import yaml
 from papermill import inspect_notebook
 
@@ -186,6 +187,7 @@ localrules: book, pdf, results, publish, untrained
 rule data:
     input: DATA
     output: "_build/data.txt"
+    retries: 1
     shell: "locties data build > {output}"
 
 
@@ -287,7 +289,9 @@ rule results:
         scores, histories = f"{OUT}/scores/{{}}.parquet", f"{OUT}/runs/{{}}/history.parquet"
         trained = there(histories, RUNS)
         results.gather(there(scores, OWN).values(), output.runs)
-        results.gather_histories(list(trained), trained.values(), output.histories)
+        results.gather_histories(
+            list(trained), trained.values(), output.histories, pd.read_parquet(output.runs)
+        )
         if swept := there(scores, SWEPT):
             trained = there(histories, [run for run in KNOWN if run not in RUNS])
             results.gather_sweeps(
@@ -300,6 +304,7 @@ rule maps:
     input: CORE, EVALUATION, BOOK, f"{OUT}/runs/{PAGE}/encoder", notebook="book/maps.ipynb"
     output: f"{OUT}/maps.ipynb"
     params: values=MAPS
+    retries: 1
     log: f"{OUT}/logs/maps.log"
     shell:
         "papermill {input.notebook} {output} --no-progress-bar -y {params.values:q} >> {log} 2>&1"
@@ -309,6 +314,7 @@ rule chapter:
     input: TRAINING, EVALUATION, BOOK, rules.results.output, notebook="book/{chapter}.ipynb"
     output: f"{OUT}/chapters/{{chapter}}.ipynb"
     params: values=lambda wildcards: CHAPTER[wildcards.chapter]
+    retries: 1
     log: f"{OUT}/logs/chapters/{{chapter}}.log"
     shell:
         "papermill {input.notebook} {output} --no-progress-bar -y {params.values:q} >> {log} 2>&1"

@@ -87,9 +87,10 @@ def save_run(folder: Path, modalities: list[str], method: str) -> Path:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as a profile's: results, and two runs, one of them of a sweep."""
     seeds = [2, 3, 4]
+    monkeypatch.setattr(results, "ENOUGH_SEEDS", len(seeds))
     tables = [rows("melt-all", seeds, 0.6), rows("melt-all+xyz", seeds, 0.9)]
     tables += [rows("salt-all", seeds, 0.9), rows("xyz", [0], 0.2, 0.0)]
     ahead = rows("geoclip", [0], 0.2, 0.0)
@@ -375,6 +376,13 @@ def test_rows_of_code_that_was_not_committed_are_not_published(made, tmp_path):
     rows = pd.read_parquet(made / "results" / "runs.parquet").assign(code="0.1.0+abc-dirty")
     rows.to_parquet(made / "results" / "runs.parquet")
     with pytest.raises(ValueError, match=r"runs.parquet has \d+ rows of 0.1.0\+abc-dirty: commit"):
+        results.publish(made / "results", {"melt": made / "melt-all-2"}, tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+
+
+def test_too_few_seeds_are_not_published(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ENOUGH_SEEDS", 5)
+    with pytest.raises(ValueError, match=r"3 seeds of melt-all in .*rests on 5: .*PROFILE=study"):
         results.publish(made / "results", {"melt": made / "melt-all-2"}, tmp_path / "root")
     assert not (tmp_path / "root").exists()
 

@@ -8,7 +8,15 @@ import pytest
 
 matplotlib.use("Agg")
 
+from matplotlib import pyplot as plt
+
 from locties import charts
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
 
 
 @pytest.fixture
@@ -179,6 +187,27 @@ def test_a_forest_has_a_panel_a_group_and_shades_the_margin():
         charts.COLOURS[1],
     ]
     assert charts.draw_forest(rows.drop(columns="margin").assign(margin=float("nan"))).axes
+
+
+def test_features_and_networks_are_crossed_in_a_panel_for_each_split_and_probe():
+    cells = {("xyz", "mlp"): 0.4, ("xyz", "siren"): 0.6, ("sphere_c", "siren"): 0.5}
+    scored = pd.DataFrame(
+        [
+            {"features": f, "network": n, "split": split, "probe": "knn", "value": value + noise}
+            for (f, n), value in cells.items()
+            for split in ("random", "block")
+            for noise in (-0.1, 0.1)
+        ]
+    )
+    figure = charts.draw_crossed(scored)
+    assert [ax.get_title() for ax in figure.axes] == ["random folds, knn", "block folds, knn"]
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["xyz", "sphere c"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["mlp", "siren"]
+    written = {text.get_position(): text.get_text() for text in ax.texts}
+    assert written == {(0, 0): "0.400", (1, 0): "0.600", (1, 1): "0.500"}, "one was not run"
+    (frame,) = ax.patches
+    assert frame.get_xy() == pytest.approx((0.53, -0.45)), "around the best"
 
 
 @pytest.fixture

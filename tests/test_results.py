@@ -12,7 +12,7 @@ from locties.evaluation import claims
 def rows(encoder: str, value: float, seed: int = 0) -> pd.DataFrame:
     row = {"encoder": encoder, "task": "elevation", "split": "block", "probe": "knn"}
     row |= {"labels": "all", "seed": seed, "metric": "r2", "value": value}
-    return pd.DataFrame([row])
+    return pd.DataFrame([row | dict.fromkeys(results.PROVENANCE, "")])
 
 
 def test_a_row_carries_where_it_comes_from(tmp_path):
@@ -35,8 +35,13 @@ def test_histories_are_gathered_under_the_names_of_their_runs(tmp_path):
     for seed in (0, 1):
         pd.DataFrame({"epoch": [1, 2]}).to_parquet(tmp_path / f"{seed}.parquet")
     files = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
-    results.gather_histories(["melt-all-0", "melt-all-1"], files, tmp_path / "all.parquet")
+    scored = pd.concat([rows("melt-all", 0.5, seed).assign(config=f"c{seed}") for seed in (0, 1)])
+    twice = pd.concat([scored, scored.assign(config="of another tier")])
+    names = ["melt-all-0", "melt-all-1"]
+    results.gather_histories(names, files, tmp_path / "all.parquet", twice)
     table = pd.read_parquet(tmp_path / "all.parquet")
+    assert table["config"].tolist() == ["c0", "c0", "c1", "c1"], "where each comes from"
+    assert set(results.PROVENANCE) <= set(table)
     assert table[["encoder", "seed"]].drop_duplicates().to_numpy().tolist() == [
         ["melt-all", 0],
         ["melt-all", 1],
@@ -73,7 +78,7 @@ def test_sweeps_without_kept_encoders_have_no_scores_along(tmp_path):
 def test_a_sweep_alone_leaves_tables_that_claims_can_read(tmp_path):
     """In a new checkout none of the book's own runs is there."""
     results.gather([], tmp_path / "runs.parquet")
-    results.gather_histories([], [], tmp_path / "histories.parquet")
+    results.gather_histories([], [], tmp_path / "histories.parquet", rows("none", 0.5))
     runs, histories = results.read(tmp_path)
     assert len(runs) == len(histories) == 0
     pd.DataFrame({"epoch": [1], "pairs": [9]}).to_parquet(tmp_path / "history")

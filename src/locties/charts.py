@@ -1,5 +1,6 @@
 """Charts of scores and training histories, in Okabe and Ito's colours for colour-blind eyes."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -277,25 +278,14 @@ def draw_leakage(
     )
     for split, ax in zip(("random", "block"), axes, strict=True):
         shown = best.loc[split].loc[rows, list(tasks)].to_numpy()
-        image = ax.imshow(shown, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        for (i, j), value in np.ndenumerate(shown):
-            colour = "white" if value < 0.55 else "black"
-            ax.text(
-                j,
-                i,
-                f"{round(value, 2) + 0.0:.2f}",
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=11,
-            )
-            if rows[i] in leaks.get(tasks[j], ()):
-                frame = Rectangle((j - 0.47, i - 0.45), 0.94, 0.9, fill=False)
-                frame.set(edgecolor=COLOURS[1], linewidth=3)
-                ax.add_patch(frame)
+        framed = [
+            (i, j)
+            for (i, row), (j, task) in itertools.product(enumerate(rows), enumerate(tasks))
+            if row in leaks.get(task, ())
+        ]
+        image = _heat_map(ax, shown, framed, digits=2, size=11, vmin=0, vmax=1)
         ax.set_xticks(range(len(tasks)), [task.replace("_", "\n") for task in tasks], fontsize=9)
         ax.set_title(f"{split} folds", fontsize=11)
-        ax.tick_params(length=0)
     axes[0].set_yticks(range(len(rows)), rows)
     figure.colorbar(image, ax=axes, label="R² or accuracy", shrink=0.9, extend="min")
     return figure
@@ -398,6 +388,46 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_crossed(scored: pd.DataFrame) -> Figure:
+    """Scores of every positional feature with every network, a panel for each split and probe.
+
+    Colours run from the lowest to the highest score of a panel, whose best is framed; what was not
+    run stays blank.
+
+    Args:
+        scored: columns features, network, split, probe and value; rows of one cell are averaged.
+
+    Returns:
+        The figure, with the features down and the networks across, in the order of the rows.
+
+    Example:
+        >>> scored = pd.DataFrame({"features": ["xyz", "grid"], "network": "mlp", "split": "block",
+        ...                        "probe": "knn", "value": [0.4, 0.5]})
+        >>> [ax.get_title() for ax in draw_crossed(scored).axes]
+        ['block folds, knn']
+    """
+    features, networks = (list(scored[name].unique()) for name in ("features", "network"))
+    panels = list(scored.groupby(["split", "probe"], sort=False))
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(10, 0.8 + 0.3 * len(features)),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    for ((split, probe), own), ax in zip(panels, axes.flat, strict=True):
+        means = own.pivot_table("value", "features", "network", "mean")
+        shown = means.reindex(index=features, columns=networks).to_numpy()
+        best = np.unravel_index(np.nanargmax(shown), shown.shape)
+        _heat_map(ax, shown, [best], digits=3, size=7)
+        ax.set_title(f"{split} folds, {probe}", fontsize=9)
+        ax.set_xticks(range(len(networks)), networks, fontsize=8)
+    names = [name.replace("_", " ") for name in features]
+    axes[0, 0].set_yticks(range(len(features)), names, fontsize=8)
+    return figure
+
+
 def draw_against(table: pd.DataFrame) -> Figure:
     """How far one encoder is before each contender, in the mean score and in the mean rank.
 
@@ -459,6 +489,24 @@ def best_probe(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     cell = ["encoder", "task", "split"]
     means = scores(runs, tier=tier).groupby([*cell, "probe"], sort=False)["value"].mean()
     return means.groupby(cell, sort=False).max().reset_index()
+
+
+def _heat_map(
+    ax: Any, shown: np.ndarray, framed: Sequence[tuple], digits: int, size: float, **scale: float
+) -> Any:
+    """Cells coloured by their value and with it written in them; those at `framed` in a frame."""
+    image = ax.imshow(shown, cmap="cividis", aspect="auto", **scale)
+    for (i, j), value in np.ndenumerate(shown):
+        if np.isfinite(value):
+            colour = "white" if image.norm(value) < 0.55 else "black"
+            text = f"{round(value, digits) + 0.0:.{digits}f}"
+            ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
+    for i, j in framed:
+        frame = Rectangle((j - 0.47, i - 0.45), 0.94, 0.9, fill=False)
+        frame.set(edgecolor=COLOURS[1], linewidth=3)
+        ax.add_patch(frame)
+    ax.tick_params(length=0)
+    return image
 
 
 def _panels(rows: int, columns: Sequence[str], height: float) -> tuple[Figure, np.ndarray]:

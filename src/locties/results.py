@@ -19,6 +19,7 @@ from locties.registry import unknown
 
 PUBLISHED = REPOSITORY / "results"
 ENOUGH_SEEDS = 5  # for a published number; with fewer the book is a preview
+PROVENANCE = ["profile", "config", "data", "code", "device", "torch", "python"]  # of a run's rows
 CONTINENTS = "continents.parquet"  # `locties.cards.by_continent` of the encoders that ship
 FEWEST_FOR_AN_INTERVAL = 3  # seeds; with two, a t-interval is wider than the axis
 
@@ -69,21 +70,27 @@ def gather(tables: Sequence[str | Path], to: str | Path) -> None:
     write_table(pd.concat(found, ignore_index=True), to)
 
 
-def gather_histories(runs: Sequence[str], histories: Sequence[str | Path], to: str | Path) -> None:
+def gather_histories(
+    runs: Sequence[str], histories: Sequence[str | Path], to: str | Path, scored: pd.DataFrame
+) -> None:
     """Put the training histories of many runs into one Parquet file.
 
     Args:
         runs: "<name>-<seed>", which become the columns encoder and seed.
         histories: their tables, in the same order; where there are none, as in `gather`.
         to: the file.
+        scored: scores of these runs, from which their histories take the `PROVENANCE`.
     """
+    made = scored[["encoder", "seed", *PROVENANCE]].drop_duplicates(["encoder", "seed"])
     tables = []
     for run, history in zip(runs, histories, strict=True):
         name, _, seed = run.rpartition("-")
         tables.append(pd.read_parquet(history).assign(encoder=name, seed=int(seed)))
-    if not tables:
-        tables = [pd.read_parquet(PUBLISHED / "histories.parquet").iloc[:0]]
-    write_table(pd.concat(tables, ignore_index=True), to)
+    if tables:
+        table = pd.concat(tables, ignore_index=True).merge(made, "left", on=["encoder", "seed"])
+    else:
+        table = pd.read_parquet(PUBLISHED / "histories.parquet").iloc[:0]
+    write_table(table, to)
 
 
 def gather_sweeps(
@@ -99,9 +106,9 @@ def gather_sweeps(
             book's ``runs.parquet`` and ``histories.parquet``, and ``scores_along.parquet``, the
             scores of kept encoders with a column pairs.
     """
-    gather_histories(runs, histories, folder / "sweeps_histories.parquet")
-    trained = pd.read_parquet(folder / "sweeps_histories.parquet")
     rows = pd.concat([pd.read_parquet(table) for table in tables], ignore_index=True)
+    gather_histories(runs, histories, folder / "sweeps_histories.parquet", rows)
+    trained = pd.read_parquet(folder / "sweeps_histories.parquet")
     kept = rows["encoder"].str.contains("@")
     write_table(rows[~kept], folder / "sweeps.parquet")
     along = rows[kept]
@@ -137,11 +144,18 @@ def publish(
         root: of the repository.
 
     Raises:
-        ValueError: where a run has no rows in the tables, or rows were made by code that was
-            changed and not committed, which nobody could find again. Nothing is published then.
+        ValueError: where a run has no rows in the tables, where one of the book has fewer seeds
+            than `ENOUGH_SEEDS`, or where rows were made by code that was changed and not committed,
+            which nobody could find again. Nothing is published then.
     """
     from locties import cards, maps
 
+    seeds = read(folder)[1].groupby("encoder")["seed"].nunique()
+    if len(seeds) and seeds.min() < ENOUGH_SEEDS:
+        raise ValueError(
+            f"{seeds.min()} seeds of {seeds.idxmin()} in {folder}, and a published number rests on "
+            f"{ENOUGH_SEEDS}: make the tables with PROFILE=study"
+        )
     for path in Path(folder).glob("*.parquet"):
         table = pd.read_parquet(path)
         if "code" in table and (changed := table["code"].str.endswith("-dirty")).any():
