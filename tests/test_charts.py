@@ -178,6 +178,9 @@ def test_a_forest_has_a_panel_a_group_and_shades_the_margin():
     assert [ax.get_title() for ax in (melt, salt)] == ["melt", "salt"]
     spans = [list(line.get_xdata()) for line in melt.lines if len(line.get_xdata()) == 2]
     assert [-0.01, 0.01] in spans
+    untested = charts.draw_forest(rows.assign(verdict="", statistic=["share", "share", "fall"]))
+    assert {line.get_color() for line in untested.axes[0].lines[1:]} == {"black"}
+    assert [ax.get_xlabel() for ax in untested.axes] == ["share", "fall"]
     assert [-0.02, 0.04] in spans
     assert melt.patches[0].get_extents().width > 0, "the margin is shaded"
     dots = [line for ax in (melt, salt) for line in ax.lines if line.get_marker() == "o"]

@@ -330,7 +330,8 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
     """Effects with their intervals, one panel for each group, beside zero and the margin.
 
     A filled dot decided something about its cell: it is drawn in blue, or in orange where it
-    speaks against the claim. An open one in grey did not.
+    speaks against the claim. An open one in grey did not. Where the verdict is empty nothing was
+    tested, and the dot is black.
 
     Args:
         rows: of one claim and one statistic, from `locties.evaluation.claims.verdicts`, without
@@ -373,6 +374,7 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
             open_dot = row.verdict in ("undecided", "unclear")
             against = row.p_against < 0.05
             colour = "0.5" if open_dot else COLOURS[1] if against else COLOURS[0]
+            colour = colour if row.verdict else "black"
             ax.plot([row.low, row.high], [y, y], color=colour, linewidth=1.2)
             fill = "white" if open_dot else colour
             ax.plot(row.value, y, "o", markersize=4, color=colour, markerfacecolor=fill)
@@ -382,8 +384,10 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
         ax.tick_params(axis="y", length=0)
         if ratio:
             ax.set_xscale("log")
-    for ax in axes.flat[max(0, len(groups) - columns) : len(groups)]:
-        ax.set_xlabel(rows["statistic"].iloc[0])
+    lowest = slice(max(0, len(groups) - columns), len(groups))
+    statistics = rows.groupby("group", sort=False)["statistic"].first()
+    for ax, statistic in zip(axes.flat[lowest], statistics.iloc[lowest], strict=True):
+        ax.set_xlabel(statistic)
         ax.tick_params(axis="x", labelbottom=True)
     return figure
 

@@ -27,7 +27,7 @@ INITIAL_LOG_SCALE = math.log(1 / 0.07)
 LARGEST_LOG_SCALE = math.log(100)
 SIGLIP_LOG_SCALE, SIGLIP_BIAS = math.log(10), -10.0
 LOGITS = 2**24  # similarities that may be in memory at once; if there are more, chunks of them
-CHUNK, CHUNK_ROWS = 2**18, 64  # logits of a chunk, and rows at least
+CHUNK, CHUNK_ROWS = 2**20, 64  # logits of a chunk, and rows at least
 BLOCK = 2**21  # logits whose gradients are multiplied at once
 SAFE_SCALE = 40.0  # exp(+-40), summed over any batch, is well within float32
 POOL = 4  # pixels along each side of a patch's content
@@ -209,7 +209,8 @@ class _NTXent(torch.autograd.Function):
         # Such exponentials can be summed along both axes without underflow, so that the same
         # logits serve both ways. To know it of another device, it would have to be waited for.
         both = direction == "symmetric" and at_once and on_cpu and float(scale) <= SAFE_SCALE
-        # A CPU keeps 1 MB in its cache; elsewhere launching kernels is what costs.
+        # A CPU keeps a chunk of some MB in its caches, and multiplies fewer rows at a lower rate;
+        # elsewhere launching kernels is what costs.
         chunk = pairs if at_once and not on_cpu else min(pairs, max(CHUNK_ROWS, CHUNK // pairs))
         block = pairs if both else min(pairs, max(chunk, BLOCK // pairs))
         z, e = (

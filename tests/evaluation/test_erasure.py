@@ -1,4 +1,5 @@
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,20 @@ from torch import nn
 
 from locties.data.raster import Raster
 from locties.evaluation import erasure
-from locties.evaluation.erasure import Privacy, World, gain, measure, predict, train, verdict
+from locties.evaluation.erasure import (
+    Gains,
+    Privacy,
+    World,
+    compare,
+    gain,
+    gains,
+    measure,
+    predict,
+    trade_off,
+    train,
+    verdict,
+)
+from locties.evaluation.statistics import Interval
 from locties.lonlat import to_xyz
 from locties.modalities import Gathered, Modality
 from locties.objectives import Batch, nt_xent
@@ -381,8 +395,118 @@ def test_a_table_with_a_hole_is_refused():
         verdict(table.iloc[:-1])
     with pytest.raises(ValueError, match="one row for each"):
         verdict(pd.concat([table, table.iloc[:1]]))
-    with pytest.raises(ValueError, match="at least two"):
-        verdict(table[table["seed"] == 0])
+
+
+def test_a_single_seed_has_no_interval_and_decides_nothing():
+    table = readings([0.3, 0.2], [0.0, 0.0])
+    found = verdict(table[table["seed"] == 0])
+    assert (found.verdict, found.n) == ("undecided", 1)
+    assert found.told == "undecided (erasure, the fall of private content: +0.300)"
+
+
+def test_what_is_told_of_a_verdict_is_the_statistic_that_decides_it():
+    found = verdict(readings(around(0.3), around(0.3, NOISE[::-1])))
+    assert found.told.startswith(
+        "refuted (selectivity, the fall of private content less that of shared: +0.000 [-0.0"
+    )
+
+
+RUNS = {  # weight, trained, alignment, and R² of all content
+    "untrained": (0.0, 0.0, math.nan, 0.5),
+    "short": (0.0, 0.5, 0.1, 0.5),
+    "plain": (0.0, 1.0, 0.3, 0.3),
+    "fidelity": (0.5, 1.0, 0.2, 0.5),
+    "content alone": (1.0, 1.0, 0.0, 0.9),
+}
+
+
+def all_readings(seeds: int = 2, lost: float = 0.2, gained: float = 0.1) -> pd.DataFrame:
+    """Runs of which shared content is as in `RUNS`.
+
+    Private content and contrast are `lost` less after plain alignment than
+    shared content is, and `gained` more with fidelity.
+    """
+    more = {"plain": -lost, "fidelity": gained}
+    rows = [
+        (seed, weight, trained, alignment, modality, source, part, value)
+        for seed, (run, (weight, trained, alignment, r2)) in product(range(seeds), RUNS.items())
+        for part in ("private", "contrast", "shared")
+        for modality, own in (("one", 0.1), ("other", -0.1))
+        for source, value in (
+            ("modality", r2 + own + (part != "shared") * more.get(run, 0.0)),
+            ("location", -1.0),
+        )
+    ]
+    columns = ["seed", "weight", "trained", "alignment", "modality", "source", "part", "r2"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_encoders_are_compared_with_the_untrained_or_with_those_of_content_alone():
+    table = all_readings(10)
+    falls = {
+        "untrained": compare(table),
+        "content": compare(table, before=(1.0, 1.0)),
+        "short": compare(table, after=(0.0, 0.5)),
+    }
+    assert {name: each.legs["erasure"].mean for name, each in falls.items()} == pytest.approx(
+        {"untrained": 0.4, "content": 0.8, "short": 0.0}
+    )
+    assert falls["content"].legs["selectivity"].mean == pytest.approx(0.2)
+    assert [each.verdict for each in falls.values()] == ["supported", "supported", "refuted"]
+
+
+def test_the_trade_off_has_a_row_for_each_run_that_aligns_anything():
+    table = trade_off(all_readings())
+    assert len(table) == 2 * 3
+    row = table[(table["seed"] == 1) & (table["weight"] == 0.5)].iloc[0]
+    assert row[["alignment", "private", "shared"]].tolist() == pytest.approx([0.2, 0.6, 0.5])
+
+
+def test_gains_of_all_kinds_of_content_are_taken_at_equal_alignment():
+    found = gains(all_readings(lost=0.0))
+    assert (found.compared, found.runs, found.seeds) == (2, 2, 2)
+    means = {kind: interval.mean for kind, interval in found.relative.items()}
+    expected = {"private": 0.5, "contrast": 0.5, "shared": 0.25, "private less shared": 0.25}
+    assert means == pytest.approx(expected)
+    assert found.r2["private less shared"].mean == pytest.approx(0.1)
+    assert found.table.loc["shared"].tolist() == [
+        "+25.0% [+25.0%, +25.0%]",
+        "+0.100 [+0.100, +0.100]",
+        "2 of 2",
+    ]
+    assert "shared content by +25.0% [+25.0%, +25.0%], over 2 seeds" in found.told
+
+
+def test_one_comparable_seed_has_gains_without_intervals_and_none_has_nothing():
+    table = all_readings(lost=0.0)
+    fidelity = table["weight"] == 0.5
+    away = table.assign(alignment=table["alignment"].mask(fidelity & (table["seed"] == 1), 0.9))
+    one = gains(away)
+    assert one.told == (
+        "1 of 2 fidelity runs were aligned between plain runs of their seed; there fidelity "
+        "changes private content by +50.0%, private contrast by +50.0% and shared content by "
+        "+25.0%, for this one seed"
+    )
+    assert "cannot tell" in one.specific
+    none = gains(table.assign(alignment=table["alignment"].mask(fidelity, 0.9)))
+    assert none.told.startswith("0 of 2 ")
+    assert none.told.endswith("so nothing can be compared")
+    assert "cannot tell" in none.specific
+    assert set(none.table["relative gain"]) == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ((0.03, 0.01, 0.05), "a part of the gain is specific"),
+        ((-0.03, -0.05, -0.01), "gains less"),
+        ((0.0, -0.02, 0.02), "hardly specific"),
+        ((0.0, -0.2, 0.2), "cannot tell"),
+    ],
+)
+def test_a_gain_is_specific_where_private_content_gains_more_than_shared(extra, said):
+    r2 = {"private": Interval(0.1, 0.05, 0.15), "private less shared": Interval(*extra)}
+    assert said in Gains({}, r2, 10, 10, 10).specific
 
 
 def test_gain_is_taken_at_equal_alignment_and_nowhere_else():

@@ -47,8 +47,8 @@ Array = NDArray[np.float64]
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 ALPHA = 0.05
 SEEDS = 10  # for a verdict
-# Where t-tests look for effects and not for their absence, in scores of many runs: their level
-# holds at any number of seeds, so that fewer can only leave the claim undecided.
+# Where t-tests look for effects and not for their absence, in means of many scores: as far as these
+# are normal the level holds at any number of seeds, and fewer leave more claims undecided.
 FEWER_SEEDS = 5
 FIRST_PILOT_SEED = 100
 PILOT_SEEDS = 5
@@ -327,7 +327,7 @@ def _row(
     group: str, cell: str, statistic: str, interval: Interval, n: int, **more: Any
 ) -> dict[str, Any]:
     value, low, high = interval
-    names = {"group": group, "cell": cell, "verdict": UNDECIDED, "statistic": statistic}
+    names = {"group": group, "cell": cell, "verdict": "", "statistic": statistic}
     numbers = {"value": value, "low": low, "high": high, "level": 1 - 2 * ALPHA, "n": n}
     rest = dict.fromkeys(["margin", "p", "p_against", "p_better"], np.nan)
     return {**names, **numbers, **rest, **more}
@@ -373,11 +373,11 @@ def _joined(notes: Iterable[str]) -> str:
 # ------------------------------------------------------------------------------------------ C1
 
 
-def _strongest(pilot: _Scores) -> dict[str, str]:
+def _strongest(pilot: _Scores, among: Sequence[str] = BASELINES) -> dict[str, str]:
     """By task, the baseline with the highest mean over splits, probes and pilot seeds."""
     tasks = np.array([task for task, _, _ in pilot.cells])
     return {
-        task: max(BASELINES, key=lambda run: pilot.value[run][tasks == task].mean())
+        task: max(among, key=lambda run: pilot.value[run][tasks == task].mean())
         for task in dict.fromkeys(tasks.tolist())
     }
 
@@ -386,6 +386,14 @@ def _against(scores: _Scores, strongest: Mapping[str, str]) -> Array:
     """`(methods, cells, seeds)`: each method minus the task's strongest baseline."""
     base = np.stack([scores.value[strongest[cell[0]]][i] for i, cell in enumerate(scores.cells)])
     return np.stack([scores.value[method] - base for method in METHODS])
+
+
+def _parity(differences: Array, margin: float) -> tuple[Array, Array, Array]:
+    """p-values of within the margin, below it and above it; the latter two corrected together."""
+    within = np.nan_to_num(equivalence(differences, margin), nan=1.0)
+    sides = [_one_sided(differences, -margin, "less"), _one_sided(differences, margin, "greater")]
+    worse, better = holm(np.stack(sides))
+    return within, worse, better
 
 
 def fix_margin(runs: pd.DataFrame) -> Pilot:
@@ -465,9 +473,7 @@ def matches(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
         lacks.append(f"the pilot seeds that choose the baseline: {why}; the rows show clip-imagery")
         strongest = dict.fromkeys((task for task, _, _ in tested.cells), "clip-imagery")
     differences = _against(tested, strongest)
-    within = np.nan_to_num(equivalence(differences, margin), nan=1.0)
-    sides = [_one_sided(differences, -margin, "less"), _one_sided(differences, margin, "greater")]
-    worse, better = holm(np.stack(sides))
+    within, worse, better = _parity(differences, margin)
     superior = holm(_one_sided(differences, 0.0, "greater"))
     said = _said(lacks, equivalent=within, worse=worse, better=better)
     rows = [
@@ -486,6 +492,66 @@ def matches(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     ]
     notes.append(_counted(said))
     return Outcome(lacks, *_every(rows), rows, tested.setting, _joined(notes))
+
+
+def leak_free_parity(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """C1's comparison for MELT where neither side saw what shares its source with the task.
+
+    MELT on the four other modalities (the runs ``without-<modality>``), less the strongest of the
+    other two-modality runs, which the pilot chooses as in C1. It has no part in the verdict.
+
+    Args:
+        tables: of `read`, of one tier.
+        leaks: by task, the one modality that shares its source with the labels; other tasks are
+            left out.
+
+    Returns:
+        A row for each cell, as `verdicts` gives them: group is the run, cell names the baseline.
+        Corrected over these cells; verdict equivalent, worse or better beyond C1's margin, or
+        unclear. Two columns more: mean, the run's score, and five, that of MELT on all five.
+
+    Raises:
+        Undecided: where rows of these runs are missing, or no margin is fixed.
+
+    Example:
+        >>> from locties.evaluation import LEAKS
+        >>> tables = read()
+        >>> tables = tables._replace(runs=tables.runs[tables.runs["tier"] == "embedded"])
+        >>> leak_free_parity(tables, LEAKS)["group"].unique()[:2].tolist()
+        ['without-climate', 'without-relief']
+    """
+    left_out = {task: f"without-{modality}" for task, (modality,) in leaks.items()}
+    runs = list(dict.fromkeys(left_out.values()))
+    tested = _tested(_filled(tables.runs), ["melt-all", *runs, *BASELINES])
+    margin = {pilot.setting: pilot.margin for pilot in PILOTS}.get(tested.setting)
+    if margin is None:
+        raise Undecided("no margin is fixed yet: run the pilot")
+    pilot = _piloted(tables.runs)
+    strongest = {}
+    for task, run in left_out.items():
+        kept = [name for name in BASELINES if name.split("-")[1] != run.split("-")[1]]
+        strongest[task] = _strongest(pilot, kept)[task]
+    cells = [(i, cell) for i, cell in enumerate(tested.cells) if cell[0] in left_out]
+    differences = np.stack(
+        [tested.value[left_out[c[0]]][i] - tested.value[strongest[c[0]]][i] for i, c in cells]
+    )
+    within, worse, better = _parity(differences, margin)
+    said = _said([], equivalent=within, worse=worse, better=better)
+    return pd.DataFrame(
+        _mean_row(
+            left_out[cell[0]],
+            f"{' '.join(cell)} ({strongest[cell[0]]})",
+            "difference of scores",
+            differences[k],
+            verdict=said[k],
+            margin=margin,
+            p=within[k],
+            p_against=min(worse[k], better[k]),
+            mean=tested.value[left_out[cell[0]]][i].mean(),
+            five=tested.value["melt-all"][i].mean(),
+        )
+        for k, (i, cell) in enumerate(cells)
+    )
 
 
 # ------------------------------------------------------------------------------------------ C2
@@ -875,8 +941,11 @@ def erases(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     found = erasure.verdict(read[read["stage"].isin(["before", "after"])])
     more = {"level": 0.95, "margin": erasure.MARGIN, "verdict": found.verdict}
     rows = {
-        name: _row(name, "mean of modalities", "fall of R²", leg, found.n, **more)
-        for name, leg in found.legs.items()
+        name: _row(name, "mean of modalities", statistic, found.legs[name], found.n, **more)
+        for name, statistic in (
+            ("erasure", "fall of private R²"),
+            ("selectivity", "fall of private R² less that of shared"),
+        )
     }
     decisive = rows[found.decisive]
     return Outcome(_few(found.n), found.verdict, decisive, [*rows.values()], setting, "")
@@ -930,7 +999,7 @@ def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> 
         group "overall", whose verdict is supported, refuted or undecided and whose numbers are
         those of the row that decides; then the rows behind it. ``p`` is of the test that would
         support the claim and ``p_against`` of the one that would refute it, corrected as the test
-        says; ``p_better`` is of superiority.
+        says; ``p_better`` is of superiority. Rows that no test judges have an empty verdict.
     """
     if margins is None:
         margins = {pilot.setting: pilot.margin for pilot in PILOTS}
@@ -954,7 +1023,7 @@ def judge(which: Claim, tables: Tables, margins: Mapping[Setting, float]) -> pd.
     except Undecided as why:
         nothing = Interval(np.nan, np.nan, np.nan)
         note = f"{why}; it takes {which.seeds} seeds of each run"
-        overall = _row("overall", "", "", nothing, 0) | {"note": note}
+        overall = _row("overall", "", "", nothing, 0, verdict=UNDECIDED, note=note)
         setting, rows = Setting("", "", ""), []
     else:
         verdict = UNDECIDED if outcome.lacks else outcome.verdict

@@ -37,12 +37,19 @@ from locties.registry import unknown
 Array = NDArray[np.float64]
 Tie = Literal["paired", "location"]
 TIES = ("paired", "location")
+Case = tuple[float, float]  # weight of fidelity, and the part of all pairs trained on
 PAIR = ("first", "second")
 MARGIN = 0.05  # of claim C6, in R²
 SEEDS = 10  # for a verdict
 NOISE = 0.2  # variance of each channel's own noise, before scaling
 BLUR = 0.05  # of the embedding's root mean square
 SHARED_GAINS, PRIVATE_GAINS = (1.0, 0.4), (2.2, 1.3)  # variances, from the strongest to the weakest
+LEGS = {
+    "erasure": "the fall of private content",
+    "selectivity": "the fall of private content less that of shared",
+}
+EXTRA = "private less shared"
+CONTENT = {"private": "private content", "contrast": "private contrast", "shared": "shared content"}
 
 
 @dataclass(frozen=True)
@@ -590,6 +597,21 @@ def _contrast(samples: Tensor) -> Tensor:
 # -------------------------------------------------------------------------------- claim and gain
 
 
+def _interval(values: pd.Series) -> Interval:
+    """As `mean_interval`, with NaN for the ends of a single value, and for all three of none."""
+    if len(values) > 1:
+        return mean_interval(values)
+    return Interval(float(values.mean()), math.nan, math.nan)
+
+
+def _text(interval: Interval, form: str) -> str:
+    """The mean and, where they are known, the ends."""
+    if math.isnan(interval.mean):
+        return "none"
+    mean, low, high = (format(number, form) for number in interval)
+    return mean if math.isnan(interval.low) else f"{mean} [{low}, {high}]"
+
+
 class Verdict(NamedTuple):
     """A verdict with the statistics that it rests on.
 
@@ -604,6 +626,18 @@ class Verdict(NamedTuple):
     decisive: str
     legs: dict[str, Interval]
     n: int
+
+    @property
+    def told(self) -> str:
+        """The verdict and, named, the statistic that decides it.
+
+        Example:
+            >>> legs = {"erasure": Interval(0.3, 0.2, 0.4)}
+            >>> Verdict("supported", "erasure", legs, 10).told
+            'supported (erasure, the fall of private content: +0.300 [+0.200, +0.400])'
+        """
+        name = self.decisive
+        return f"{self.verdict} ({name}, {LEGS[name]}: {_text(self.legs[name], '+.3f')})"
 
 
 def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
@@ -622,8 +656,8 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
     Each has a 95% t-interval over seeds. Supported where both lower ends are above `margin`: wrong
     in at most 2.5% of cases, since both have to be (intersection-union). Refuted where an upper
     end is below it: wrong in at most 5%, since either may be (Bonferroni). Undecided otherwise, and
-    with fewer than ten seeds. The statistic that decides is, where an upper end is below the
-    margin, that of the lower upper end, else that of the lower lower end.
+    with fewer than ten seeds (one alone has no interval). The statistic that decides is, where an
+    upper end is below the margin, that of the lower upper end, else that of the lower lower end.
 
     Args:
         table: columns seed, modality, part ("private" or "shared"), stage ("before" or "after")
@@ -631,7 +665,7 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
         margin: the least fall in R² that counts.
 
     Raises:
-        ValueError: fewer than two seeds, or a combination that is missing or there twice.
+        ValueError: a combination that is missing or there twice.
     """
     cells = table[["seed", "modality", "part", "stage"]].drop_duplicates()
     known = cells["part"].isin(["private", "shared"]) & cells["stage"].isin(["before", "after"])
@@ -645,14 +679,46 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
     fall = (means["before"] - means["after"]).rename("fall").reset_index()
     fall = fall.pivot_table("fall", "seed", "part")
     legs = {
-        "erasure": mean_interval(fall["private"]),
-        "selectivity": mean_interval(fall["private"] - fall["shared"]),
+        "erasure": _interval(fall["private"]),
+        "selectivity": _interval(fall["private"] - fall["shared"]),
     }
     refuted = any(leg.high < margin for leg in legs.values())
     decisive = min(legs, key=lambda name: legs[name].high if refuted else legs[name].low)
     supported = legs[decisive].low > margin
     judged: Any = "refuted" if refuted else "supported" if supported else "undecided"
     return Verdict(judged if len(fall) >= SEEDS else "undecided", decisive, legs, len(fall))
+
+
+def compare(readings: pd.DataFrame, after: Case = (0.0, 1.0), before: Case = (0.0, 0.0)) -> Verdict:
+    """`verdict` of some encoders against others, of the same seeds.
+
+    Args:
+        readings: one row for each seed, run, modality, source and part: columns seed, weight (of
+            fidelity), trained (the part of all pairs; 0 is untrained), those of `Privacy.read`.
+        after: weight and trained of the encoders judged; by default aligned for all pairs.
+        before: those of the encoders that they are held against; by default untrained. (1.0, 1.0)
+            is training for content alone.
+
+    Returns:
+        The verdict; falls are in R², from `before` to `after`.
+
+    Raises:
+        ValueError: as `verdict` does.
+
+    Example:
+        >>> readings = pd.DataFrame(
+        ...     [(0, 0.0, t, "haze", "modality", part, r2)
+        ...      for t, part, r2 in [(0.0, "private", 0.5), (0.0, "shared", 0.6),
+        ...                          (1.0, "private", 0.2), (1.0, "shared", 0.6)]],
+        ...     columns=["seed", "weight", "trained", "modality", "source", "part", "r2"])
+        >>> compare(readings).told
+        'undecided (erasure, the fall of private content: +0.300)'
+    """
+    read = readings.query("source == 'modality' and part in ('private', 'shared')")
+    stages = {before: "before", after: "after"}
+    cases = zip(read["weight"], read["trained"], strict=True)
+    read = read.assign(stage=[stages.get(case, "") for case in cases])
+    return verdict(read[read["stage"] != ""])
 
 
 def gain(table: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -695,3 +761,118 @@ def gain(table: pd.DataFrame, value: str) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows, columns=["seed", "weight", "alignment", "value", "plain", "gain"])
+
+
+def trade_off(readings: pd.DataFrame) -> pd.DataFrame:
+    """What each run with any alignment in its loss ends in: how aligned, and what is read.
+
+    Args:
+        readings: as for `compare`, with a column alignment, of the run.
+
+    Returns:
+        One row a run: columns seed, weight, trained, alignment, and by name of each part its R²
+        from modality embeddings, a mean over modalities.
+
+    Example:
+        >>> readings = pd.DataFrame({
+        ...     "seed": 0, "weight": 0.5, "trained": 1.0, "alignment": 0.1, "source": "modality",
+        ...     "modality": ["haze", "relief"], "part": "private", "r2": [0.2, 0.4]})
+        >>> trade_off(readings).round(3).to_dict("records")
+        [{'seed': 0, 'weight': 0.5, 'trained': 1.0, 'alignment': 0.1, 'private': 0.3}]
+    """
+    runs = readings.query("source == 'modality' and trained > 0 and weight < 1")
+    runs = runs.pivot_table("r2", ["seed", "weight", "trained", "alignment"], "part")
+    return runs.reset_index().rename_axis(columns=None)
+
+
+class Gains(NamedTuple):
+    """What fidelity gains at equal alignment, by kind of content, as means over seeds.
+
+    Attributes:
+        relative: by kind (private, contrast, shared), 0.1 being a tenth more than plain alignment
+            keeps; then "private less shared", paired by seed. 95% intervals, of which one seed
+            has none; all is NaN without any.
+        r2: the same as differences of R².
+        compared: number of fidelity runs that have a plain run to be compared with.
+        runs: number of all fidelity runs.
+        seeds: of those compared.
+    """
+
+    relative: dict[str, Interval]
+    r2: dict[str, Interval]
+    compared: int
+    runs: int
+    seeds: int
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """As text: a row for each kind, columns "relative gain", "gain in R²" and "compared"."""
+        shown = {
+            "relative gain": {kind: _text(gain, "+.1%") for kind, gain in self.relative.items()},
+            "gain in R²": {kind: _text(gain, "+.3f") for kind, gain in self.r2.items()},
+        }
+        return pd.DataFrame(shown).assign(compared=f"{self.compared} of {self.runs}")
+
+    @property
+    def told(self) -> str:
+        """The relative gains as a clause, also of one seed, or of none."""
+        had = f"{self.compared} of {self.runs} fidelity runs were aligned between plain runs of "
+        had += "their seed"
+        if not self.seeds:
+            return f"{had}, so nothing can be compared"
+        private, contrast, shared = (
+            f"{name} by {_text(self.relative[kind], '+.1%')}" for kind, name in CONTENT.items()
+        )
+        seeds = f"over {self.seeds} seeds" if self.seeds > 1 else "for this one seed"
+        return f"{had}; there fidelity changes {private}, {contrast} and {shared}, {seeds}"
+
+    @property
+    def specific(self) -> str:
+        """Whether private content gains more R² than shared content does, as a clause.
+
+        "Hardly" where, by the upper end, less than half of the gain could be beyond that of shared.
+        """
+        extra = self.r2[EXTRA]
+        if extra.low > 0:
+            return "a part of the gain is specific to what modalities do not share"
+        if extra.high < 0:
+            return "what modalities do not share gains less than what they do"
+        if extra.high < self.r2["private"].mean / 2:
+            return "the gain is hardly specific to what modalities do not share"
+        return "these runs cannot tell whether the gain is specific to what modalities do not share"
+
+
+def gains(readings: pd.DataFrame) -> Gains:
+    """`gain` of each kind of content: the mean over a seed's runs, then over seeds.
+
+    Args:
+        readings: as for `trade_off`, with parts private, contrast and shared.
+
+    Returns:
+        The gains; NaN where no fidelity run is aligned between plain runs of its seed.
+
+    Example:
+        >>> runs = [(0.0, 0.5, 0.1, 0.5), (0.0, 1.0, 0.3, 0.3), (0.5, 1.0, 0.2, 0.5)]
+        >>> rows = [(0, *run[:3], "haze", "modality", part, run[3])
+        ...         for run in runs for part in ("private", "contrast", "shared")]
+        >>> columns = ["seed", "weight", "trained", "alignment", "modality", "source", "part", "r2"]
+        >>> found = gains(pd.DataFrame(rows, columns=columns))
+        >>> found.table.loc["private"].tolist()
+        ['+25.0%', '+0.100', '1 of 1']
+    """
+    runs = trade_off(readings)
+    own = {kind: gain(runs, kind) for kind in CONTENT}
+    seeds = {
+        kind: table.assign(r2=table["value"] - table["plain"])
+        .groupby("seed")[["gain", "r2"]]
+        .mean()
+        for kind, table in own.items()
+    }
+    seeds[EXTRA] = seeds["private"] - seeds["shared"]
+    return Gains(
+        {kind: _interval(table["gain"]) for kind, table in seeds.items()},
+        {kind: _interval(table["r2"]) for kind, table in seeds.items()},
+        len(own["private"]),
+        int((runs["weight"] > 0).sum()),
+        len(seeds["private"]),
+    )
