@@ -395,8 +395,8 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
 def draw_crossed(scored: pd.DataFrame) -> Figure:
     """Scores of every positional feature with every network, a panel for each split and probe.
 
-    Colours run from the lowest to the highest score of a panel, whose best is framed; what was not
-    run stays blank.
+    Colours run from the lowest tenth of a panel's scores, so that one that failed does not take
+    them all, to its highest, which is framed; what was not run stays blank.
 
     Args:
         scored: columns features, network, split, probe and value; rows of one cell are averaged.
@@ -424,7 +424,8 @@ def draw_crossed(scored: pd.DataFrame) -> Figure:
         means = own.pivot_table("value", "features", "network", "mean")
         shown = means.reindex(index=features, columns=networks).to_numpy()
         best = np.unravel_index(np.nanargmax(shown), shown.shape)
-        _heat_map(ax, shown, [best], digits=3, size=7)
+        lowest = np.nanquantile(shown, 0.1)
+        _heat_map(ax, shown, [best], digits=3, size=7, vmin=lowest)
         ax.set_title(f"{split} folds, {probe}", fontsize=9)
         ax.set_xticks(range(len(networks)), networks, fontsize=8)
     names = [name.replace("_", " ") for name in features]
