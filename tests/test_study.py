@@ -52,7 +52,7 @@ def test_without_a_sweep_there_are_the_runs_of_the_book():
 
 
 def test_every_sweep_is_in_a_group_and_every_name_fits_the_pipeline(everything):
-    alone = {"recipe", "control"}
+    alone = {"recipe", "control", "parts"}
     assert set().union(*STUDY["groups"].values(), alone) == set(STUDY["sweeps"])
     assert all(re.fullmatch(r"[a-z0-9_-]+-\d+", name) for name in everything)
 
