@@ -10,6 +10,7 @@ from torch import nn
 from locties.encoder import LocationEncoder
 from locties.features import SphericalHarmonics
 from locties.grid import (
+    POINTS_PER_BLOCK,
     POINTS_PER_CHUNK,
     Grid,
     embed_grid,
@@ -216,7 +217,7 @@ def test_blocks_of_the_stream_are_the_grid(encoder):
     grid = embed_grid(encoder, resolution=1)
     blocks = list(stream_grid(encoder, resolution=1))
     assert len(blocks) > 1
-    assert max(block.embedding[..., 0].size for block in blocks) <= POINTS_PER_CHUNK
+    assert max(block.embedding[..., 0].size for block in blocks) <= POINTS_PER_BLOCK
     np.testing.assert_array_equal(np.concatenate([block.lat for block in blocks]), grid.lat)
     np.testing.assert_array_equal(
         np.concatenate([block.embedding for block in blocks]), grid.embedding
@@ -233,8 +234,8 @@ def test_memory_does_not_grow_with_the_grid(features, tensor_sizes):
                 pass
         return max(tensors.bytes)
 
-    # 4 and 16 blocks; a block is never larger than POINTS_PER_CHUNK.
-    assert largest(0.5) <= largest(1) * POINTS_PER_CHUNK / (45 * 360)
+    # 4 and 16 blocks; a block is never larger than POINTS_PER_BLOCK.
+    assert largest(0.5) <= largest(1) * POINTS_PER_BLOCK / (45 * 360)
 
 
 def test_no_block_is_kept_when_the_next_is_handed_out():

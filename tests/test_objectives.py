@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import locties
@@ -164,6 +165,27 @@ def test_one_exponential_for_both_ways_underflows_at_no_scale(log_scale):
         results.append([x.double() for x in (loss.detach(), samples.grad, locations.grad)])
     for single, double in zip(*results, strict=True):
         assert torch.allclose(single, double, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_no_matrix_that_is_multiplied_has_denormal_numbers(direction):
+    """A good encoder's shares of negatives are exp(-100); some processors crawl on those."""
+    smallest = []
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function in (torch.ops.aten.mm.default, torch.ops.aten.mm.out):
+                smallest.extend(x[x != 0].abs().min().item() for x in args[:2])
+            return function(*args, **(kwargs or {}))
+
+    generator = torch.Generator().manual_seed(0)
+    locations, noise = torch.randn(2, 200, 256, generator=generator)
+    ids = torch.arange(200)
+    batch = Batch((locations + 0.6 * noise).requires_grad_(), locations, ids % 2, ids)
+    with Products():
+        nt_xent(batch, torch.tensor(math.log(100)), direction).backward()
+    assert len(smallest) >= 6
+    assert min(smallest) > torch.finfo(torch.float32).tiny
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

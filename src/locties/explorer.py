@@ -25,7 +25,7 @@ from torch import Tensor
 from locties import maps
 from locties.data import embedded
 from locties.data.sampling import SOUTHERN_LIMIT
-from locties.grid import eval_mode, pixel_centres
+from locties.grid import embed_points, pixel_centres
 from locties.lonlat import check
 from locties.registry import unknown
 
@@ -35,7 +35,6 @@ PROBES = 6  # points along each side of a cell that look for land
 COAST_DEGREES = 0.1  # what a simplified coast may be off by: a fifth of a pixel on a wide page
 SMALLEST_ISLAND, SMALLEST_LAKE = 0.7, 2.0  # degrees
 COLOURS = 64
-POINTS_PER_CHUNK = 8_192
 
 
 class Cells(NamedTuple):
@@ -298,7 +297,7 @@ def explore(
     if place not in cities:
         raise unknown(f"city of {population:,} inhabitants", place, cities)
     kept = {
-        title: compress(_embed(encoder, cells.lonlat), tolerance)
+        title: compress(embed_points(encoder, torch.from_numpy(cells.lonlat)), tolerance)
         for title, encoder in encoders.items()
     }
     some = np.random.default_rng(0).permutation(len(cells.number))[:COMPARED]
@@ -312,12 +311,6 @@ def explore(
         place,
         low=np.floor(10 * low) / 10,
     )
-
-
-def _embed(encoder: Callable[[Tensor], Tensor], lonlat: np.ndarray) -> np.ndarray:
-    with torch.no_grad(), eval_mode(encoder) as device:
-        points = torch.from_numpy(lonlat).to(device or "cpu").split(POINTS_PER_CHUNK)
-        return torch.cat([encoder(some) for some in points]).float().cpu().numpy()
 
 
 def _text(values: np.ndarray) -> str:

@@ -21,8 +21,10 @@ from locties.harmonics import legendre, waves
 from locties.networks import split
 from locties.provenance import Encoder, resolve
 
-# Few enough for the 1,600 harmonics of L = 40 to take 100 MB, enough for fast matrix products.
-POINTS_PER_CHUNK = 16_384
+# Few enough for the 1,600 harmonics of L = 40 to take 26 MB, memory that is not given back to the
+# system and taken anew for each chunk; enough for fast matrix products.
+POINTS_PER_CHUNK = 4096
+POINTS_PER_BLOCK = 16_384  # of a grid, without its harmonics
 
 
 class Grid(NamedTuple):
@@ -123,7 +125,7 @@ def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Grid:
 def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iterator[Grid]:
     """`embed_grid` in blocks of whole rows, north to south, so that memory stays small.
 
-    A block is of about `POINTS_PER_CHUNK` points, at least one row. Spherical harmonics are
+    A block is of about `POINTS_PER_BLOCK` points, at least one row. Spherical harmonics are
     products of a function of latitude and one of longitude (`locties.harmonics.legendre`), so with
     them the first layer of a `LocationEncoder` costs W x (2L - 1) products a row, not W x L^2.
 
@@ -145,7 +147,7 @@ def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iter
     lon, lat = pixel_centres(resolution)
     function, metadata = resolve(encoder)
     embed = rows_embedder(function, lon)
-    rows = max(1, POINTS_PER_CHUNK // len(lon))
+    rows = max(1, POINTS_PER_BLOCK // len(lon))
     for start in range(0, len(lat), rows):
         some = lat[start : start + rows]
         yield Grid(lon, some, embed(some), metadata)

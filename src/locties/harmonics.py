@@ -6,10 +6,12 @@ from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from locties.lonlat import check, to_xyz
+from locties.products import FAINT
 
 # Points at a time. On a CPU three blocks of degree 40 then stay in the cache; elsewhere launching
 # kernels is what costs, and the working memory is still bounded.
@@ -30,7 +32,7 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
     The values are polynomials in the unit vector (x, y, z) and are computed as such, in float64:
     the sectoral ones (m = l and m = -l) from powers of x + iy, all others by the normalised
     three-term recursion in l. So neither values nor gradients are special at the poles, and nothing
-    overflows.
+    overflows. Orders that are below 1e-17 throughout, as high ones near the poles, may be zero.
 
     Args:
         lonlat: (N, 2), longitude then latitude in degrees: tensor, array or nested lists.
@@ -63,7 +65,7 @@ def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
     x, y, z = to_xyz(lonlat.double()).unbind(-1)
     if torch.is_grad_enabled() and lonlat.requires_grad:
         return torch.cat([block.to(dtype) for block in _blocks(x, y, z, degree)]).T
-    rows = torch.empty(degree**2, len(lonlat), dtype=dtype, device=lonlat.device)
+    rows = _memory(degree**2, len(lonlat), dtype, lonlat.device)
     chunk = _CHUNK_CPU if lonlat.device.type == "cpu" else _CHUNK
     for start in range(0, len(lonlat), chunk):
         points = slice(start, start + chunk)
@@ -137,9 +139,11 @@ def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
     before = torch.zeros_like(block)
     yield block
     sectoral = norms * _powers(torch.complex(x, y), degree - 1)
-    ends = torch.stack([sectoral.imag, sectoral.real], dim=1).unbind()
+    sectoral = torch.stack([sectoral.imag, sectoral.real], dim=1)
+    ends = torch.nn.functional.hardshrink(sectoral, _faint(degree))
     if torch.is_grad_enabled() and z.requires_grad:
-        for (up, down), end in zip(columns, ends, strict=True):
+        ends = sectoral + (ends - sectoral).detach()  # these values, with gradients at zero too
+        for (up, down), end in zip(columns, ends.unbind(), strict=True):
             inner = torch.addcmul(before * down, block, z) * up
             before = torch.nn.functional.pad(block, (0, 0, 1, 1))
             block = torch.cat([end[:1], inner, end[1:]])
@@ -149,12 +153,30 @@ def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
     # zero, and must be finite for that.
     buffers = z.new_zeros(2, 2 * degree - 1, len(z))
     buffers[0, degree - 1] = block
-    for ell, ((up, down), end) in enumerate(zip(columns, ends, strict=True), start=1):
+    for ell, ((up, down), end) in enumerate(zip(columns, ends.unbind(), strict=True), start=1):
         buffer = buffers[ell % 2, degree - 1 - ell : degree + ell]
         buffer[1:-1].mul_(down).addcmul_(block, z).mul_(up)
         buffer[:: 2 * ell] = end
         block = buffer
         yield block
+
+
+def _faint(degree: int) -> float:
+    """Sectoral values up to this, as near the poles, can be zero: no harmonic feels 1e-17 of it.
+
+    In l, Y_lm grows from its sectoral value to at most its square root of (2l + 1) / (2m + 1)
+    binom(l + m, 2m), at a pole; over all m that is less than the golden ratio to the power l.
+    """
+    golden_ratio = (1 + math.sqrt(5)) / 2
+    return min(FAINT, 1e-17 * golden_ratio**-degree)
+
+
+def _memory(rows: int, points: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(rows, points), not filled. Much of it by numpy, which asks Linux for large pages."""
+    if device.type != "cpu" or points <= _CHUNK_CPU:
+        return torch.empty(rows, points, dtype=dtype, device=device)
+    memory = np.empty(rows * points * dtype.itemsize, np.uint8)
+    return torch.from_numpy(memory).view(dtype).view(rows, points)
 
 
 def _powers(base: Tensor, count: int) -> Tensor:

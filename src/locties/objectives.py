@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from locties.modalities import BUCKETS, Modality, Standardise
+from locties.products import FAINT
 from locties.registry import Registry, unknown
 
 Direction = Literal["modality_to_location", "location_to_modality", "symmetric"]
@@ -296,6 +297,8 @@ def _pull(
         torch.softmax(logits, 1, out=shares)
         # A row's largest share is at least one over their number: its logarithm is exact.
         loss += (logits.amax(1) - shares.amax(1).log() - logits[:, own].diagonal()).sum()
+        if shares.is_cpu:
+            F.threshold(shares, FAINT, 0.0, inplace=True)
         shares[:, own].diagonal().sub_(1)
         if shares.dtype != pull.dtype:
             pull[here] = shares
