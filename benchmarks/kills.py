@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,9 +30,11 @@ import yaml
 from parts import PROFILE, encoder, places, profiles
 from rich.console import Console
 from rich.table import Table
+from side_by_side import processor
 from torch.utils._pytree import tree_leaves_with_path
 
 import locties
+from locties import results
 from locties.data.sentinel2 import features
 from locties.modalities import Modality, profile_encoder
 from locties.notebook import REPOSITORY
@@ -269,9 +272,9 @@ def main() -> None:
     table = pd.concat(tables, ignore_index=True)
     show(table)
     if chosen.output:
-        aside = chosen.output.with_name(f".{chosen.output.name}.part")
-        table.to_parquet(aside, index=False)
-        aside.replace(chosen.output)
+        where = {"machine": processor(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+        settings = {"kills": chosen.kills, "kinds": chosen.kinds}
+        results.write(table.assign(**where), chosen.output, "", settings)
     if not table["identical"].all():
         sys.exit("a result differs")
 

@@ -12,7 +12,7 @@ from locties.grid import stream_grid
 from locties.harmonics import harmonics_as
 from locties.modalities import PATCH, Modality, profile_encoder
 from locties.networks import NETWORKS
-from locties.objectives import OBJECTIVES, Batch
+from locties.objectives import OBJECTIVES, Batch, nt_xent
 
 torch.set_num_threads(1)
 
@@ -63,6 +63,16 @@ def test_objective(benchmark, name):
         return loss
 
     assert benchmark(forward_and_backward).isfinite()
+
+
+@pytest.mark.parametrize("noise", [10.0, 0.5])
+def test_loss_of_a_good_encoder(benchmark, noise):
+    """At the largest scale, where the shares of negatives are as small as they get."""
+    locations, other = torch.randn(2, 2048, 256)
+    samples = (locations + noise * other).requires_grad_()
+    ids = torch.arange(2048)
+    batch, scale = Batch(samples, locations, ids, ids), torch.tensor(100.0).log()
+    benchmark(lambda: nt_xent(batch, scale).backward())
 
 
 @pytest.mark.parametrize("modalities", [1, 3])
