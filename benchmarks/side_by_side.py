@@ -39,10 +39,11 @@ from rich.console import Console
 from rich.table import Table
 
 import locties
-from locties.grid import pixel_centres, stream_grid
+from locties.grid import embed_points, pixel_centres, stream_grid
 from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
 from locties.modalities import Modality, profile_encoder
+from locties.notebook import commit
 from locties.objectives import DIRECTIONS
 from locties.products import ByOneDNN
 
@@ -311,7 +312,8 @@ def grid(peer, clock, rates, rounds) -> pd.DataFrame:
             pass
 
     counts = {"locties": len(lat), "locties point by point": 20}
-    contenders = {"locties": whole, "locties point by point": rows(ours, 20)}
+    points = rows(partial(embed_points, ours), 20)
+    contenders = {"locties": whole, "locties point by point": points}
     if peer is not None:
         counts["SatCLIP"] = 4
         contenders["SatCLIP"] = rows(peer.build(40, 256).eval(), 4)
@@ -517,6 +519,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--output", type=Path, help="a Parquet file for the table")
     chosen = parser.parse_args()
+    code = f"{locties.__version__}+{commit()}"  # before anything is changed meanwhile
     peer = satclip(chosen.satclip) if chosen.satclip else None
     load = os.getloadavg()[0]
     tables = []
@@ -530,6 +533,7 @@ def main() -> None:
         cores=os.cpu_count(),
         load=f"{load:.1f} to {os.getloadavg()[0]:.1f}",
         torch=torch.__version__,
+        code=code,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
     show(table, goals)

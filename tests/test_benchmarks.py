@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
+import locties
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -167,6 +169,7 @@ def test_the_parts_are_timed_beside_their_floors(side_by_side, tmp_path, monkeyp
     twice = table[table["case"].isin(["harmonics", "step", "grid"])]
     assert (twice["threads"].value_counts() == 2 * 4 + 6 + 3).all(), "on one thread and on two"
     assert set(table.drop(twice.index)["threads"]) == {1}
+    assert table["code"].str.startswith(locties.__version__).all()
     assert (table["seconds"] > 0).all()
     assert (table["slowest"] >= table["fastest"]).all()
     assert (table["floor"] > 0).all()
