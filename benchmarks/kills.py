@@ -37,7 +37,7 @@ import locties
 from locties import results
 from locties.data.sentinel2 import features
 from locties.modalities import Modality, profile_encoder
-from locties.notebook import REPOSITORY
+from locties.notebook import REPOSITORY, commit
 
 sys.path.append(str(REPOSITORY / "tests"))
 from pipeline import kill, lay_out, snakemake
@@ -253,6 +253,7 @@ def main() -> None:
     parser.add_argument("--kinds", default=".*", help="a regular expression of their names")
     parser.add_argument("--output", type=Path, help="a Parquet file for the table")
     chosen = parser.parse_args()
+    commit()  # before anything is changed meanwhile; the table names it
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         source = Path(name, "chips")

@@ -30,6 +30,7 @@ from side_by_side import processor
 from torch import Tensor
 
 from locties import modalities, results
+from locties.notebook import commit
 
 ROWS, DIM = 2**17, 2048  # 1 GB in float32
 BATCH = 410  # a fifth of 2,048: one of five modalities
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="on the disk that is to be measured")
     parser.add_argument("--output", type=Path, help="a Parquet file for the table")
     chosen = parser.parse_args()
+    commit()  # before anything is changed meanwhile; the table names it
     torch.set_num_threads(1)
     load = f"{os.getloadavg()[0]:.1f}"
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:

@@ -23,8 +23,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, partial
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +138,19 @@ def installed(name: str) -> Any | None:
             raise
         print(f"{name} is not installed: left out", file=sys.stderr)
         return None
+
+
+def peers(clone: Path | None) -> str:
+    """Which versions of the others were there."""
+    said = []
+    if clone:
+        call = ["git", "-C", str(clone), "rev-parse", "--short", "HEAD"]
+        head = subprocess.run(call, capture_output=True, text=True)
+        said.append(f"SatCLIP {head.stdout.strip() or 'of unknown commit'}")
+    for name in ("sphericart", "pytorch-lightning"):
+        with suppress(metadata.PackageNotFoundError):
+            said.append(f"{name} {metadata.version(name)}")
+    return ", ".join(said)
 
 
 def satclip(folder: Path) -> SimpleNamespace:
@@ -534,6 +549,7 @@ def main() -> None:
         load=f"{load:.1f} to {os.getloadavg()[0]:.1f}",
         torch=torch.__version__,
         code=code,
+        peers=peers(chosen.satclip),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
     show(table, goals)

@@ -66,8 +66,8 @@ def test_objective(benchmark, name):
 
 
 @pytest.mark.parametrize("noise", [10.0, 0.5])
-def test_loss_of_a_good_encoder(benchmark, noise):
-    """At the largest scale, where the shares of negatives are as small as they get."""
+def test_loss_at_the_largest_scale(benchmark, noise):
+    """Of a poor encoder and of a good one, whose shares of negatives are as small as they get."""
     locations, other = torch.randn(2, 2048, 256)
     samples = (locations + noise * other).requires_grad_()
     ids = torch.arange(2048)

@@ -170,6 +170,7 @@ def test_the_parts_are_timed_beside_their_floors(side_by_side, tmp_path, monkeyp
     assert (twice["threads"].value_counts() == 2 * 4 + 6 + 3).all(), "on one thread and on two"
     assert set(table.drop(twice.index)["threads"]) == {1}
     assert table["code"].str.startswith(locties.__version__).all()
+    assert table["peers"].str.startswith("SatCLIP of unknown commit").all()
     assert (table["seconds"] > 0).all()
     assert (table["slowest"] >= table["fastest"]).all()
     assert (table["floor"] > 0).all()
@@ -197,7 +198,7 @@ def test_without_a_gpu_it_says_so_in_one_line():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-def test_a_graph_of_a_step_trains_as_the_step_does(gpu_step):
+def test_a_graph_of_a_step_is_timed_and_counted(gpu_step):
     graph = gpu_step.as_graph(gpu_step.training_step(3, 64, degree=4, device="cuda"))
     assert gpu_step.milliseconds(graph, 3) > 0
     assert gpu_step.kernels(graph) > 10

@@ -131,7 +131,7 @@ def test_error_against_fifty_digits(degree: int, every: int) -> None:
 
 @pytest.mark.parametrize("degree", [10, 40, 100])
 def test_no_value_is_denormal_near_the_poles(degree: int) -> None:
-    """Some processors multiply denormal numbers a hundred times slower than others."""
+    """Some processors multiply denormal numbers many times slower than others."""
     lat = 90 - torch.logspace(-6, 1.9, 300)
     values = spherical_harmonics(torch.stack([lat.cos() * 180, lat], dim=1), degree)
     assert values.dtype == torch.float32

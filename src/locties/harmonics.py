@@ -16,6 +16,7 @@ from locties.products import FAINT
 # Points at a time. On a CPU three blocks of degree 40 then stay in the cache; elsewhere launching
 # kernels is what costs, and the working memory is still bounded.
 _CHUNK_CPU, _CHUNK = 2048, 65536
+_MUCH = 2**22  # bytes, from which on numpy asks for large pages
 
 
 def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
@@ -32,7 +33,7 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
     The values are polynomials in the unit vector (x, y, z) and are computed as such, in float64:
     the sectoral ones (m = l and m = -l) from powers of x + iy, all others by the normalised
     three-term recursion in l. So neither values nor gradients are special at the poles, and nothing
-    overflows. Orders that are below 1e-17 throughout, as high ones near the poles, may be zero.
+    overflows. Orders that stay below 1e-17 at a place, as high ones near a pole, may be zero there.
 
     Args:
         lonlat: (N, 2), longitude then latitude in degrees: tensor, array or nested lists.
@@ -162,10 +163,12 @@ def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
 
 
 def _faint(degree: int) -> float:
-    """Sectoral values up to this, as near the poles, can be zero: no harmonic feels 1e-17 of it.
+    """Sectoral values up to this, as near the poles, can be zero: no harmonic is off by 1e-17.
 
-    In l, Y_lm grows from its sectoral value to at most its square root of (2l + 1) / (2m + 1)
-    binom(l + m, 2m), at a pole; over all m that is less than the golden ratio to the power l.
+    In l, Y_lm grows from its sectoral value by a factor of at most the square root of
+    (2l + 1) / (2m + 1) binom(l + m, 2m), which it comes near to at a pole; for every m > 0 that is
+    less than the golden ratio to the power l. Up to L = 100 this is above float32's smallest normal
+    number, so that no harmonic is denormal.
     """
     golden_ratio = (1 + math.sqrt(5)) / 2
     return min(FAINT, 1e-17 * golden_ratio**-degree)
@@ -173,7 +176,7 @@ def _faint(degree: int) -> float:
 
 def _memory(rows: int, points: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(rows, points), not filled. Much of it by numpy, which asks Linux for large pages."""
-    if device.type != "cpu" or points <= _CHUNK_CPU:
+    if device.type != "cpu" or rows * points * dtype.itemsize < _MUCH:
         return torch.empty(rows, points, dtype=dtype, device=device)
     memory = np.empty(rows * points * dtype.itemsize, np.uint8)
     return torch.from_numpy(memory).view(dtype).view(rows, points)

@@ -297,7 +297,7 @@ def _pull(
         torch.softmax(logits, 1, out=shares)
         # A row's largest share is at least one over their number: its logarithm is exact.
         loss += (logits.amax(1) - shares.amax(1).log() - logits[:, own].diagonal()).sum()
-        if shares.is_cpu:
+        if shares.is_cpu:  # no other device is slow with them
             F.threshold(shares, FAINT, 0.0, inplace=True)
         shares[:, own].diagonal().sub_(1)
         if shares.dtype != pull.dtype:
@@ -314,7 +314,8 @@ def _pull_both_ways(
 ) -> Tensor:
     """`_pull` of the rows and of the columns, added up: one exponential serves both.
 
-    `pull` is square. Logits must lie within +-`SAFE_SCALE`, or be -inf.
+    `pull` is square. Logits must lie within +-`SAFE_SCALE`, or be -inf: no share is then `FAINT`
+    enough to be slow.
     """
     down, own_logit, own_exponential = anchors.new_empty(3, len(anchors))
     across = torch.zeros_like(down)
@@ -470,7 +471,9 @@ def siglip(batch: Batch, log_scale: Tensor, bias: Tensor, negatives: Negatives =
         cosines = _cosines(batch)
         logits = log_scale.to(cosines.dtype).exp() * cosines + bias.to(cosines.dtype)
         sign = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1
-        likelihood = F.logsigmoid(sign * logits).masked_fill(_left_out(batch, negatives), 0.0)
+        # Beyond, nothing is left to learn, and gradients are too faint to be multiplied fast.
+        certain = (sign * logits).clamp_max(-math.log(FAINT))
+        likelihood = F.logsigmoid(certain).masked_fill(_left_out(batch, negatives), 0.0)
         return -likelihood.sum() / len(logits)
 
 

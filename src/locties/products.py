@@ -6,8 +6,9 @@ from threading import Lock
 
 import torch
 
-# Of float32: its products with numbers of usual size would be denormal, which some processors
-# (Intel) multiply a hundred times slower than others. What adds up with ones can be zero instead.
+# Near float32's smallest normal number, 1e-38, with room for factors below one. With denormal
+# numbers, below it, some processors (Intel's) multiply many times slower. What is this small and is
+# added to numbers near one can be zero instead.
 FAINT = 1e-30
 ROUNDING = 1e-5  # of a product's largest value; in float32 it is 4e-7, in bfloat16 2e-3
 

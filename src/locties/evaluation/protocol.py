@@ -14,7 +14,7 @@ from locties.evaluation.probes import PROBES, is_classification
 from locties.evaluation.splits import SPLITS, block_index, folds, nearest_label_km
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.evaluation.tasks import TASKS, Task
-from locties.grid import eval_mode
+from locties.grid import POINTS_PER_CHUNK, eval_mode
 from locties.lonlat import check
 from locties.registry import unknown
 
@@ -27,7 +27,6 @@ FOLDS = 5
 # Folds and draws of labels are the same for every encoder and every training seed: what differs
 # between two rows of a table is then the encoder.
 PROTOCOL_SEED = 0
-_CHUNK = 8192
 
 
 def evaluate(
@@ -185,7 +184,7 @@ def embed(encoder: Encoder, lonlat: Any) -> NDArray[Any]:
     """
     points = check(lonlat).float()
     with torch.no_grad(), eval_mode(encoder) as device:
-        parts = points.to(device).split(_CHUNK)
+        parts = points.to(device).split(POINTS_PER_CHUNK)
         embedding = torch.cat([torch.as_tensor(encoder(part)).cpu() for part in parts]).numpy()
     if embedding.ndim != 2 or len(embedding) != len(points):
         raise ValueError(
