@@ -6,7 +6,6 @@ from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +15,6 @@ from locties.products import FAINT
 # Points at a time. On a CPU three blocks of degree 40 then stay in the cache; elsewhere launching
 # kernels is what costs, and the working memory is still bounded.
 _CHUNK_CPU, _CHUNK = 2048, 65536
-_MUCH = 2**22  # bytes, from which on numpy asks for large pages
 
 
 def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
@@ -66,7 +64,7 @@ def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
     x, y, z = to_xyz(lonlat.double()).unbind(-1)
     if torch.is_grad_enabled() and lonlat.requires_grad:
         return torch.cat([block.to(dtype) for block in _blocks(x, y, z, degree)]).T
-    rows = _memory(degree**2, len(lonlat), dtype, lonlat.device)
+    rows = torch.empty(degree**2, len(lonlat), dtype=dtype, device=lonlat.device)
     chunk = _CHUNK_CPU if lonlat.device.type == "cpu" else _CHUNK
     for start in range(0, len(lonlat), chunk):
         points = slice(start, start + chunk)
@@ -172,14 +170,6 @@ def _faint(degree: int) -> float:
     """
     golden_ratio = (1 + math.sqrt(5)) / 2
     return min(FAINT, 1e-17 * golden_ratio**-degree)
-
-
-def _memory(rows: int, points: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(rows, points), not filled. Much of it by numpy, which asks Linux for large pages."""
-    if device.type != "cpu" or rows * points * dtype.itemsize < _MUCH:
-        return torch.empty(rows, points, dtype=dtype, device=device)
-    memory = np.empty(rows * points * dtype.itemsize, np.uint8)
-    return torch.from_numpy(memory).view(dtype).view(rows, points)
 
 
 def _powers(base: Tensor, count: int) -> Tensor:
