@@ -8,7 +8,8 @@ taken in the loop that its authors use, over the same data in memory. All is mea
 and on as many as there are cores, which is what torch uses unless it is told. The clock is the
 processor time of a process, which leaves out waiting for other programs; where several threads or
 processes share the work it is the wall's.
-Beside the table, ``<output>_goals.parquet`` says which goals of the project are met.
+Beside the table, ``<output>_goals.parquet`` says which goals of the project are met, and
+``<output>_step.parquet`` where the time of a step goes.
 """
 
 import argparse
@@ -32,13 +33,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from counts import count
 from goals import judge
+from loss_memory import pairs_of
 from parts import PROFILE, encoder, places, profiles, training_step
 from rich.console import Console
 from rich.table import Table
+from shares import milliseconds
+from threadpoolctl import threadpool_limits
 
 import locties
 from locties.grid import embed_points, pixel_centres, stream_grid
@@ -46,16 +51,18 @@ from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
 from locties.modalities import Modality, profile_encoder
 from locties.notebook import commit
-from locties.objectives import DIRECTIONS
+from locties.objectives import DIRECTIONS, nt_xent
 from locties.products import ByOneDNN
 
 Work = Callable[[], Any]
-TURN = 0.1  # seconds
-LIGHTNING_STEPS = 2  # timed together
+TURN, SHORT = 0.3, 1.0  # seconds
+LIGHTNING_STEPS = 2  # timed together, after one that is not
 POINTS, BATCH, RESOLUTION, LOSS_PAIRS = (2048, 100_000), 2048, 0.25, 32_768
+SPHERICART = {"sphericart float64": True, "sphericart float64, 4 kB pages": False}
 GROWTH = {
     "harmonics by points": (512, 2048, 8192, 32_768),
     "harmonics by L": (10, 20, 40, 80),
+    "loss by batch": (1024, 4096, 16_384),
     "step by batch": (512, 1024, 2048, 4096),
     "step by modalities": (1, 2, 3, 4),
     "step by L": (10, 20, 40),
@@ -68,7 +75,9 @@ PARTS, STEPS = 6, 2  # of a run in several processes: parts that are timed, and 
 def measure(contenders: dict[Any, Work], rounds: int, clock: Callable[[], float]) -> pd.DataFrame:
     """Seconds of each, in rounds that take every contender in turn, after one that sets the pace.
 
-    What takes less than `TURN` seconds is repeated within its turn. Work that returns a number has
+    What takes less than `TURN` seconds is repeated within its turn. What takes less than `SHORT`
+    is first done once untimed, as in a loop of training it would follow its like: what comes after
+    another contender pays for the memory that this one gave back. Work that returns a number has
     taken its own time. Column `times` has the rounds.
     """
 
@@ -77,13 +86,18 @@ def measure(contenders: dict[Any, Work], rounds: int, clock: Callable[[], float]
         own = work()
         return (own, True) if isinstance(own, float) else (clock() - start, False)
 
-    repeats = {}
+    repeats, settled = {}, {}
     for name, work in contenders.items():
         taken, own = timed(work)
+        settled[name] = own or taken > SHORT
+        if not settled[name]:
+            taken, _ = timed(work)
         repeats[name] = 1 if own else max(1, round(TURN / max(taken, 1e-6)))
     seconds: dict[Any, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, work in contenders.items():
+            if not settled[name]:
+                work()
             turn = [timed(work)[0] for _ in range(repeats[name])]
             seconds[name].append(sum(turn) / len(turn))
     return pd.DataFrame(
@@ -221,25 +235,39 @@ def satclip(folder: Path) -> SimpleNamespace:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 lightning.Trainer(
-                    max_steps=LIGHTNING_STEPS + 1,
+                    max_steps=LIGHTNING_STEPS + 2,
                     accelerator="cpu",
                     enable_model_summary=False,
                     **dict.fromkeys(quiet, False),
                 ).fit(module, loader)
             # From the start of a step to that of the next: loading, and all that the loop does.
-            return (module.started[-1] - module.started[0]) / LIGHTNING_STEPS
+            return (module.started[-1] - module.started[1]) / LIGHTNING_STEPS
 
         return few
 
     return SimpleNamespace(build=build, step=step, lightning_step=lightning_step)
 
 
-def sphericart(degree: int) -> Callable[[torch.Tensor], Any] | None:
-    """By its NumPy interface: its torch one is compiled for single versions of torch."""
+def sphericart(degree: int, large_pages: bool) -> Callable[[torch.Tensor], Any] | None:
+    """By its NumPy interface: its torch one is compiled for single versions of torch.
+
+    For a large array NumPy asks Linux for pages of 2 MB in place of 4 kB, which come faster where
+    memory is in one piece, and can cost seconds where it is not. torch does not ask.
+    """
     if (module := installed("sphericart")) is None:
         return None
-    harmonics = module.SphericalHarmonics(degree - 1)
-    return lambda lonlat: harmonics.compute(to_xyz(lonlat).numpy())
+    with threadpool_limits(torch.get_num_threads(), "openmp"):  # its own library, asked once
+        harmonics = module.SphericalHarmonics(degree - 1)
+
+    def compute(lonlat: torch.Tensor) -> Any:
+        ask = np._core.multiarray._set_madvise_hugepage
+        before = ask(large_pages)
+        try:
+            return harmonics.compute(to_xyz(lonlat).numpy())
+        finally:
+            ask(before)
+
+    return compute
 
 
 # ------------------------------------------------------------------------------------- the cases
@@ -279,11 +307,12 @@ def of_grid(n: int, degree: int, hidden: int, rates: dict[str, float]) -> dict:
 def harmonics(peer, clock, rates, rounds) -> pd.DataFrame:
     tables = []
     for n in POINTS:
-        lonlat, other = places(n), sphericart(40)
+        lonlat = places(n)
         contenders: dict[str, Work] = {"locties": partial(harmonics_as, lonlat, 40, torch.float32)}
         contenders["locties float64"] = partial(harmonics_as, lonlat, 40, torch.float64)
-        if other is not None:
-            contenders["sphericart float64"] = partial(other, lonlat)
+        for name, large_pages in SPHERICART.items():
+            if (other := sphericart(40, large_pages)) is not None:
+                contenders[name] = partial(other, lonlat)
         if peer is not None:
             features = peer.build(40, 8).posenc
             contenders["SatCLIP analytic"] = partial(features, lonlat)
@@ -388,6 +417,11 @@ def growth(peer, clock, rates, rounds) -> pd.DataFrame:
         lambda degree, _: of_harmonics(POINTS[0], degree, rates),
     )
     add(
+        "loss by batch",
+        loss_of,
+        lambda pairs, _: floor({"float32": 6 * pairs**2 * 256}, 0, rates),
+    )
+    add(
         "step by batch",
         lambda batch: training_step(batch=batch),
         lambda batch, step: of_step(step, rates, batch),
@@ -421,6 +455,12 @@ def growth(peer, clock, rates, rounds) -> pd.DataFrame:
         wall,
     )
     return pd.concat(tables)
+
+
+def loss_of(pairs: int) -> Work:
+    """The loss in one direction with its gradients."""
+    batch, scale = pairs_of(pairs, 256, torch.float32), torch.tensor(2.6, requires_grad=True)
+    return lambda: nt_xent(batch, scale).backward()
 
 
 def on_threads(count: int, work: Work) -> Any:
@@ -486,6 +526,15 @@ def measure_cases(names: list[str], peer: SimpleNamespace | None, rounds: int) -
     return table.assign(threads=threads, **rates)
 
 
+def step_parts() -> pd.DataFrame:
+    """Where the time of a step goes, on as many threads as torch is set to use."""
+    kinds = {"float32": {}, "bfloat16": {"bfloat16": True}}
+    steps = {kind: training_step(batch=BATCH, **options) for kind, options in kinds.items()}
+    table = pd.DataFrame({kind: milliseconds(step) for kind, step in steps.items()})
+    table = table.rename_axis("part").melt(var_name="kind", value_name="ms", ignore_index=False)
+    return table.reset_index().assign(threads=torch.get_num_threads())
+
+
 def processor() -> str:
     found = [
         line.partition(":")[2].strip()
@@ -537,10 +586,12 @@ def main() -> None:
     code = f"{locties.__version__}+{commit()}"  # before anything is changed meanwhile
     peer = satclip(chosen.satclip) if chosen.satclip else None
     load = os.getloadavg()[0]
-    tables = []
+    tables, within = [], []
     for turn, threads in enumerate(chosen.threads):
         names = [name for name in chosen.cases if turn == 0 or name not in ONCE]
         tables.append(on_threads(threads, partial(measure_cases, names, peer, chosen.rounds)))
+        if "step" in names:
+            within.append(on_threads(threads, step_parts))
     table = pd.concat(tables, ignore_index=True)
     goals = judge(table)
     table = table.drop(columns="times").assign(
@@ -554,8 +605,9 @@ def main() -> None:
     )
     show(table, goals)
     if chosen.output:
-        beside = chosen.output.with_name(f"{chosen.output.stem}_goals.parquet")
-        for path, content in ((chosen.output, table), (beside, goals)):
+        tables = {"": table, "_goals": goals} | ({"_step": pd.concat(within)} if within else {})
+        for name, content in tables.items():
+            path = chosen.output.with_name(f"{chosen.output.stem}{name}.parquet")
             aside = path.with_name(f".{path.name}.part")
             content.to_parquet(aside, index=False)
             aside.replace(path)

@@ -69,6 +69,20 @@ def test_products_are_counted_by_the_type_of_their_numbers(gpu_step):
     assert counts.flops == {"bfloat16": encoders + 2 * LOGITS, "float32": LOGITS}
 
 
+def test_the_time_of_a_step_is_laid_to_its_parts():
+    from parts import training_step
+    from shares import milliseconds
+
+    whole = milliseconds(training_step(1, 64, degree=4), steps=1)
+    assert set(whole.index) == {
+        *("encoders, products", "encoders, the rest", "loss, products", "loss, the rest"),
+        *("harmonics", "optimiser", "between operations"),
+    }
+    assert (whole > 0).all()
+    few = milliseconds(training_step(1, 8, degree=40), steps=1)
+    assert few["harmonics"] > few["loss, products"], "of eight pairs, and 1,600 harmonics"
+
+
 def test_a_salt_step_trains_one_modality_after_the_other(gpu_step, monkeypatch):
     import parts
 
@@ -129,9 +143,9 @@ def test_the_parts_are_timed_beside_their_floors(side_by_side, tmp_path, monkeyp
     import goals
 
     small = {
-        **{"harmonics by points": (64, 128), "harmonics by L": (4, 8), "step by batch": (8, 16)},
-        **{"step by modalities": (1, 2), "step by L": (4, 8), "step by threads": (1, 2)},
-        "step by processes": (1, 2),
+        **{"harmonics by points": (64, 128), "harmonics by L": (4, 8), "loss by batch": (8, 16)},
+        **{"step by batch": (8, 16), "step by modalities": (1, 2), "step by L": (4, 8)},
+        **{"step by threads": (1, 2), "step by processes": (1, 2)},
     }
     assert set(small) == set(side_by_side.GROWTH)
     monkeypatch.setattr(side_by_side, "GROWTH", small)
@@ -155,7 +169,7 @@ def test_the_parts_are_timed_beside_their_floors(side_by_side, tmp_path, monkeyp
         lightning_step=lambda batch, clock: lambda: 0.1,
     )
     monkeypatch.setattr(side_by_side, "satclip", lambda folder: peer)
-    monkeypatch.setattr(side_by_side, "sphericart", lambda degree: torch.nn.Identity())
+    monkeypatch.setattr(side_by_side, "sphericart", lambda degree, pages: torch.nn.Identity())
     monkeypatch.setenv("COLUMNS", "200")
     path = tmp_path / "benchmarks.parquet"
     options = ["--rounds", "2", "--satclip", "a clone", "--threads", "1", "2"]
@@ -167,7 +181,7 @@ def test_the_parts_are_timed_beside_their_floors(side_by_side, tmp_path, monkeyp
     for case, grown in small.items():
         assert tuple(table.loc[table["case"] == case, "size"]) == grown, case
     twice = table[table["case"].isin(["harmonics", "step", "grid"])]
-    assert (twice["threads"].value_counts() == 2 * 4 + 6 + 3).all(), "on one thread and on two"
+    assert (twice["threads"].value_counts() == 2 * 5 + 6 + 3).all(), "on one thread and on two"
     assert set(table.drop(twice.index)["threads"]) == {1}
     assert table["code"].str.startswith(locties.__version__).all()
     assert table["peers"].str.startswith("SatCLIP of unknown commit").all()
@@ -184,6 +198,8 @@ def test_the_parts_are_timed_beside_their_floors(side_by_side, tmp_path, monkeyp
     judged = pd.read_parquet(tmp_path / "benchmarks_goals.parquet")
     expected = [(g.what, n) for g in scaled for n in (1, 2) if g.case != "loss" or n == 1]
     assert list(zip(judged["goal"], judged["threads"], strict=True)) == expected
+    within = pd.read_parquet(tmp_path / "benchmarks_step.parquet")
+    assert within.groupby(["threads", "kind"])["ms"].sum().gt(0).sum() == 4
 
 
 @pytest.mark.slow
