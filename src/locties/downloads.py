@@ -20,6 +20,7 @@ WHAT = {
     " each encoder, task and continent.",
     "benchmarks": "Timings, side by side with other code.",
     "benchmarks_goals": "Ratios of these timings, beside what was to be reached.",
+    "benchmarks_step": "Where the time of a training step goes, by torch's profiler.",
     "light_install": "A fresh install without extras: time, size, and what it brings.",
     "read_ahead": "Steps of training on rows of a mapped file, asked for in several ways.",
     "kills": "Work that was killed and taken up again: a row for each kill.",
