@@ -173,6 +173,10 @@ MAPS = parameters("maps", {"encoder": f"{OUT}/runs/{PAGE}/encoder", **SETTINGS["
 CHAPTER = {name: parameters(name, values) for name, values in CHAPTERS.items()}
 
 
+onerror:  # an interrupt too
+    print("What is finished is kept, and a training has its last state: the same command goes on.")
+
+
 wildcard_constraints:
     run="[a-z0-9_-]+",
     tier="[a-z]+",

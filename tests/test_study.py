@@ -1,7 +1,9 @@
 """The study as `experiments.yaml` describes it: complete, comparable, priced, and resumed."""
 
+import os
 import random
 import re
+import signal
 import sys
 import time
 from itertools import product
@@ -328,15 +330,15 @@ def test_jobs_are_submitted_to_a_cluster_and_one_that_dies_is_started_again(chec
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_a_study_killed_three_times_goes_on_to_the_same_rows(checkout):
-    """Everything is killed in the middle of a run, at a random moment; `make` is called again."""
+def test_a_study_stopped_four_times_goes_on_to_the_same_rows(checkout):
+    """All is killed in the middle of a run, at a random moment, and then interrupted by Ctrl-C."""
     table = "_build/smoke/scores/embedded/fresh-melt-0.parquet"
     flags = ["--nolock", "--cores", "1", "--rerun-incomplete", "--config", "profile=smoke"]
     run = checkout / "_build/smoke/runs/fresh-melt-0"
     state = run / "checkpoint" / "state.pt"
     reached, chance = [0], random.Random(0)
-    for _ in range(3):
-        process = snakemake(checkout, *flags, "--", table)
+    for stop in ("kill", "kill", "kill", "interrupt"):
+        process = snakemake(checkout, *flags, "--", table, start_new_session=True)
         until = time.monotonic() + 120
         while _step(state) == reached[-1] and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
@@ -344,8 +346,14 @@ def test_a_study_killed_three_times_goes_on_to_the_same_rows(checkout):
             # Within eight steps, which are two epochs: in a step, a validation or a write.
             done = _progress(state)
             time.sleep(chance.uniform(0, 8) * done["seconds"] / max(1, done["step"]))
-            kill(process.pid, process.wait)
+            if stop == "kill":
+                kill(process.pid, process.wait)
+            else:
+                os.killpg(process.pid, signal.SIGINT)
         printed, _ = process.communicate(timeout=60)
+        if stop == "interrupt":
+            assert process.returncode != 0
+            assert "the same command goes on." in printed, printed
         reached.append(_step(state))
         assert reached[-1] > reached[-2], printed
         assert not (run / "history.parquet").exists(), "it was killed too late to show anything"
