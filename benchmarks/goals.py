@@ -41,6 +41,10 @@ GOALS = [
         "harmonics of 100,000 points, sphericart in float64 to locties",
         *("harmonics", 100_000, "sphericart float64", "locties", 1),
     ),
+    Goal(
+        "harmonics of 100,000 points, sphericart in float64 with 4 kB pages to locties",
+        *("harmonics", 100_000, "sphericart float64, 4 kB pages", "locties", 1),
+    ),
     Goal("step, SatCLIP to locties", "step", 2048, "SatCLIP", "locties", 5),
     Goal("step, SatCLIP to locties in bfloat16", "step", 2048, "SatCLIP", "locties bfloat16", 8),
     Goal(

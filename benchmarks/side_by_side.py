@@ -605,8 +605,8 @@ def main() -> None:
     )
     show(table, goals)
     if chosen.output:
-        tables = {"": table, "_goals": goals} | ({"_step": pd.concat(within)} if within else {})
-        for name, content in tables.items():
+        written = {"": table, "_goals": goals} | ({"_step": pd.concat(within)} if within else {})
+        for name, content in written.items():
             path = chosen.output.with_name(f"{chosen.output.stem}{name}.parquet")
             aside = path.with_name(f".{path.name}.part")
             content.to_parquet(aside, index=False)
