@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import time
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -331,14 +332,17 @@ def test_jobs_are_submitted_to_a_cluster_and_one_that_dies_is_started_again(chec
 @pytest.mark.slow
 @pytest.mark.data
 def test_a_study_stopped_four_times_goes_on_to_the_same_rows(checkout):
-    """All is killed in the middle of a run, at a random moment, and then interrupted by Ctrl-C."""
+    """Interrupted by Ctrl-C, then killed three times, at random moments in the middle of a run."""
     table = "_build/smoke/scores/embedded/fresh-melt-0.parquet"
     flags = ["--nolock", "--cores", "1", "--rerun-incomplete", "--config", "profile=smoke"]
     run = checkout / "_build/smoke/runs/fresh-melt-0"
     state = run / "checkpoint" / "state.pt"
     reached, chance = [0], random.Random(0)
-    for stop in ("kill", "kill", "kill", "interrupt"):
-        process = snakemake(checkout, *flags, "--", table, start_new_session=True)
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also in a background job
+    for stop in ("interrupt", "kill", "kill", "kill"):
+        process = snakemake(
+            checkout, *flags, "--", table, start_new_session=True, preexec_fn=heeded
+        )
         until = time.monotonic() + 120
         while _step(state) == reached[-1] and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
