@@ -19,7 +19,7 @@ export OPENBLAS_NUM_THREADS = 1
 CONFIG = --config profile=$(PROFILE) tier=$(TIER) satclip="$(SATCLIP)" sweep="$(SWEEP)"
 
 # The operating system's lock in place of snakemake's, which outlives a snakemake that was killed.
-PIPELINE = $(BIN)/python -m locties.lock _build $(BIN)/snakemake --nolock --cores $(CORES) \
+PIPELINE = $(BIN)/python -m locties._util.lock _build $(BIN)/snakemake --nolock --cores $(CORES) \
 	--rerun-incomplete --keep-going --quiet rules host reason $(FLAGS) $(CONFIG) --
 
 .PHONY: book pdf test check lint plan results publish notebooks clean
@@ -44,15 +44,15 @@ book: plan
 # The book on paper, printed by a Chromium, which is looked for before any work; a copy goes beside
 # the pages, which then link to it.
 pdf: .venv/.installed
-	@$(BIN)/python -c "from locties import pdf; pdf.browser()"
+	@$(BIN)/python -c "from locties_paper.site import pdf; pdf.browser()"
 	$(PIPELINE) pdf
-	@$(BIN)/python -c "from pathlib import Path; from locties import pdf; \
+	@$(BIN)/python -c "from pathlib import Path; from locties_paper.site import pdf; \
 		pdf.link(Path('_build/locties.pdf'), Path('_build/html'))"
 	@echo "The book is at $(CURDIR)/_build/locties.pdf"
 
 # What the tables of results would take: jobs, pairs, steps, FLOPs and hours. Nothing is run.
 plan: .venv/.installed
-	@$(BIN)/python -m locties.study $(CORES) \
+	@$(BIN)/python -m locties_paper.study $(CORES) \
 		$(BIN)/snakemake --dry-run --nolock --rerun-incomplete $(CONFIG) -- results
 
 # The tables behind the book, under _build/$(PROFILE)/results; with SWEEP=claims, or the names of
@@ -71,16 +71,17 @@ test: .venv/.installed lint
 
 # The built book in a headless Chromium that reaches no other host.
 check: .venv/.installed
-	$(BIN)/pytest -m site tests/site
+	$(BIN)/pytest -m site tests/pages
 
 lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 # Execute the committed notebooks in place, at smoke values, and put what they measure on record.
 notebooks: .venv/.installed
-	$(BIN)/python -m locties.notebook book/*.ipynb
+	$(BIN)/python -m locties_paper.site.notebook book/*.ipynb
 
 clean:
 	rm -rf _build

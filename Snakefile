@@ -11,11 +11,11 @@ import pandas as pd
 import yaml
 from papermill import inspect_notebook
 
-from locties import results, study
+from locties._util.registry import split_names, unknown
 from locties.data import manifest
-from locties.evaluation import TIERS, claims
-from locties.notebook import names
-from locties.registry import unknown
+from locties.evaluation import TIERS
+from locties_paper import publish, results, study
+from locties_paper.effects import claims
 
 with open("experiments.yaml") as file:
     STUDY = yaml.safe_load(file)
@@ -71,7 +71,7 @@ PAGES = [path.removeprefix("book/") for path in glob("book/*.md")]
 
 CORE = [f"src/locties/{name}.py" for name in
         ("registry", "lonlat", "harmonics", "features", "networks", "encoder")]
-DATA = ["data_manifest.yaml", *glob("src/locties/data/*.py")]
+DATA = glob("src/locties/data/*.*")
 TRAINING = [*CORE, *DATA, *glob("src/locties/training/*.py")]
 TRAINING += [f"src/locties/{name}.py" for name in ("modalities", "objectives", "products")]
 EVALUATION = [*CORE, *DATA, "src/locties/peers.py", *glob("src/locties/evaluation/*.py")]
@@ -156,7 +156,7 @@ def training_cost(wildcards):
 
 def evaluation_seconds(wildcards):
     values = (OWN | SWEPT)[f"{wildcards.tier}/{wildcards.run}"]
-    contenders = 1 + len(names(values["appended"])) + len(values.get("along", []))
+    contenders = 1 + len(split_names(values["appended"])) + len(values.get("along", []))
     return round(study.evaluating(contenders, values["points"], values["labels"]).seconds)
 
 
@@ -346,7 +346,7 @@ rule book:
             _build/stage/book
         cp {input.pretrain} _build/stage/book/pretrain.ipynb
         cp {input.evaluate} _build/stage/book/evaluate.ipynb
-        python -m locties.downloads _build/stage/book {OUT}/results results
+        python -m locties_paper.site.downloads _build/stage/book {OUT}/results results
         jupyter-book build _build/stage --path-output . -W -n --keep-going > {log} 2>&1 \
             || {{ cat {log}; exit 1; }}
         """
@@ -372,11 +372,11 @@ rule pdf:
         rm -rf _build/singlehtml
         jupyter-book build _build/stage --path-output . --builder singlehtml \
             -W -n --keep-going > {log} 2>&1 || {{ cat {log}; exit 1; }}
-        python -m locties.pdf _build/singlehtml/book/introduction.html {output}
+        python -m locties_paper.site.pdf _build/singlehtml/book/introduction.html {output}
         """
 
 
 rule publish:
     input: rules.results.output, [f"{folder}/encoder" for folder in PUBLISHED.values()]
     run:
-        results.publish(f"{OUT}/results", PUBLISHED)
+        publish.publish(f"{OUT}/results", PUBLISHED)

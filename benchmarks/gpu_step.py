@@ -23,7 +23,7 @@ from parts import training_step
 from rich.console import Console
 from rich.table import Table
 
-from locties import results
+from locties_paper import results
 
 MODALITIES, BATCH = 3, 2048
 DEVICE, SIDE, COPIED = "cuda", 8192, 2**30  # of the products and the copy that set the floor

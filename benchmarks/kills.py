@@ -34,10 +34,10 @@ from side_by_side import processor
 from torch.utils._pytree import tree_leaves_with_path
 
 import locties
-from locties import results
 from locties.data.sentinel2 import features
 from locties.modalities import Modality, profile_encoder
-from locties.notebook import REPOSITORY, commit
+from locties_paper import results
+from locties_paper.site.notebook import REPOSITORY, commit
 
 sys.path.append(str(REPOSITORY / "tests"))
 from pipeline import kill, lay_out, snakemake

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from locties import LocationEncoder
+from locties._util.matmul import ByOneDNN
 from locties.data.raster import Raster
 from locties.modalities import PATCH, Gathered, profile_encoder
 from locties.objectives import OBJECTIVES, Batch, place_of
-from locties.products import ByOneDNN
 
 PROFILE = 36  # numbers in a sample: twelve months of three variables
 

@@ -29,8 +29,9 @@ from rich.table import Table
 from side_by_side import processor
 from torch import Tensor
 
-from locties import modalities, results
-from locties.notebook import commit
+from locties import modalities
+from locties_paper import results
+from locties_paper.site.notebook import commit
 
 ROWS, DIM = 2**17, 2048  # 1 GB in float32
 BATCH = 410  # a fifth of 2,048: one of five modalities

@@ -46,13 +46,13 @@ from shares import milliseconds
 from threadpoolctl import threadpool_limits
 
 import locties
-from locties.grid import embed_points, pixel_centres, stream_grid
+from locties._util.matmul import ByOneDNN
+from locties.apply.grid import embed_points, pixel_centres, stream_grid
 from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
 from locties.modalities import Modality, profile_encoder
-from locties.notebook import commit
 from locties.objectives import DIRECTIONS, nt_xent
-from locties.products import ByOneDNN
+from locties_paper.site.notebook import commit
 
 Work = Callable[[], Any]
 TURN, SHORT = 0.3, 1.0  # seconds

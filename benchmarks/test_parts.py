@@ -7,8 +7,8 @@ import torch
 from parts import PROFILE, encoder, patches, places, profiles, training_step
 
 from locties import export_grid
+from locties.apply.grid import stream_grid
 from locties.features import FEATURES
-from locties.grid import stream_grid
 from locties.harmonics import harmonics_as
 from locties.modalities import PATCH, Modality, profile_encoder
 from locties.networks import NETWORKS

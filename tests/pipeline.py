@@ -9,12 +9,12 @@ from pathlib import Path
 
 import psutil
 
-from locties.notebook import REPOSITORY
+from locties_paper.site.notebook import REPOSITORY
 
 
 def lay_out(folder: Path) -> Path:
     """Make `folder` look like the repository; the pipeline writes its `_build` there."""
-    for name in ("Snakefile", "experiments.yaml", "data_manifest.yaml", "src", "book", "results"):
+    for name in ("Snakefile", "experiments.yaml", "src", "book", "results"):
         (folder / name).symlink_to(REPOSITORY / name)
     return folder
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import locties
-from locties.registry import Registry
+from locties._util.registry import Registry
 
 BOOK = Path(__file__).parents[1] / "book"
 DIRECTIVE = re.compile(r"^\.\. auto(?:function|class|exception):: (\S+)\n((?:   .*\n)*)", re.M)
@@ -54,7 +54,7 @@ FROM_LITERATURE = [
     "locties.evaluation.splits",
     "locties.evaluation.probes",
     "locties.evaluation.statistics",
-    "locties.evaluation.comparison",
+    "locties_paper.effects.comparison",
     "locties.evaluation.representation",
 ]
 NO_SOURCE = {
@@ -77,7 +77,7 @@ NOTHING_RUNS = {"locties.peers.GeoCLIP": "what it does without the package is to
 PASSED_ON = {
     "locties.lonlat.check": {"ValueError"},
     "locties.evaluation.protocol.embed": {"ValueError"},
-    "locties.provenance.resolve": {"ValueError", "FileNotFoundError"},
+    "locties.apply.metadata.resolve": {"ValueError", "FileNotFoundError"},
     "locties.data.embedded.load": {"DataError"},
     "locties.data.public.night_lights": {"DataError"},
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from locties.notebook import REPOSITORY
+from locties_paper.site.notebook import REPOSITORY
 
 STEPS, PAUSE = 10, 0.05
 

@@ -16,7 +16,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 
 from locties import maps
-from locties.grid import Grid, embed_grid
+from locties.apply.grid import Grid, embed_grid
 
 EVERYWHERE = np.ones((90, 180), bool)
 NAIROBI, SYDNEY = (36.8, -1.3), (151.2, -33.9)

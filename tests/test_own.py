@@ -16,7 +16,8 @@ import xarray
 from rasterio.transform import Affine, from_origin
 
 import locties
-from locties import extras, own
+from locties import own
+from locties._util import extras
 from locties.data import sampling
 from locties.data.manifest import DataError
 from locties.lonlat import CELL_DEGREES, cell_index

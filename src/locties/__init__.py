@@ -8,16 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from locties.apply.export import export_grid
+    from locties.apply.frames import embed
+    from locties.apply.grid import embed_grid
+    from locties.apply.sklearn import LocationFeatures
     from locties.encoder import LocationEncoder, load
     from locties.evaluation import Task, evaluate
-    from locties.export import export_grid
-    from locties.frames import embed
-    from locties.grid import embed_grid
     from locties.harmonics import spherical_harmonics
     from locties.modalities import Modality
     from locties.own import read_modality, read_task
     from locties.training import pretrain
-    from locties.transformer import LocationFeatures
 
 __version__ = "0.1.0"
 __all__ = [
@@ -38,13 +38,13 @@ __all__ = [
 
 _HOME = {
     "LocationEncoder": "locties.encoder",
-    "LocationFeatures": "locties.transformer",
+    "LocationFeatures": "locties.apply.sklearn",
     "Modality": "locties.modalities",
     "Task": "locties.evaluation",
-    "embed": "locties.frames",
-    "embed_grid": "locties.grid",
+    "embed": "locties.apply.frames",
+    "embed_grid": "locties.apply.grid",
     "evaluate": "locties.evaluation",
-    "export_grid": "locties.export",
+    "export_grid": "locties.apply.export",
     "load": "locties.encoder",
     "pretrain": "locties.training",
     "read_modality": "locties.own",

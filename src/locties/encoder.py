@@ -21,11 +21,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from locties import __version__
+from locties._util.files import flush_folder
+from locties._util.registry import check_counts, check_options, unknown
 from locties.features import FEATURES
-from locties.files import flush_folder
 from locties.lonlat import check
 from locties.networks import NETWORKS, layers
-from locties.registry import check_counts, check_options, unknown
 
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "card.md"
 PUBLISHED = Path(__file__).parent / "published"

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from locties._util.registry import Registry, check_counts
 from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
-from locties.registry import Registry, check_counts
 
 _CHUNK = 512  # points at a time: larger temporaries cost more in fresh memory than in arithmetic
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from locties._util.matmul import FAINT
 from locties.lonlat import check, to_xyz
-from locties.products import FAINT
 
 # Points at a time. On a CPU three blocks of degree 40 then stay in the cache; elsewhere launching
 # kernels is what costs, and the working memory is still bounded.

@@ -27,8 +27,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
+from locties.apply.grid import Grid, pixel_centres
 from locties.data import embedded
-from locties.grid import Grid, pixel_centres
 from locties.lonlat import check
 
 PROJECTION = ccrs.EqualEarth(central_longitude=11)
@@ -150,7 +150,7 @@ def similarity(grid: Grid, lonlat: Sequence[float]) -> np.ndarray:
         ValueError: the place is not on the globe.
 
     Example:
-        >>> from locties.grid import embed_grid
+        >>> from locties.apply.grid import embed_grid
         >>> from locties.lonlat import to_xyz
         >>> similarity(embed_grid(to_xyz, resolution=90), [-135, 45]).round(2)[0].tolist()
         [1.0, 0.5, 0.0, 0.5]
@@ -180,7 +180,7 @@ def clusters(grid: Grid, k: int, seed: int = 0, where: np.ndarray | None = None)
         DataError: as for `globe`.
 
     Example:
-        >>> from locties.grid import embed_grid
+        >>> from locties.apply.grid import embed_grid
         >>> from locties.lonlat import to_xyz
         >>> everywhere = np.ones((2, 4), bool)
         >>> clusters(embed_grid(to_xyz, resolution=90), 2, where=everywhere).max()
@@ -422,7 +422,7 @@ def draw_similarity(
         DataError: as for `globe`.
 
     Example:
-        >>> from locties.grid import embed_grid
+        >>> from locties.apply.grid import embed_grid
         >>> from locties.lonlat import to_xyz
         >>> figure = draw_similarity(embed_grid(to_xyz, resolution=2), [13.4, 52.5], "Berlin")
     """

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from locties import lonlat as coordinates
+from locties._util.registry import Registry, check_counts
 from locties.data import embedded, public, sampling
 from locties.data.raster import Raster
 from locties.data.sentinel2 import ask_for, read_features
-from locties.registry import Registry, check_counts
 
 PATCH = 16  # pixels; about 120 km of Blue Marble, 150 km of relief
 BUCKETS = 2**14  # rows of the hashed n-gram table

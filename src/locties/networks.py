@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from locties.registry import Registry, check_counts
+from locties._util.registry import Registry, check_counts
 
 
 class Linear(nn.Linear):

@@ -19,22 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from locties.data import sampling
-from locties.data.manifest import DataError
-from locties.evaluation.tasks import KINDS, Task
-from locties.extras import need
-from locties.lonlat import CELL_DEGREES, cell_index, check, to_xyz
-from locties.modalities import (
-    EMBEDDED,
-    PATCH,
-    Chosen,
-    Modality,
-    Standardise,
-    patch_encoder,
-    profile_encoder,
-)
-from locties.registry import unknown
-from locties.tables import (
+from locties._util.extras import need
+from locties._util.registry import unknown
+from locties.apply.tables import (
     Problems,
     any_of,
     check_invalid,
@@ -44,6 +31,19 @@ from locties.tables import (
     coordinates,
     numbers_of,
     usable,
+)
+from locties.data import sampling
+from locties.data.manifest import DataError
+from locties.evaluation.tasks import KINDS, Task
+from locties.lonlat import CELL_DEGREES, cell_index, check, to_xyz
+from locties.modalities import (
+    EMBEDDED,
+    PATCH,
+    Chosen,
+    Modality,
+    Standardise,
+    patch_encoder,
+    profile_encoder,
 )
 
 Array = NDArray[Any]

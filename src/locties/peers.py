@@ -24,8 +24,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from locties._util.registry import Registry
 from locties.encoder import LocationEncoder
-from locties.registry import Registry
 
 _PREFIXES = ("model.location.nnet.", "location.nnet.", "model.nnet.", "nnet.")
 # How a SatCLIP checkpoint names what its weights already say.

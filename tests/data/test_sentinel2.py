@@ -37,7 +37,7 @@ from locties.data.sentinel2 import (
     satclip_chip,
 )
 from locties.modalities import sentinel2 as modality
-from locties.notebook import REPOSITORY
+from locties_paper.site.notebook import REPOSITORY
 
 MIRROR = os.environ.get("LOCTIES_MIRROR")
 fork = multiprocessing.get_context("fork")

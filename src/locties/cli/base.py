@@ -124,9 +124,9 @@ def print_json(value: Any) -> None:
 
 def split_names(values: Iterable[str]) -> list[str]:
     """Names given one an option, or several after commas."""
-    from locties.notebook import names
+    from locties._util import registry
 
-    return [name for value in values for name in names(value)]
+    return [name for value in values for name in registry.split_names(value)]
 
 
 PUBLISHED = Path(locties.__file__).parent / "published"
@@ -147,7 +147,7 @@ def find_encoder(name: str, others: Sequence[str] = ()) -> str:
     Raises:
         ValueError: there is neither such a folder nor such a name.
     """
-    from locties.registry import unknown
+    from locties._util.registry import unknown
 
     folder = Path(name)
     if (folder / "encoder" / "config.json").is_file():

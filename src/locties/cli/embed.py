@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
+from locties._util.extras import need
+from locties._util.files import written_aside
 from locties.cli.base import find_encoder, going_on, reading, say
-from locties.extras import need
-from locties.files import written_aside
 
 ROWS = 2**14  # of a table, in memory at once
 Write = Callable[[Any, Any], None]  # a part of the table, and its embeddings
@@ -61,7 +61,7 @@ def embed(
     from tqdm import tqdm
 
     import locties
-    from locties.tables import check_invalid
+    from locties.apply.tables import check_invalid
 
     check_invalid(invalid)
     with _open(output) as write, reading(), tqdm(unit=" rows", disable=None) as bar:
@@ -115,7 +115,7 @@ def _parts(file: str) -> Iterator[Any]:
     """
     import pandas as pd
 
-    from locties.tables import check_separator
+    from locties.apply.tables import check_separator
 
     if _kind(file) == "parquet":
         import pyarrow.parquet

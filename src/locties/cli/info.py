@@ -14,7 +14,7 @@ from locties.cli.base import PUBLISHED, Json, find_encoder, print_json, publishe
 REGISTRIES = {
     "features": ("features.py", "FEATURES"),
     "networks": ("networks.py", "NETWORKS"),
-    "objectives": ("objectives.py", "OBJECTIVES"),
+    "objectives": ("objectives/__init__.py", "OBJECTIVES"),
     "schedules": ("training/loop.py", "SCHEDULES"),
     "modalities": ("modalities.py", "MODALITIES"),
     "tasks": ("evaluation/tasks.py", "TASKS"),

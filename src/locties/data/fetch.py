@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from locties._util.registry import unknown
 from locties.data.embedded import write_atomically
 from locties.data.manifest import (
     DataError,
@@ -23,7 +24,6 @@ from locties.data.manifest import (
     problem,
     sources,
 )
-from locties.registry import unknown
 
 TIMEOUT = 30  # seconds without a byte
 RETRIES = 2  # each goes on where the last one stopped

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from platformdirs import user_cache_path
 
-from locties.registry import unknown
+from locties._util.registry import unknown
 
 TIERS = ("embedded", "open", "paper")
 
@@ -185,10 +185,8 @@ def source(name: str) -> Source:
 
 @cache
 def _read() -> tuple[Source, ...]:
-    """Every source, from inside the installed package or else from the repository's root."""
-    packaged = resources.files("locties") / "data_manifest.yaml"
-    checkout = Path(__file__).parents[3] / "data_manifest.yaml"
-    text = (packaged if packaged.is_file() else checkout).read_text(encoding="utf-8")
+    """Every source of the packaged manifest."""
+    text = (resources.files("locties.data") / "data_manifest.yaml").read_text(encoding="utf-8")
     return parse(text)
 
 

@@ -12,10 +12,10 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
+from locties._util.registry import unknown
 from locties.data.embedded import Earth
 from locties.data.raster import Raster
 from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
-from locties.registry import unknown
 
 OWNERS = ("imagery", "climate", "haze", "relief", "toponyms", "night_lights")
 VALIDATION = -1

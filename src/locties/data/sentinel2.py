@@ -31,13 +31,13 @@ import torch
 from torch import Tensor, nn
 
 from locties import __version__
+from locties._util.files import remedy, uninterrupted, written_aside
+from locties._util.lock import only_process
+from locties._util.registry import Registry, device_of, unknown
 from locties.data.archive import Member, members
 from locties.data.fetch import reason, receive
 from locties.data.manifest import DataError, cache_folder
-from locties.files import remedy, uninterrupted, written_aside
-from locties.lock import only_process
 from locties.lonlat import check
-from locties.registry import Registry, device_of, unknown
 
 BANDS, SIDE = 12, 256
 SMALLEST = 10_000  # bytes; SatCLIP passes over smaller files, which hold no data

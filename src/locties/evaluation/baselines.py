@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from locties._util.registry import Registry
 from locties.encoder import LocationEncoder, load
 from locties.harmonics import spherical_harmonics
 from locties.lonlat import to_xyz
 from locties.peers import PEERS
-from locties.registry import Registry
 
 Baseline = Callable[[Tensor], Tensor]
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from locties._util.registry import Registry
 from locties.data.climate import KOPPEN_CLASSES, koppen
 from locties.data.embedded import load
 from locties.evaluation.probes import is_classification
@@ -22,7 +23,6 @@ from locties.evaluation.splits import block_index
 from locties.evaluation.statistics import block_bootstrap
 from locties.evaluation.tasks import SMALLEST_CLASS, Task
 from locties.lonlat import check, to_xyz
-from locties.registry import Registry
 
 Array = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from locties.registry import Registry
+from locties._util.registry import Registry
 
 Array = NDArray[np.float64]
 Predictor = Callable[[NDArray[Any]], list[NDArray[Any]]]

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 from torch import Tensor
 
+from locties._util.registry import unknown
+from locties.apply.grid import POINTS_PER_CHUNK, eval_mode
 from locties.evaluation.probes import PROBES, is_classification
 from locties.evaluation.splits import SPLITS, block_index, folds, nearest_label_km
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.evaluation.tasks import TASKS, Task
-from locties.grid import POINTS_PER_CHUNK, eval_mode
 from locties.lonlat import check
-from locties.registry import unknown
 
 Encoder = Callable[[Tensor], Any]
 Rows = list[dict[str, Any]]

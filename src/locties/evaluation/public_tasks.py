@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from locties._util.registry import check_counts
 from locties.data import public
 from locties.data.embedded import load
 from locties.data.sampling import land_lonlat
 from locties.evaluation.tasks import TIERS, Task, TierTasks, is_common
-from locties.registry import check_counts
 
 TIER = "open"
 

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from locties.apply.grid import eval_mode
 from locties.evaluation.protocol import Encoder, embed
 from locties.evaluation.splits import block_index
 from locties.evaluation.statistics import Interval, block_bootstrap
-from locties.grid import eval_mode
 from locties.lonlat import distance_km
 from locties.modalities import Modality
 

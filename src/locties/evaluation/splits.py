@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from locties._util.registry import unknown
 from locties.lonlat import BLOCK_DEGREES, MEAN_EARTH_RADIUS_KM, cell_index, check, to_xyz
-from locties.registry import unknown
 
 SPLITS = ("random", "block")
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from locties._util.registry import Registry, check_counts, unknown
 from locties.data.climate import KOPPEN_CLASSES, koppen
 from locties.data.embedded import load
 from locties.data.sampling import OWNERS, land_lonlat, owner
 from locties.lonlat import MEAN_EARTH_RADIUS_KM, check, to_xyz
-from locties.registry import Registry, check_counts, unknown
 
 KINDS = ("regression", "classification")
 KERNEL_KM = 25.0

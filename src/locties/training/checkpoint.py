@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from locties import __version__
-from locties.files import written_aside
-from locties.lock import only_process
+from locties._util.files import written_aside
+from locties._util.lock import only_process
 from locties.training.processes import count, rank
 
 _STATE = "state.pt"

@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from locties._util.files import written_aside
+from locties._util.matmul import ByOneDNN
+from locties._util.registry import Registry, check_options, device_of, unknown
 from locties.encoder import LocationEncoder
-from locties.files import written_aside
 from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES, Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
-from locties.products import ByOneDNN
-from locties.registry import Registry, check_options, device_of, unknown
 from locties.training import processes
 from locties.training.checkpoint import Checkpoint, digest
 from locties.training.clip import Clip

@@ -1,0 +1,100 @@
+"""Names and counts that users choose, and the one error they see when one is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not known: it names the nearest one, and all of them.
+
+    Example:
+        >>> print(unknown("network", "sirne", ["mlp", "siren"]))
+        unknown network 'sirne': did you mean 'siren'? Known: mlp, siren.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    return ValueError(f"unknown {what} {name!r}{hint} Known: {', '.join(known) or 'none'}.")
+
+
+class Registry(dict[str, Any]):
+    """A dict from name to class or factory that answers a wrong name with a clear ValueError.
+
+    Extending locties is one assignment: ``FEATURES["mine"] = MyFeature``.
+
+    Args:
+        what: what one entry is called in an error, such as "network".
+        entries: the first ones, by name.
+
+    Raises:
+        ValueError: on looking up a name that is not there.
+
+    Example:
+        >>> shapes = Registry("shape", circle=1)
+        >>> shapes["circl"]
+        Traceback (most recent call last):
+        ValueError: unknown shape 'circl': did you mean 'circle'? Known: circle.
+    """
+
+    def __init__(self, what: str, **entries: Any) -> None:
+        super().__init__(**entries)
+        self.what = what
+
+    def __missing__(self, name: object) -> Any:
+        raise unknown(self.what, name, self)
+
+
+def check_options(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
+    """Raise ValueError at the first of `options` that `function` does not take by name."""
+    known = inspect.signature(function).parameters
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {what}", option, known)
+
+
+def check_counts(**counts: object) -> None:
+    """Raise ValueError at the first of `counts` that is not a whole number of at least 1."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1.")
+
+
+def split_names(text: str) -> list[str]:
+    """Split a parameter such as "imagery, climate" into its names.
+
+    Example:
+        >>> split_names("imagery, climate")
+        ['imagery', 'climate']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name; "auto" is a GPU where there is one.
+
+    Raises:
+        ValueError: where torch knows no such device, or there is no GPU.
+
+    Example:
+        >>> device_of("cpu")
+        device(type='cpu')
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+    except RuntimeError:
+        raise unknown("device", name, ["auto", "cpu", "cuda"]) from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name!r}, but there is no GPU here: take 'auto' or 'cpu'")
+    return chosen

@@ -1,0 +1,1 @@
+"""Using a trained encoder: tables, frames, scikit-learn, grids and files."""

@@ -1,0 +1,91 @@
+"""Embeddings as a step of a scikit-learn pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from locties.apply.frames import lonlat_of
+from locties.apply.grid import embed_points
+from locties.apply.metadata import Encoder, column_names, resolve
+
+
+class LocationFeatures(TransformerMixin, BaseEstimator):
+    """Replaces places by their embeddings, which a regression or classifier is fitted on.
+
+    Nothing is learnt: `fit` loads the encoder and looks at the coordinates. Other columns of a
+    frame are left out; ``sklearn.compose.make_column_transformer((LocationFeatures(), ["lon",
+    "lat"]), remainder="passthrough")`` keeps them, and ``sklearn.pipeline.make_union`` puts two
+    encoders side by side.
+
+    Args:
+        encoder: name of an encoder that comes with locties, folder of a saved one,
+            `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim). A grid
+            search can choose among them.
+        lon: column of longitudes, degrees (WGS84), where places come as a frame; by default the
+            only one with a usual name. Not used where there is geometry.
+        lat: column of latitudes, likewise.
+
+    Attributes:
+        encoder_: the encoder in use.
+        metadata_: what it is, as `locties.embed` puts it into `attrs`.
+
+    Example:
+        >>> from sklearn.linear_model import Ridge
+        >>> from sklearn.pipeline import make_pipeline
+        >>> model = make_pipeline(LocationFeatures("melt"), Ridge())
+        >>> model.fit([[13.4, 52.5], [2.3, 48.9], [-0.1, 51.5]], [9.1, 11.3, 10.8]).n_features_in_
+        2
+    """
+
+    def __init__(
+        self,
+        encoder: str | Path | Encoder = "melt",
+        *,
+        lon: str | None = None,
+        lat: str | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.lon = lon
+        self.lat = lat
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Load the encoder and check the coordinates.
+
+        Args:
+            X: array (N, 2), longitude then latitude, degrees; or a frame as `locties.embed` takes.
+            y: not used.
+
+        Raises:
+            ValueError, FileNotFoundError: as `locties.embed`.
+        """
+        lonlat = lonlat_of(X, self.lon, self.lat)
+        self.encoder_, self.metadata_ = resolve(self.encoder)
+        self.n_features_in_ = 2
+        self.n_features_out_ = embed_points(self.encoder_, lonlat[:1]).shape[1]
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embeddings (N, dim) float32 of the places of `X`, given as in `fit`; not normalised."""
+        check_is_fitted(self)
+        return embed_points(self.encoder_, lonlat_of(X, self.lon, self.lat))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns (dim,), such as melt_000.
+
+        Args:
+            input_features: not used; the names are of the encoder.
+        """
+        check_is_fitted(self)
+        names = column_names(self.metadata_["encoder"], self.n_features_out_)
+        return np.asarray(names, dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # float32, whatever comes in
+        tags.requires_fit = True
+        return tags

@@ -1,0 +1,299 @@
+"""Coordinates of the rows of a table: found, read as numbers, taken to WGS84, and looked at.
+
+What is wrong with a whole column is raised at once; what is wrong with single rows is handed back,
+for the caller to refuse or to leave out.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from locties._util.extras import need
+from locties._util.registry import unknown
+
+Array = NDArray[Any]
+Problems = list[tuple[str, Array]]  # what is wrong, and with which rows
+
+# Names that columns of coordinates go by, in lower case.
+_LONGITUDES = ("lon", "long", "longitude", "lng", "x", "decimallongitude", "lon_dd")
+_LATITUDES = ("lat", "latitude", "y", "decimallatitude", "lat_dd")
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+_SHOWN = 5  # rows named in a message
+_SUSPECT = 0.05  # share of latitudes beyond 90 from which columns are taken for swapped
+
+
+def column_of(frame: Any, name: str) -> Any:
+    """The one column of that name."""
+    if name not in frame.columns:
+        raise unknown("column", name, map(str, frame.columns))
+    if list(frame.columns).count(name) > 1:
+        raise ValueError(f"there are several columns {name!r}: rename them")
+    return frame[name]
+
+
+def coordinates(frame: Any, lon: str, lat: str) -> tuple[Array, Problems]:
+    """Coordinates (N, 2) float64, degrees, of a DataFrame, GeoDataFrame or GeoSeries.
+
+    Returns:
+        The coordinates, and the rows in which they cannot be used.
+
+    Raises:
+        ValueError: at what is wrong with the whole column and no matter of single rows.
+    """
+    if hasattr(frame, "to_crs"):
+        lonlat, problems = _from_geometry(frame)
+        swap = "build the points with geopandas.points_from_xy(longitude, latitude)"
+        named = _named(frame.crs)
+        project = f"the CRS {named} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
+    else:
+        _check_columns(frame, lon, lat)
+        (x, no_x), (y, no_y) = (numbers_of(column_of(frame, name), name) for name in (lon, lat))
+        lonlat, problems = np.stack([x, y], axis=1), no_x + no_y
+        swap = f"pass lon={lat!r}, lat={lon!r}"
+        project = (
+            "name their CRS and take them to degrees: geopandas.GeoDataFrame(frame, geometry="
+            f"geopandas.points_from_xy(frame[{lon!r}], frame[{lat!r}]), crs='EPSG:...')"
+            ".to_crs(4326)"
+        )
+    return lonlat, problems + out_of_range(lonlat, any_of(problems, len(lonlat)), swap, project)
+
+
+def names_of(frame: Any, lon: str | None, lat: str | None) -> tuple[str, str]:
+    """The columns of longitude and latitude: those given, else the only ones of a usual name.
+
+    ``x`` and ``y`` are not taken for degrees unless they are given.
+
+    Raises:
+        ValueError: none, or several, of a usual name.
+    """
+    found = []
+    for argument, given, usual in (("lon", lon, _LONGITUDES), ("lat", lat, _LATITUDES)):
+        names = [str(name) for name in frame.columns]
+        likely = [name for name in names if name.strip().lower() in usual]
+        likely = [name for name in likely if name.strip().lower() not in ("x", "y")]
+        if given is None and len(likely) > 1:
+            raise ValueError(
+                f"several columns could be the {argument}: {', '.join(likely)}. Pass "
+                f"{argument}={likely[0]!r}, or another"
+            )
+        found.append(given or (likely[0] if likely else argument))
+    return found[0], found[1]
+
+
+def out_of_range(lonlat: Array, unread: Array, swap: str, project: str) -> Problems:
+    """The rows of coordinates (N, 2) float64 that are no degrees, beside those already `unread`.
+
+    Args:
+        lonlat: NaN where there is none.
+        unread: (N,) rows whose fault is already known.
+        swap: how to swap longitude and latitude here.
+        project: how to take projected coordinates to degrees here.
+
+    Raises:
+        ValueError: columns that seem to be swapped, or projected.
+    """
+    known = np.isfinite(lonlat).all(axis=1)
+    n = int(known.sum())
+    missing = ~known & ~unread
+    longitude, latitude = np.abs(np.where(known, lonlat.T, 0.0))
+    far = (longitude > 1000) | (latitude > 1000)
+    if far.sum() > n / 2:
+        raise ValueError(
+            f"coordinates such as {_pair_text(lonlat[far][0])} are not degrees: they seem to be "
+            f"projected, in metres; {project}"
+        )
+    beyond = latitude > 90
+    fits = (longitude <= 90) & (latitude <= 360)
+    if beyond.sum() > _SUSPECT * n and (known & fits).sum() >= (1 - _SUSPECT) * n:
+        raise ValueError(
+            f"{beyond.sum()} of {n} latitudes are beyond 90 ({rows_text(beyond)}, such as "
+            f"{_pair_text(lonlat[beyond][0])}), and would do as longitudes: longitude and latitude "
+            f"seem to be swapped; {swap}. If they are not, mend these rows"
+        )
+    return [
+        ("longitude or latitude is missing", missing),
+        ("latitude is beyond 90 and would do as a longitude (swapped?)", beyond & fits),
+        ("latitude is outside [-90, 90]", beyond & ~fits),
+        ("longitude is outside [-360, 360]", (longitude > 360) & ~beyond),
+    ]
+
+
+def _check_columns(frame: Any, lon: str, lat: str) -> None:
+    names = [str(column) for column in frame.columns]
+    missing = [name for name in (lon, lat) if name not in names]
+    if not missing:
+        return
+    hints = []
+    for argument, wanted, usual in (("lon", lon, _LONGITUDES), ("lat", lat, _LATITUDES)):
+        likely = [name for name in names if name.strip().lower() in usual]
+        if wanted in missing and likely:
+            hints.append(" or ".join(f"{argument}={name!r}" for name in likely))
+    remedy = f"Pass {', '.join(hints)}" if hints else "Pass lon= and lat=, their names here"
+    raise ValueError(
+        f"there is no column {' nor '.join(map(repr, missing))}; columns: {', '.join(names)}. "
+        f"{remedy}."
+    )
+
+
+def _named(crs: Any) -> str:
+    """Its code, or its name: some would print as pages of JSON."""
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else crs.name
+
+
+def _from_geometry(frame: Any) -> tuple[Array, Problems]:
+    shapely = need("shapely", "geometry", "own")
+    try:
+        geometry = frame.geometry
+    except AttributeError:
+        raise ValueError("the frame has no geometry: frame.set_geometry(column)") from None
+    if geometry.crs is None:
+        raise ValueError(
+            "the geometry has no CRS, so its numbers could mean any place: say which it has with "
+            "frame.set_crs('EPSG:4326') (degrees), or whatever it is, and pass that"
+        )
+    shapes = np.asarray(geometry)
+    absent = shapely.is_missing(shapes) | shapely.is_empty(shapes)
+    other = ~absent & (shapely.get_type_id(shapes) != 0)
+    if other.any():
+        raise ValueError(
+            f"{other.sum()} of {len(shapes)} geometries are not points, {rows_text(other)}, such "
+            f"as a {shapes[other.argmax()].geom_type}: take "
+            "frame.set_geometry(frame.representative_point()), or frame.explode() of MultiPoints"
+        )
+    geometry = geometry.where(~absent, None)
+    shapes = np.asarray(geometry)
+    x, y = shapely.get_x(shapes), shapely.get_y(shapes)
+    in_degrees = (np.abs(x[~absent]) <= 360) & (np.abs(y[~absent]) <= 90)
+    if not geometry.crs.is_geographic and len(in_degrees) and in_degrees.all():
+        raise ValueError(
+            f"the CRS {_named(geometry.crs)} is not in degrees and all coordinates, such as "
+            f"{_pair_text((x[~absent][0], y[~absent][0]))}, seem to be: "
+            "frame.set_crs('EPSG:4326', allow_override=True)"
+        )
+    moved = np.asarray(geometry.to_crs("EPSG:4326"))
+    lonlat = np.stack([shapely.get_x(moved), shapely.get_y(moved)], axis=1)
+    lost = ~absent & np.isfinite(x) & np.isfinite(y) & ~np.isfinite(lonlat).all(1)
+    return lonlat, [
+        ("the geometry is missing", absent),
+        (f"the point is outside what {_named(geometry.crs)} can express", lost),
+    ]
+
+
+def numbers_of(column: Any, name: str) -> tuple[Array, Problems]:
+    """A column as float64 with NaN where it is missing, and the rows that hold no number."""
+    kinds = pd.api.types
+    if kinds.is_bool_dtype(column) or kinds.is_datetime64_any_dtype(column):
+        raise ValueError(f"column {name!r} is of type {column.dtype}, not numbers")
+    if kinds.is_numeric_dtype(column):
+        if kinds.is_complex_dtype(column):
+            raise ValueError(f"column {name!r} is of type {column.dtype}, not real numbers")
+        return column.to_numpy(dtype=np.float64, na_value=np.nan), []
+    text = column.astype("object")
+    given = text.notna().to_numpy()
+    values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = given & np.isnan(values)
+    for value in text[wrong]:
+        if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+            raise ValueError(
+                f"column {name!r} holds text with a decimal comma, such as {value!r}: read it "
+                "with pandas.read_csv(path, decimal=',') and pass the frame"
+            )
+    if given.any() and wrong.sum() in (0, given.sum()):
+        example = text[given].iloc[0]
+        remedy = (
+            f"frame[{name!r}] = pandas.to_numeric(frame[{name!r}])"
+            if not wrong.any()
+            else "give numbers (coordinates as decimal degrees)"
+        )
+        raise ValueError(f"column {name!r} holds text, such as {example!r}: {remedy}")
+    if wrong.any():
+        return values, [(f"{name!r} is no number, as {text[wrong].iloc[0]!r} is not", wrong)]
+    return values, []
+
+
+def any_of(problems: Problems, n: int) -> Array:
+    """Rows (n,) in which there is any of these problems."""
+    found = np.zeros(n, dtype=bool)
+    for _, rows in problems:
+        found |= rows
+    return found
+
+
+def complaint(problems: Problems, n: int) -> str:
+    """Which of n rows cannot be used, and why; empty where all can."""
+    wrong = any_of(problems, n)
+    if not wrong.any():
+        return ""
+    said = "; ".join(f"{what}: {rows_text(rows)}" for what, rows in problems if rows.any())
+    return f"{wrong.sum()} of {n} rows cannot be used. {said[0].upper()}{said[1:]}"
+
+
+def check_invalid(invalid: str) -> None:
+    """That it says what to do with rows that cannot be used: raise, or drop."""
+    if invalid not in ("raise", "drop"):
+        raise unknown("way with invalid rows", invalid, ("raise", "drop"))
+
+
+def usable(problems: Problems, n: int, invalid: str) -> Array:
+    """Which of n rows can be used, (n,) bool, where the others may be left out.
+
+    Args:
+        problems: of the rows.
+        n: how many rows there are.
+        invalid: "raise" refuses the others, "drop" warns of them.
+
+    Raises:
+        ValueError: a row cannot be used, and `invalid` is "raise".
+    """
+    message = complaint(problems, n)
+    if message and invalid == "raise":
+        raise ValueError(
+            f"{message}. Rows are counted from 0; mend them, or pass invalid='drop' to leave them "
+            "out"
+        )
+    if message:
+        warnings.warn(f"{message}. They are left out", stacklevel=4)
+    return ~any_of(problems, n)
+
+
+def check_separator(name: str, header: list[str]) -> None:
+    """That a table's header was split by the separator that it has.
+
+    Args:
+        name: of the table.
+        header: its columns, as they were split.
+
+    Raises:
+        ValueError: there is one column, in whose name another separator stands.
+    """
+    remedies = {
+        ";": "convert it to commas and decimal points, as pandas.read_csv(path, sep=';', "
+        "decimal=',').to_csv(new_path, index=False) does",
+        "\t": "pass it as a file whose name ends in .tsv",
+        ",": "pass it as a file whose name ends in .csv",
+    }
+    for other, remedy in remedies.items():
+        if len(header) == 1 and other in header[0]:
+            raise ValueError(
+                f"{name} has one column, {header[0]!r}: its separator seems to be {other!r}; "
+                f"{remedy}"
+            )
+
+
+def rows_text(wrong: Array) -> str:
+    """The first of these rows (N,), and how many more there are."""
+    index = np.flatnonzero(wrong)
+    more = f" and {len(index) - _SHOWN} more" if len(index) > _SHOWN else ""
+    first = ", ".join(map(str, index[:_SHOWN]))
+    return f"row{'s' if len(index) > 1 else ''} {first}{more}"
+
+
+def _pair_text(point: Any) -> str:
+    return f"({point[0]:.10g}, {point[1]:.10g})"

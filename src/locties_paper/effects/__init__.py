@@ -1,0 +1,1 @@
+"""What the study claims, tested on its rows."""

@@ -1,0 +1,241 @@
+"""One encoder beside others: differences of mean score and of mean rank, paired by seed.
+
+    from locties_paper.effects.comparison import CONTENDERS, against, comes_first
+    from locties_paper.results import read, scores
+    rows = scores(read()[0], tier="open")
+    table = against(rows[rows["encoder"].isin(["best", *CONTENDERS])], "best")
+    comes_first(table)
+
+`CONTENDERS` and the rule of `comes_first` were written down before the encoder that they judge in
+the book was scored on the open tier.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from locties._util.registry import unknown
+from locties.evaluation.statistics import mean_interval
+from locties_paper.effects.statistics import holm
+
+CELL = ["task", "split", "probe"]
+ALPHA = 0.05
+APPENDED = ("", "+xyz", "+harmonics_10")
+RAW = ("constant", "xyz", "harmonics_10", "harmonics_40")
+# Functions that no seed changes: their rows stand under one.
+SEEDLESS = (*RAW, "geoclip", "satclip")
+# What a better encoder has to come before: every baseline and peer, the two-modality runs, MELT and
+# SALT on all modalities; each that is learnt or drawn also with raw coordinates appended.
+CONTENDERS = (
+    *RAW,
+    *(
+        f"{name}{appended}"
+        for name in (
+            "untrained",
+            "geoclip",
+            "clip-imagery",
+            "clip-climate",
+            "clip-haze",
+            "clip-relief",
+            "clip-toponyms",
+            "melt-all",
+            "salt-all",
+        )
+        for appended in APPENDED
+    ),
+)
+
+
+def against(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
+    """One encoder minus every other, in the mean over all cells and in the mean rank.
+
+    A cell is a task, split and probe. Within a seed all encoders are ranked in each cell; an
+    encoder that no seed changes (`SEEDLESS`) has the same score in all.
+
+    Args:
+        rows: one score for each encoder, cell and seed, from `locties_paper.results.scores`.
+        encoder: the one whose seeds are paired with those of the others.
+
+    Returns:
+        A row for each encoder, best mean first. Columns: mean and rank, over cells and seeds; n,
+        seeds; difference, low, high, p: of the encoder's mean minus the row's, with its 95%
+        t-interval over seeds (at these points and folds: others would move it by more) and the
+        one-sided p-value of a difference above 0; rank_difference, rank_low, rank_high, rank_p: the
+        same of the row's mean rank minus the encoder's. Above 0 is in the encoder's favour in both.
+        The encoder's own row has none of these.
+
+    Raises:
+        ValueError: an encoder that has no rows, fewer than two seeds, a contender that lacks one of
+            them, a cell or seed without a score, or nothing to compare with.
+
+    Example:
+        >>> rows = pd.DataFrame({"encoder": ["a", "a", "xyz"], "seed": [2, 3, 0], "task": "country",
+        ...                      "split": "block", "probe": "knn", "value": [0.6, 0.7, 0.5]})
+        >>> print(f"{against(rows, 'a').loc['xyz', 'difference']:.2f}")
+        0.15
+
+    Source: one-sided paired t-tests over seeds; mean ranks over cells as Demšar, "Statistical
+    Comparisons of Classifiers over Multiple Data Sets" (JMLR 7, 2006), has them over data sets.
+    """
+    wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
+    names = list(dict.fromkeys(wide.columns.get_level_values("encoder")))
+    if encoder not in names:
+        raise unknown("encoder of these rows", encoder, names)
+    seeds = sorted(wide[encoder].columns)
+    if len(names) < 2:
+        raise ValueError(f"the rows are of {encoder!r} alone: add those of others")
+    if len(seeds) < 2:
+        raise ValueError(f"{encoder!r} has {len(seeds)} seed: differences need at least two")
+    values = np.stack([_by_seed(wide[name], name, seeds) for name in names])
+    means = values.mean(axis=1)  # (encoders, seeds)
+    ranks = stats.rankdata(-values, axis=0).mean(axis=1)
+    own = names.index(encoder)
+    table: list[dict[str, Any]] = []
+    for i, name in enumerate(names):
+        row: dict[str, Any] = {"encoder": name, "mean": means[i].mean(), "rank": ranks[i].mean()}
+        if i != own:
+            row |= {"n": len(seeds), **_difference(means[own] - means[i])}
+            in_rank = _difference(ranks[i] - ranks[own])
+            row |= {f"rank_{column}": value for column, value in in_rank.items()}
+        table.append(row)
+    return pd.DataFrame(table).set_index("encoder").sort_values("mean", ascending=False)
+
+
+def _by_seed(scores: pd.DataFrame, name: str, seeds: list[int]) -> Any:
+    """`(cells, seeds)`; what no seed changes is the same in all."""
+    if scores.shape[1] == 1 and name.partition("+")[0] in SEEDLESS:
+        scores = pd.concat([scores] * len(seeds), axis=1, keys=seeds)
+    elif missing := sorted(set(seeds) - set(scores.columns)):
+        raise ValueError(f"{name!r} has no score of seed {missing[0]}: judge it on the same seeds")
+    else:
+        scores = scores[seeds]
+    if scores.isna().any(axis=None):
+        cell = " ".join(scores.index[scores.isna().any(axis=1)][0])
+        raise ValueError(f"{name!r} lacks a score in {cell}: every cell counts")
+    return scores.to_numpy()
+
+
+def _difference(values: np.ndarray) -> dict[str, float]:
+    mean, low, high = mean_interval(values)
+    if np.ptp(values) == 0:  # as of ranks that no seed changes
+        p = 0.0 if mean > 0 else 1.0
+    else:
+        p = float(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
+    return {"difference": mean, "low": low, "high": high, "p": p}
+
+
+def comes_first(table: pd.DataFrame) -> dict[str, bool]:
+    """Whether the encoder of `against` comes before every other, in the mean and in rank.
+
+    Every one-sided t-test must be passed at 5% (an intersection-union test, so that nothing is
+    corrected).
+
+    Args:
+        table: of `against`, (contenders, columns).
+
+    Returns:
+        By "mean" and "rank".
+
+    Example:
+        >>> comes_first(pd.DataFrame({"p": [np.nan, 0.01], "rank_p": [np.nan, 0.2]}))
+        {'mean': True, 'rank': False}
+
+    Source: Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling" (Technometrics 24,
+    1982), for intersection-union tests.
+    """
+    others = table[table["p"].notna()]
+    return {
+        "mean": bool((others["p"] < ALPHA).all()),
+        "rank": bool((others["rank_p"] < ALPHA).all()),
+    }
+
+
+def worth(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
+    """What is lost when a part of a recipe is left out, for all cells and for each probe.
+
+    Args:
+        rows: of the whole and of the runs that lack a part, as for `against`.
+        whole: the name of the former.
+
+    Returns:
+        Columns group ("both probes" or the probe), cell (the run), statistic, value, low, high,
+        margin, p, p_against, verdict: as `charts.draw_forest` draws them. The value is
+        the whole minus the run without the part; *better* is the whole above it and *worse* below
+        it by a one-sided t-test at 5%, after Holm's correction over the group.
+
+    Raises:
+        ValueError: as `against`.
+
+    Example:
+        >>> rows = pd.DataFrame({"encoder": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1],
+        ...                      "task": "elevation", "split": "block", "probe": "knn",
+        ...                      "value": [0.6, 0.7, 0.5, 0.601]})
+        >>> worth(rows, "a")[["group", "cell", "verdict"]]
+                 group cell verdict
+        0  both probes    b  better
+        1          knn    b  better
+
+    Source: as `against`; the correction as `locties_paper.effects.statistics.holm`.
+    """
+    groups = {"both probes": rows} | dict(list(rows.groupby("probe", sort=False)))
+    tables = []
+    for group, part in groups.items():
+        table = against(part, whole).drop(whole).reset_index(names="cell")
+        p, p_against = holm(table["p"]), holm(1 - table["p"])
+        verdict = np.select([p < ALPHA, p_against < ALPHA], ["better", "worse"], "unclear")
+        kept = table[["cell", "low", "high"]].assign(
+            value=table["difference"], p=p, p_against=p_against, verdict=verdict
+        )
+        tables.append(kept.assign(group=group, statistic="difference of scores", margin=np.nan))
+    return pd.concat(tables, ignore_index=True)
+
+
+def changes(rows: pd.DataFrame, default: str) -> pd.DataFrame:
+    """What each run has more than the default one in the mean over all cells, paired by seed.
+
+    Each is paired on the seeds that it shares with the default; a run that shares fewer than two
+    is left out.
+
+    Args:
+        rows: one score for each run, cell and seed, as for `against`.
+        default: the name of the run that the others change one thing of.
+
+    Returns:
+        A row for each run, in the order of the rows. Columns cell (the run), mean (at those seeds),
+        n (how many), statistic, value, low, high (95% t-interval over seeds), margin, p (of a
+        difference above 0, after Holm's correction over these runs), p_against (below 0), verdict:
+        *better*, *worse* or *unclear* at 5% to each side.
+
+    Raises:
+        ValueError: a default that has no rows, or a cell without a score.
+
+    Example:
+        >>> rows = pd.DataFrame({"encoder": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1],
+        ...                      "task": "elevation", "split": "block", "probe": "knn",
+        ...                      "value": [0.6, 0.7, 0.5, 0.601]})
+        >>> changes(rows, "a")[["cell", "n", "verdict"]].values.tolist()
+        [['b', 2, 'worse']]
+    """
+    wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
+    names = list(dict.fromkeys(rows["encoder"]))
+    if default not in names:
+        raise unknown("run of these rows", default, names)
+    table: list[dict[str, Any]] = []
+    for name in names:
+        seeds = sorted(set(wide[name].columns) & set(wide[default].columns))
+        if name == default or len(seeds) < 2:
+            continue
+        own, usual = (_by_seed(wide[run], run, seeds).mean(0) for run in (name, default))
+        found = _difference(own - usual)
+        row = {"cell": name, "mean": own.mean(), "n": len(seeds), **found}
+        table.append(row | {"p_against": _difference(usual - own)["p"]})
+    columns = ["cell", "mean", "n", "difference", "low", "high", "p", "p_against"]
+    changed = pd.DataFrame(table, columns=columns).rename(columns={"difference": "value"})
+    for column in ("p", "p_against"):
+        changed[column] = holm(changed[column]) if len(changed) else changed[column]
+    verdict = np.select(
+        [changed["p"] < ALPHA, changed["p_against"] < ALPHA], ["better", "worse"], "unclear"
+    )
+    return changed.assign(verdict=verdict, statistic="difference of scores", margin=np.nan)

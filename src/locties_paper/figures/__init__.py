@@ -1,0 +1,1 @@
+"""Charts, model cards and the map explorer."""

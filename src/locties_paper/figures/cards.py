@@ -1,0 +1,438 @@
+"""Model cards: Markdown about an encoder in which every number is read from what was measured.
+
+``python -m locties_paper.figures.cards`` writes those of the encoders that ship anew, from the
+published rows.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from locties._util.registry import Registry
+from locties.data import manifest, sampling
+from locties.encoder import PUBLISHED, LocationEncoder, load, published, read_config
+from locties.evaluation import (
+    GROUPINGS,
+    LEAKS,
+    TASKS,
+    TIERS,
+    best_prediction,
+    mean_interval,
+    score_groups,
+)
+from locties.evaluation.leakage import OPEN_LEAKS
+from locties_paper import results
+from locties_paper.effects import claims
+
+# By modality, the datasets of the manifest that it is read from; `land` says where.
+SOURCES: dict[str, tuple[str, ...]] = Registry(
+    "modality with known data",
+    imagery=("imagery", "land"),
+    climate=("rain", "vapour", "cloud", "land"),
+    haze=("haze", "land"),
+    relief=("relief", "land"),
+    toponyms=("places",),
+    night_lights=("night_lights", "land"),
+)
+METHODS = {
+    "melt": "MELT, in which every batch holds all modalities",
+    "salt": "SALT, in which the modalities take turns, an epoch each",
+    "clip": "the two-modality baseline, location and one other, as in SatCLIP",
+}
+PAPERS = {
+    "melt": (
+        "Hecht, J., Arzoumanidis, L., Li, Z., Dehbi, Y. (2026). Multi-Modal Contrastive Learning "
+        "for Implicit Earth Embeddings via Location Tying. arXiv 2606.20167."
+    ),
+    "clip": (
+        "Klemmer, K., Rolf, E., Robinson, C., Mackey, L., Russwurm, M. (2025). SatCLIP: global, "
+        "general-purpose location embeddings with satellite imagery. AAAI 2025."
+    ),
+}
+PAPERS["salt"] = PAPERS["melt"]
+# Said of an embedding that is not the network's output.
+READOUTS = {"layers": "layers: the outputs of all of them, each as a unit vector, in a row"}
+CELL = ["task", "split", "probe"]
+ENDS = ("", "_low", "_high")  # of a metric's name: the score, and its interval
+LABELS = ("50", "200", "1000", "all")
+POINTS = 5000  # of a task, where errors are taken apart by continent
+LAND = "all land"  # the group that holds every point
+
+
+def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[LocationEncoder, str]:
+    """The encoder of a run, with the run as its origin, and its card.
+
+    Args:
+        name: under which it ships.
+        run: folder of the run, ``.../<name>-<seed>``, with ``encoder`` and ``settings.json``.
+        folder: of results; the published ones where it is empty.
+
+    Raises:
+        ValueError: where the results hold no row of the run.
+    """
+    run = Path(run)
+    settings = json.loads((run / "settings.json").read_text())
+    del settings["encoder"]  # config.json says it too
+    encoder = load(run / "encoder")
+    licences = dict.fromkeys(source.licence for source in _sources(settings["modalities"]))
+    encoder.origin = {
+        "name": name,
+        "licence": "MIT; trained on data under terms of their own: " + "; ".join(licences),
+        "run": run.name.rpartition("-")[0],
+        **settings,
+    }
+    with TemporaryDirectory() as aside:
+        encoder.save(Path(aside) / name)
+        return encoder, card(Path(aside) / name, folder)
+
+
+def by_continent(run: str | Path) -> pd.DataFrame:
+    """Errors of a run's encoder on each continent, for the tasks of the embedded tier.
+
+    Block folds, all labels, and on each task the probe that errs least over all points. Of a
+    continent with fewer than 25 points nothing is said.
+
+    Args:
+        run: folder of the run, ``.../<name>-<seed>``, with ``encoder``.
+
+    Returns:
+        Columns encoder and seed (of the run), task, unit, probe, group (a continent, or "all
+        land"), points, blocks, metric ("mae", in the unit, or "error_rate"), value, low, high:
+        the ends of a bootstrap over blocks.
+    """
+    name, _, seed = Path(run).name.rpartition("-")
+    encoder, tables = load(Path(run) / "encoder"), []
+    for task in (make(points=POINTS) for make in TASKS.values()):
+        probe, predicted = best_prediction(encoder, task)
+        for group in (GROUPINGS["continent"](task.lonlat), [LAND] * len(task.target)):
+            made_by = {"task": task.name, "unit": task.unit, "probe": probe}
+            tables.append(score_groups(task, predicted, group).assign(**made_by))
+    table = pd.concat(tables).assign(encoder=name, seed=int(seed))
+    columns = ["encoder", "seed", "task", "unit", "probe", "group", "points", "blocks"]
+    errors = table[table["metric"].isin(["mae", "error_rate"])]
+    return errors[[*columns, "metric", "value", "low", "high"]].reset_index(drop=True)
+
+
+def card(encoder: str | Path, folder: str | Path = "") -> str:
+    """The card of a saved encoder.
+
+    Args:
+        encoder: folder of one whose origin is a run, as `describe` leaves it.
+        folder: of results; the published ones where it is empty.
+
+    Returns:
+        Markdown, the same for the same rows.
+
+    Raises:
+        ValueError: where the encoder names no run, or the results hold no row of it.
+
+    Example:
+        >>> card(PUBLISHED / "melt").splitlines()[0]
+        '# melt'
+    """
+    path = Path(encoder)
+    config = read_config(path)
+    origin, rows, last = _measured(path, config, folder)
+    run, seed = origin["run"], origin["seed"]
+    tiers = [tier for tier in TIERS if tier in set(rows.loc[rows["encoder"] == run, "tier"])]
+    length = _length(path)
+    parts = [
+        f"# {path.name}",
+        f"A location encoder: longitude and latitude in, {length} numbers out. Trained on "
+        f"{_and(origin['modalities'])} by {METHODS[origin['schedule']]}.",
+        f'```python\nembedding = locties.load("{path.name}")([[13.4, 52.5]])  # (1, {length})\n```',
+        "## Recipe",
+        _recipe(path, config, rows, last),
+        "## Scores",
+        "R² or, for classes, accuracy with all labels, and the 95% interval of a bootstrap over "
+        "blocks of test points: of this encoder, by ridge or kNN, whichever scores higher here.",
+        _scores(rows, tiers, run, seed),
+        "The mean over these cells and both probes, over the seeds of the same run, with its "
+        "t-interval where they are enough for one. A number of the study needs "
+        f"{results.ENOUGH_SEEDS} seeds; with fewer it is a preview.",
+        _means(rows, tiers, run),
+        "## Leakage",
+        "Where labels share a source with a modality that it was trained on, an answer may be "
+        f"copied. {' '.join(_leakage(tier, origin['modalities']) for tier in tiers)} Settings "
+        "were chosen on tasks of the embedded tier; the labels of the open tier had no part in it.",
+        "## Where it fails",
+        _worst(_errors(folder, run, seed)),
+        f"Where samples are read on land, it is north of {-sampling.SOUTHERN_LIMIT:g}° S: at sea "
+        "and in Antarctica the encoder extrapolates.",
+        _failures(rows, run, tiers),
+        "It is not for navigation, safety, or where a border or a claim to land runs; decisions "
+        "about single people or households; in place of a measurement where there is one. "
+        "Neighbouring fields or streets look alike to it: its data are coarser. Judge it on "
+        "held-out blocks of your own labels before you trust it.",
+        "## Data",
+        "The code is under the MIT licence. What it was trained on is not, and whether these terms "
+        "reach the weights is not settled:",
+        _data(origin["modalities"]),
+        f"Cite: {PAPERS[origin['schedule']]} Encoder {path.name} of locties {config['locties']}, "
+        f"sha256 {config['sha256'][:12]}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _measured(
+    path: Path, config: dict[str, Any], folder: str | Path
+) -> tuple[dict[str, Any], pd.DataFrame, pd.Series]:
+    """Where the encoder comes from, the rows of scores, and the last row of its history."""
+    origin = config["origin"]
+    if "run" not in origin:
+        raise ValueError(f"{path} names no run of the study: publish it from the run's own folder")
+    tables = claims.read(folder)
+    rows, histories = tables.runs, tables.histories
+    # The pilot's seeds and points are its own.
+    rows = rows[(rows["seed"] < claims.FIRST_PILOT_SEED) & (rows["points_seed"] == 0)]
+    this = (rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])
+    own = histories[(histories["encoder"] == origin["run"]) & (histories["seed"] == origin["seed"])]
+    if not this.any() or own.empty:
+        raise ValueError(
+            f"no results of run {origin['run']!r} with seed {origin['seed']} in "
+            f"{folder or results.PUBLISHED}: run `make results`, with its SWEEP if it is of one"
+        )
+    return origin, rows, own.sort_values("step").iloc[-1]
+
+
+def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Series) -> str:
+    origin = config["origin"]
+    own = rows[(rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])]
+    weights = sum(p.numel() for p in load(path).parameters())
+    size = (path / "model.safetensors").stat().st_size
+    features = _with_options(config["features"], config["feature_options"])
+    network = _with_options(config["network"], config["network_options"])
+    return _table(
+        ["", ""],
+        [
+            ["encoder", f"{features}, then {network}"],
+            *([["readout", READOUTS[config["readout"]]]] if config["readout"] in READOUTS else []),
+            [
+                "training",
+                f"{_with_options(origin['objective'], origin['objective_options'])}; "
+                f"{last['pairs']:,} pairs in {last['step']:,} steps of {origin['batch']:,}, "
+                f"{origin['epochs']} epochs; {origin['samples']:,} samples a modality at "
+                f"{origin['locations']} locations; learning rate {origin['learning_rate']:g}, "
+                f"{origin['decay']}",
+            ],
+            [
+                "cost",
+                f"{last['flops'] / 1e12:.2f} TFLOP, {last['seconds']:.0f} s in "
+                f"{origin['precision']} on {origin['device']}",
+            ],
+            [
+                "run",
+                f"{origin['run']}, seed {origin['seed']}, profile {_and(own['profile'].unique())}: "
+                f"locties {_and(own['code'].unique())}, torch {_and(own['torch'].unique())}, "
+                f"Python {_and(own['python'].unique())}, data "
+                f"{_and(hashed[:12] for hashed in own['data'].unique())}",
+            ],
+            ["weights", f"{weights:,}, in {size:,} bytes of sha256 `{config['sha256']}`"],
+        ],
+    )
+
+
+def _scores(rows: pd.DataFrame, tiers: Sequence[str], run: str, seed: int) -> str:
+    """The score of each task and split of each tier, by the better probe."""
+    own = rows[(rows["encoder"] == run) & (rows["seed"] == seed) & (rows["labels"] == "all")]
+    columns = {}
+    for tier, split in product(tiers, dict.fromkeys(own["split"])):
+        scored = results.scores(own[own["split"] == split], tier=tier)
+        best = scored.loc[scored.groupby("task")["value"].idxmax()]
+        here = results.of_tier(own, tier).set_index([*CELL, "metric"])["value"]
+        columns[f"{tier}, {split} folds"] = {
+            task: f"{_interval(*(here[task, split, probe, metric + end] for end in ENDS))} {probe}"
+            for task, probe, metric in best[["task", "probe", "metric"]].itertuples(index=False)
+        }
+    tasks = dict.fromkeys(task for tier in tiers for task in TIERS[tier])
+    lines = [
+        [task.replace("_", " "), *(column.get(task, "") for column in columns.values())]
+        for task in tasks
+        if any(task in column for column in columns.values())
+    ]
+    return _table(["task", *columns], lines)
+
+
+def _means(rows: pd.DataFrame, tiers: Sequence[str], run: str) -> str:
+    """A tier's mean over its cells, by number of labels, over the seeds of a run."""
+    own = rows[rows["encoder"] == run]
+    counts = [labels for labels in LABELS if labels in set(own["labels"])]
+    lines = []
+    for tier in tiers:
+        seeds = results.of_tier(own, tier)["seed"].nunique()
+        line = [f"{tier}, {seeds} seed{'s' if seeds > 1 else ''}"]
+        for labels in counts:
+            means = results.scores(own, labels, tier).groupby("seed")["value"].mean()
+            line.append(_mean(means) if len(means) else "")
+        lines.append(line)
+    return _table(["tier", *(f"{labels} labels" for labels in counts)], lines)
+
+
+def _leakage(tier: str, modalities: Sequence[str]) -> str:
+    """Which tasks of a tier are made from the source of one of the modalities."""
+    leaks = {"embedded": LEAKS, "open": OPEN_LEAKS}[tier]
+    shared = {
+        task: [name for name in leaks.get(task, ()) if name in modalities] for task in TIERS[tier]
+    }
+    named = [f"{task.replace('_', ' ')} ({_and(names)})" for task, names in shared.items() if names]
+    free = [task.replace("_", " ") for task, names in shared.items() if not names]
+    if not named:
+        return f"{tier.capitalize()} tier: none."
+    others = f"free of that are {_and(free)}" if free else "no task is free of that"
+    return f"{tier.capitalize()} tier: {_and(named)}; {others}."
+
+
+def _errors(folder: str | Path, run: str, seed: int) -> pd.DataFrame:
+    """The rows of `by_continent` of a run, as `results.publish` wrote them."""
+    folder = Path(folder) if folder else results.PUBLISHED
+    path = folder / results.CONTINENTS
+    errors = pd.read_parquet(path) if path.exists() else pd.DataFrame({"encoder": [], "seed": []})
+    errors = errors[(errors["encoder"] == run) & (errors["seed"] == seed)]
+    if errors.empty:
+        raise ValueError(
+            f"no errors by continent of run {run!r} with seed {seed} in {folder}: `make publish` "
+            "measures them"
+        )
+    return errors
+
+
+def _worst(errors: pd.DataFrame) -> str:
+    """By task, the continent with the largest error."""
+    lines = []
+    for task, found in errors.groupby("task", sort=False):
+        land, continents = found[found["group"] == LAND].iloc[0], found[found["group"] != LAND]
+        worst = continents.loc[continents["value"].idxmax()]
+        lines.append(
+            [
+                f"{str(task).replace('_', ' ')}, {land['unit'] or 'share that is wrong'}",
+                worst["group"],
+                f"{worst['value']:.3g} ({worst['low']:.3g} to {worst['high']:.3g})",
+                f"{land['value']:.3g} ({land['low']:.3g} to {land['high']:.3g})",
+            ]
+        )
+    return (
+        "The continent with the largest error, by tasks of the embedded tier: the mean absolute "
+        "error, or the share that is wrong, in block folds with the probe that errs least. Errors "
+        "by climate, and other encoders beside it, are in the book's chapter on errors.\n\n"
+        + _table(["task", "worst on", "error there", f"on {LAND}"], lines)
+    )
+
+
+def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
+    """What was not trained here, and in how many cells it is level with the run or ahead of it."""
+    trained = set(rows.loc[rows["seconds"] > 0, "encoder"])
+    cells, found = {}, []
+    for tier in tiers:
+        behind = results.not_beaten(rows, run, tier)
+        behind = behind[~behind["other"].str.contains("+", regex=False)]
+        found.append(behind[~behind["other"].isin(trained)].assign(tier=tier))
+        own = results.scores(rows, tier=tier)
+        cells[tier] = len(own.loc[own["encoder"] == run, CELL].drop_duplicates())
+    behind = pd.concat(found, ignore_index=True)
+    if behind.empty:
+        return (
+            "In no cell (a task, folds and a probe) do raw coordinates, an untrained encoder or a "
+            "peer score as high, on the mean over seeds."
+        )
+    lines = []
+    for other, theirs in behind.groupby("other"):
+        line = [str(other)]
+        for tier in tiers:
+            by_task = theirs.loc[theirs["tier"] == tier, "task"].value_counts(sort=False)
+            named = ", ".join(f"{str(t).replace('_', ' ')} {n}" for t, n in by_task.items())
+            line.append(f"{by_task.sum()} of {cells[tier]}: {named}" if named else "none")
+        lines.append(line)
+    return (
+        "Raw coordinates, untrained encoders and peers that score at least as high as the run, on "
+        "the mean over seeds: in how many cells (a task, folds and a probe), and of which tasks. "
+        "Those with coordinates appended to them are in the book's results, not here."
+        "\n\n" + _table(["beside it", *(f"{tier} tier" for tier in tiers)], lines)
+    )
+
+
+def _sources(modalities: Sequence[str]) -> list[manifest.Source]:
+    names = dict.fromkeys(name for modality in modalities for name in SOURCES[modality])
+    return [manifest.source(name) for name in names]
+
+
+def _data(modalities: Sequence[str]) -> str:
+    alike: dict[tuple[str, str, str], list[manifest.Source]] = {}
+    for source in _sources(modalities):
+        alike.setdefault((source.where, source.licence, source.terms), []).append(source)
+    return _table(
+        ["data", "from", "licence", "terms", "cite"],
+        [
+            [", ".join(s.name for s in group), *terms, "; ".join(s.citation for s in group)]
+            for terms, group in alike.items()
+        ],
+    )
+
+
+def _mean(values: pd.Series) -> str:
+    if len(values) >= results.FEWEST_FOR_AN_INTERVAL:
+        return _interval(*mean_interval(values))
+    return f"{values.mean():.3f}"
+
+
+def _interval(mean: float, low: float, high: float) -> str:
+    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _length(encoder: str | Path) -> int:
+    """Of an embedding: by the readout, it need not be the output's of the network."""
+    return load(encoder)([[0.0, 0.0]]).shape[1]
+
+
+def _with_options(name: str, options: dict[str, Any]) -> str:
+    text = ", ".join(f"{option} {value}" for option, value in options.items())
+    return f"{name} ({text})" if text else name
+
+
+def _and(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def shipped(folder: str | Path = "") -> pd.DataFrame:
+    """The encoders that ship, a row for each.
+
+    Args:
+        folder: of results; the published ones where it is empty.
+
+    Returns:
+        Columns name, run, schedule, modalities, dim (of an embedding), megabytes, sha256 (its
+        first 12 digits), and for each tier the mean over cells of the run's scores, over its seeds.
+
+    Example:
+        >>> shipped().set_index("name").loc["melt", "run"]
+        'melt-all'
+    """
+    rows = []
+    for name in published():
+        config = read_config(name)
+        origin, runs, _ = _measured(Path(name), config, folder)
+        size = (PUBLISHED / name / "model.safetensors").stat().st_size
+        row = {"name": name, **{key: origin[key] for key in ("run", "schedule")}}
+        row |= {"modalities": ", ".join(origin["modalities"]), "dim": _length(name)}
+        row |= {"megabytes": size / 1e6, "sha256": config["sha256"][:12]}
+        for tier in dict.fromkeys(runs["tier"]):
+            scores = results.scores(runs, tier=tier)
+            row[tier] = scores.loc[scores["encoder"] == origin["run"], "value"].mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    for name in published():
+        folder = PUBLISHED / name
+        load(folder).save(folder, card(folder))

@@ -1,0 +1,329 @@
+"""An interactive map: click a place, and the Earth is coloured by similarity to it.
+
+`explore` embeds the land with several encoders, once, and compresses what they give until a page
+can carry it; `Explorer.html` writes one piece of HTML that holds the data, the style and the
+script, and asks nothing of a network. What the script computes at a click is `cosine`.
+"""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from string import Template
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import shapely
+import torch
+from matplotlib.colors import to_hex
+from torch import Tensor
+
+from locties import maps
+from locties._util.registry import unknown
+from locties.apply.grid import embed_points, pixel_centres
+from locties.data import embedded
+from locties.data.sampling import SOUTHERN_LIMIT
+from locties.lonlat import check
+
+COMPARED = 256  # places whose similarity to all others is measured against the full embedding
+STEP = 8  # dimensions are kept by so many
+PROBES = 6  # points along each side of a cell that look for land
+COAST_DEGREES = 0.1  # what a simplified coast may be off by: a fifth of a pixel on a wide page
+SMALLEST_ISLAND, SMALLEST_LAKE = 0.7, 2.0  # degrees
+COLOURS = 64
+
+
+class Cells(NamedTuple):
+    """Cells of nearly equal area that hold land north of Antarctica.
+
+    Rows of equal height, north to south, are cut into columns from -180 degrees eastwards, fewer
+    towards the poles; cells are numbered row by row.
+
+    Attributes:
+        columns: (H,) int, the number of cells in each row.
+        number: (N,) int32, ascending: the number of each cell that is kept.
+        lonlat: (N, 2) float32, its centre, degrees.
+    """
+
+    columns: np.ndarray
+    number: np.ndarray
+    lonlat: np.ndarray
+
+    def find(self, lonlat: Tensor) -> np.ndarray:
+        """Position among the kept cells of those that hold points (P, 2): (P,), -1 for none."""
+        lon, lat = check(lonlat).double().numpy().T
+        height = len(self.columns)
+        row = np.minimum(((90 - lat) * height / 180).astype(int), height - 1)
+        column = ((lon + 180) / 360 * self.columns[row]).astype(int)
+        number = np.cumsum([0, *self.columns])[row] + column
+        at = np.minimum(np.searchsorted(self.number, number), len(self.number) - 1)
+        return np.where(self.number[at] == number, at, -1)
+
+
+def land_cells(resolution: float) -> Cells:
+    """The cells that a page shows.
+
+    Args:
+        resolution: height of a cell, degrees; it must divide 180.
+
+    Raises:
+        ValueError: it does not.
+
+    Example:
+        >>> land_cells(10).columns[:3]
+        array([ 3,  9, 15])
+    """
+    _, lat = pixel_centres(resolution)
+    columns = np.round(2 * len(lat) * np.cos(np.radians(lat))).astype(int)
+    centre_lat = np.repeat(lat, columns)
+    centre_lon = np.concatenate([(np.arange(n) + 0.5) * 360 / n - 180 for n in columns])
+    inside = (np.arange(PROBES) + 0.5) / PROBES - 0.5
+    lon = (
+        centre_lon[:, None, None]
+        + inside[:, None] * (360 / np.repeat(columns, columns))[:, None, None]
+    )
+    lon, lat = np.broadcast_arrays(lon, centre_lat[:, None, None] + inside * 180 / len(lat))
+    points = torch.from_numpy(np.stack([lon, lat], axis=-1).reshape(-1, 2))
+    land = (embedded.load().land.nearest(points)[:, 0] == 1).numpy().reshape(-1, PROBES**2)
+    number = np.flatnonzero(land.any(axis=1) & (centre_lat > SOUTHERN_LIMIT))
+    lonlat = np.stack([centre_lon, centre_lat], axis=1)[number]
+    return Cells(columns, number.astype(np.int32), lonlat.astype(np.float32))
+
+
+class Compressed(NamedTuple):
+    """Embeddings of which the directions are kept, up to a known error.
+
+    Attributes:
+        codes: (N, d) int8. The cosine similarity of two rows is that of the two embeddings.
+        largest_error: of such a similarity, of all that were compared.
+        mean_error: of the same.
+    """
+
+    codes: np.ndarray
+    largest_error: float
+    mean_error: float
+
+
+def compress(embedding: np.ndarray, tolerance: float) -> Compressed:
+    """Keep as few principal components as similarities need, in one byte each.
+
+    The components are those of the second moments of the L2-normalised embeddings, not centred:
+    dropping the last of them changes inner products least. Each row is scaled to fill its bytes,
+    since a cosine does not depend on the length.
+
+    Args:
+        embedding: (N, D), rows that are not zero.
+        tolerance: the largest error of a cosine similarity, over `COMPARED` places and all others.
+
+    Raises:
+        ValueError: bytes are too coarse for the tolerance.
+
+    Example:
+        >>> angle = np.linspace(0, 3, 50)
+        >>> flat = np.stack([np.cos(angle), np.sin(angle), *np.zeros((30, 50))], axis=1)
+        >>> compress(flat, tolerance=0.02).codes.shape
+        (50, 8)
+    """
+    unit = embedding / np.linalg.norm(embedding.astype(np.float64), axis=1, keepdims=True)
+    _, axes = np.linalg.eigh(unit.T @ unit)  # ascending
+    scores = unit @ axes[:, ::-1]
+    places = np.random.default_rng(0).permutation(len(unit))[:COMPARED]
+    exact = unit[places] @ unit.T
+    for dim in range(STEP, scores.shape[1] + STEP, STEP):
+        kept = scores[:, :dim]
+        codes = np.round(127 * kept / np.abs(kept).max(axis=1, keepdims=True)).astype(np.int8)
+        error = np.abs(cosine(codes, places) - exact)
+        if error.max() <= tolerance:
+            return Compressed(codes, float(error.max()), float(error.mean()))
+    raise ValueError(
+        f"similarities kept in bytes are off by up to {error.max():.2g}, more than the tolerance "
+        f"{tolerance}: allow more."
+    )
+
+
+def cosine(codes: np.ndarray, places: np.ndarray | int) -> np.ndarray:
+    """Cosine similarity of rows of `codes` to all rows, as the page computes it.
+
+    Args:
+        codes: (N, d) int8.
+        places: (P,) positions, or one.
+
+    Returns:
+        (P, N) or (N,).
+    """
+    unit = codes / np.linalg.norm(codes.astype(np.float64), axis=1, keepdims=True)
+    return unit[places] @ unit.T
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explorer:
+    """What a page shows.
+
+    Attributes:
+        cells: where the embeddings are.
+        encoders: title to the compressed embeddings of the cells.
+        cities: P names, the largest city first.
+        countries: P codes (ISO 3166-1 alpha-2).
+        lonlat: (P, 2) float32, degrees, of the cities.
+        place: the city that is chosen at first.
+        low: where the colours begin; they end at 1.
+    """
+
+    cells: Cells
+    encoders: dict[str, Compressed]
+    cities: list[str]
+    countries: list[str]
+    lonlat: np.ndarray
+    place: str
+    low: float
+
+    def nearest(self, city: str, title: str, count: int = 8) -> list[str]:
+        """The cities most similar to one, itself first; one for each cell, its largest.
+
+        Args:
+            city: a name in `cities`.
+            title: of the encoder.
+            count: of cities.
+
+        Raises:
+            ValueError: there is no such city.
+        """
+        if city not in self.cities:
+            raise unknown("city", city, self.cities)
+        chosen = self.cities.index(city)
+        cell = self.cells.find(torch.from_numpy(self.lonlat))
+        first = dict(zip(reversed(cell.tolist()), reversed(range(len(cell))), strict=True))
+        first[int(cell[chosen])] = chosen
+        similar = cosine(self.encoders[title].codes, cell[chosen])
+        order = sorted(first, key=lambda position: -similar[position])
+        return [self.cities[first[position]] for position in order[:count]]
+
+    def draw(self) -> plt.Figure:
+        """The maps that the page shows at first, for those who have no script."""
+        titles = list(self.encoders)
+        figure, axes = maps.globe(1, len(titles), width=4.0 * len(titles))
+        chosen = self.lonlat[self.cities.index(self.place)]
+        [at] = self.cells.find(torch.from_numpy(chosen[None]))
+        lon, lat = np.meshgrid(*pixel_centres(0.5))
+        points = torch.from_numpy(np.stack([lon, lat], axis=-1).reshape(-1, 2))
+        position = self.cells.find(points).reshape(lon.shape)
+        for title, ax in zip(titles, axes, strict=True):
+            field = np.where(
+                position < 0, np.nan, cosine(self.encoders[title].codes, int(at))[position]
+            )
+            label = f"cosine similarity to {self.place}"
+            maps.draw_field(field, label, limits=(self.low, 1), title=title, ax=ax)
+            maps.mark(ax, chosen.tolist(), self.place)
+        return figure
+
+    def html(self) -> str:
+        """One piece of HTML with the data, the style and the script in it."""
+        picture = io.BytesIO()
+        figure = self.draw()
+        figure.savefig(picture, dpi=70)
+        plt.close(figure)
+        colours = plt.get_cmap(maps.SEQUENTIAL)(np.linspace(0, 1, COLOURS))
+        earth = embedded.load()
+        data = {
+            "columns": self.cells.columns.tolist(),
+            "cells": _text(self.cells.number),
+            "encoders": [
+                {"title": title, "dim": kept.codes.shape[1], "codes": _text(kept.codes)}
+                for title, kept in self.encoders.items()
+            ],
+            "cities": [
+                [name, country, *np.round(lonlat.astype(float), 2).tolist()]
+                for name, country, lonlat in zip(
+                    self.cities, self.countries, self.lonlat, strict=True
+                )
+            ],
+            "coasts": _lines(earth.coasts, SMALLEST_ISLAND),
+            "lakes": _lines(earth.lakes, SMALLEST_LAKE),
+            "centre": float(maps.PROJECTION.proj4_params["lon_0"]),
+            "colours": [to_hex(colour) for colour in colours],
+            "low": self.low,
+            "place": self.place,
+        }
+        static = files("locties_paper.figures") / "_static"
+        # A closing tag inside a script would end it; \u003c is the same to a reader of JSON.
+        return Template((static / "explorer.html").read_text("utf-8")).substitute(
+            style=(static / "explorer.css").read_text("utf-8"),
+            script=(static / "explorer.js").read_text("utf-8"),
+            data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+            picture=base64.b64encode(picture.getvalue()).decode(),
+            alt=html.escape(
+                f"World maps of cosine similarity to {self.place} in "
+                f"{', '.join(self.encoders)}: one map each."
+            ),
+        )
+
+
+def explore(
+    encoders: Mapping[str, Callable[[Tensor], Tensor]],
+    resolution: float = 1.5,
+    tolerance: float = 0.05,
+    population: int = 300_000,
+    place: str = "Nairobi",
+) -> Explorer:
+    """Embed the land with several encoders, for a page.
+
+    Args:
+        encoders: title to a function from lonlat (N, 2) to (N, dim), in the order of the maps.
+        resolution: height of a cell, degrees; it must divide 180.
+        tolerance: the largest error of a cosine similarity on the page.
+        population: inhabitants that a city must have to be listed.
+        place: the city that is chosen at first, by its name in GeoNames.
+
+    Raises:
+        ValueError: `resolution` does not divide 180, no city is called `place`, or bytes are too
+            coarse for `tolerance`.
+
+    Example:
+        >>> from locties.lonlat import to_xyz
+        >>> explorer = explore({"xyz": to_xyz}, resolution=10, population=3_000_000)
+        >>> explorer.nearest("Nairobi", "xyz", 2)
+        ['Nairobi', 'Addis Ababa']
+    """
+    cells = land_cells(resolution)
+    places = embedded.load().places
+    large = torch.nonzero(places.population >= population)[:, 0]
+    large = large[torch.argsort(places.population[large], descending=True, stable=True)]
+    large = large[torch.from_numpy(cells.find(places.lonlat[large]) >= 0)]
+    cities = [places.names[i][0] for i in large.tolist()]
+    if place not in cities:
+        raise unknown(f"city of {population:,} inhabitants", place, cities)
+    kept = {
+        title: compress(embed_points(encoder, torch.from_numpy(cells.lonlat)), tolerance)
+        for title, encoder in encoders.items()
+    }
+    some = np.random.default_rng(0).permutation(len(cells.number))[:COMPARED]
+    low = min(float(np.quantile(cosine(each.codes, some), 0.1)) for each in kept.values())
+    return Explorer(
+        cells,
+        kept,
+        cities,
+        [places.countries[code] for code in places.country[large].tolist()],
+        places.lonlat[large].numpy(),
+        place,
+        low=np.floor(10 * low) / 10,
+    )
+
+
+def _text(values: np.ndarray) -> str:
+    """Little-endian bytes in base64."""
+    return base64.b64encode(values.astype(values.dtype.newbyteorder("<")).tobytes()).decode()
+
+
+def _lines(lines: Sequence[np.ndarray], smallest: float) -> dict[str, Any]:
+    """Closed lines of some size, simplified, in hundredths of degrees."""
+    large = [line for line in lines if np.ptp(line, axis=0).max() > smallest]
+    simple = [
+        shapely.get_coordinates(shapely.simplify(shapely.LineString(line), COAST_DEGREES))
+        for line in large
+    ]
+    points = np.round(100 * np.concatenate(simple)).astype(np.int16)
+    return {"points": _text(points), "lengths": [len(line) for line in simple]}

@@ -1,0 +1,63 @@
+"""Publishing: result tables to results/, encoders with their cards to the library."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+import locties
+from locties import maps
+from locties_paper.figures import cards
+from locties_paper.results import CONTINENTS, ENOUGH_SEEDS, read, write_table
+from locties_paper.site.notebook import REPOSITORY
+
+
+def publish(
+    folder: str | Path, runs: Mapping[str, str | Path], root: str | Path = REPOSITORY
+) -> None:
+    """Copy result tables to where they are tracked, and encoders with their cards to the package.
+
+    Their errors are taken apart by continent first, which adds a table. The first encoder is also
+    drawn, for the first page. Encoders that are not named any more are deleted: their cards would
+    speak of rows that are gone.
+
+    Args:
+        folder: with the Parquet tables that a profile made.
+        runs: by the name under which `locties.load` shall find its encoder, the folder of a run,
+            ``.../<name>-<seed>``, with ``encoder`` and ``settings.json``.
+        root: of the repository.
+
+    Raises:
+        ValueError: where a run has no rows in the tables, where one of the book has fewer seeds
+            than `ENOUGH_SEEDS`, or where rows were made by code that was changed and not committed,
+            which nobody could find again. Nothing is published then.
+    """
+    seeds = read(folder)[1].groupby("encoder")["seed"].nunique()
+    if len(seeds) and seeds.min() < ENOUGH_SEEDS:
+        raise ValueError(
+            f"{seeds.min()} seeds of {seeds.idxmin()} in {folder}, and a published number rests on "
+            f"{ENOUGH_SEEDS}: make the tables with PROFILE=study"
+        )
+    for path in Path(folder).glob("*.parquet"):
+        table = pd.read_parquet(path)
+        if "code" in table and (changed := table["code"].str.endswith("-dirty")).any():
+            raise ValueError(
+                f"{path} has {changed.sum()} rows of {table['code'][changed].iloc[0]}: commit the "
+                "code, delete what they were gathered from, and make them again"
+            )
+    errors = pd.concat([cards.by_continent(run) for run in runs.values()], ignore_index=True)
+    write_table(errors, Path(folder) / CONTINENTS)
+    ready = {name: cards.describe(name, run, folder) for name, run in runs.items()}
+    tables, encoders = Path(root) / "results", Path(root) / "src" / "locties" / "published"
+    tables.mkdir(exist_ok=True)
+    for table in Path(folder).glob("*.parquet"):
+        shutil.copyfile(table, tables / table.name)
+    for name, (encoder, card) in ready.items():
+        encoder.save(encoders / name, card)
+    for old in encoders.iterdir():
+        if old.name not in ready:
+            shutil.rmtree(old)
+    drawn, _ = next(iter(ready.values()))
+    picture = maps.draw_rgb(maps.embedding_rgb(locties.embed_grid(drawn, 0.5)))
+    picture.savefig(Path(root) / "book" / "_static" / "embedding.png", dpi=120)

@@ -1,0 +1,253 @@
+"""Rows of results: gathered from runs, with their provenance, published, and read again."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import locties
+from locties._util.files import written_aside
+from locties._util.registry import unknown
+from locties.data.manifest import manifest_hash
+from locties.evaluation.statistics import mean_interval
+from locties_paper.site.notebook import REPOSITORY, commit
+
+PUBLISHED = REPOSITORY / "results"
+ENOUGH_SEEDS = 5  # for a published number; with fewer the book is a preview
+PROVENANCE = ["profile", "config", "data", "code", "device", "torch", "python"]  # of a run's rows
+CONTINENTS = "continents.parquet"  # errors of the encoders that ship
+FEWEST_FOR_AN_INTERVAL = 3  # seeds; with two, a t-interval is wider than the axis
+
+
+def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[str, Any]) -> None:
+    """Write the scores of one encoder, or another table, with where they come from.
+
+    Columns added: profile; config, the first 12 hex digits of the SHA-256 of the settings; data,
+    the hash of the manifest; code, version and commit; device; torch and python, their versions;
+    seconds, the training's. A trained encoder's own settings are read beside its folder.
+
+    Args:
+        table: rows of `locties.evaluate`, or others.
+        to: Parquet file.
+        profile: smoke, laptop or full.
+        settings: the parameters that made it; ``encoder``, where there is one, is a folder or a
+            name, to which a plus sign appends a baseline.
+    """
+    import torch
+
+    folder, _, _ = settings.get("encoder", "").partition("+")
+    beside = Path(folder).parent / "settings.json"
+    trained = json.loads(beside.read_text()) if beside.exists() else {}
+    seconds = trained.pop("seconds", 0.0)
+    made_by = {name: value for name, value in settings.items() if name != "output"}
+    text = json.dumps({**made_by, "trained": trained}, sort_keys=True)
+    columns = {
+        "profile": profile,
+        "config": hashlib.sha256(text.encode()).hexdigest()[:12],
+        "data": manifest_hash(),
+        "code": f"{locties.__version__}+{commit()}",
+        "device": trained.get("device", "cpu"),
+        "torch": torch.__version__.split("+")[0],
+        "python": platform.python_version(),
+        "seconds": seconds,
+    }
+    write_table(table.assign(**columns), to)
+
+
+def gather(tables: Sequence[str | Path], to: str | Path) -> None:
+    """Put the tables of many runs into one Parquet file.
+
+    Where there are none, as after a sweep alone, it has the columns of the published rows.
+    """
+    found = [pd.read_parquet(table) for table in tables]
+    if not found:
+        found = [pd.read_parquet(PUBLISHED / "runs.parquet").iloc[:0]]
+    write_table(pd.concat(found, ignore_index=True), to)
+
+
+def gather_histories(
+    runs: Sequence[str], histories: Sequence[str | Path], to: str | Path, scored: pd.DataFrame
+) -> None:
+    """Put the training histories of many runs into one Parquet file.
+
+    Args:
+        runs: "<name>-<seed>", which become the columns encoder and seed.
+        histories: their tables, in the same order; where there are none, as in `gather`.
+        to: the file.
+        scored: scores of these runs, from which their histories take the `PROVENANCE`.
+    """
+    made = scored[["encoder", "seed", *PROVENANCE]].drop_duplicates(["encoder", "seed"])
+    tables = []
+    for run, history in zip(runs, histories, strict=True):
+        name, _, seed = run.rpartition("-")
+        tables.append(pd.read_parquet(history).assign(encoder=name, seed=int(seed)))
+    if tables:
+        table = pd.concat(tables, ignore_index=True).merge(made, "left", on=["encoder", "seed"])
+    else:
+        table = pd.read_parquet(PUBLISHED / "histories.parquet").iloc[:0]
+    write_table(table, to)
+
+
+def gather_sweeps(
+    tables: Sequence[str | Path], runs: Sequence[str], histories: Sequence[str | Path], folder: Path
+) -> None:
+    """Put what the sweeps made beside the tables of the book's own runs.
+
+    Args:
+        tables: of scores. "<name>@<epoch>" is an encoder kept at the end of an epoch.
+        runs: "<name>-<seed>", those that were trained.
+        histories: of these, in the same order.
+        folder: gets ``sweeps.parquet`` and ``sweeps_histories.parquet``, with the columns of the
+            book's ``runs.parquet`` and ``histories.parquet``, and ``scores_along.parquet``, the
+            scores of kept encoders with a column pairs.
+    """
+    rows = pd.concat([pd.read_parquet(table) for table in tables], ignore_index=True)
+    gather_histories(runs, histories, folder / "sweeps_histories.parquet", rows)
+    trained = pd.read_parquet(folder / "sweeps_histories.parquet")
+    kept = rows["encoder"].str.contains("@")
+    write_table(rows[~kept], folder / "sweeps.parquet")
+    along = rows[kept]
+    names = along["encoder"].str.split("@", expand=True).reindex(columns=[0, 1])
+    along = along.assign(encoder=names[0], epoch=names[1].astype(int))
+    pairs = trained[["encoder", "seed", "epoch", "pairs"]].drop_duplicates()
+    write_table(
+        along.merge(pairs, on=["encoder", "seed", "epoch"]), folder / "scores_along.parquet"
+    )
+
+
+def write_table(table: pd.DataFrame, to: str | Path) -> None:
+    """Write Parquet, so that a half-written file never has the name."""
+    to = Path(to)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(to) as aside:
+        table.to_parquet(aside, index=False)
+
+
+def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of scores and of training histories in a folder of results.
+
+    Args:
+        folder: the published results where it is empty.
+
+    Returns:
+        ``runs.parquet`` and ``histories.parquet``. Every row of scores says its tier; those
+        written before there was more than one are of the embedded tier.
+
+    Raises:
+        FileNotFoundError: with what to run.
+
+    Example:
+        >>> runs, histories = read()
+        >>> {"encoder", "task", "split", "probe", "metric", "value"} <= set(runs)
+        True
+    """
+    folder = Path(folder) if folder else PUBLISHED
+    if not (folder / "runs.parquet").exists():
+        raise FileNotFoundError(f"no results in {folder}: run `make results`")
+    runs, histories = (
+        pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "histories")
+    )
+    return runs.assign(tier=_tiers(runs)), histories
+
+
+def of_tier(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
+    """The rows of one tier: a name can stand for different labels in two.
+
+    Args:
+        runs: tidy rows. Those published before there was a column for it are of the embedded tier.
+        tier: "embedded", "open", or empty for tasks of one's own.
+
+    Raises:
+        ValueError: where there is no row of it.
+    """
+    tiers = _tiers(runs)
+    if tier not in set(tiers):
+        raise unknown("tier of these rows", tier, set(tiers))
+    return runs[tiers == tier]
+
+
+def _tiers(runs: pd.DataFrame) -> pd.Series:
+    if "tier" not in runs:
+        return pd.Series("embedded", index=runs.index)
+    return runs["tier"].fillna("embedded")
+
+
+def scores(
+    runs: pd.DataFrame,
+    labels: str = "all",
+    tier: str = "embedded",
+    probes: Sequence[str] = ("ridge", "knn"),
+) -> pd.DataFrame:
+    """One score for each encoder, task, split, probe and seed: R² or accuracy.
+
+    Args:
+        runs: tidy rows.
+        labels: "all", or a number of labels as text.
+        tier: of the tasks.
+        probes: by default those that every encoder has; "mlp" is there for some.
+
+    Returns:
+        Those of `runs` that are such scores.
+
+    Raises:
+        ValueError: where there is no row of the tier.
+
+    Example:
+        >>> sorted(scores(read()[0])["metric"].unique())
+        ['accuracy', 'r2']
+    """
+    rows = of_tier(runs, tier)
+    wanted = rows["metric"].isin(["r2", "accuracy"]) & rows["probe"].isin(probes)
+    return rows[wanted & (rows["labels"] == labels)]
+
+
+def appending(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
+    """What raw coordinates appended to an embedding change, in the mean over all cells.
+
+    Args:
+        runs: tidy rows; "melt+xyz" is melt with xyz appended.
+        tier: of the tasks.
+
+    Returns:
+        A row for each encoder that was also judged with something appended, best first; columns
+        "alone" and what was appended. Text: the mean over tasks, splits and probes, with the
+        t-interval over seeds where there are at least three.
+    """
+    means = scores(runs, tier=tier).groupby(["encoder", "seed"])["value"].mean()
+    cells: dict[str, dict[str, str]] = {}
+    for encoder, values in means.groupby("encoder", sort=False):
+        name, _, raw = str(encoder).partition("+")
+        text = f"{values.mean():.3f}"
+        if len(values) >= FEWEST_FOR_AN_INTERVAL:
+            interval = mean_interval(values)
+            text += f" ({interval.low:.3f} to {interval.high:.3f})"
+        cells.setdefault(name, {})[raw or "alone"] = text
+    table = pd.DataFrame.from_dict({k: v for k, v in cells.items() if len(v) > 1}, orient="index")
+    return table.sort_values("alone", ascending=False)
+
+
+def not_beaten(runs: pd.DataFrame, encoder: str, tier: str = "embedded") -> pd.DataFrame:
+    """The other encoders whose mean score is at least that of `encoder`, cell by cell.
+
+    Args:
+        runs: tidy rows.
+        encoder: whose.
+        tier: of the tasks.
+
+    Returns:
+        Columns task, split, probe, value (of `encoder`), other, other_value; the means over the
+        seeds that there are. This counts, and tests nothing.
+    """
+    cells = ["task", "split", "probe"]
+    rows = scores(runs, tier=tier)
+    means = rows.groupby([*cells, "encoder"], as_index=False)["value"].mean()
+    own = means[means["encoder"] == encoder].drop(columns="encoder")
+    others = means[means["encoder"] != encoder].rename(
+        columns={"encoder": "other", "value": "other_value"}
+    )
+    pairs = own.merge(others, on=cells)
+    return pairs[pairs["other_value"] >= pairs["value"]].reset_index(drop=True)

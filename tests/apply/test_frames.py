@@ -1,0 +1,248 @@
+"""Embedding tables: whose rows, under which names, and what is refused."""
+
+import geopandas
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+import torch
+
+import locties
+from locties.apply.grid import POINTS_PER_CHUNK
+from locties_paper.site.notebook import REPOSITORY
+
+LONLAT = np.array([[13.4, 52.5], [2.35, 48.86], [-70.6, -33.4], [179.9, -16.5]])
+
+
+def small(seed: int = 0) -> locties.LocationEncoder:
+    return locties.LocationEncoder("xyz", "mlp", 6, network_options={"hidden": 8}, seed=seed)
+
+
+def table() -> pd.DataFrame:
+    index = pd.Index(["Berlin", "Paris", "Santiago", "Fiji"], name="place")
+    return pd.DataFrame(LONLAT, index, ["lon", "lat"]).assign(y=[1, 2, 3, 4])
+
+
+def points(crs: str | int = 4326) -> geopandas.GeoDataFrame:
+    geometry = geopandas.points_from_xy(*LONLAT.T, crs=4326)
+    return geopandas.GeoDataFrame(table()[["y"]], geometry=geometry).to_crs(crs)
+
+
+def expected(encoder: locties.LocationEncoder) -> np.ndarray:
+    return encoder(LONLAT).detach().numpy()
+
+
+def test_each_row_gets_the_embedding_of_its_place():
+    result = locties.embed(table(), small())
+    np.testing.assert_allclose(result.to_numpy(), expected(small()), atol=1e-6)
+    assert list(result.columns) == [f"embedding_00{i}" for i in range(6)]
+    assert (result.dtypes == np.float32).all()
+    pd.testing.assert_index_equal(result.index, table().index)
+    assert table().join(result).shape == (4, 9)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("Longitude", "LATITUDE"), ("lng", "lat"), ("decimalLongitude", "decimalLatitude")],
+)
+def test_columns_of_a_usual_name_are_found_in_any_order(names):
+    frame = table().rename(columns=dict(zip(("lon", "lat"), names, strict=True)))
+    result = locties.embed(frame[[names[1], "y", names[0]]], small())
+    np.testing.assert_allclose(result.to_numpy(), expected(small()), atol=1e-6)
+
+
+def test_other_columns_can_be_named():
+    frame = table().rename(columns={"lon": "x", "lat": "y2"})
+    result = locties.embed(frame, small(), lon="x", lat="y2")
+    np.testing.assert_allclose(result.to_numpy(), expected(small()), atol=1e-6)
+
+
+@pytest.mark.parametrize("crs", [4326, 3857, "ESRI:54030", 4269, "OGC:CRS84"])
+def test_points_in_any_crs_are_the_same_places(crs):
+    for frame in (points(crs), points(crs).geometry, points(crs).rename_geometry("where")):
+        result = locties.embed(frame, small())
+        np.testing.assert_allclose(result.to_numpy(), expected(small()), atol=1e-4)
+        pd.testing.assert_index_equal(result.index, table().index)
+
+
+@pytest.mark.parametrize("make", [list, np.array, torch.tensor, lambda x: torch.tensor(x).half()])
+def test_arrays_are_taken_too(make):
+    given = make(LONLAT.round(0))
+    result = locties.embed(given, small())
+    here = small()(LONLAT.round(0)).detach().numpy()
+    np.testing.assert_allclose(result.to_numpy(), here, atol=1e-3)
+    assert list(result.index) == [0, 1, 2, 3]
+
+
+def test_an_encoder_is_a_name_a_folder_an_encoder_or_a_function(tmp_path):
+    small(3).save(tmp_path / "mine")
+    for encoder, name in (
+        (tmp_path / "mine", "mine"),
+        (str(tmp_path / "mine"), "mine"),
+        (small(3), "embedding"),
+        (lambda lonlat: small(3)(lonlat), "embedding"),
+    ):
+        result = locties.embed(table(), encoder)
+        assert result.columns[5] == f"{name}_005"
+        np.testing.assert_allclose(result.to_numpy(), expected(small(3)), atol=1e-6)
+    assert locties.embed(table()).columns[-1] == "melt_255"
+
+
+def test_attrs_say_what_the_numbers_are_and_survive_parquet(tmp_path):
+    encoder = small()
+    encoder.origin = {"model": "small", "licence": "CC0"}
+    encoder.save(tmp_path / "mine")
+    sha256 = (tmp_path / "mine" / "config.json").read_text().split('"sha256": "')[1][:64]
+    result = locties.embed(table(), encoder)
+    assert result.attrs == {
+        "encoder": "small",
+        "weights_sha256": sha256,
+        "licence": "CC0",
+        "crs": "EPSG:4326",
+        "locties": locties.__version__,
+    }
+    assert locties.embed(table(), tmp_path / "mine").attrs == {**result.attrs, "encoder": "mine"}
+    result.to_parquet(tmp_path / "embedded.parquet")
+    assert pd.read_parquet(tmp_path / "embedded.parquet").attrs == result.attrs
+    function = locties.embed(table(), lambda lonlat: lonlat).attrs
+    assert function["licence"] == "not stated"
+    assert "weights_sha256" not in function
+
+
+def test_memory_is_bounded_by_chunks_that_do_not_change_the_result():
+    sizes = []
+
+    def encoder(lonlat: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(lonlat))
+        return lonlat
+
+    lonlat = np.random.default_rng(0).uniform([-180, -90], [180, 90], (2 * POINTS_PER_CHUNK + 5, 2))
+    result = locties.embed(lonlat, encoder)
+    np.testing.assert_array_equal(result.to_numpy(), lonlat.astype(np.float32))
+    assert sizes == [POINTS_PER_CHUNK, POINTS_PER_CHUNK, 5]
+
+
+def test_a_module_in_training_is_used_in_eval_mode_and_given_back_in_training():
+    encoder = torch.nn.Sequential(torch.nn.Dropout(0.5)).train()
+    result = locties.embed(table(), encoder)
+    np.testing.assert_array_equal(result.to_numpy(), LONLAT.astype(np.float32))
+    assert encoder.training
+
+
+def test_an_empty_table_gives_an_empty_one_with_its_columns():
+    assert locties.embed(table().iloc[:0], small()).shape == (0, 6)
+
+
+def test_longitudes_are_wrapped():
+    wrapped = locties.embed(np.array([[190.0, 5.0]]), small())
+    pd.testing.assert_frame_equal(wrapped, locties.embed(np.array([[-170.0, 5.0]]), small()))
+
+
+# -------------------------------------------------------------------------------- what is refused
+
+
+def with_missing() -> pd.DataFrame:
+    frame = table()
+    frame.loc["Paris", "lat"] = np.nan
+    return frame
+
+
+@pytest.mark.parametrize("kind", ["frame", "points", "array"])
+def test_rows_without_a_place_are_left_out_when_asked(kind):
+    frame = with_missing()
+    if kind == "points":
+        frame = points().set_geometry([*points().geometry[:1], None, *points().geometry[2:]])
+    elif kind == "array":
+        frame = frame[["lon", "lat"]].to_numpy()
+    with pytest.warns(UserWarning, match="1 of 4 rows cannot be used.*missing: row 1. They are"):
+        result = locties.embed(frame, small(), invalid="drop")
+    kept = [0, 2, 3]
+    np.testing.assert_allclose(result.to_numpy(), expected(small())[kept], atol=1e-6)
+    names = range(4) if kind == "array" else table().index
+    assert list(result.index) == [names[row] for row in kept]
+    assert result.attrs["crs"] == "EPSG:4326"
+    if kind == "frame":
+        assert frame.join(result, how="right").notna().all(axis=None)
+
+
+def test_no_row_left_is_an_empty_table():
+    with pytest.warns(UserWarning, match="4 of 4 rows cannot be used"):
+        result = locties.embed(table().assign(lat=np.nan), small(), invalid="drop")
+    assert result.shape == (0, 6)
+
+
+def test_what_to_do_with_rows_is_checked():
+    with pytest.raises(ValueError, match="unknown way with invalid rows 'skip'"):
+        locties.embed(table(), small(), invalid="skip")
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (with_missing(), r"1 of 4 rows cannot be used\. Longitude or latitude is missing: row 1\."),
+        (with_missing(), r"mend them, or pass invalid='drop' to leave them out"),
+        (table().assign(lat=[52.5, 99, 48, 3]), "latitude is outside|would do as a longitude"),
+        (table().rename(columns={"lon": "east"}), "no column 'lon'.*Pass lon="),
+        (table().rename(columns={"lon": "x", "lat": "y2"}), "Pass lon='x'"),
+        (table().assign(Longitude=1.0), "several columns could be the lon: lon, Longitude"),
+        (table().assign(lon="13,4"), "decimal comma"),
+        (table() * 100_000, "seem to be projected, in metres"),
+        (LONLAT * 100_000, "pyproj.Transformer"),
+        (points().set_crs(None, allow_override=True), "has no CRS"),
+        (points(3857).set_crs(4326, allow_override=True), "seem to be projected"),
+        (points().set_crs(3857, allow_override=True), "all coordinates.*seem to be"),
+        (points(3857).set_geometry(points(3857).buffer(9)), "geometries are not points"),
+        (points().set_geometry([shapely.Point(), *points().geometry[1:]]), "geometry is missing"),
+        (LONLAT[:, 0], r"of shape \(4,\) gives no places"),
+        (np.ones((4, 3)), r"of shape \(4, 3\) gives no places"),
+        (LONLAT + 1j, "gives no places"),
+        ("points.csv", "str of shape"),
+    ],
+)
+def test_what_is_no_place_is_refused_with_what_to_do(frame, said):
+    with pytest.raises(ValueError, match=said):
+        locties.embed(frame, small())
+
+
+def test_swapped_columns_are_refused_with_how_to_swap_them():
+    asia = pd.DataFrame({"lon": [35.7, 39.9, -33.9], "lat": [139.7, 116.4, 151.2]})
+    with pytest.raises(ValueError, match=r"seem to be swapped; pass lon='lat', lat='lon'"):
+        locties.embed(asia, small())
+    with pytest.raises(ValueError, match=r"seem to be swapped; pass array\[:, ::-1\]"):
+        locties.embed(asia.to_numpy(), small())
+    right = locties.embed(asia, small(), lon="lat", lat="lon")
+    np.testing.assert_array_equal(right, locties.embed(asia.to_numpy()[:, ::-1], small()))
+
+
+def test_an_encoder_that_is_none_is_refused():
+    with pytest.raises(FileNotFoundError, match="melt-huge"):
+        locties.embed(table(), "melt-huge")
+    with pytest.raises(ValueError, match="encoder=3 is no encoder"):
+        locties.embed(table(), 3)
+    with pytest.raises(ValueError, match=r"returned shape \(4,\) for 4 points"):
+        locties.embed(table(), lambda lonlat: lonlat[:, 0])
+
+
+# ---------------------------------------------------------------------------- as a new user would
+
+
+@pytest.mark.data
+def test_the_books_session_makes_a_map_of_a_table_in_fewer_than_15_lines(tmp_path):
+    cells = nbformat.read(REPOSITORY / "book" / "use.ipynb", as_version=4).cells
+    (session,) = [cell for cell in cells if "session" in cell.metadata.get("tags", [])]
+    lines = [line for line in session.source.splitlines() if line.strip()]
+    assert len(lines) < 15
+
+    rng = np.random.default_rng(0)
+    latitude = np.rad2deg(np.arcsin(rng.uniform(-1, 1, 200)))
+    sites = pd.DataFrame({"longitude": rng.uniform(-180, 180, 200), "latitude": latitude})
+    sites.assign(log_km=latitude).to_csv(tmp_path / "sites.csv", index=False)
+    names = {"folder": tmp_path, "resolution": 10.0}
+    plt.switch_backend("Agg")
+    exec(session.source, names)
+    plt.close("all")
+    truth = np.broadcast_to(names["grid"].lat[:, None], names["field"].shape)
+    assert np.corrcoef(truth.ravel(), names["field"].ravel())[0, 1] > 0.7
+    assert plt.imread(tmp_path / "map.png").shape[2] == 4

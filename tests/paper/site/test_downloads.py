@@ -1,0 +1,55 @@
+"""The page of downloads: every table, in both formats, with what is in it."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from locties_paper.site import downloads
+
+RUNS = pd.DataFrame(
+    {"encoder": ["melt", "Köln, xyz"], "seed": [0, 1], "value": [1 / 3, float("nan")]}
+)
+
+
+@pytest.fixture
+def page(tmp_path):
+    for folder in ("made", "published"):
+        (tmp_path / folder).mkdir()
+    RUNS.to_parquet(tmp_path / "made" / "runs.parquet", index=False)
+    RUNS.assign(value=-1.0).to_parquet(tmp_path / "published" / "runs.parquet", index=False)
+    RUNS.to_csv(tmp_path / "published" / "more.csv", index=False)
+    downloads.write([tmp_path / "made", tmp_path / "published"], tmp_path / "book")
+    return (tmp_path / "book" / "downloads.md").read_text()
+
+
+def test_each_table_is_there_as_it_was(page, tmp_path):
+    folder = tmp_path / "book" / "downloads"
+    for name in ("runs", "more"):
+        pd.testing.assert_frame_equal(pd.read_csv(folder / f"{name}.csv"), RUNS)
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(folder / f"{name}.parquet"), RUNS, check_dtype=False
+        )
+
+
+def test_the_page_says_what_each_holds_and_links_to_what_is_there(page, tmp_path):
+    assert re.findall(r"^## (\w+)", page, re.M) == ["runs", "more"], "known tables first"
+    assert downloads.WHAT["runs"] in page
+    assert page.count("2 rows: ") == 2
+    assert page.count("Columns: `encoder`, `seed`, `value`.") == 2
+    links = re.findall(r"\{download\}`\S+ <(\S+)>`", page)
+    assert len(links) == 4
+    assert all((tmp_path / "book" / link).is_file() for link in links)
+
+
+def test_a_large_table_is_compressed_and_the_same_each_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "LARGE", 10)
+    (tmp_path / "made").mkdir()
+    RUNS.to_parquet(tmp_path / "made" / "runs.parquet", index=False)
+    contents = []
+    for book in ("once", "again"):
+        downloads.write([tmp_path / "made"], tmp_path / book)
+        contents.append((tmp_path / book / "downloads" / "runs.csv.gz").read_bytes())
+        assert not (tmp_path / book / "downloads" / "runs.csv").exists()
+    assert contents[0] == contents[1]
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "once/downloads/runs.csv.gz"), RUNS)

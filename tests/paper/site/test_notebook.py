@@ -1,0 +1,67 @@
+"""The helpers of the book's notebooks: parameters and recorded values."""
+
+import json
+
+import pytest
+
+from locties_paper.site import notebook
+
+CELLS = ["", 'method = "melt"\nlearning_rate = 0.001\nseed = 0']
+VALUES = {"method": "melt", "learning_rate": 0.001, "seed": 0}
+
+
+def test_parameters_are_those_of_the_first_cell():
+    assert notebook.parameters(CELLS, VALUES) == VALUES
+
+
+def test_an_injected_parameter_counts():
+    cells = [*CELLS, "# Parameters\nseed = 3\n"]
+    assert notebook.parameters(cells, VALUES | {"seed": 3})["seed"] == 3
+
+
+def test_an_unknown_parameter_names_the_nearest():
+    cells = [*CELLS, "# Parameters\nlearning_rat = 0.1\n"]
+    with pytest.raises(ValueError, match="'learning_rat': did you mean 'learning_rate'"):
+        notebook.parameters(cells, VALUES | {"learning_rat": 0.1})
+
+
+def test_other_cells_may_assign_what_they_like():
+    cells = [*CELLS, "settings = 1", "method = 'salt'"]
+    assert set(notebook.parameters(cells, VALUES)) == set(VALUES)
+
+
+def test_without_a_history_the_plain_globals_are_the_parameters():
+    """nbval runs cells without keeping their sources."""
+    values = {"In": [""], "Out": {}, "__name__": "__main__", "_oh": {}, "notebook": notebook}
+    assert notebook.parameters([""], VALUES | values) == VALUES
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    path = tmp_path / "recorded.json"
+    monkeypatch.setattr(notebook, "RECORDED", path)
+    monkeypatch.setenv("LOCTIES_RECORD", "1")
+    notebook.report("page", {"seed": 0}, 0.02, loss=4.5)
+    monkeypatch.delenv("LOCTIES_RECORD")
+    return path
+
+
+def test_the_recorded_value_is_printed_not_the_measured_one(record, capsys):
+    capsys.readouterr()
+    notebook.report("page", {"seed": 0}, 0.02, loss=4.512)
+    assert capsys.readouterr().out == "loss: 4.500 ± 0.02 expected: within\n"
+
+
+def test_a_value_off_the_record_is_said(record, capsys):
+    capsys.readouterr()
+    notebook.report("page", {"seed": 0}, 0.02, loss=4.6)
+    assert capsys.readouterr().out == "loss: 4.500 ± 0.02 expected, but 4.600 measured\n"
+    notebook.report("page", {"seed": 0}, 0.02, loss=float("nan"))
+    assert "but nan measured" in capsys.readouterr().out
+
+
+def test_other_parameters_are_not_on_record(record, capsys):
+    capsys.readouterr()
+    notebook.report("page", {"seed": 1}, 0.02, loss=4.5)
+    assert capsys.readouterr().out == "loss: 4.500\n"
+    assert json.loads(record.read_text())["page"]["parameters"] == {"seed": 0}

@@ -1,0 +1,398 @@
+"""The study as `experiments.yaml` describes it: complete, comparable, priced, and resumed."""
+
+import os
+import random
+import re
+import signal
+import sys
+import time
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import papermill
+import pytest
+import torch
+import yaml
+from pipeline import kill, lay_out, snakemake
+
+import locties
+from locties._util.registry import check_options
+from locties.evaluation import TIERS
+from locties.features import FEATURES
+from locties.networks import NETWORKS
+from locties.objectives import OBJECTIVES
+from locties_paper import study
+from locties_paper.effects import claims
+from locties_paper.site.notebook import REPOSITORY
+
+STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
+PROFILES = list(STUDY["profiles"])
+
+
+@pytest.fixture(scope="module", params=PROFILES)
+def everything(request) -> dict[str, dict]:
+    return study.runs(STUDY, request.param, "all")
+
+
+def by_name(runs: dict[str, dict]) -> dict[str, dict]:
+    """One run of each name, without its seed."""
+    return {
+        name.rpartition("-")[0]: {k: v for k, v in run.items() if k != "seed"}
+        for name, run in runs.items()
+    }
+
+
+def test_without_a_sweep_there_are_the_runs_of_the_book():
+    smoke = study.runs(STUDY, "smoke")
+    assert list(smoke) == [f"{name}-0" for name in STUDY["runs"]]
+    assert smoke["salt-three-0"] == {
+        **STUDY["profiles"]["smoke"]["pretrain"],
+        "method": "salt",
+        "modalities": "imagery,climate,toponyms",
+        "seed": 0,
+    }
+
+
+def test_every_sweep_is_in_a_group_and_every_name_fits_the_pipeline(everything):
+    alone = {"recipe", "control", "parts"}
+    assert set().union(*STUDY["groups"].values(), alone) == set(STUDY["sweeps"])
+    assert all(re.fullmatch(r"[a-z0-9_-]+-\d+", name) for name in everything)
+
+
+def test_runs_of_two_names_differ(everything):
+    seen: dict[str, str] = {}
+    runs = by_name(everything)
+    default = runs[STUDY["default"]]
+    for name, run in runs.items():
+        # A degree is named outright, and one of them is the profile's own.
+        if not (name.startswith("degree-") and run == default):
+            assert (other := seen.setdefault(repr(sorted(run.items())), name)) == name, other
+
+
+def test_every_parameter_is_one_of_the_notebook(everything):
+    known = set(papermill.inspect_notebook(str(REPOSITORY / "book/pretrain.ipynb")))
+    assert set().union(*everything.values()) <= known
+
+
+def test_every_run_can_be_trained(everything):
+    """What `pretrain` refuses before any work, asked for every run of every profile."""
+    for name, run in by_name(everything).items():
+        options = run.get("objective_options") or {}
+        check_options(OBJECTIVES[run.get("objective", "nt_xent")], options, name)
+        assert run["pairs"] % run["batch"] == 0, name
+        assert run["pairs"] // run["batch"] >= run["epochs"] >= 1, name
+        modalities = run["modalities"].split(",")
+        share = run["batch"] if run["method"] == "salt" else run["batch"] / len(modalities)
+        assert share <= 0.8 * run["samples"], f"{name}: some samples are held out"
+        assert study._multiplications(run) > 0, name
+
+
+def test_the_sweep_of_the_claims_holds_all_that_they_need():
+    runs = study.runs(STUDY, "study", "claims")
+    seeds = STUDY["profiles"]["study"]["seeds"]
+    needed = {run for claim in claims.CLAIMS.values() for run in claim.needs}
+    for claim in claims.CLAIMS.values():
+        own = {f"{run}-{seed}" for run, seed in product(claim.needs, seeds[: claim.seeds])}
+        assert own <= set(runs), claim.name
+    assert set(by_name(runs)) == needed, "the sweep has runs that no claim reads"
+    assert all(seed < claims.FIRST_PILOT_SEED for seed in seeds)
+    pilot = study.runs(STUDY, "study", "pilot")
+    for run in claims.CLAIMS["C1"].needs:
+        of_run = [seed for name, seed in (n.rsplit("-", 1) for n in pilot) if name == run]
+        assert len(of_run) >= claims.PILOT_SEEDS
+        assert all(int(seed) >= claims.FIRST_PILOT_SEED for seed in of_run)
+
+
+def test_each_claim_has_a_sweep_of_its_own():
+    for name, claim in claims.CLAIMS.items():
+        if claim.needs:  # C6 rests on the runs of its own chapter
+            assert set(by_name(study.runs(STUDY, "study", name.lower()))) == set(claim.needs)
+
+
+def test_pairs_are_equal_where_a_claim_compares(everything):
+    runs = by_name(everything)
+    for claim in ("C1", "C3", "C5"):
+        assert len({runs[name]["pairs"] for name in claims.CLAIMS[claim].needs}) == 1, claim
+    for budget, sizes in claims.BUDGETS.items():
+        parts = [
+            runs[name]["pairs"] / (1 if budget == "equal pairs" else size)
+            for size, names in sizes.items()
+            for name in names
+        ]
+        assert max(parts) <= 1.02 * min(parts), budget
+    methods = {runs[name]["method"] for name in claims.CLAIMS["C2"].needs}
+    assert methods == {"melt"}, "the direction of the loss is held fixed"
+
+
+def test_the_crossed_runs_differ_in_their_factors_alone(everything):
+    runs = by_name(everything)
+    levels = [
+        ("features", "feature_options", "network"),
+        ("modalities",),
+        ("objective",),
+    ]
+    crossed = {
+        combination: runs[claims.crossed_run(*combination)]
+        for combination in product(*claims.FACTORS.values())
+    }
+    for (one, a), (other, b) in product(crossed.items(), repeat=2):
+        same = [x == y for x, y in zip(one, other, strict=True)]
+        allowed = {key for i, keys in enumerate(levels) if not same[i] for key in keys}
+        assert {key for key in a | b if a.get(key) != b.get(key)} <= allowed, (one, other)
+        for i, keys in enumerate(levels):
+            assert same[i] == all(a.get(key) == b.get(key) for key in keys), (one, other)
+
+
+def test_runs_along_training_keep_encoders_early_and_at_the_end(everything):
+    runs = by_name(everything)
+    for name in claims.ALONG:
+        run = runs[name]
+        assert run["decay"] == "constant"
+        steps = run["pairs"] // run["batch"]
+        shares = [epoch * steps // run["epochs"] / steps for epoch in run["kept"]]
+        assert sum(share <= claims.EARLY for share in shares) >= 2
+        assert shares[-1] == 1
+
+
+def test_a_factor_changes_one_thing_from_the_default(everything):
+    runs = by_name(everything)
+    default = runs[STUDY["default"]]
+    own = {
+        "modalities": {"modalities"},
+        "encoders": {"features", "feature_options", "network", "network_options"},
+        "degree": {"feature_options"},
+        "objectives": {"objective", "objective_options"},
+        "pairs": {"pairs", "epochs"},
+        "samples": {"samples"},
+        "locations": {"locations", "method"},
+        "batch": {"batch"},
+        "learning_rate": {"learning_rate"},
+        "epochs": {"epochs", "method"},
+    }
+    assert list(own) == STUDY["groups"]["factors"]
+    for sweep, keys in own.items():
+        names = {*study._combinations(STUDY, STUDY["sweeps"][sweep])}
+        assert len(names) >= 2
+        for name in names:
+            run = runs[name]
+            assert {k for k in run | default if run.get(k) != default.get(k)} <= keys, name
+
+
+def test_the_encoders_are_every_feature_with_every_network():
+    runs = by_name(study.runs(STUDY, "smoke", "encoders"))
+    usual = {"features": "spherical_harmonics", "network": "siren"}
+    pairs = {tuple((usual | run)[key] for key in usual) for run in runs.values()}
+    assert pairs == set(product(FEATURES, NETWORKS))
+    assert len(FEATURES) >= 10
+
+
+def test_the_objectives_are_all_with_each_direction():
+    runs = by_name(study.runs(STUDY, "smoke", "objectives")).values()
+    assert {run.get("objective", "nt_xent") for run in runs} == set(OBJECTIVES)
+    options = [run.get("objective_options") or {} for run in runs]
+    assert {o["direction"] for o in options if "direction" in o} == {
+        "location_to_modality",
+        "symmetric",
+    }, "the third is the default's"
+
+
+def test_the_recipe_loses_one_part_at_a_time():
+    runs = by_name(study.runs(STUDY, "study", "recipe"))
+    whole, default = runs.pop("recipe-whole"), runs.pop("recipe-default")
+    wide, untrained, kept = (runs.pop(f"recipe-{name}") for name in ("wide", "untrained", "kept"))
+    parts = {key for key in whole if whole[key] != default.get(key)}
+    assert parts == {"objective", "readout", "network_options", "locations"}
+    lost = [{key for key in run if run[key] != whole[key]} for run in runs.values()]
+    assert sorted(lost, key=str) == sorted(({part} for part in parts), key=str)
+    layers = 1 + whole["network_options"]["layers"]
+    assert wide["dim"] == layers * whole["dim"] == layers * whole["network_options"]["hidden"]
+    assert untrained["learning_rate"] * untrained["pairs"] / untrained["batch"] < 1e-7
+    best = by_name(study.runs(STUDY, "study"))["best"]
+    for key in {*best, *kept} - {"modalities"}:
+        usual = {"objective": "nt_xent", "locations": "fixed"}.get(key)
+        assert best.get(key, usual) == kept.get(key, usual), key
+
+
+def test_options_are_added_to_those_of_the_profile():
+    profiles = {"tiny": {"seeds": [0], "pretrain": {"network_options": {"hidden": 8}}}}
+    deep = {"more": {"network_options.layers": 3}}
+    wide = {"more": {"network_options.hidden": 9}}
+    sweeps = {"width": {"all": deep, "factors": [{"deep": {}, "wide": wide}]}}
+    described = {"profiles": profiles, "runs": {"all": deep}, "default": "all", "sweeps": sweeps}
+    found = study.runs(described | {"groups": {}}, "tiny", "width")
+    assert found["deep-0"]["network_options"] == {"hidden": 8, "layers": 3}
+    assert found["wide-0"]["network_options"] == {"hidden": 9, "layers": 3}
+    plain = study.runs(described | {"groups": {}}, "tiny")
+    assert plain["all-0"]["network_options"] == {"hidden": 8, "layers": 3}
+
+
+def test_an_unknown_sweep_names_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown sweep 'calims': did you mean 'claims'"):
+        study.runs(STUDY, "smoke", "calims")
+
+
+def test_two_runs_of_one_name_are_an_error():
+    twice = {"factors": [{"melt-all": {"batch": 7}}]}
+    with pytest.raises(ValueError, match="two runs are called 'melt-all'"):
+        study.runs({**STUDY, "sweeps": {**STUDY["sweeps"], "twice": twice}}, "smoke", "c5")
+
+
+# -------------------------------------------------------------------------------------- the plan
+
+
+def test_the_published_runs_cost_what_they_took():
+    measured = study.rates(STUDY)
+    histories = pd.read_parquet(REPOSITORY / "results" / "histories.parquet")
+    last = histories.groupby(["encoder", "seed"]).max(numeric_only=True).groupby("encoder").mean()
+    profile = pd.read_parquet(REPOSITORY / "results" / "runs.parquet")["profile"].iloc[0]
+    runs = by_name(study.runs(STUDY, profile))
+    published = {name: runs[name] for name in last.index}
+    for name, run in published.items():
+        cost = study.pretraining(run, measured)
+        assert cost.pairs == last["pairs"][name]
+        assert cost.steps == last["step"][name]
+        assert cost.gigaflops == pytest.approx(last["flops"][name] / 1e9, rel=0.01), name
+    total = sum(study.pretraining(run, measured).seconds for run in published.values())
+    started = len(published) * study.START
+    assert total == pytest.approx(last["seconds"].sum() + started, rel=0.01)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["melt-all", "degree-20", "cross-fourier-five-nt_xent"])
+def test_the_cost_of_another_architecture_is_what_it_takes(name):
+    run = by_name(study.runs(STUDY, "smoke", "all"))[name] | {"pairs": 256, "epochs": 1}
+    run |= {"samples": 500}
+    encoder = locties.LocationEncoder(**{k: run[k] for k in study.ARCHITECTURE if k in run})
+    names = run["modalities"].split(",")
+    settings = {key: run[key] for key in ("pairs", "batch", "epochs", "samples")}
+    trained = locties.pretrain("melt", names, encoder, **settings, progress=False)
+    measured = trained.history["flops"].iloc[-1] * 1000 / 1e9
+    cost = study.pretraining(run | {"pairs": 256_000}, study.rates(STUDY))
+    assert cost.gigaflops == pytest.approx(measured, rel=0.15)
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    return lay_out(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_plan_counts_the_jobs_of_the_dry_run(checkout):
+    config = ["--config", "profile=smoke", "sweep=c5,locations"]
+    printed, _ = snakemake(checkout, "--dry-run", *config, "--", "results").communicate()
+    total = int(re.search(r"^total\s+(\d+)", printed, re.MULTILINE)[1])
+    assert total == 4 + 4 + 1 + 1, "two runs and two with fresh locations; the data; the tables"
+    jobs, trained, time_needed = study.plan(printed, 2).splitlines()
+    assert jobs.startswith(f"{total} jobs: ")
+    assert set(jobs.split(": ")[1].split(", ")) == {
+        "data 1",
+        "evaluate 4",
+        "pretrain 4",
+        "results 1",
+    }
+    assert trained.startswith("61,440 pairs in 240 steps")
+    hours = sum(map(int, re.findall(r"seconds=(\d+)", printed))) / 3600
+    assert time_needed == f"about {hours:.1f} hours of one core, {hours / 2:.1f} on 2"
+
+
+def test_nothing_left_is_said():
+    assert study.plan("Nothing to be done (all requested files are present).", 2) == (
+        "nothing is left to do"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_jobs_are_submitted_to_a_cluster_and_one_that_dies_is_started_again(checkout, tmp_path):
+    """The submit script of two lines that the book shows; the first papermill called dies."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    real = Path(sys.executable).with_name("papermill")
+    scripts = {
+        "submit": f'echo "$1" >> {folder}/submitted\nnohup sh "$1" > /dev/null 2>&1 &\necho $!\n',
+        "papermill": f'mkdir {folder}/died 2> /dev/null && exit 1\nexec {real} "$@"\n',
+    }
+    for name, lines in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{lines}")
+        (folder / name).chmod(0o755)
+    table = "_build/smoke/scores/embedded/xyz-0.parquet"
+    arguments = ["--executor", "cluster-generic", "--jobs", "2", "--latency-wait", "20"]
+    arguments += ["--cluster-generic-submit-cmd", str(folder / "submit")]
+    arguments += ["--config", "profile=smoke", "--", table]
+    process = snakemake(checkout, *arguments, first_on_path=folder)
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    assert (folder / "died").exists(), "no job has died, so nothing is shown"
+    jobs = (folder / "submitted").read_text().splitlines()
+    assert len(jobs) == 2, "the data and the scores; a job starts itself over"
+    assert set(pd.read_parquet(checkout / table)["encoder"]) >= {"xyz"}
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_a_study_stopped_four_times_goes_on_to_the_same_rows(checkout):
+    """Interrupted by Ctrl-C, then killed three times, at random moments in the middle of a run."""
+    table = "_build/smoke/scores/embedded/fresh-melt-0.parquet"
+    flags = ["--nolock", "--cores", "1", "--rerun-incomplete", "--config", "profile=smoke"]
+    run = checkout / "_build/smoke/runs/fresh-melt-0"
+    state = run / "checkpoint" / "state.pt"
+    reached, chance = [0], random.Random(0)
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also in a background job
+    for stop in ("interrupt", "kill", "kill", "kill"):
+        process = snakemake(
+            checkout, *flags, "--", table, start_new_session=True, preexec_fn=heeded
+        )
+        until = time.monotonic() + 120
+        while _step(state) == reached[-1] and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        if process.poll() is None:
+            # Within eight steps, which are two epochs: in a step, a validation or a write.
+            done = _progress(state)
+            time.sleep(chance.uniform(0, 8) * done["seconds"] / max(1, done["step"]))
+            if stop == "kill":
+                kill(process.pid, process.wait)
+            else:
+                os.killpg(process.pid, signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+        if stop == "interrupt":
+            assert process.returncode != 0
+            assert "the same command goes on." in printed, printed
+        reached.append(_step(state))
+        assert reached[-1] > reached[-2], printed
+        assert not (run / "history.parquet").exists(), "it was killed too late to show anything"
+
+    again = snakemake(checkout, *flags, "--", table)
+    printed, _ = again.communicate()
+    assert again.returncode == 0, printed
+    assert not state.exists()
+    settings = study.runs(STUDY, "smoke", "locations")["fresh-melt-0"]
+    architecture = {k: settings.pop(k) for k in study.ARCHITECTURE if k in settings}
+    unbroken = locties.pretrain(
+        settings.pop("method"),
+        settings.pop("modalities").split(","),
+        locties.LocationEncoder(**architecture, seed=0),
+        **settings,
+        progress=False,
+    )
+    assert reached[-1] < unbroken.history["step"].max()
+    history = pd.read_parquet(run / "history.parquet")
+    pd.testing.assert_frame_equal(
+        history.drop(columns="seconds"), unbroken.history.drop(columns="seconds"), check_exact=True
+    )
+    scores = pd.read_parquet(checkout / table)
+    tasks = [task(500) for task in TIERS["embedded"].values()]
+    rows = locties.evaluate(unbroken.encoder, tasks, name="fresh-melt", labels="all")
+    pd.testing.assert_frame_equal(
+        scores[rows.columns], rows.reset_index(drop=True), check_exact=True
+    )
+
+
+def _progress(state: Path) -> dict:
+    """Of the run whose state it is; its step is 0 where there is none yet."""
+    return torch.load(state)[-1]["progress"] if state.exists() else {"step": 0, "seconds": 0.0}
+
+
+def _step(state: Path) -> int:
+    return _progress(state)["step"]

@@ -1,0 +1,65 @@
+"""A folder held while a command runs, and free again however that ends."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from locties._util.lock import only_process
+from locties_paper.site.notebook import REPOSITORY
+
+
+def holding(folder, *command: str) -> subprocess.Popen:
+    call = [sys.executable, "-m", "locties._util.lock", str(folder), *command]
+    return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_second_command_is_refused_and_a_kill_frees_the_folder(tmp_path):
+    folder = tmp_path / "new"
+    first = holding(folder, "sh", "-c", "echo begun; exec sleep 60")
+    assert first.stdout.readline() == "begun\n"
+    second = holding(folder, "sh", "-c", "echo begun")
+    out, err = second.communicate()
+    assert (second.returncode, out) == (1, "")
+    assert f"in use by process {first.pid} on" in err
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(10) != 0
+    with only_process(folder):
+        pass
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_status_is_the_commands(tmp_path, status):
+    assert holding(tmp_path, "sh", "-c", f"exit {status}").wait() == status
+
+
+def test_a_folder_is_held_where_its_holder_cannot_be_named(tmp_path, monkeypatch):
+    """On a full disk: what goes on to write there says so better."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with only_process(tmp_path):
+            second = holding(tmp_path, "sh", "-c", "echo begun")
+            out, err = second.communicate()
+    assert (second.returncode, out) == (1, "")
+    assert "in use by another process: wait" in err
+
+
+@pytest.mark.parametrize("target", ["book", "pdf", "results", "publish"])
+def test_make_runs_the_pipeline_only_while_it_holds_the_folder(target):
+    """Without the lock of snakemake, which is left out; a dry run writes nothing."""
+    command = ["make", "--dry-run", "--no-print-directory", target]
+    printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    lines = [" ".join(line.split()) for line in printed.stdout.replace("\\\n", " ").split("\n")]
+    runs = [line for line in lines if "bin/snakemake" in line and "--dry-run" not in line]
+    assert len(runs) == 1, printed.stdout
+    held = r"\.venv/bin/python -m locties\._util\.lock _build \.venv/bin/snakemake --nolock .*-- (\w+)"
+    found = re.fullmatch(held, runs[0])
+    assert found, f"nothing holds the folder in {runs[0]}"
+    assert found[1] == target

@@ -1,0 +1,123 @@
+"""Products of float32 matrices on a CPU, by the faster of torch's two libraries."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from locties._util import matmul as products
+from locties._util.matmul import ByOneDNN
+from locties.encoder import LocationEncoder
+from locties.modalities import Modality
+from locties.training.loop import pretrain
+
+precision = torch.get_float32_matmul_precision
+
+
+@pytest.fixture
+def in_float32(monkeypatch):
+    """As on a machine where oneDNN keeps float32."""
+    monkeypatch.setattr(products, "_in_float32", lambda: True)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    products._in_float32.cache_clear()
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize(
+    "shape", [(2048, 256, 2048), (128, 256, 2048), (512, 1600, 512), (7, 5, 3)]
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_product_is_float32(shape, turned):
+    rows, inner, columns = shape
+    generator = torch.Generator().manual_seed(1)
+    a = torch.randn(rows, inner, generator=generator)
+    b = torch.randn(columns, inner, generator=generator).T
+    if turned:
+        a = a.T.contiguous().T
+    exact = a.double() @ b.double()
+    with ByOneDNN():
+        error = (a @ b - exact).abs().max() / exact.abs().max()
+    assert error < 2e-6, "this is not float32; bfloat16 would be off by .002"
+
+
+def test_onednn_is_allowed_within_and_not_after(in_float32):
+    by_onednn = ByOneDNN()
+    for _ in range(2):
+        with by_onednn:
+            assert precision() == "medium"
+        assert precision() == "highest"
+
+
+def test_the_setting_is_as_it_was_after_an_error(in_float32):
+    with pytest.raises(ValueError, match="mine"), ByOneDNN():
+        raise ValueError("mine")
+    assert precision() == "highest"
+
+
+def test_the_last_to_leave_puts_it_back(in_float32):
+    """Two trainings in threads of one process, or one within another."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def other():
+        with ByOneDNN():
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    with ByOneDNN():
+        thread.start()
+        assert entered.wait(10)
+    assert precision() == "medium", "the other is still within"
+    leave.set()
+    thread.join()
+    assert precision() == "highest"
+
+
+def test_where_onednn_would_round_nothing_changes(monkeypatch):
+    monkeypatch.setattr(products, "_in_float32", lambda: False)
+    with ByOneDNN():
+        assert precision() == "highest"
+
+
+@pytest.mark.parametrize("chosen", ["high", "medium"])
+def test_what_a_reader_chose_stays(in_float32, chosen):
+    torch.set_float32_matmul_precision(chosen)
+    with ByOneDNN():
+        assert precision() == chosen
+    assert precision() == chosen
+
+
+def test_whether_it_rounds_does_not_depend_on_what_is_set_around():
+    usual = products._in_float32()
+    products._in_float32.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+            assert products._in_float32() == usual
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_pretraining_uses_it_in_its_steps_alone(in_float32):
+    seen = {"forward": set(), "watch": set()}
+
+    class Looking(nn.Linear):
+        def forward(self, x):
+            seen["forward"].add((self.training, precision()))
+            return super().forward(x)
+
+    lonlat, samples = torch.rand(64, 2) * 90, torch.randn(64, 6)
+    modality = Modality("a", lonlat, samples, lambda dim: Looking(6, dim))
+    encoder = LocationEncoder("xyz", "linear", dim=8)
+
+    def watch(*_):
+        seen["watch"].add(precision())
+
+    pretrain("clip", [modality], encoder, pairs=64, batch=32, epochs=2, progress=False, watch=watch)
+    assert seen == {"forward": {(True, "medium")}, "watch": {"highest"}}
+    assert precision() == "highest"
