@@ -59,7 +59,9 @@ def test_make_runs_the_pipeline_only_while_it_holds_the_folder(target):
     lines = [" ".join(line.split()) for line in printed.stdout.replace("\\\n", " ").split("\n")]
     runs = [line for line in lines if "bin/snakemake" in line and "--dry-run" not in line]
     assert len(runs) == 1, printed.stdout
-    held = r"\.venv/bin/python -m locties\._util\.lock _build \.venv/bin/snakemake --nolock .*-- (\w+)"
+    held = (
+        r"\.venv/bin/python -m locties\._util\.lock _build \.venv/bin/snakemake --nolock .*-- (\w+)"
+    )
     found = re.fullmatch(held, runs[0])
     assert found, f"nothing holds the folder in {runs[0]}"
     assert found[1] == target

@@ -1,5 +1,4 @@
-"""Evaluation: tasks, splits, probes, retrieval, leakage, intervals, and the protocol over them;
-where errors lie, and how a representation spreads.
+"""Evaluation: tasks, splits, probes, retrieval, leakage, intervals, and the protocol over them.
 
 from locties.evaluation import evaluate
 table = evaluate(encoder, tasks=["air_temperature", "elevation"])

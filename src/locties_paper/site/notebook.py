@@ -47,7 +47,7 @@ def _assigned(source: str) -> list[str]:
 
 
 def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The notebook's parameters and their values, or an error at one that it does not have.
+    r"""The notebook's parameters and their values, or an error at one that it does not have.
 
     Args:
         cells: the sources run so far: ``In`` in a notebook. The first assigns the parameters;
@@ -61,7 +61,7 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
         ValueError: at an injected name that the notebook does not have, naming the nearest.
 
     Example:
-        >>> cells = ["", "batch = 64", "# Parameters\\nbacth = 32"]
+        >>> cells = ["", "batch = 64", "# Parameters\nbacth = 32"]
         >>> parameters(cells, {"batch": 64, "bacth": 32})
         Traceback (most recent call last):
         ValueError: unknown parameter 'bacth': did you mean 'batch'? Known: batch.

@@ -24,7 +24,7 @@ from locties.evaluation import TIERS, predict
 from locties.evaluation.geography import continents
 from locties.evaluation.tasks import elevation
 from locties.modalities import EMBEDDED, MODALITIES
-from locties_paper import publish, results, study
+from locties_paper import publish, study
 from locties_paper.figures import cards
 from locties_paper.site.notebook import REPOSITORY
 
