@@ -1,13 +1,18 @@
 """Products of float32 matrices on a CPU, by the faster of torch's two libraries."""
 
+import os
+import platform
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from locties._util import matmul as products
-from locties._util.matmul import ByOneDNN
+from locties._util.matmul import ByOneDNN, bfloat16_is_fast
 from locties.encoder import LocationEncoder
 from locties.modalities import Modality
 from locties.training.loop import pretrain
@@ -121,3 +126,21 @@ def test_pretraining_uses_it_in_its_steps_alone(in_float32):
     pretrain("clip", [modality], encoder, pairs=64, batch=32, epochs=2, progress=False, watch=watch)
     assert seen == {"forward": {(True, "medium")}, "watch": {"highest"}}
     assert precision() == "highest"
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN has the switch")
+def test_bfloat16_is_slow_without_instructions_for_it():
+    code = "from locties._util.matmul import bfloat16_is_fast; print(bfloat16_is_fast())"
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_whether_bfloat16_is_fast_agrees_with_the_processors_flags():
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists() or "x86_64" not in platform.machine():
+        pytest.skip("Linux on x86 lists the instructions")
+    words = set(flags.read_text().split())
+    assert bfloat16_is_fast() == bool(words & {"avx512_bf16", "amx_bf16"})
