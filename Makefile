@@ -1,4 +1,4 @@
-# make book, make test: the two commands. Each makes .venv first, once.
+# `make help` lists the targets. Each makes .venv first, once.
 PROFILE ?= laptop
 TIER ?= embedded
 SATCLIP ?=
@@ -14,16 +14,25 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-# Every target of the pipeline: what it judges is set by PROFILE, TIER, SATCLIP and SWEEP. FLAGS are
-# further ones of snakemake's, such as those of a cluster.
+# What every target of the pipeline builds. FLAGS go to snakemake, such as those of a cluster.
 CONFIG = --config profile=$(PROFILE) tier=$(TIER) satclip="$(SATCLIP)" sweep="$(SWEEP)"
 
-# The operating system's lock in place of snakemake's, which outlives a snakemake that was killed.
+# The operating system's lock replaces snakemake's, which outlives a snakemake that was killed.
 PIPELINE = $(BIN)/python -m locties._util.lock _build $(BIN)/snakemake --nolock --cores $(CORES) \
 	--rerun-incomplete --keep-going --quiet rules host reason $(FLAGS) $(CONFIG) --
 
-.PHONY: book pdf test check lint plan results publish notebooks clean
-.DEFAULT_GOAL := book
+# Notebooks are tests too: nbval runs their cells and compares what they print. A file's tests stay
+# in one process, since a notebook's cells need their order.
+PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --durations=10
+NBVAL = --nbval --nbval-sanitize-with tests/sanitise.cfg
+
+.PHONY: help book pdf quick test check lint wheel plan results publish notebooks clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo
+	@echo "Example: make book PROFILE=smoke"
 
 # torch stands in the same command as the rest: asked for alone or by another package, pip would
 # take its newest build, with several GB of CUDA.
@@ -34,54 +43,52 @@ PIPELINE = $(BIN)/python -m locties._util.lock _build $(BIN)/snakemake --nolock 
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# The book at PROFILE=laptop (default), smoke, study or full, judged on the tier embedded (default)
-# or also on TIER=open, and with SATCLIP=file.ckpt also on a released SatCLIP. An interrupted one
-# goes on where it stopped.
-book: plan
+book: plan  ## Train, evaluate, draw and render the book: PROFILE=smoke|laptop|study|full, TIER=open
 	$(PIPELINE) book
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
-# The book on paper, printed by a Chromium, which is looked for before any work; a copy goes beside
-# the pages, which then link to it.
-pdf: .venv/.installed
+# The browser is looked for before any work.
+pdf: .venv/.installed  ## Print the book with a Chromium: _build/locties.pdf
 	@$(BIN)/python -c "from locties_paper.site import pdf; pdf.browser()"
 	$(PIPELINE) pdf
 	@$(BIN)/python -c "from pathlib import Path; from locties_paper.site import pdf; \
 		pdf.link(Path('_build/locties.pdf'), Path('_build/html'))"
 	@echo "The book is at $(CURDIR)/_build/locties.pdf"
 
-# What the tables of results would take: jobs, pairs, steps, FLOPs and hours. Nothing is run.
-plan: .venv/.installed
+plan: .venv/.installed  ## Show what the results would take (jobs, pairs, FLOPs, hours); run nothing
 	@$(BIN)/python -m locties_paper.study $(CORES) \
 		$(BIN)/snakemake --dry-run --nolock --rerun-incomplete $(CONFIG) -- results
 
-# The tables behind the book, under _build/$(PROFILE)/results; with SWEEP=claims, or the names of
-# other sweeps in experiments.yaml, those of the study.
-results: plan
+results: plan  ## Compute the tables alone, under _build/PROFILE/results; SWEEP=claims for the study
 	$(PIPELINE) results
 
-# Copy them, and the encoders that ship with their cards, to where they are tracked.
-publish: plan
+publish: plan  ## Copy tables, encoders and their cards to where git tracks them
 	$(PIPELINE) publish
 
-test: .venv/.installed lint
-	$(BIN)/locties data build
-	$(BIN)/pytest -n $(CORES) --dist loadfile
-	$(BIN)/pytest -n $(CORES) --dist loadfile --nbval --nbval-sanitize-with tests/sanitise.cfg book
+quick: .venv/.installed  ## Lint and fast tests: before each commit
+	@start=$$(date +%s); $(MAKE) --no-print-directory lint && $(BIN)/locties data build \
+		&& $(PYTEST) -m "not slow and not site" src tests; status=$$?; \
+		echo "make quick took $$(( $$(date +%s) - start )) s"; exit $$status
 
-# The built book in a headless Chromium that reaches no other host.
-check: .venv/.installed
+test: .venv/.installed  ## Lint, all tests, and the committed notebooks
+	@start=$$(date +%s); $(MAKE) --no-print-directory lint && $(BIN)/locties data build \
+		&& $(PYTEST) $(NBVAL) src tests book; status=$$?; \
+		echo "make test took $$(( $$(date +%s) - start )) s"; exit $$status
+
+check: .venv/.installed  ## Look at the built book in a headless Chromium
 	$(BIN)/pytest -m site tests/pages
 
-lint: .venv/.installed
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+lint: .venv/.installed  ## Format, style, types, and the direction of imports
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 
-# Execute the committed notebooks in place, at smoke values, and put what they measure on record.
-notebooks: .venv/.installed
+wheel: .venv/.installed  ## Build the wheel and use it in an environment of its own
+	.ci/wheel
+
+notebooks: .venv/.installed  ## Execute the committed notebooks in place, and record what they measure
 	$(BIN)/python -m locties_paper.site.notebook book/*.ipynb
 
-clean:
+clean:  ## Delete all that was built
 	rm -rf _build
