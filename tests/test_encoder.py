@@ -54,6 +54,7 @@ def test_layers_are_read_as_unit_vectors_and_come_back_from_disk(tmp_path: Path)
     found = load(tmp_path / "layers")
     embedding = found(PLACES)
     assert embedding.shape == (5, 8 + 8 + 6)
+    assert (encoder.dim, encoder.network_dim) == (8 + 8 + 6, 6)
     assert embedding.equal(encoder(PLACES))
     for part in embedding.split([8, 8, 6], dim=1):
         torch.testing.assert_close(part.norm(dim=1), torch.ones(5))
@@ -351,7 +352,7 @@ def test_altered_weights_of_a_published_encoder_are_refused(
     shutil.copytree(PUBLISHED / name, tmp_path / name)
     monkeypatch.setattr("locties.encoder.PUBLISHED", tmp_path)
     assert published() == [name]
-    assert locties.load(name).dim > 0
+    assert locties.load(name).network_dim == 256
     path = tmp_path / name / "model.safetensors"
     weights = bytearray(path.read_bytes())
     weights[-1] ^= 1

@@ -1,6 +1,7 @@
 """Location encoders: positional features, then a network; saved and loaded without pickle."""
 
 import contextlib
+import copy
 import hashlib
 import inspect
 import json
@@ -48,7 +49,7 @@ class LocationEncoder(nn.Module):
     Args:
         features: a name in `locties.features.FEATURES`.
         network: a name in `locties.networks.NETWORKS`.
-        dim: length of the network's output, which is the embedding's where that is read out.
+        dim: length of the network's output (`network_dim`).
         feature_options: keywords of the feature, e.g. ``{"degree": 10}``.
         network_options: keywords of the network, e.g. ``{"hidden": 256}``.
         seed: of the initial weights; the global random state is neither read nor changed.
@@ -92,7 +93,7 @@ class LocationEncoder(nn.Module):
             self.network, network_options = _build(
                 make_network, network_options, f"network {network!r}"
             )
-        self.dim = int(dim)
+        self.network_dim = int(dim)
         self.readout = readout
         self.origin: dict[str, Any] = {}
         self._config = {
@@ -100,7 +101,7 @@ class LocationEncoder(nn.Module):
             "feature_options": feature_options,
             "network": network,
             "network_options": network_options,
-            "dim": self.dim,
+            "dim": self.network_dim,
             "seed": int(seed),
         }
 
@@ -114,6 +115,19 @@ class LocationEncoder(nn.Module):
             ('xyz', 4)
         """
         return json.loads(json.dumps(self._config)) | {"readout": self.readout}
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding; with readout "layers" the sum of the layers' widths.
+
+        Example:
+            >>> load("best").dim, load("best").network_dim
+            (1280, 256)
+        """
+        if self.readout == "output":
+            return self.network_dim
+        with torch.no_grad():
+            return copy.deepcopy(self).eval()([[0.0, 0.0]]).shape[1]
 
     @property
     def device(self) -> torch.device:
@@ -134,7 +148,7 @@ class LocationEncoder(nn.Module):
                 float64 keeps its digits into the features.
 
         Returns:
-            (N, dim) float32, on the encoder's device; with readout "layers" (N, sum of widths).
+            (N, dim) float32, on the encoder's device.
 
         Raises:
             ValueError: for coordinates that `locties.lonlat.check` refuses.
@@ -150,7 +164,7 @@ class LocationEncoder(nn.Module):
         return self.read(self.network, self.features(points))
 
     def encode(self, lonlat: Tensor) -> Tensor:
-        """The network's output (N, dim), for coordinates already checked and on its device.
+        """The network's output (N, network_dim), for coordinates already checked and on its device.
 
         The host never waits for the device here, so this is what a training loop calls.
 
@@ -158,7 +172,7 @@ class LocationEncoder(nn.Module):
             lonlat: (N, 2) degrees.
 
         Returns:
-            (N, dim) float32; within torch's autocast, its kind.
+            (N, network_dim) float32; within torch's autocast, its kind.
 
         Example:
             >>> encoder = LocationEncoder("xyz", "linear", dim=4)

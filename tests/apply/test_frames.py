@@ -35,7 +35,7 @@ def expected(encoder: locties.LocationEncoder) -> np.ndarray:
 
 
 def test_each_row_gets_the_embedding_of_its_place():
-    result = locties.embed(table(), small())
+    result = locties.embed(small(), table())
     np.testing.assert_allclose(result.to_numpy(), expected(small()), atol=1e-6)
     assert list(result.columns) == [f"embedding_00{i}" for i in range(6)]
     assert (result.dtypes == np.float32).all()
@@ -49,20 +49,20 @@ def test_each_row_gets_the_embedding_of_its_place():
 )
 def test_columns_of_a_usual_name_are_found_in_any_order(names):
     frame = table().rename(columns=dict(zip(("lon", "lat"), names, strict=True)))
-    result = locties.embed(frame[[names[1], "y", names[0]]], small())
+    result = locties.embed(small(), frame[[names[1], "y", names[0]]])
     np.testing.assert_allclose(result.to_numpy(), expected(small()), atol=1e-6)
 
 
 def test_other_columns_can_be_named():
     frame = table().rename(columns={"lon": "x", "lat": "y2"})
-    result = locties.embed(frame, small(), lon="x", lat="y2")
+    result = locties.embed(small(), frame, lon="x", lat="y2")
     np.testing.assert_allclose(result.to_numpy(), expected(small()), atol=1e-6)
 
 
 @pytest.mark.parametrize("crs", [4326, 3857, "ESRI:54030", 4269, "OGC:CRS84"])
 def test_points_in_any_crs_are_the_same_places(crs):
     for frame in (points(crs), points(crs).geometry, points(crs).rename_geometry("where")):
-        result = locties.embed(frame, small())
+        result = locties.embed(small(), frame)
         np.testing.assert_allclose(result.to_numpy(), expected(small()), atol=1e-4)
         pd.testing.assert_index_equal(result.index, table().index)
 
@@ -70,7 +70,7 @@ def test_points_in_any_crs_are_the_same_places(crs):
 @pytest.mark.parametrize("make", [list, np.array, torch.tensor, lambda x: torch.tensor(x).half()])
 def test_arrays_are_taken_too(make):
     given = make(LONLAT.round(0))
-    result = locties.embed(given, small())
+    result = locties.embed(small(), given)
     here = small()(LONLAT.round(0)).detach().numpy()
     np.testing.assert_allclose(result.to_numpy(), here, atol=1e-3)
     assert list(result.index) == [0, 1, 2, 3]
@@ -84,10 +84,10 @@ def test_an_encoder_is_a_name_a_folder_an_encoder_or_a_function(tmp_path):
         (small(3), "embedding"),
         (lambda lonlat: small(3)(lonlat), "embedding"),
     ):
-        result = locties.embed(table(), encoder)
+        result = locties.embed(encoder, table())
         assert result.columns[5] == f"{name}_005"
         np.testing.assert_allclose(result.to_numpy(), expected(small(3)), atol=1e-6)
-    assert locties.embed(table()).columns[-1] == "melt_255"
+    assert locties.embed("melt", table()).columns[-1] == "melt_255"
 
 
 def test_attrs_say_what_the_numbers_are_and_survive_parquet(tmp_path):
@@ -95,7 +95,7 @@ def test_attrs_say_what_the_numbers_are_and_survive_parquet(tmp_path):
     encoder.origin = {"model": "small", "licence": "CC0"}
     encoder.save(tmp_path / "mine")
     sha256 = (tmp_path / "mine" / "config.json").read_text().split('"sha256": "')[1][:64]
-    result = locties.embed(table(), encoder)
+    result = locties.embed(encoder, table())
     assert result.attrs == {
         "encoder": "small",
         "weights_sha256": sha256,
@@ -103,10 +103,10 @@ def test_attrs_say_what_the_numbers_are_and_survive_parquet(tmp_path):
         "crs": "EPSG:4326",
         "locties": locties.__version__,
     }
-    assert locties.embed(table(), tmp_path / "mine").attrs == {**result.attrs, "encoder": "mine"}
+    assert locties.embed(tmp_path / "mine", table()).attrs == {**result.attrs, "encoder": "mine"}
     result.to_parquet(tmp_path / "embedded.parquet")
     assert pd.read_parquet(tmp_path / "embedded.parquet").attrs == result.attrs
-    function = locties.embed(table(), lambda lonlat: lonlat).attrs
+    function = locties.embed(lambda lonlat: lonlat, table()).attrs
     assert function["licence"] == "not stated"
     assert "weights_sha256" not in function
 
@@ -119,25 +119,25 @@ def test_memory_is_bounded_by_chunks_that_do_not_change_the_result():
         return lonlat
 
     lonlat = np.random.default_rng(0).uniform([-180, -90], [180, 90], (2 * POINTS_PER_CHUNK + 5, 2))
-    result = locties.embed(lonlat, encoder)
+    result = locties.embed(encoder, lonlat)
     np.testing.assert_array_equal(result.to_numpy(), lonlat.astype(np.float32))
     assert sizes == [POINTS_PER_CHUNK, POINTS_PER_CHUNK, 5]
 
 
 def test_a_module_in_training_is_used_in_eval_mode_and_given_back_in_training():
     encoder = torch.nn.Sequential(torch.nn.Dropout(0.5)).train()
-    result = locties.embed(table(), encoder)
+    result = locties.embed(encoder, table())
     np.testing.assert_array_equal(result.to_numpy(), LONLAT.astype(np.float32))
     assert encoder.training
 
 
 def test_an_empty_table_gives_an_empty_one_with_its_columns():
-    assert locties.embed(table().iloc[:0], small()).shape == (0, 6)
+    assert locties.embed(small(), table().iloc[:0]).shape == (0, 6)
 
 
 def test_longitudes_are_wrapped():
-    wrapped = locties.embed(np.array([[190.0, 5.0]]), small())
-    pd.testing.assert_frame_equal(wrapped, locties.embed(np.array([[-170.0, 5.0]]), small()))
+    wrapped = locties.embed(small(), np.array([[190.0, 5.0]]))
+    pd.testing.assert_frame_equal(wrapped, locties.embed(small(), np.array([[-170.0, 5.0]])))
 
 
 # -------------------------------------------------------------------------------- what is refused
@@ -157,7 +157,7 @@ def test_rows_without_a_place_are_left_out_when_asked(kind):
     elif kind == "array":
         frame = frame[["lon", "lat"]].to_numpy()
     with pytest.warns(UserWarning, match="1 of 4 rows cannot be used.*missing: row 1. They are"):
-        result = locties.embed(frame, small(), invalid="drop")
+        result = locties.embed(small(), frame, invalid="drop")
     kept = [0, 2, 3]
     np.testing.assert_allclose(result.to_numpy(), expected(small())[kept], atol=1e-6)
     names = range(4) if kind == "array" else table().index
@@ -169,13 +169,13 @@ def test_rows_without_a_place_are_left_out_when_asked(kind):
 
 def test_no_row_left_is_an_empty_table():
     with pytest.warns(UserWarning, match="4 of 4 rows cannot be used"):
-        result = locties.embed(table().assign(lat=np.nan), small(), invalid="drop")
+        result = locties.embed(small(), table().assign(lat=np.nan), invalid="drop")
     assert result.shape == (0, 6)
 
 
 def test_what_to_do_with_rows_is_checked():
     with pytest.raises(ValueError, match="unknown way with invalid rows 'skip'"):
-        locties.embed(table(), small(), invalid="skip")
+        locties.embed(small(), table(), invalid="skip")
 
 
 @pytest.mark.parametrize(
@@ -203,26 +203,28 @@ def test_what_to_do_with_rows_is_checked():
 )
 def test_what_is_no_place_is_refused_with_what_to_do(frame, said):
     with pytest.raises(ValueError, match=said):
-        locties.embed(frame, small())
+        locties.embed(small(), frame)
 
 
 def test_swapped_columns_are_refused_with_how_to_swap_them():
     asia = pd.DataFrame({"lon": [35.7, 39.9, -33.9], "lat": [139.7, 116.4, 151.2]})
     with pytest.raises(ValueError, match=r"seem to be swapped; pass lon='lat', lat='lon'"):
-        locties.embed(asia, small())
+        locties.embed(small(), asia)
     with pytest.raises(ValueError, match=r"seem to be swapped; pass array\[:, ::-1\]"):
-        locties.embed(asia.to_numpy(), small())
-    right = locties.embed(asia, small(), lon="lat", lat="lon")
-    np.testing.assert_array_equal(right, locties.embed(asia.to_numpy()[:, ::-1], small()))
+        locties.embed(small(), asia.to_numpy())
+    right = locties.embed(small(), asia, lon="lat", lat="lon")
+    np.testing.assert_array_equal(right, locties.embed(small(), asia.to_numpy()[:, ::-1]))
 
 
 def test_an_encoder_that_is_none_is_refused():
     with pytest.raises(FileNotFoundError, match="melt-huge"):
-        locties.embed(table(), "melt-huge")
-    with pytest.raises(ValueError, match="encoder=3 is no encoder"):
-        locties.embed(table(), 3)
+        locties.embed("melt-huge", table())
+    with pytest.raises(ValueError, match=r"int is no encoder.*'melt'"):
+        locties.embed(3, table())
+    with pytest.raises(ValueError, match=r"DataFrame is no encoder.*first argument"):
+        locties.embed(table(), "melt")
     with pytest.raises(ValueError, match=r"returned shape \(4,\) for 4 points"):
-        locties.embed(table(), lambda lonlat: lonlat[:, 0])
+        locties.embed(lambda lonlat: lonlat[:, 0], table())
 
 
 # ---------------------------------------------------------------------------- as a new user would

@@ -48,7 +48,7 @@ def test_it_gives_the_encoders_embeddings_of_arrays_frames_and_geometry():
 
 def test_names_and_metadata_are_those_of_embed():
     features = LocationFeatures("melt").fit(frame())
-    embedded = locties.embed(frame())
+    embedded = locties.embed("melt", frame())
     assert list(features.get_feature_names_out()) == list(embedded.columns)
     assert features.metadata_ == embedded.attrs
 
@@ -56,7 +56,7 @@ def test_names_and_metadata_are_those_of_embed():
 def test_output_is_a_frame_where_that_is_asked_for():
     places = frame().set_index("soil")
     result = LocationFeatures(small()).set_output(transform="pandas").fit_transform(places)
-    pd.testing.assert_frame_equal(result, locties.embed(places, small()), check_names=False)
+    pd.testing.assert_frame_equal(result, locties.embed(small(), places), check_names=False)
 
 
 def test_in_a_pipeline_it_predicts():
@@ -84,7 +84,7 @@ def test_two_encoders_side_by_side():
 
 def test_a_grid_search_chooses_the_encoder():
     """One of the two gives the same for every place."""
-    model = make_pipeline(LocationFeatures(), Ridge(1e-3))
+    model = make_pipeline(LocationFeatures("melt"), Ridge(1e-3))
     grid = {
         "locationfeatures__encoder": [lambda lonlat: 0 * lonlat, small()],
         "ridge__alpha": [1e-3, 1.0],

@@ -663,9 +663,9 @@ def embedding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The lengths of the tables that `locties.embed` is given."""
     lengths, whole = [], locties.embed
 
-    def spy(frame: pd.DataFrame, *arguments: object, **options: object) -> pd.DataFrame:
-        lengths.append(len(frame))
-        return whole(frame, *arguments, **options)
+    def spy(encoder: str, data: pd.DataFrame, **options: object) -> pd.DataFrame:
+        lengths.append(len(data))
+        return whole(encoder, data, **options)
 
     monkeypatch.setattr(locties, "embed", spy)
     return lengths

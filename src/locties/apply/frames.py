@@ -27,8 +27,8 @@ from locties.lonlat import check
 
 
 def embed(
-    frame: Any,
-    encoder: str | Path | Encoder = "melt",
+    encoder: str | Path | Encoder,
+    data: Any,
     *,
     lon: str | None = None,
     lat: str | None = None,
@@ -40,11 +40,11 @@ def embed(
     normalised, like the encoder's own output.
 
     Args:
-        frame: a pandas DataFrame with columns of longitude and latitude in degrees (WGS84); or a
-            GeoDataFrame or GeoSeries of points in any CRS; or an array or tensor (N, 2) of
-            longitude and latitude.
         encoder: name of an encoder that comes with locties, folder of a saved one,
             `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim).
+        data: a pandas DataFrame with columns of longitude and latitude in degrees (WGS84); or a
+            GeoDataFrame or GeoSeries of points in any CRS; or an array or tensor (N, 2) of
+            longitude and latitude.
         lon: column of longitudes. By default the only one with a usual name, such as lon or
             Longitude. Not used where there is geometry.
         lat: column of latitudes, likewise.
@@ -52,10 +52,10 @@ def embed(
             out with a warning. Rows are counted from 0, without the header.
 
     Returns:
-        DataFrame with the index of `frame`, less the rows left out, and columns such as melt_000,
-        float32, so that ``frame.join(embed(frame))`` adds them, with ``how="right"`` where rows
-        are left out. Its `attrs` name the encoder, the sha256 of its weights, its licence, the CRS
-        of the coordinates and the version of locties.
+        DataFrame with the index of `data`, less the rows left out, and columns such as melt_000,
+        float32, so that ``data.join(embed(encoder, data))`` adds them, with ``how="right"`` where
+        rows are left out. Its `attrs` name the encoder, the sha256 of its weights, its licence,
+        the CRS of the coordinates and the version of locties.
 
     Raises:
         ValueError: rows without usable coordinates, by number: an embedding that is missing would
@@ -66,19 +66,19 @@ def embed(
 
     Example:
         >>> cities = pd.DataFrame({"lon": [13.4, 2.3], "lat": [52.5, 48.9]}, ["Berlin", "Paris"])
-        >>> embedding = embed(cities)
+        >>> embedding = embed("melt", cities)
         >>> embedding.shape, embedding.columns[0], embedding.attrs["crs"]
         ((2, 256), 'melt_000', 'EPSG:4326')
     """
     check_invalid(invalid)
     function, metadata = resolve(encoder)
-    lonlat, problems = _places(frame, lon, lat)
+    lonlat, problems = _places(data, lon, lat)
     keep = usable(problems, len(lonlat), invalid)
     values = embed_points(function, _checked(lonlat[keep]))
-    given = isinstance(frame, pd.DataFrame | pd.Series)
+    given = isinstance(data, pd.DataFrame | pd.Series)
     result = pd.DataFrame(
         values,
-        index=(frame.index if given else pd.RangeIndex(len(lonlat)))[keep],
+        index=(data.index if given else pd.RangeIndex(len(lonlat)))[keep],
         columns=column_names(metadata["encoder"], values.shape[1]),
         copy=False,
     )

@@ -54,17 +54,17 @@ def resolve(encoder: str | Path | Encoder) -> tuple[Encoder, dict[str, str]]:
         ValueError: what is no encoder.
 
     Example:
-        >>> encoder, metadata = resolve("melt")
+        >>> encoder, metadata = resolve("best")
         >>> encoder.dim, metadata["encoder"]
-        (256, 'melt')
+        (1280, 'best')
     """
     if isinstance(encoder, str | Path):
         loaded = load(encoder)
         return loaded, {**describe(loaded), "encoder": Path(encoder).resolve().name}
     if not callable(encoder):
         raise ValueError(
-            f"encoder={encoder!r} is no encoder: give a name such as 'melt', a folder, or a "
-            "LocationEncoder"
+            f"{type(encoder).__name__} is no encoder: the first argument is a name such as 'melt', "
+            "a folder or a LocationEncoder"
         )
     return encoder, describe(encoder)
 

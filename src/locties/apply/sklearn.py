@@ -18,9 +18,9 @@ class LocationFeatures(TransformerMixin, BaseEstimator):
     """Replaces places by their embeddings, which a regression or classifier is fitted on.
 
     Nothing is learnt: `fit` loads the encoder and looks at the coordinates. Other columns of a
-    frame are left out; ``sklearn.compose.make_column_transformer((LocationFeatures(), ["lon",
-    "lat"]), remainder="passthrough")`` keeps them, and ``sklearn.pipeline.make_union`` puts two
-    encoders side by side.
+    frame are left out; ``sklearn.compose.make_column_transformer((LocationFeatures("melt"),
+    ["lon", "lat"]), remainder="passthrough")`` keeps them, and ``sklearn.pipeline.make_union`` puts
+    two encoders side by side.
 
     Args:
         encoder: name of an encoder that comes with locties, folder of a saved one,
@@ -44,7 +44,7 @@ class LocationFeatures(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        encoder: str | Path | Encoder = "melt",
+        encoder: str | Path | Encoder,
         *,
         lon: str | None = None,
         lat: str | None = None,

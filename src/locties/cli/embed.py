@@ -71,7 +71,7 @@ def embed(
             try:
                 with warnings.catch_warnings(record=True) as noted:
                     embedded = locties.embed(
-                        _places(part, lon or lat), found, lon=lon, lat=lat, invalid=invalid
+                        found, _places(part, lon or lat), lon=lon, lat=lat, invalid=invalid
                     )
             except ValueError as error:
                 raise ValueError(f"{error}{counted}") from None

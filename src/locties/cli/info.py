@@ -86,7 +86,7 @@ def _encoder(name: str) -> dict[str, Any]:
         "feature_options": config["feature_options"],
         "network": config["network"],
         "network_options": config["network_options"],
-        "dim": encoder([[0.0, 0.0]]).shape[1],  # by the readout, not always the network's output
+        "dim": encoder.dim,
         "readout": config["readout"],
         "parameters": sum(weights.numel() for weights in encoder.parameters()),
         "sha256": sha256,

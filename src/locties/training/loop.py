@@ -235,9 +235,9 @@ def pretrain(
     loaded = {name: m.to(chosen_device) for name, m in loaded.items()}
     encoder.to(chosen_device).train()
     modality_encoders = nn.ModuleDict(
-        {name: _seeded(m, encoder.dim, seed) for name, m in loaded.items()}
+        {name: _seeded(m, encoder.network_dim, seed) for name, m in loaded.items()}
     ).to(chosen_device)
-    loss_function.prepare(loaded, encoder.dim)
+    loss_function.prepare(loaded, encoder.network_dim)
     loss_function.to(chosen_device)
     learned = nn.ModuleList([encoder, modality_encoders, loss_function])
     optimiser = _optimiser([learned], learning_rate)

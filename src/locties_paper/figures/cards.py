@@ -140,7 +140,7 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
     origin, rows, last = _measured(path, config, folder)
     run, seed = origin["run"], origin["seed"]
     tiers = [tier for tier in TIERS if tier in set(rows.loc[rows["encoder"] == run, "tier"])]
-    length = _length(path)
+    length = load(path).dim
     parts = [
         f"# {path.name}",
         f"A location encoder: longitude and latitude in, {length} numbers out. Trained on "
@@ -383,11 +383,6 @@ def _interval(mean: float, low: float, high: float) -> str:
     return f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _length(encoder: str | Path) -> int:
-    """Of an embedding: by the readout, it need not be the output's of the network."""
-    return load(encoder)([[0.0, 0.0]]).shape[1]
-
-
 def _with_options(name: str, options: dict[str, Any]) -> str:
     text = ", ".join(f"{option} {value}" for option, value in options.items())
     return f"{name} ({text})" if text else name
@@ -423,7 +418,7 @@ def shipped(folder: str | Path = "") -> pd.DataFrame:
         origin, runs, _ = _measured(Path(name), config, folder)
         size = (PUBLISHED / name / "model.safetensors").stat().st_size
         row = {"name": name, **{key: origin[key] for key in ("run", "schedule")}}
-        row |= {"modalities": ", ".join(origin["modalities"]), "dim": _length(name)}
+        row |= {"modalities": ", ".join(origin["modalities"]), "dim": load(name).dim}
         row |= {"megabytes": size / 1e6, "sha256": config["sha256"][:12]}
         for tier in dict.fromkeys(runs["tier"]):
             scores = results.scores(runs, tier=tier)
