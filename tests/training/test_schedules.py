@@ -2,9 +2,7 @@
 
 import pytest
 
-from locties.training.clip import Clip
-from locties.training.melt import Melt
-from locties.training.salt import Salt
+from locties.training.schedules import Clip, Melt, Salt
 
 FIVE = ["imagery", "climate", "haze", "relief", "toponyms"]
 
@@ -18,7 +16,7 @@ def test_melt_mixes_all_modalities_as_equally_as_the_batch_allows(batch):
 
 
 def test_melt_refuses_a_batch_that_cannot_hold_every_modality():
-    with pytest.raises(ValueError, match="a batch of 4 cannot hold 5 modalities"):
+    with pytest.raises(ValueError, match="batch=4 .*5 modalities.*batch=5"):
         Melt(FIVE).counts(0, 4)
 
 
@@ -30,5 +28,5 @@ def test_salt_gives_every_modality_its_turn():
 
 def test_clip_takes_one_modality_and_says_so():
     assert Clip(["haze"]).counts(3, 64) == {"haze": 64}
-    with pytest.raises(ValueError, match=r"one modality, not on 2 \(haze, relief\)"):
+    with pytest.raises(ValueError, match=r"2 \(haze, relief\).*'melt'"):
         Clip(["haze", "relief"])

@@ -15,7 +15,7 @@ REGISTRIES = {
     "features": ("features.py", "FEATURES"),
     "networks": ("networks.py", "NETWORKS"),
     "objectives": ("objectives/__init__.py", "OBJECTIVES"),
-    "schedules": ("training/loop.py", "SCHEDULES"),
+    "schedules": ("training/schedules.py", "SCHEDULES"),
     "modalities": ("modalities.py", "MODALITIES"),
     "tasks": ("evaluation/tasks.py", "TASKS"),
     "open_tasks": ("evaluation/public_tasks.py", "OPEN_TASKS"),

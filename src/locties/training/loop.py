@@ -24,21 +24,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from locties._util.files import written_aside
 from locties._util.matmul import ByOneDNN
-from locties._util.registry import Registry, check_options, device_of, unknown
+from locties._util.registry import check_options, device_of, unknown
 from locties.encoder import LocationEncoder
 from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES, Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
 from locties.training import processes
 from locties.training.checkpoint import Checkpoint, digest
-from locties.training.clip import Clip
-from locties.training.melt import Melt
-from locties.training.salt import Salt
+from locties.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEDULES = Registry("schedule", melt=Melt, salt=Salt, clip=Clip)
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 0.01
 
