@@ -16,7 +16,7 @@ def test_melt_mixes_all_modalities_as_equally_as_the_batch_allows(batch):
 
 
 def test_melt_refuses_a_batch_that_cannot_hold_every_modality():
-    with pytest.raises(ValueError, match="batch=4 .*5 modalities.*batch=5"):
+    with pytest.raises(ValueError, match=r"batch=4 .*5 modalities.*batch=5"):
         Melt(FIVE).counts(0, 4)
 
 
