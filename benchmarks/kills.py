@@ -35,7 +35,7 @@ from torch.utils._pytree import tree_leaves_with_path
 
 import locties
 from locties.data.sentinel2 import features
-from locties.modalities import Modality, profile_encoder
+from locties.modality import Modality, profile_encoder
 from locties_paper import results
 from locties_paper.site.notebook import REPOSITORY, commit
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from locties import LocationEncoder
 from locties._util.matmul import ByOneDNN
 from locties.data.raster import Raster
-from locties.modalities import PATCH, Gathered, profile_encoder
+from locties.modalities import Gathered
+from locties.modality import PATCH, profile_encoder
 from locties.objectives import OBJECTIVES, Batch, place_of
 
 PROFILE = 36  # numbers in a sample: twelve months of three variables

@@ -50,7 +50,7 @@ from locties._util.matmul import ByOneDNN
 from locties.apply.grid import embed_points, pixel_centres, stream_grid
 from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
-from locties.modalities import Modality, profile_encoder
+from locties.modality import Modality, profile_encoder
 from locties.objectives import DIRECTIONS, nt_xent
 from locties_paper.site.notebook import commit
 

@@ -10,7 +10,7 @@ from locties import export_grid
 from locties.apply.grid import stream_grid
 from locties.features import FEATURES
 from locties.harmonics import harmonics_as
-from locties.modalities import PATCH, Modality, profile_encoder
+from locties.modality import PATCH, Modality, profile_encoder
 from locties.networks import NETWORKS
 from locties.objectives import OBJECTIVES, Batch, nt_xent
 

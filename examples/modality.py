@@ -10,7 +10,8 @@ import torch
 import locties
 from locties.data import embedded
 from locties.data.sampling import land_lonlat
-from locties.modalities import MODALITIES, Modality, profile_encoder
+from locties.modalities import MODALITIES
+from locties.modality import Modality, profile_encoder
 
 RINGS, BEARINGS = torch.tensor([0.5, 1, 2, 4, 8, 16]), torch.arange(0, 360, 22.5).deg2rad()
 

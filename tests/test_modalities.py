@@ -9,18 +9,10 @@ from synthetic import LIGHT
 from locties.data import sampling
 from locties.data.manifest import DataError
 from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
-from locties.modalities import (
-    EMBEDDED,
-    MODALITIES,
+from locties.modalities import EMBEDDED, MODALITIES
+from locties.modality import (
     PATCH,
     TOKENS,
-    Modality,
-    Standardise,
-    ngrams,
-    patch_encoder,
-    profile_encoder,
-    text_encoder,
-    tokenise,
 )
 
 
@@ -120,50 +112,3 @@ def test_a_number_of_samples_that_cannot_be_is_named(name, samples, validation):
     wrong = f"samples is {samples}" if samples != 600 else f"validation is {validation}"
     with pytest.raises(ValueError, match=f"{wrong}; pass a whole number of at least 1"):
         MODALITIES[name](samples, validation=validation)
-
-
-def test_an_empty_modality_is_refused():
-    with pytest.raises(ValueError, match="modality 'rain' is empty"):
-        Modality("rain", torch.empty(0, 2), torch.empty(0, 12), profile_encoder(12))
-
-
-def test_samples_and_locations_must_be_as_many():
-    with pytest.raises(ValueError, match="'rain' has 3 samples at 2 locations"):
-        Modality("rain", torch.zeros(2, 2), torch.zeros(3, 12), profile_encoder(12))
-
-
-def test_a_location_off_the_globe_names_its_row():
-    with pytest.raises(ValueError, match="1"):
-        Modality("rain", [[0, 0], [0, 91]], torch.zeros(2, 12), profile_encoder(12))
-
-
-@pytest.mark.parametrize("shape", [(500, 4), (500, 3, 5, 5)])
-def test_standardise_gives_mean_0_and_deviation_1(shape):
-    samples = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 7 + 3
-    axes = [0, *range(2, len(shape))]
-    deviation, mean = torch.std_mean(Standardise(samples)(samples), axes)
-    assert torch.allclose(mean, torch.zeros(shape[1]), atol=1e-5)
-    assert torch.allclose(deviation, torch.ones(shape[1]), atol=1e-5)
-
-
-def test_a_constant_channel_stays_finite():
-    assert torch.isfinite(Standardise(torch.ones(5, 2))(torch.ones(5, 2))).all()
-
-
-def test_patch_and_text_encoders_take_their_shapes():
-    assert patch_encoder(3)(16)(torch.zeros(2, 3, PATCH, PATCH)).shape == (2, 16)
-    assert text_encoder()(16)(tokenise([["Ōsu"], ["Київ", "Kyiv"]])).shape == (2, 16)
-
-
-def test_ngrams_of_any_script():
-    assert "東京" in ngrams("東京")
-    assert ngrams("É") == ngrams("e\u0301"), "composed and decomposed forms are one spelling"
-    assert ngrams("ROMA") == ngrams("roma")
-
-
-def test_tokens_are_few_stable_and_padded():
-    rows = tokenise([["Rome", "Roma", "Рим"], ["x" * 5], [" ".join(map(str, range(99)))]])
-    assert rows.shape == (3, TOKENS)
-    assert (rows[1] > 0).sum() < TOKENS, "a short name is padded with 0"
-    assert (rows[2] > 0).all(), "a long one is cut"
-    assert rows[1, 0].item() == 2257, "buckets must not change between versions or machines"

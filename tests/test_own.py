@@ -21,7 +21,7 @@ from locties._util import extras
 from locties.data import sampling
 from locties.data.manifest import DataError
 from locties.lonlat import CELL_DEGREES, cell_index
-from locties.modalities import Modality, profile_encoder
+from locties.modality import Modality, profile_encoder
 
 EUROPE = (5.0, 40.0, 25.0, 60.0)
 WORLD = (-180.0, -55.0, 180.0, 70.0)

@@ -20,7 +20,7 @@ from locties.encoder import LocationEncoder
 from locties.features import FEATURES
 from locties.harmonics import spherical_harmonics
 from locties.lonlat import check
-from locties.modalities import Modality, profile_encoder
+from locties.modality import Modality, profile_encoder
 from locties.networks import NETWORKS
 from locties.objectives import (
     DIRECTIONS,

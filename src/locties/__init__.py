@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from locties.encoder import LocationEncoder, load
     from locties.evaluation import Task, evaluate
     from locties.harmonics import spherical_harmonics
-    from locties.modalities import Modality
+    from locties.modality import Modality
     from locties.own import read_modality, read_task
     from locties.training import pretrain
 
@@ -39,7 +39,7 @@ __all__ = [
 _HOME = {
     "LocationEncoder": "locties.encoder",
     "LocationFeatures": "locties.apply.sklearn",
-    "Modality": "locties.modalities",
+    "Modality": "locties.modality",
     "Task": "locties.evaluation",
     "embed": "locties.apply.frames",
     "embed_grid": "locties.apply.grid",

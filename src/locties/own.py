@@ -36,15 +36,8 @@ from locties.data import sampling
 from locties.data.manifest import DataError
 from locties.evaluation.tasks import KINDS, Task
 from locties.lonlat import CELL_DEGREES, cell_index, check, to_xyz
-from locties.modalities import (
-    EMBEDDED,
-    PATCH,
-    Chosen,
-    Modality,
-    Standardise,
-    patch_encoder,
-    profile_encoder,
-)
+from locties.modalities import EMBEDDED, Chosen
+from locties.modality import PATCH, Modality, Standardise, patch_encoder, profile_encoder
 
 Array = NDArray[Any]
 

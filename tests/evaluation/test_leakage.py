@@ -6,7 +6,8 @@ from torch import nn
 from locties.evaluation import LEAKS, OPEN_TASKS, TASKS, Task, evaluate, observe, place_density
 from locties.evaluation.leakage import BAG, OPEN_LEAKS
 from locties.lonlat import distance_km
-from locties.modalities import MODALITIES, Modality
+from locties.modalities import MODALITIES
+from locties.modality import Modality
 
 
 def _points(n, seed=0):

@@ -8,7 +8,7 @@ from locties.evaluation import rank, retrieve
 from locties.evaluation.retrieval import COLUMNS, RADII_KM
 from locties.evaluation.splits import block_index
 from locties.lonlat import distance_km, to_xyz
-from locties.modalities import Modality
+from locties.modality import Modality
 
 
 def _globe(n, seed=0):

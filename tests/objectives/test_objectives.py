@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import locties
 from locties import objectives
-from locties.modalities import Modality, profile_encoder
+from locties.modality import Modality, profile_encoder
 from locties.objectives import (
     DIRECTIONS,
     INITIAL_LOG_SCALE,

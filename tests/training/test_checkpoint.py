@@ -16,7 +16,7 @@ from pandas.testing import assert_frame_equal
 from test_loop import TINY, a_modality, an_encoder, weights
 from torch import nn
 
-from locties.modalities import Modality
+from locties.modality import Modality
 from locties.objectives import NTXent
 from locties.training import pretrain
 from locties.training.checkpoint import Checkpoint, digest

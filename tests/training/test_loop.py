@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import locties
-from locties.modalities import Modality, profile_encoder
+from locties.modality import Modality, profile_encoder
 from locties.objectives import NTXent
 from locties.training import loop, pretrain
 

@@ -10,7 +10,7 @@ import torch
 from test_loop import TINY, a_modality, an_encoder, weights
 from torch import nn
 
-from locties.modalities import Modality, Standardise, patch_encoder
+from locties.modality import Modality, Standardise, patch_encoder
 from locties.objectives import DIRECTIONS, NEGATIVES, NTXent
 from locties.training import loop, pretrain, processes
 

@@ -14,7 +14,7 @@ from torch import nn
 from locties._util import matmul as products
 from locties._util.matmul import ByOneDNN, bfloat16_is_fast
 from locties.encoder import LocationEncoder
-from locties.modalities import Modality
+from locties.modality import Modality
 from locties.training.loop import pretrain
 
 precision = torch.get_float32_matmul_precision

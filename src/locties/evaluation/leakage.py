@@ -16,7 +16,8 @@ from torch import Tensor
 from locties.evaluation.protocol import Encoder
 from locties.evaluation.tasks import kernel_density
 from locties.lonlat import to_xyz
-from locties.modalities import Gathered, Modality
+from locties.modalities import Gathered
+from locties.modality import Modality
 
 # By task, the modalities made from the same source. Temperature is of the ECMWF's ERA-Interim,
 # water vapour and cloud water of its ERA-40; climate zones are computed from the rain that is part

@@ -20,7 +20,7 @@ from locties.evaluation.protocol import Encoder, embed
 from locties.evaluation.splits import block_index
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.lonlat import distance_km
-from locties.modalities import Modality
+from locties.modality import Modality
 
 RADII_KM = (25, 200, 750, 2500)
 RANKS = (1, 10)
@@ -96,7 +96,7 @@ def rank(
             size or are not finite.
 
     Example:
-        >>> from locties.modalities import Modality
+        >>> from locties.modality import Modality
         >>> lonlat, xyz = torch.tensor([[0.0, 0.0], [90.0, 0.0]]), torch.eye(3)[:2]
         >>> held_out = Modality("axis", lonlat, xyz, lambda dim: nn.Identity())
         >>> axis = Modality("axis", lonlat, xyz, lambda dim: nn.Identity(), held_out)
@@ -169,7 +169,7 @@ def retrieve(
         ValueError: a modality without encoder or validation; embeddings that do not fit.
 
     Example:
-        >>> from locties.modalities import Modality
+        >>> from locties.modality import Modality
         >>> lonlat = torch.tensor([[0.0, 0.0], [90.0, 0.0], [0.0, 90.0]])
         >>> xyz = torch.eye(3)  # each sample is its own unit vector
         >>> held_out = Modality("axis", lonlat, xyz, lambda dim: nn.Identity())

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from locties._util.matmul import FAINT
 from locties._util.registry import Registry, unknown
-from locties.modalities import BUCKETS, Modality, Standardise
+from locties.modality import BUCKETS, Modality, Standardise
 
 Direction = Literal["modality_to_location", "location_to_modality", "symmetric"]
 Negatives = Literal["joint", "within_modality"]

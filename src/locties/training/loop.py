@@ -27,7 +27,8 @@ from locties._util.matmul import ByOneDNN
 from locties._util.registry import check_options, device_of, unknown
 from locties.encoder import LocationEncoder
 from locties.lonlat import CELL_DEGREES, cell_index
-from locties.modalities import MODALITIES, Modality
+from locties.modalities import MODALITIES
+from locties.modality import Modality
 from locties.objectives import INITIAL_LOG_SCALE, OBJECTIVES, Batch, nt_xent, place_of
 from locties.training import processes
 from locties.training.checkpoint import Checkpoint, digest

@@ -31,7 +31,8 @@ from locties.evaluation.probes import Ridge
 from locties.evaluation.protocol import Encoder, embed
 from locties.evaluation.splits import folds
 from locties.evaluation.statistics import Interval, mean_interval
-from locties.modalities import Gathered, Modality
+from locties.modalities import Gathered
+from locties.modality import Modality
 from locties.objectives import INITIAL_LOG_SCALE, LARGEST_LOG_SCALE, Batch, content, nt_xent
 
 Array = NDArray[np.float64]

@@ -10,7 +10,8 @@ from torch import nn
 from locties.data.raster import Raster
 from locties.evaluation.statistics import Interval
 from locties.lonlat import to_xyz
-from locties.modalities import Gathered, Modality
+from locties.modalities import Gathered
+from locties.modality import Modality
 from locties.objectives import Batch, nt_xent
 from locties_paper.erasure import erasure
 from locties_paper.erasure.erasure import (

@@ -1,0 +1,245 @@
+"""A modality: samples of one kind, each at its own location, and the encoder that reads them.
+
+This file needs torch alone. The modalities that read data are in `locties.modalities`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from locties import lonlat as coordinates
+
+PATCH = 16  # pixels along each side of a patch
+BUCKETS = 2**14  # rows of the table of hashed n-grams
+TOKENS = 64  # n-grams kept for each place
+
+EncoderFactory = Callable[[int], nn.Module]  # from the length of an embedding to an encoder
+
+
+class Samples(Protocol):
+    """N samples that can be indexed: a tensor, or an object that reads them on demand.
+
+    Two optional methods: ``fresh(n, generator)`` draws n new locations and their samples;
+    ``expect(index)`` is called before each training step with the indices (B,), on the CPU, of
+    the samples that the next step reads.
+    """
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Samples (B, ...) at `index` (B,)."""
+
+    def __len__(self) -> int:
+        """The number of samples."""
+
+    def to(self, device: torch.device) -> Any:
+        """The same samples on `device`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Modality:
+    """One kind of observation: samples, each at its own location.
+
+    Args:
+        name: used in tables and messages.
+        lonlat: (N, 2) degrees, the location of each sample.
+        samples: N samples, as a tensor (N, ...) or any `Samples`.
+        encoder: makes the modality encoder, given the length of an embedding.
+        validation: held-out samples of the same kind, for validation loss and retrieval.
+
+    Example:
+        >>> rain = Modality("rain", [[0, 0], [10, 20]], torch.rand(2, 12), profile_encoder(12))
+        >>> rain.encoder(256)(rain.samples[torch.tensor([0, 1])]).shape
+        torch.Size([2, 256])
+    """
+
+    name: str
+    lonlat: Tensor
+    samples: Samples
+    encoder: EncoderFactory
+    validation: Modality | None = None
+
+    def __post_init__(self) -> None:
+        # The name becomes a key of an nn.ModuleDict, which refuses its own attributes and dots.
+        if not self.name or "." in self.name or hasattr(nn.ModuleDict, self.name):
+            raise ValueError(
+                f"a modality cannot be called {self.name!r}: use a word without dots that is not "
+                "a method of torch.nn.ModuleDict"
+            )
+        if len(self.lonlat) == 0:
+            raise ValueError(
+                f"modality {self.name!r} is empty: give at least one sample with its location"
+            )
+        object.__setattr__(self, "lonlat", coordinates.check(self.lonlat).float())
+        if len(self.lonlat) != len(self.samples):
+            raise ValueError(
+                f"modality {self.name!r} has {len(self.samples)} samples at {len(self.lonlat)} "
+                "locations: give one location for each sample"
+            )
+
+    def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw `n` new locations (n, 2) and their samples (n, ...).
+
+        Raises:
+            ValueError: the samples are fixed, so no new ones can be drawn.
+        """
+        draw: Callable[..., tuple[Tensor, Tensor]] | None = getattr(self.samples, "fresh", None)
+        if draw is None:
+            raise ValueError(
+                f"modality {self.name!r} has fixed samples only: train with locations='fixed'"
+            )
+        return draw(n, generator)
+
+    def to(self, device: torch.device) -> Modality:
+        """A copy with samples and locations on `device`."""
+        return replace(
+            self,
+            lonlat=self.lonlat.to(device),
+            samples=self.samples.to(device),
+            validation=None if self.validation is None else self.validation.to(device),
+        )
+
+
+class Standardise(nn.Module):
+    """Subtract the mean and divide by the standard deviation of each channel (axis 1).
+
+    Args:
+        samples: (N, C, ...) from which both are computed.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, samples: Tensor) -> None:
+        super().__init__()
+        axes = [axis for axis in range(samples.ndim) if axis != 1]
+        deviation, mean = torch.std_mean(samples.double(), axes, keepdim=True)
+        self.register_buffer("mean", mean[0].float())
+        self.register_buffer("deviation", deviation[0].float().clamp_min(1e-6))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return (samples - self.mean) / self.deviation
+
+
+def profile_encoder(channels: int, standardise: nn.Module | None = None) -> EncoderFactory:
+    """Make encoders of profiles, (B, channels) to (B, dim): two hidden layers of 256.
+
+    Args:
+        channels: length of a profile.
+        standardise: a module applied first, such as `Standardise`.
+
+    Example:
+        >>> profile_encoder(12)(256)(torch.zeros(2, 12)).shape
+        torch.Size([2, 256])
+    """
+
+    def make(dim: int) -> nn.Module:
+        return nn.Sequential(
+            standardise or nn.Identity(),
+            nn.Linear(channels, 256),
+            nn.GELU(),
+            nn.Linear(256, 256),
+            nn.GELU(),
+            nn.Linear(256, dim),
+        )
+
+    return make
+
+
+def patch_encoder(channels: int, standardise: nn.Module | None = None) -> EncoderFactory:
+    """Make encoders of image patches, (B, channels, 16, 16) to (B, dim): three convolutions.
+
+    Args:
+        channels: channels of a patch.
+        standardise: a module applied first, such as `Standardise`.
+
+    Example:
+        >>> patch_encoder(3)(256)(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 256])
+    """
+
+    def make(dim: int) -> nn.Module:
+        return nn.Sequential(
+            standardise or nn.Identity(),
+            nn.Conv2d(channels, 32, 4, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(32, 64, 4, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(64, 128, 4, stride=2, padding=1),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Linear(128 * (PATCH // 8) ** 2, 256),
+            nn.GELU(),
+            nn.Linear(256, dim),
+        )
+
+    return make
+
+
+def text_encoder() -> EncoderFactory:
+    """Make encoders of texts, rows of `tokenise` (B, TOKENS) to (B, dim): a mean of n-gram vectors.
+
+    Example:
+        >>> text_encoder()(256)(tokenise([["Berlin"], ["Paris", "Parijs"]])).shape
+        torch.Size([2, 256])
+
+    Source: hashed character n-grams after Bojanowski et al., "Enriching Word Vectors with Subword
+    Information" (TACL 5, 2017, arXiv 1607.04606).
+    """
+
+    def make(dim: int) -> nn.Module:
+        return nn.Sequential(
+            nn.EmbeddingBag(BUCKETS, 128, mode="mean", padding_idx=0),
+            nn.Linear(128, 256),
+            nn.GELU(),
+            nn.Linear(256, dim),
+        )
+
+    return make
+
+
+def ngrams(text: str) -> list[str]:
+    """Character n-grams of length 1 to 4, shortest first, with the ends of the text marked.
+
+    Case is folded and Unicode forms are composed (NFKC), so that a name has one spelling.
+
+    Example:
+        >>> ngrams("Ōsu")
+        ['<', 'ō', 's', 'u', '>', '<ō', 'ōs', 'su', 'u>', '<ōs', 'ōsu', 'su>', '<ōsu', 'ōsu>']
+    """
+    word = f"<{unicodedata.normalize('NFKC', text).casefold()}>"
+    return [word[i : i + n] for n in range(1, 5) for i in range(len(word) - n + 1)]
+
+
+def tokenise(names: list[list[str]]) -> Tensor:
+    """Hash the n-grams of each place's names into a row of bucket numbers.
+
+    A bucket is CRC-32 modulo (`BUCKETS` - 1), plus 1; 0 is padding. N-grams of the first name come
+    first, repeats count once, and at most `TOKENS` are kept.
+
+    Args:
+        names: the names of each of N places, in any script.
+
+    Returns:
+        (N, TOKENS) int64.
+
+    Example:
+        >>> tokenise([["Berlin"], ["Paris", "Parijs"]]).shape
+        torch.Size([2, 64])
+    """
+    rows = torch.zeros(len(names), TOKENS, dtype=torch.int64)
+    for row, place in zip(rows, names, strict=True):
+        buckets: dict[int, None] = {}
+        for name in place:
+            for gram in ngrams(name):
+                buckets[zlib.crc32(gram.encode()) % (BUCKETS - 1) + 1] = None
+            if len(buckets) >= TOKENS:
+                break
+        kept = list(buckets)[:TOKENS]
+        row[: len(kept)] = torch.tensor(kept)
+    return rows

@@ -1,0 +1,102 @@
+"""Modalities and their encoders, without any data."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from locties.modality import (
+    PATCH,
+    TOKENS,
+    Modality,
+    Standardise,
+    ngrams,
+    patch_encoder,
+    profile_encoder,
+    text_encoder,
+    tokenise,
+)
+
+
+@pytest.mark.parametrize(
+    "line", ["from locties.objectives import nt_xent", "import locties.modality"]
+)
+def test_needs_torch_alone(line):
+    """Everything else that the extras of the library bring is blocked."""
+    code = f"""
+import sys
+import torch
+
+EXTRAS = "scipy h5py pandas yaml PIL pooch requests rasterio shapely sklearn xarray zarr typer"
+
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in EXTRAS.split() or name.startswith("locties.data"):
+            raise ImportError(f"{{name}} is blocked")
+
+
+sys.meta_path.insert(0, Blocked())
+{line}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_empty_modality_is_refused():
+    with pytest.raises(ValueError, match="modality 'rain' is empty"):
+        Modality("rain", torch.empty(0, 2), torch.empty(0, 12), profile_encoder(12))
+
+
+def test_samples_and_locations_must_be_as_many():
+    with pytest.raises(ValueError, match="'rain' has 3 samples at 2 locations"):
+        Modality("rain", torch.zeros(2, 2), torch.zeros(3, 12), profile_encoder(12))
+
+
+def test_a_location_off_the_globe_names_its_row():
+    with pytest.raises(ValueError, match="row 1"):
+        Modality("rain", [[0, 0], [0, 91]], torch.zeros(2, 12), profile_encoder(12))
+
+
+@pytest.mark.parametrize("shape", [(500, 4), (500, 3, 5, 5)])
+def test_standardise_gives_mean_0_and_deviation_1(shape):
+    samples = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 7 + 3
+    axes = [0, *range(2, len(shape))]
+    deviation, mean = torch.std_mean(Standardise(samples)(samples), axes)
+    assert torch.allclose(mean, torch.zeros(shape[1]), atol=1e-5)
+    assert torch.allclose(deviation, torch.ones(shape[1]), atol=1e-5)
+
+
+def test_a_constant_channel_stays_finite():
+    assert torch.isfinite(Standardise(torch.ones(5, 2))(torch.ones(5, 2))).all()
+
+
+def test_patch_and_text_encoders_take_their_shapes():
+    assert patch_encoder(3)(16)(torch.zeros(2, 3, PATCH, PATCH)).shape == (2, 16)
+    assert text_encoder()(16)(tokenise([["Ōsu"], ["Київ", "Kyiv"]])).shape == (2, 16)
+
+
+def test_ngrams_of_any_script():
+    assert "東京" in ngrams("東京")
+    assert ngrams("É") == ngrams("e\u0301"), "composed and decomposed forms are one spelling"
+    assert ngrams("ROMA") == ngrams("roma")
+
+
+def test_tokens_are_few_stable_and_padded():
+    rows = tokenise([["Rome", "Roma", "Рим"], ["x" * 5], [" ".join(map(str, range(99)))]])
+    assert rows.shape == (3, TOKENS)
+    assert (rows[1] > 0).sum() < TOKENS, "a short name is padded with 0"
+    assert (rows[2] > 0).all(), "a long one is cut"
+    assert rows[1, 0].item() == 2257, "buckets must not change between versions or machines"
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "keys"])
+def test_a_name_that_a_module_dict_refuses_is_refused_with_a_remedy(name):
+    with pytest.raises(ValueError, match=f"{name!r}: use a word"):
+        Modality(name, [[0, 0]], torch.zeros(1, 12), profile_encoder(12))
+
+
+def test_fixed_samples_name_the_option_that_takes_them():
+    rain = Modality("rain", [[0, 0]], torch.zeros(1, 12), profile_encoder(12))
+    with pytest.raises(ValueError, match=r"'rain' .* locations='fixed'"):
+        rain.fresh(3, torch.Generator())
