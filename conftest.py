@@ -19,12 +19,11 @@ def open_mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_tier(open_mirror: Path, monkeypatch: pytest.MonkeyPatch):
     """The synthetic open tier in place of the real one, answered by its mirror."""
     from locties.data import public
-    from locties.evaluation import OPEN_TASKS
 
     sources = manifest.parse((open_mirror.parent / "manifest.yaml").read_text())
     monkeypatch.setattr(manifest, "_read", lambda: sources)
     monkeypatch.setenv("LOCTIES_MIRROR", str(open_mirror))
-    kept = (*OPEN_TASKS.values(), public._countries, public.night_lights)
+    kept = (public._countries, public.night_lights)
     for read in kept:
         read.cache_clear()
     yield open_mirror

@@ -1,11 +1,14 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from locties.evaluation.tasks import TASKS, Task, kernel_density, merge_rare
+from locties.evaluation import OPEN_TASKS, TASKS, TIERS, Task
+from locties.evaluation.tasks import kernel_density, merge_rare
 from locties.lonlat import distance_km
 
 POINTS = [[13.4, 52.5], [2.3, 48.9], [12.5, 41.9]]
+CLASSES = {"kind": "classification"}
 
 
 def test_regression_keeps_float_targets():
@@ -35,21 +38,58 @@ def test_longitudes_are_wrapped_and_targets_may_be_tensors():
     ("changes", "message"),
     [
         ({"kind": "classify"}, "did you mean 'classification'"),
-        ({"target": [1.0, 2.0]}, r"shape \(2,\) but there are 3 points"),
-        ({"target": [1.0, np.nan, 2.0]}, "nan at row 1"),
-        ({"target": ["a", "b", "c"]}, "not a measurement"),
+        ({"target": [1.0, 2.0]}, r"shape \(2,\).*3 points"),
+        ({"target": [[1.0], [2.0], [3.0]]}, r"shape \(3, 1\).*\(3,\)"),
+        ({"target": [[1.0], [2.0, 3.0], [4.0]]}, "no array.*one value for each"),
+        ({"target": 5.0}, r"shape \(\).*\(3,\)"),
+        ({"target": [1.0, np.nan, 2.0]}, "nan at row 1.*drop"),
+        ({"target": [1.0, 2.0, np.inf]}, "inf at row 2.*drop"),
+        ({"target": [1.0, None, 2.0]}, "None at row 1.*drop"),
+        ({"target": np.ma.masked_equal([1.0, -99.0, 2.0], -99.0)}, "masked at row 1.*drop"),
+        ({"target": pd.array([1, None, 2])}, "<NA> at row 1.*drop"),
+        ({"target": ["a", "b", "c"]}, "'a'.*kind='classification'"),
+        ({"target": [1j, 2j, 3j]}, "complex128.*give numbers"),
         ({"lonlat": [[0, 0], [0, 91], [0, 0]]}, "row 1"),
-        ({"classes": ("a", "b")}, "regression has no classes"),
-        ({"kind": "classification", "target": [1, 1, 1]}, "at least 2"),
-        ({"kind": "classification", "target": [0.0, np.nan, 1.0]}, "not finite at row 1"),
-        ({"kind": "classification", "target": [0, 1, 2], "classes": "ab"}, "code 2 at row 2"),
-        ({"kind": "classification", "classes": "ab"}, "integer codes"),
+        ({"classes": ("a", "b")}, "kind='classification'"),
+        (CLASSES | {"target": [1, 1, 1]}, "at least 2"),
+        (CLASSES | {"target": [0.0, np.nan, 1.0]}, "nan at row 1.*drop"),
+        (CLASSES | {"target": ["a", None, "b"]}, "None at row 1.*drop"),
+        (CLASSES | {"target": np.array(["a", 1, "b"], object)}, "several types.*give text"),
+        (CLASSES | {"target": np.ma.masked_equal([1, 9, 2], 9)}, "masked at row 1.*drop"),
+        (CLASSES | {"target": [0, 1, 2], "classes": ["a", "b"]}, "code 2 at row 2.*0 to 1"),
+        (CLASSES | {"classes": ["a", "b"]}, "float64.*leave classes out"),
+        (CLASSES | {"classes": "ab"}, "classes='ab'.*list"),
+        (CLASSES | {"classes": 2}, "classes=2 .*list"),
     ],
 )
 def test_mistakes_are_named(changes, message):
     given = {"name": "mine", "lonlat": POINTS, "target": [1.0, 2.0, 3.0]} | changes
     with pytest.raises(ValueError, match=message):
         Task(**given)
+
+
+def test_a_task_keeps_copies():
+    lonlat, target = torch.tensor(POINTS), np.array([1.0, 2.0, 3.0])
+    task = Task("mine", lonlat, target)
+    lonlat[0], target[0] = 0, 0
+    assert task.lonlat[0].tolist() != [0, 0]
+    assert task.target[0] == 1
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "factory",
+    [*TASKS.values(), *OPEN_TASKS.values()],
+    ids=[f"{tier}-{name}" for tier, tasks in TIERS.items() for name in tasks],
+)
+def test_changing_a_task_does_not_change_the_next_one(earth, open_tier, factory):
+    first = factory(points=1000)
+    lonlat, target = first.lonlat.clone(), first.target.copy()
+    first.lonlat[:] = 0
+    first.target[:] = 0
+    again = factory(points=1000)
+    assert torch.equal(again.lonlat, lonlat)
+    assert (again.target == target).all()
 
 
 def test_unknown_task_names_the_nearest():
