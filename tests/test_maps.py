@@ -1,6 +1,7 @@
 """The maps: numbers behind them, and what is on the drawn picture."""
 
 import io
+import math
 import socket
 from itertools import combinations
 
@@ -16,7 +17,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 
 from locties import maps
-from locties.apply.grid import Grid, embed_grid
+from locties.apply.grid import EmbeddingGrid, embed_grid
 
 EVERYWHERE = np.ones((90, 180), bool)
 NAIROBI, SYDNEY = (36.8, -1.3), (151.2, -33.9)
@@ -29,7 +30,7 @@ def _close_figures():
 
 
 @pytest.fixture(scope="module")
-def grid() -> Grid:
+def grid() -> EmbeddingGrid:
     """A smooth and uneven embedding of 16 dimensions, 2 degrees."""
     generator = torch.Generator().manual_seed(0)
     directions, phases = (
@@ -45,7 +46,7 @@ def grid() -> Grid:
     return embed_grid(encoder, resolution=2)
 
 
-def with_embedding(grid: Grid, embedding: np.ndarray) -> Grid:
+def with_embedding(grid: EmbeddingGrid, embedding: np.ndarray) -> EmbeddingGrid:
     return grid._replace(embedding=embedding.astype(np.float32))
 
 
@@ -127,11 +128,13 @@ def test_rgb_refuses_what_it_cannot_colour(grid):
 # --------------------------------------------------------------------------------------- similarity
 
 
-@pytest.mark.parametrize("place", [NAIROBI, SYDNEY, (-180, -90), (180, 90), (539.9, 0)])
+@pytest.mark.parametrize(
+    "place", [NAIROBI, SYDNEY, (-180, -90), (180, 90), (539.9, 0), (math.nextafter(180, 0), 0)]
+)
 def test_similarity_is_a_cosine_and_one_at_the_place(grid, place):
     found = maps.similarity(grid, place)
     row = min(int((90 - place[1]) // 2), 89)
-    column = int((place[0] + 180) % 360 // 2)
+    column = 179 if 179 < place[0] < 180 else int((place[0] + 180) % 360 // 2)
     assert found.shape == (90, 180)
     assert found[row, column] == pytest.approx(1, abs=1e-6)
     assert found.min() >= -1

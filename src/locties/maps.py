@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from locties.apply.grid import Grid, pixel_centres
+from locties.apply.grid import EmbeddingGrid, pixel_centres
 from locties.data import embedded
 from locties.lonlat import check
 
@@ -76,7 +76,7 @@ _LMS_TO_RGB = np.array(
 )
 
 
-def embedding_rgb(grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
+def embedding_rgb(grid: EmbeddingGrid, where: np.ndarray | None = None) -> np.ndarray:
     """Colours that show an embedding by its first three principal components.
 
     The first is lightness, the second goes from blue to yellow, which colour-blind readers tell
@@ -99,7 +99,7 @@ def embedding_rgb(grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
 
     Example:
         >>> lon, lat = np.arange(-135, 180, 90.0), np.array([45.0, -45.0])
-        >>> grid = Grid(lon, lat, np.random.default_rng(0).normal(size=(2, 4, 3)))
+        >>> grid = EmbeddingGrid(lon, lat, np.random.default_rng(0).normal(size=(2, 4, 3)))
         >>> embedding_rgb(grid, where=np.ones((2, 4), bool)).shape
         (2, 4, 3)
 
@@ -136,7 +136,7 @@ def _colours(parts: np.ndarray) -> np.ndarray:
     return np.where(linear <= 0.0031308, 12.92 * linear, gamma).astype(np.float32)
 
 
-def similarity(grid: Grid, lonlat: Sequence[float]) -> np.ndarray:
+def similarity(grid: EmbeddingGrid, lonlat: Sequence[float]) -> np.ndarray:
     """Cosine similarity of every pixel's embedding to that of the pixel that holds a place.
 
     Args:
@@ -160,7 +160,9 @@ def similarity(grid: Grid, lonlat: Sequence[float]) -> np.ndarray:
     return np.clip((grid.embedding @ place) / _norms(grid.embedding)[..., 0], -1, 1)
 
 
-def clusters(grid: Grid, k: int, seed: int = 0, where: np.ndarray | None = None) -> np.ndarray:
+def clusters(
+    grid: EmbeddingGrid, k: int, seed: int = 0, where: np.ndarray | None = None
+) -> np.ndarray:
     """Group the pixels by their embedding: k-means on L2-normalised embeddings, weighted by area.
 
     Clusters are numbered by their mean latitude from north to south, so that maps of different
@@ -394,7 +396,7 @@ def draw_classes(
 
 
 def draw_similarity(
-    grid: Grid,
+    grid: EmbeddingGrid,
     lonlat: Sequence[float],
     name: str,
     *,
@@ -614,7 +616,7 @@ def mark(ax: GeoAxes, lonlat: Sequence[float], name: str) -> None:
     )
 
 
-def _chosen(grid: Grid, where: np.ndarray | None) -> np.ndarray:
+def _chosen(grid: EmbeddingGrid, where: np.ndarray | None) -> np.ndarray:
     """The pixels a computation uses, checked; land by default."""
     if where is None:
         return land_mask(len(grid.lat))
@@ -626,7 +628,7 @@ def _chosen(grid: Grid, where: np.ndarray | None) -> np.ndarray:
     return where
 
 
-def _area(grid: Grid) -> np.ndarray:
+def _area(grid: EmbeddingGrid) -> np.ndarray:
     """Relative area of every pixel: (H, W)."""
     area = np.cos(np.radians(grid.lat)).astype(np.float32)
     return np.broadcast_to(area[:, None], grid.embedding.shape[:2])
@@ -648,8 +650,9 @@ def _degrees(lonlat: Any) -> np.ndarray:
 
 def _pixels(lon: Any, lat: Any, height: int) -> tuple[np.ndarray, np.ndarray]:
     """Row and column, in a global grid of `height` rows, of the pixels that hold the points."""
+    # Clipped, since just west of 180 degrees the product can round up to the number of columns.
     row = np.clip(np.floor((90 - lat) * (height / 180)).astype(np.intp), 0, height - 1)
-    column = np.floor((lon + 180) * (height / 180)).astype(np.intp) % (2 * height)
+    column = np.clip(np.floor((lon + 180) * (height / 180)).astype(np.intp), 0, 2 * height - 1)
     return row, column
 
 

@@ -1,6 +1,9 @@
 """The global grid: where its pixels are, and how it treats the encoder."""
 
+import math
+import re
 import weakref
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from torch import nn
 from locties.apply.grid import (
     POINTS_PER_BLOCK,
     POINTS_PER_CHUNK,
-    Grid,
+    EmbeddingGrid,
     embed_grid,
     pixel_centres,
     rows_embedder,
@@ -43,26 +46,28 @@ def test_pixels_of_a_resolution_that_divides_180_tile_the_globe(resolution):
 
 @pytest.mark.parametrize(
     ("resolution", "nearest"),
-    [
-        (0.7, "0.700389 (180 / 257)"),
-        (50, "45 (180 / 4)"),
-        (400, "180 (180 / 1)"),
-        (130, "90 (180 / 2)"),
-    ],
+    [(0.7, "0.700389 (180 / 257)"), (50, "45 (180 / 4)"), (400, "180 (180 / 1)")],
 )
-def test_a_resolution_that_does_not_divide_180_is_refused_with_the_nearest_that_does(
-    resolution, nearest
-):
-    with pytest.raises(ValueError, match="does not divide 180") as error:
+def test_a_resolution_that_does_not_divide_180_is_refused_with_the_nearest(resolution, nearest):
+    with pytest.raises(ValueError, match=re.escape(nearest)) as error:
         embed_grid(lambda lonlat: lonlat, resolution)
-    assert f"resolution {resolution} " in str(error.value)
-    assert nearest in str(error.value)
+    assert f"resolution={resolution} " in str(error.value)
 
 
-@pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf")])
-def test_a_resolution_that_is_no_positive_number_is_refused(resolution):
-    with pytest.raises(ValueError, match="positive"):
-        embed_grid(lambda lonlat: lonlat, resolution)
+WRONG = [0, -1, math.nan, math.inf, 1e-320, "1", None, True, [1], 1j, np.array([1.0, 2.0])]
+
+
+@pytest.mark.parametrize("grid", [embed_grid, lambda *args: next(stream_grid(*args))])
+@pytest.mark.parametrize("resolution", WRONG, ids=repr)
+def test_what_is_no_pixel_size_is_refused_with_the_value_and_an_example(grid, resolution):
+    with pytest.raises(ValueError, match=r"divides 180, such as 0\.25") as error:
+        grid("melt", resolution)
+    assert f"resolution={resolution!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("resolution", [60, np.float32(60), np.int64(60), Fraction(60)])
+def test_any_real_number_is_a_resolution(resolution):
+    assert len(pixel_centres(resolution)[1]) == 3
 
 
 def test_an_encoder_of_the_wrong_output_shape_is_named():
@@ -85,7 +90,7 @@ class Recorder(nn.Module):
         return self.frozen(self.dropout(lonlat * self.scale))
 
 
-def test_a_module_runs_ineval_mode_without_gradients_and_its_modes_are_put_back():
+def test_a_module_runs_in_eval_mode_without_gradients_and_its_modes_are_put_back():
     encoder = Recorder().train()
     encoder.frozen.eval()
     grid = embed_grid(encoder, resolution=2)
@@ -141,7 +146,7 @@ def scaled(encoder: LocationEncoder, factor: float) -> LocationEncoder:
     return encoder
 
 
-def pointwise(encoder: LocationEncoder, grid: Grid) -> np.ndarray:
+def pointwise(encoder: LocationEncoder, grid: EmbeddingGrid) -> np.ndarray:
     lonlat = np.stack(np.meshgrid(grid.lon, grid.lat), axis=-1).reshape(-1, 2)
     with torch.no_grad():
         return encoder.eval()(lonlat).numpy().reshape(grid.embedding.shape)
@@ -161,7 +166,7 @@ def test_the_separable_form_is_as_exact_at_the_size_that_is_timed():
     encoder = scaled(LocationEncoder(dim=256, network_options={"hidden": 256}), 3)
     lon, lat = pixel_centres(0.25)
     rows = lat[[0, 200, 359]]
-    grid = Grid(lon, rows, rows_embedder(encoder, lon)(rows))
+    grid = EmbeddingGrid(lon, rows, rows_embedder(encoder, lon)(rows))
     np.testing.assert_allclose(grid.embedding, pointwise(encoder, grid), rtol=0, atol=1e-5)
 
 

@@ -1,11 +1,15 @@
-"""How a grid of embeddings describes itself: the CF conventions, version 1.11, sections 4 and 5.6.
+"""Coordinates and attributes of a grid of embeddings, after the CF conventions 1.11.
 
-Axes are in the order that the conventions recommend, latitude and longitude last, so that GDAL
-and rioxarray read the dimensions of an embedding as bands.
+Latitude and longitude come last, so that GDAL and rioxarray read the dimensions of an embedding
+as bands.
 """
 
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+
+from locties._util.extras import need
 
 AXES = ("dimension", "lat", "lon")
 LON = {
@@ -41,18 +45,28 @@ CRS: dict[str, Any] = {
 }
 
 
-def dataset(metadata: Mapping[str, str], resolution: float) -> dict[str, Any]:
-    """Attributes of a whole dataset, from those of `locties.apply.metadata.describe`.
+def dataset(lon: np.ndarray, lat: np.ndarray, dim: int, metadata: Mapping[str, str]) -> Any:
+    """An xarray Dataset with the coordinates of a grid and its attributes, without embeddings.
 
-    Example:
-        >>> dataset({"encoder": "melt", "locties": "0.1.0"}, 0.25)["source"]
-        'melt, embedded by locties 0.1.0'
+    Args:
+        lon: (W,) degrees, in equal steps.
+        lat: (H,) degrees.
+        dim: length of an embedding.
+        metadata: as `locties.apply.metadata.describe` gives it.
     """
-    source = f"{metadata.get('encoder')}, embedded by locties {metadata.get('locties')}"
-    return {
-        "Conventions": "CF-1.11",
-        "title": "Embeddings of places",
-        "source": source,
-        **metadata,
-        "resolution_degrees": round(resolution, 12),
-    }
+    xarray = need("xarray", "a grid on disk or as a Dataset", "export")
+    return xarray.Dataset(
+        coords={
+            "crs": ((), np.int32(0), CRS),
+            "dimension": ("dimension", np.arange(dim, dtype=np.int32), DIMENSION),
+            "lat": ("lat", lat, LAT),
+            "lon": ("lon", lon, LON),
+        },
+        attrs={
+            "Conventions": "CF-1.11",
+            "title": "Embeddings of places",
+            "source": f"{metadata.get('encoder')}, embedded by locties {metadata.get('locties')}",
+            **metadata,
+            "resolution_degrees": round(360 / len(lon), 12),
+        },
+    )

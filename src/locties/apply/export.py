@@ -207,7 +207,8 @@ class _Store:
 
     def __init__(self, path: Path, layout: _Layout, metadata: dict[str, str]) -> None:
         self.path, self.layout = path, layout
-        self.attributes = cf.dataset(metadata, 180 / layout.height)
+        lon, lat = pixel_centres(180 / layout.height)
+        self.attributes = cf.dataset(lon, lat, layout.dim, metadata).attrs
 
     def write(self, encoder: Encoder, area: Area, progress: bool) -> None:
         """Write the tiles of an area that are not there yet."""

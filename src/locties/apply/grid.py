@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from locties._util.extras import need
 from locties.apply import cf
 from locties.apply.metadata import Encoder, resolve
 from locties.encoder import LocationEncoder
@@ -21,24 +21,19 @@ from locties.features import SphericalHarmonics
 from locties.harmonics import legendre, waves
 from locties.networks import split
 
-# Few enough for the 1,600 harmonics of L = 40 to take 26 MB, memory that is not given back to the
-# system and taken anew for each chunk; enough for fast matrix products.
+# The 1,600 harmonics of L = 40 then take 26 MB, which the allocator reuses from chunk to chunk.
 POINTS_PER_CHUNK = 4096
-POINTS_PER_BLOCK = 16_384  # of a grid, without its harmonics
+POINTS_PER_BLOCK = 16_384  # of `stream_grid`
 
 
-class Grid(NamedTuple):
-    """Embeddings at the pixel centres of a global longitude-latitude grid.
+class EmbeddingGrid(NamedTuple):
+    """Embeddings at the pixel centres of a longitude-latitude grid.
 
     Attributes:
-        lon: (W,) degrees, from just east of -180 to just west of 180.
+        lon: (W,) degrees, west to east; a globe begins just east of -180.
         lat: (H,) degrees, north to south.
-        embedding: (H, W, dim) float32, not normalised, like the encoder's own output.
-        metadata: of what encoder they are, as `locties.apply.metadata.describe` has it.
-
-    Example:
-        >>> Grid(np.zeros(4), np.zeros(2), np.zeros((2, 4, 3))).embedding.shape
-        (2, 4, 3)
+        embedding: (H, W, dim) float32, not normalised, like the encoder's output.
+        metadata: the encoder's name, weights and licence, from `locties.apply.metadata.describe`.
     """
 
     lon: np.ndarray
@@ -47,61 +42,28 @@ class Grid(NamedTuple):
     metadata: Mapping[str, str] = MappingProxyType({})
 
     def to_xarray(self) -> Any:
-        """The grid as an xarray Dataset that follows the CF conventions, without a copy.
-
-        Returns:
-            xarray.Dataset of `embedding` (dimension, lat, lon), with the coordinates, the grid
-            mapping `crs` among them, and the metadata as attributes.
-            ``dataset["embedding"].sel(dimension=3)`` is a map.
-
-        Raises:
-            ImportError: xarray is not there: ``pip install "locties[export]"``.
+        """The grid as an xarray Dataset that follows the CF conventions; it shares the memory.
 
         Example:
             >>> dataset = embed_grid(lambda lonlat: lonlat, resolution=90).to_xarray()
             >>> dataset["embedding"].sel(lon=135, lat=45).values
             array([135.,  45.], dtype=float32)
         """
-        xarray = need("xarray", "Grid.to_xarray", "export")
-        dim = self.embedding.shape[-1]
-        return xarray.Dataset(
-            {
-                "embedding": (
-                    cf.AXES,
-                    np.moveaxis(self.embedding, -1, 0),
-                    cf.EMBEDDING,
-                    cf.GRID_MAPPING,
-                ),
-            },
-            {
-                "crs": ((), np.int32(0), cf.CRS),
-                "dimension": ("dimension", np.arange(dim, dtype=np.int32), cf.DIMENSION),
-                "lat": ("lat", self.lat, cf.LAT),
-                "lon": ("lon", self.lon, cf.LON),
-            },
-            cf.dataset(self.metadata, 360 / len(self.lon)),
-        )
+        dataset = cf.dataset(self.lon, self.lat, self.embedding.shape[-1], self.metadata)
+        embedding = np.moveaxis(self.embedding, -1, 0)
+        return dataset.assign(embedding=(cf.AXES, embedding, cf.EMBEDDING, cf.GRID_MAPPING))
 
 
-def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Grid:
+def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> EmbeddingGrid:
     """Embed the centre of every pixel of a global grid, without gradients and in eval mode.
 
-    The result takes `4 * dim * (180 / resolution) * (360 / resolution)` bytes: at 0.25 degrees and
-    256 dimensions 1.06 GB, at 1 degree 66 MB. `stream_grid` gives it piece by piece.
+    At 256 dimensions the result takes 1.06 GB at 0.25 degrees and 66 MB at 1 degree. `stream_grid`
+    gives the same grid in pieces.
 
     Args:
-        encoder: a LocationEncoder, the name or folder of one as in `locties.load`, or any callable
-            from lonlat (N, 2) float32 to (N, dim).
-            A module is run on its own device, and its training modes are put back afterwards.
+        encoder: name or folder as in `locties.load`, a LocationEncoder, or a function from lonlat
+            (N, 2) float32 to (N, dim). A module runs on its own device.
         resolution: pixel size in degrees; it must divide 180.
-
-    Returns:
-        Grid of numpy arrays: lon (W,), lat (H,) north to south, embedding (H, W, dim) float32.
-
-    Raises:
-        ValueError: `resolution` does not divide 180, or `encoder` is none or did not return
-            (N, dim).
-        FileNotFoundError: no encoder of that name or folder.
 
     Example:
         >>> grid = embed_grid(lambda lonlat: lonlat, resolution=90)
@@ -119,25 +81,11 @@ def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Grid:
             metadata = dict(block.metadata)
         embedding[row : row + len(block.lat)] = block.embedding
         row += len(block.lat)
-    return Grid(lon, lat, embedding, metadata)
+    return EmbeddingGrid(lon, lat, embedding, metadata)
 
 
-def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iterator[Grid]:
-    """`embed_grid` in blocks of whole rows, north to south, so that memory stays small.
-
-    A block is of about `POINTS_PER_BLOCK` points, at least one row. Spherical harmonics are
-    products of a function of latitude and one of longitude (`locties.harmonics.legendre`), so with
-    them the first layer of a `LocationEncoder` costs W x (2L - 1) products a row, not W x L^2.
-
-    Args:
-        encoder: as in `embed_grid`.
-        resolution: pixel size in degrees; it must divide 180.
-
-    Yields:
-        Grid: all of lon, some of lat, and the embedding there.
-
-    Raises:
-        ValueError, FileNotFoundError: as in `embed_grid`.
+def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iterator[EmbeddingGrid]:
+    """Yield what `embed_grid` returns in blocks of whole rows, north to south, to save memory.
 
     Example:
         >>> for block in stream_grid(lambda lonlat: lonlat, resolution=90):
@@ -149,22 +97,20 @@ def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iter
     embed = rows_embedder(function, lon)
     rows = max(1, POINTS_PER_BLOCK // len(lon))
     for start in range(0, len(lat), rows):
-        some = lat[start : start + rows]
-        yield Grid(lon, some, embed(some), metadata)
+        block = lat[start : start + rows]
+        yield EmbeddingGrid(lon, block, embed(block), metadata)
 
 
 def rows_embedder(encoder: Encoder, lon: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A function from latitudes (H,) to embeddings (H, W, dim) float32 at the longitudes (W,).
 
-    Example:
-        >>> rows_embedder(lambda lonlat: lonlat, np.array([13.0, 14.0]))(np.array([52.0]))
-        array([[[13., 52.],
-                [14., 52.]]], dtype=float32)
+    A spherical harmonic is a function of latitude times one of longitude, so the first layer of a
+    LocationEncoder costs W (2L - 1) products a row instead of W L^2. Other encoders run point by
+    point.
     """
-    embed_rows = _separably(encoder, lon) or partial(_pointwise, encoder, lon)
+    embed_rows = _separable(encoder, lon) or partial(_pointwise, encoder, lon)
 
     def embed(lat: np.ndarray) -> np.ndarray:
-        # Gradients and training modes are back as they were when a block is handed out.
         with torch.no_grad(), eval_mode(encoder) as device:
             return embed_rows(lat, device).float().cpu().numpy()
 
@@ -172,12 +118,7 @@ def rows_embedder(encoder: Encoder, lon: np.ndarray) -> Callable[[np.ndarray], n
 
 
 def embed_points(encoder: Encoder, lonlat: Tensor) -> np.ndarray:
-    """Embeddings (N, dim) float32 of places (N, 2), in chunks, without gradients, in eval mode.
-
-    Example:
-        >>> embed_points(lambda lonlat: lonlat, torch.tensor([[13.4, 52.5]]))
-        array([[13.4, 52.5]], dtype=float32)
-    """
+    """Embeddings (N, dim) float32 of lonlat (N, 2), in chunks, without gradients, in eval mode."""
     embedding, start = np.empty((0, 0), np.float32), 0
     with torch.no_grad(), eval_mode(encoder) as device:
         for output in _outputs(encoder, lonlat.to(device)):
@@ -192,30 +133,27 @@ EmbedRows = Callable[[np.ndarray, torch.device | None], Tensor]  # (H,) degrees 
 
 
 def _outputs(encoder: Encoder, lonlat: Tensor) -> Iterator[Tensor]:
-    """What the encoder makes of places (N, 2), a chunk at a time: (n, dim)."""
-    for points in lonlat.split(POINTS_PER_CHUNK):
+    """The encoder's output (n, dim) for each chunk of lonlat (N, 2)."""
+    for points in torch.split(lonlat, POINTS_PER_CHUNK):
         output = encoder(points)
         if output.ndim != 2 or len(output) != len(points):
             raise ValueError(
                 f"the encoder returned shape {tuple(output.shape)} for {len(points)} points: "
-                f"expected ({len(points)}, dim)."
+                f"it must return ({len(points)}, dim)"
             )
         yield output
 
 
 def _pointwise(
-    encoder: Encoder,
-    lon: np.ndarray,
-    lat: np.ndarray,
-    device: torch.device | None,
+    encoder: Encoder, lon: np.ndarray, lat: np.ndarray, device: torch.device | None
 ) -> Tensor:
     lonlat = np.stack(np.meshgrid(lon, lat), axis=-1).reshape(-1, 2)
     points = torch.as_tensor(lonlat, dtype=torch.float32, device=device)
-    return torch.cat(list(_outputs(encoder, points))).unflatten(0, (len(lat), len(lon)))
+    return torch.cat(list(_outputs(encoder, points))).reshape(len(lat), len(lon), -1)
 
 
-def _separably(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
-    """Rows by the factors of spherical harmonics; None for an encoder that has no use for them."""
+def _separable(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
+    """`_pointwise` through the factors of spherical harmonics; None for any other encoder."""
     # Exact types: a subclass may compute something else.
     if type(encoder) is not LocationEncoder or type(encoder.features) is not SphericalHarmonics:
         return None
@@ -235,8 +173,8 @@ def _separably(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
     def embed_rows(lat: np.ndarray, device: torch.device | None) -> Tensor:
         latitudes = legendre(torch.as_tensor(lat, device=device), degree)[:, :, order]
         folded = torch.einsum("hlm,mlk->hmk", latitudes, by_order)
-        folded[:, degree - 1] += bias  # whose wave is 1 everywhere
-        # A row at a time stays in the cache of a CPU.
+        folded[:, degree - 1] += bias  # order 0, whose wave is 1 everywhere
+        # One row at a time fits the cache of a CPU.
         return torch.stack(
             [encoder.read(rest, longitudes @ row) for row in folded.to(weight.dtype)]
         )
@@ -245,30 +183,28 @@ def _separably(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
 
 
 def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:
-    """Longitudes (W,) west to east and latitudes (H,) north to south of pixel centres, in degrees.
+    """Longitudes (W,) west to east and latitudes (H,) north to south of a global grid's pixels.
 
     Args:
         resolution: pixel size in degrees; it must divide 180.
-
-    Returns:
-        Longitudes (W,) and latitudes (H,), float64.
-
-    Raises:
-        ValueError: it does not; the message names the nearest resolution that does.
 
     Example:
         >>> pixel_centres(60)[1]
         array([ 60.,   0., -60.])
     """
-    if not (math.isfinite(resolution) and resolution > 0):
-        raise ValueError(f"resolution {resolution} is not a positive number of degrees.")
+    number = isinstance(resolution, Real) and not isinstance(resolution, bool | np.bool_)
+    if not (number and 1e-6 <= resolution < math.inf):
+        raise ValueError(
+            f"resolution={resolution!r}: give the size of a pixel in degrees, a number that "
+            "divides 180, such as 0.25 or 1"
+        )
     height = max(1, round(180 / resolution))
     if not math.isclose(180 / height, resolution, rel_tol=1e-9):
         near = range(max(1, height - 1), height + 2)
         count = min(near, key=lambda rows: abs(180 / rows - resolution))
         raise ValueError(
-            f"resolution {resolution} does not divide 180 degrees: "
-            f"the nearest that does is {180 / count:.6g} (180 / {count})."
+            f"resolution={resolution!r} does not divide 180 degrees: "
+            f"the nearest that does is {180 / count:.6g} (180 / {count})"
         )
     # (k + 0.5) * 180 / height, not steps of the resolution, so that rounding does not add up.
     lat = 90 - (np.arange(height) + 0.5) * 180 / height
@@ -278,7 +214,7 @@ def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def eval_mode(encoder: Encoder) -> Iterator[torch.device | None]:
-    """Put a module in eval mode for a while and give its device; None for other callables."""
+    """Put a module in eval mode for the block and yield its device; None for a plain function."""
     if not isinstance(encoder, nn.Module):
         yield None
         return
@@ -288,6 +224,6 @@ def eval_mode(encoder: Encoder) -> Iterator[torch.device | None]:
     try:
         yield None if weight is None else weight.device
     finally:
-        # Each module's own mode: a frozen part of an encoder in training stays frozen.
+        # Each module gets its own mode back: a frozen part of a training encoder stays frozen.
         for module, training in modes:
             module.training = training

@@ -58,7 +58,9 @@ class Cells(NamedTuple):
         lon, lat = check(lonlat).double().numpy().T
         height = len(self.columns)
         row = np.minimum(((90 - lat) * height / 180).astype(int), height - 1)
+        # Just west of 180 degrees the product can round up to the number of columns.
         column = ((lon + 180) / 360 * self.columns[row]).astype(int)
+        column = np.minimum(column, self.columns[row] - 1)
         number = np.cumsum([0, *self.columns])[row] + column
         at = np.minimum(np.searchsorted(self.number, number), len(self.number) - 1)
         return np.where(self.number[at] == number, at, -1)

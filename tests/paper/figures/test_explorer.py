@@ -14,6 +14,7 @@ import torch
 
 from locties.lonlat import to_xyz
 from locties_paper.figures.explorer import (
+    Cells,
     Compressed,
     Explorer,
     compress,
@@ -87,9 +88,27 @@ def test_a_cell_holds_its_own_centre_and_the_sea_has_none():
     np.testing.assert_array_equal(found, np.arange(len(cells.number)))
     places = torch.tensor([[37.0, -1.0], [-150.0, -40.0], [10.0, -85.0]])
     assert (cells.find(places) >= 0).tolist() == [True, False, False]
-    east, west = cells.find(torch.tensor([[180.0, 67.0], [-180.0, 67.0]]))
-    assert east == west >= 0, "Chukotka, on the meridian of 180 degrees"
     assert cells.columns[0] < cells.columns[8] == 36
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("resolution", [1.5, 10.0])
+def test_cells_reach_both_edges_and_poles_whatever_the_rounding(resolution, dtype):
+    """All cells are kept here, so that a cell's position is its number."""
+    columns = land_cells(resolution).columns
+    cells = Cells(columns, np.arange(columns.sum()), np.empty((0, 2)))
+    first = np.cumsum([0, *columns[:-1]])
+    lat = 90 - (np.arange(len(columns)) + 0.5) * 180 / len(columns)
+
+    def at(lon: float, lat: np.ndarray) -> np.ndarray:
+        return cells.find(torch.tensor([(lon, float(value)) for value in lat], dtype=dtype))
+
+    below = torch.nextafter(torch.tensor(180.0, dtype=dtype), torch.tensor(0.0, dtype=dtype)).item()
+    for lon in (-180.0, 180.0, 540.0, -below):
+        np.testing.assert_array_equal(at(lon, lat), first)
+    np.testing.assert_array_equal(at(below, lat), first + columns - 1)
+    assert at(below, np.array([90.0, -90.0])).tolist() == [columns[0] - 1, columns.sum() - 1]
+    assert at(-180.0, np.array([90.0, -90.0])).tolist() == [0, first[-1]]
 
 
 def test_the_nearest_of_a_city_begins_with_itself(explorer):

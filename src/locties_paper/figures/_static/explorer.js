@@ -70,7 +70,9 @@
     const rowOf = (lat) => Math.min(rows - 1, Math.max(0, Math.floor(((90 - lat) * rows) / 180)));
     function cellAt(lon, lat) {
       const row = rowOf(lat);
-      return position[first[row] + Math.floor(((wrap(lon) + 180) / 360) * data.columns[row])];
+      // Just west of 180 degrees the product can round up to the number of columns.
+      const column = Math.floor(((wrap(lon) + 180) / 360) * data.columns[row]);
+      return position[first[row] + Math.min(column, data.columns[row] - 1)];
     }
     const centres = Array.from(numbers, (number) => {
       let row = first.findIndex((start) => start > number) - 1;
