@@ -1,10 +1,16 @@
 """Coordinates: what is accepted, what is refused and how, and the geometry on the sphere."""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
+import geopandas
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
+import xarray
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,6 +136,106 @@ def test_a_bad_row_is_named_with_its_value_and_a_remedy(
 )
 def test_a_wrong_shape_or_type_is_refused_with_the_remedy(points: object) -> None:
     with pytest.raises(ValueError, match=r"pass shape \(N, 2\): longitude then latitude"):
+        check(points)
+
+
+class Place(NamedTuple):
+    latitude: float
+    longitude: float
+
+
+class Polars:
+    """What a DataFrame of polars has: columns by name, and an order as an array."""
+
+    def __init__(self, data: dict[str, list[float]]) -> None:
+        self.data, self.columns = data, list(data)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.array(self.data[name])
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return np.array([*self.data.values()], dtype).T
+
+
+# The same two places, with the latitude in front.
+LABELLED = {
+    "DataFrame": lambda d: pd.DataFrame(d),
+    "with other columns": lambda d: pd.DataFrame({"ph": [5, 6], **d}),
+    "nullable": lambda d: pd.DataFrame(d).convert_dtypes(),
+    "mapping": lambda d: d,
+    "pyarrow": lambda d: pa.table(d),
+    "record batch": lambda d: pa.RecordBatch.from_pydict(d),
+    "structured": lambda d: pd.DataFrame(d).to_records(index=False),
+    "rows of a structured array": lambda d: list(pd.DataFrame(d).to_records(index=False)),
+    "named tuples": lambda d: [Place(*pair) for pair in zip(*d.values(), strict=True)],
+    "mappings": lambda d: pd.DataFrame(d).to_dict("records"),
+    "series": lambda d: [row for _, row in pd.DataFrame(d).iterrows()],
+    "masked": lambda d: {name: np.ma.masked_invalid(column) for name, column in d.items()},
+    "polars": lambda d: Polars(d),
+}
+
+
+@pytest.mark.parametrize("make", LABELLED.values(), ids=LABELLED)
+def test_what_has_names_is_read_by_name(make: Callable[[dict], object]) -> None:
+    here = make({"latitude": [52.5, 48.9], "longitude": [13.4, 2.3]})
+    assert check(here).tolist() == [[13.4, 52.5], [2.3, 48.9]]
+
+
+@pytest.mark.parametrize(
+    ("labelled", "words"),
+    [
+        (pd.DataFrame([[52.5, 13.4]]), ["DataFrame of 0, 1", "'lon'", "longitude first"]),
+        ({"y": [52.5], "x": [13.4]}, ["dict of y, x", "could be none", "longitude first"]),
+        ({"lat": [1], "lon": [2], "Longitude": [3]}, ["lon or Longitude", "name one 'lon'"]),
+        (pd.DataFrame([[1, 2, 3]], columns=["lat", "lon", "lat"]), ["lat or lat"]),
+        ({"lat": [1, 2], "lon": [1]}, ["dict", "pass shape (N, 2)"]),
+        ({"lat": ["52°N"], "lon": ["13°E"]}, ["not numbers", "pass shape (N, 2)"]),
+        ({"lat": 52.5, "lon": 13.4}, ["shape (2,)", "pass shape (N, 2)"]),
+        (pd.Series({"lat": 52.5, "lon": 13.4}), ["shape (2,)", "pass shape (N, 2)"]),
+        (
+            xarray.DataArray([[52.5, 13.4]], dims=["place", "axis"]),
+            ["DataArray with dimensions place, axis", "numpy.stack([longitude, latitude], axis=1)"],
+        ),
+        (
+            xarray.Dataset(coords={"lat": [1, 2], "lon": [3, 4]}),
+            ["Dataset with dimensions lat, lon", "numpy.stack"],
+        ),
+        (
+            geopandas.GeoDataFrame(geometry=geopandas.points_from_xy([1], [2], crs=4326)),
+            ["GeoDataFrame", "frame.to_crs(4326).get_coordinates().to_numpy()"],
+        ),
+    ],
+)
+def test_labels_that_do_not_say_which_is_which_are_refused(
+    labelled: object, words: list[str]
+) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the message is tested just below)
+        check(labelled)
+    for word in words:
+        assert word in str(error.value)
+
+
+def masked(dtype: str) -> np.ma.MaskedArray:
+    return np.ma.masked_array([[13, 52], [7, 44], [2, 48]], [[0, 0], [0, 1], [0, 0]], dtype)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        masked("f8"),
+        masked("f4"),
+        masked("i8"),
+        list(masked("f8")),
+        {"lat": masked("f8")[:, 1], "lon": masked("f8")[:, 0]},
+        {"lat": list(masked("f8")[:, 1]), "lon": [13, 7, 2]},
+        masked("f8").astype([("lat", "f8"), ("lon", "f8")])[:, 1],
+        pd.DataFrame({"lat": [52, None, 48], "lon": [13, 7, 2]}).convert_dtypes(),
+        pa.table({"lat": [52, None, 48], "lon": [13, 7, 2]}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*converting a masked element to nan")
+def test_a_masked_value_is_a_missing_one(points: object) -> None:
+    with pytest.raises(ValueError, match=r"row 1 is \(.*nan\): both values .* missing"):
         check(points)
 
 

@@ -25,7 +25,7 @@ from locties import __version__
 from locties._util.files import flush_folder
 from locties._util.registry import check_counts, check_options, unknown
 from locties.features import FEATURES
-from locties.lonlat import check
+from locties.lonlat import LonLat, check
 from locties.networks import NETWORKS, layers
 
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "card.md"
@@ -140,7 +140,7 @@ class LocationEncoder(nn.Module):
         tensors = chain(self.parameters(), self.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
-    def forward(self, lonlat: Any) -> Tensor:
+    def forward(self, lonlat: LonLat) -> Tensor:
         """Embed places, after checking their coordinates.
 
         Args:

@@ -1,50 +1,64 @@
 """Coordinates: longitude then latitude, in degrees (WGS84), in tensors of shape (N, 2)."""
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 MEAN_EARTH_RADIUS_KM = 6371.0088  # IUGG mean radius, (2a + b) / 3 of the GRS80 ellipsoid
 BLOCK_DEGREES = 10.0  # spatial blocks: whole ones are held out
 CELL_DEGREES = 0.45  # cells of about 50 km: each belongs to one modality, or to validation
 
+# Usual names of columns, in lower case. x and y are left out: they are often metres.
+LONGITUDES = ("lon", "long", "longitude", "lng", "decimallongitude", "lon_dd")
+LATITUDES = ("lat", "latitude", "decimallatitude", "lat_dd")
 _REMEDY = "pass shape (N, 2): longitude then latitude, in degrees"
 
 
-def check(lonlat: Any) -> Tensor:
-    """Coordinates as a tensor, with longitude wrapped to [-180, 180).
+class Table(Protocol):
+    """A table with named columns, such as a DataFrame of pandas or polars."""
 
-    Coordinates already in range come back bit-identical.
+    @property
+    def columns(self) -> Any: ...
+
+
+LonLat = Tensor | NDArray[Any] | Sequence[Sequence[float]] | Mapping[str, Any] | Table
+
+
+def check(lonlat: LonLat) -> Tensor:
+    """Coordinates as a tensor (N, 2), with longitude wrapped to [-180, 180).
+
+    Coordinates already in range come back bit-identical. A table is read by the names of its
+    columns, never by their order. A masked value is a missing one.
 
     Args:
-        lonlat: (N, 2), longitude then latitude in degrees: a tensor, an array or nested lists.
+        lonlat: (N, 2), longitude then latitude in degrees: a tensor, an array or nested sequences;
+            or a table, structured array or mapping with one column of each, such as lon and lat.
 
     Returns:
         (N, 2) tensor on the device of `lonlat`; float32 and float64 are kept, half precision
         becomes float32 and anything else float64.
 
     Raises:
-        ValueError: if the shape is not (N, 2), a value is not finite or a latitude lies outside
-            [-90, 90]; the message names the first such row.
+        ValueError: a wrong shape or type, labels that do not say which is which, a value that is
+            missing or infinite, or a latitude outside [-90, 90]; the first such row is named.
 
     Example:
         >>> check([[190.0, 52.5]])
         tensor([[-170.0000,   52.5000]], dtype=torch.float64)
+        >>> check({"lat": [52.5], "lon": [13.4]})
+        tensor([[13.4000, 52.5000]], dtype=torch.float64)
         >>> check([[13.4, 52.5], [2.3, 91.0]])
         Traceback (most recent call last):
         ValueError: lonlat row 1 is (2.3, 91.0): latitude must be in [-90, 90]; pass shape (N, 2): \
 longitude then latitude, in degrees.
-
-    Source: longitude before latitude, in degrees of WGS 84, is the order of GeoJSON (RFC 7946,
-    sections 3.1.1 and 4).
     """
-    points = _as_float_tensor(lonlat)
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"lonlat has shape {tuple(points.shape)}; {_REMEDY}.")
+    points = read(lonlat)
     longitude, latitude = points.unbind(1)
     # Comparisons with NaN are false, so two tests also find what is not finite.
     in_range = (longitude >= -180) & (longitude < 180) & (latitude.abs() <= 90)
@@ -59,28 +73,105 @@ longitude then latitude, in degrees.
     return torch.stack([torch.where(in_range, longitude, wrapped), latitude], dim=1)
 
 
-def _as_float_tensor(lonlat: Any) -> Tensor:
-    if isinstance(lonlat, Tensor):
-        if lonlat.is_complex():
-            raise ValueError(f"lonlat is complex ({lonlat.dtype}); {_REMEDY}.")
-        if lonlat.dtype in (torch.float32, torch.float64):
-            return lonlat
-        return lonlat.to(torch.float32 if lonlat.is_floating_point() else torch.float64)
+def read(lonlat: LonLat) -> Tensor:
+    """Coordinates as a float tensor (N, 2), NaN where they are missing; no value is checked."""
+    points = lonlat if isinstance(lonlat, Tensor) else _tensor(lonlat)
+    if points.is_complex() or points.dtype == torch.bool:
+        raise ValueError(f"lonlat holds {points.dtype}; {_REMEDY}.")
+    if points.dtype not in (torch.float32, torch.float64):
+        points = points.to(torch.float32 if points.is_floating_point() else torch.float64)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"lonlat has shape {tuple(points.shape)}; {_REMEDY}.")
+    return points
+
+
+def usual_columns(names: Iterable[object]) -> tuple[list[str], list[str]]:
+    """The names that usually mean longitude, and those that usually mean latitude.
+
+    Example:
+        >>> usual_columns(["ID", "Latitude", "Longitude"])
+        (['Longitude'], ['Latitude'])
+    """
+    lower = [(str(name), str(name).strip().lower()) for name in names]
+    longitudes = [name for name, key in lower if key in LONGITUDES]
+    return longitudes, [name for name, key in lower if key in LATITUDES]
+
+
+def _tensor(lonlat: Any) -> Tensor:
+    kind = type(lonlat).__name__
+    if hasattr(lonlat, "to_crs"):
+        raise ValueError(
+            f"lonlat is a {kind}: pass frame.to_crs(4326).get_coordinates().to_numpy()."
+        )
+    if hasattr(lonlat, "dims"):
+        raise ValueError(
+            f"lonlat is a {kind} with dimensions {', '.join(map(str, lonlat.dims))}: pass "
+            "numpy.stack([longitude, latitude], axis=1) of two arrays of numbers."
+        )
+    columns = _named_columns(lonlat)
     try:
-        array = np.asarray(lonlat)
-        if array.dtype.kind == "c":
-            raise TypeError("the values are complex")
-        keep = np.float32 if array.dtype in (np.float16, np.float32) else np.float64
+        array = _floats(lonlat) if columns is None else np.stack([*map(_floats, columns)], axis=-1)
         # A tensor cannot share memory that is read-only, reversed or in foreign byte order.
-        return torch.from_numpy(np.require(array, keep, ["C", "W"]))
+        return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"lonlat cannot be read as numbers ({error}); {_REMEDY}.") from None
+        raise ValueError(f"lonlat, a {kind}, cannot be read ({error}); {_REMEDY}.") from None
+
+
+def _named_columns(lonlat: Any) -> tuple[Any, Any] | None:
+    """Longitudes and latitudes by name; None where neither columns nor rows have names."""
+    names = _names(lonlat)
+    rows = lonlat if names is None and isinstance(lonlat, list | tuple) and lonlat else None
+    if rows:
+        names = _names(rows[0])
+    if names is None:
+        return None
+    longitudes, latitudes = usual_columns(names)
+    if len(longitudes) != 1 or len(latitudes) != 1:
+        lon, lat = (" or ".join(found) or "none" for found in (longitudes, latitudes))
+        raise ValueError(
+            f"lonlat is a {type(lonlat).__name__} of {', '.join(names[:9])}: longitude could be "
+            f"{lon}, latitude {lat}; name one 'lon' and one 'lat', or pass an array of them, "
+            "longitude first."
+        )
+    if rows is None:
+        return lonlat[longitudes[0]], lonlat[latitudes[0]]
+    get = getattr if hasattr(rows[0], "_fields") else type(rows[0]).__getitem__
+    return [get(row, longitudes[0]) for row in rows], [get(row, latitudes[0]) for row in rows]
+
+
+def _names(table: Any) -> list[str] | None:
+    """Names of the columns of a table, the fields of a record or the keys of a mapping."""
+    for names in (
+        getattr(table, "_fields", None),
+        getattr(table, "column_names", None),
+        getattr(getattr(table, "dtype", None), "names", None),
+        table.keys() if hasattr(table, "keys") else None,
+        getattr(table, "columns", None),
+    ):
+        if names is not None:
+            return [str(name) for name in names]
+    return None
+
+
+def _floats(values: Any) -> NDArray[Any]:
+    """Numbers as float32 or float64, NaN where they are masked."""
+    rows = values if isinstance(values, list | tuple) else ()
+    if isinstance(values, np.ma.MaskedArray) or any(isinstance(r, np.ma.MaskedArray) for r in rows):
+        array: NDArray[Any] = np.ma.asarray(values)
+    else:
+        array = np.asarray(values)
+    if array.dtype.kind not in "fiuO":
+        raise TypeError(f"its values are {array.dtype}, not numbers")
+    float_type = np.float32 if array.dtype in (np.float16, np.float32) else np.float64
+    return np.ma.filled(array.astype(float_type, copy=False), np.nan)
 
 
 def _row_error(points: Tensor, row: int) -> ValueError:
     longitude, latitude = points[row].tolist()
     finite = math.isfinite(longitude) and math.isfinite(latitude)
-    problem = "latitude must be in [-90, 90]" if finite else "both values must be finite"
+    problem = (
+        "latitude must be in [-90, 90]" if finite else "both values must be finite, none missing"
+    )
     return ValueError(f"lonlat row {row} is ({longitude}, {latitude}): {problem}; {_REMEDY}.")
 
 
@@ -96,8 +187,6 @@ def to_xyz(lonlat: Tensor) -> Tensor:
     Example:
         >>> to_xyz(torch.tensor([[90.0, 0.0]])).round().tolist()
         [[-0.0, 1.0, 0.0]]
-
-    Source: elementary: spherical coordinates, on a sphere.
     """
     longitude, latitude = torch.deg2rad(lonlat).unbind(-1)
     ring = latitude.cos()
@@ -148,8 +237,6 @@ def cell_index(lonlat: Tensor, degrees: float) -> Tensor:
     Example:
         >>> cell_index(torch.tensor([[-180.0, -90.0], [179.9, 90.0]]), BLOCK_DEGREES).tolist()
         [0, 411]
-
-    Source: a division of this project: latitude bands cut by the cosine.
     """
     columns, first = (table.to(lonlat.device) for table in _bands(degrees))
     longitude, latitude = lonlat.double().unbind(1)
