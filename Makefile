@@ -56,8 +56,7 @@ pdf: .venv/.installed  ## Print the book with a Chromium: _build/locties.pdf
 	@echo "The book is at $(CURDIR)/_build/locties.pdf"
 
 plan: .venv/.installed  ## Show what the results would take (jobs, pairs, FLOPs, hours); run nothing
-	@$(BIN)/python -m locties_paper.study $(CORES) \
-		$(BIN)/snakemake --dry-run --nolock --rerun-incomplete $(CONFIG) -- results
+	@$(BIN)/python -m locties_paper.plan $(CORES) $(CONFIG)
 
 results: plan  ## Compute the tables alone, under _build/PROFILE/results; SWEEP=claims for the study
 	$(PIPELINE) results

@@ -14,7 +14,8 @@ from papermill import inspect_notebook
 from locties._util.registry import split_names, unknown
 from locties.data import manifest
 from locties.evaluation import TIERS
-from locties_paper import publish, results, study
+from locties_paper import cost, publish, results, study
+from locties_paper.dependencies import digest
 from locties_paper.effects import claims
 
 with open("experiments.yaml") as file:
@@ -69,16 +70,14 @@ CHAPTERS = {
 }
 PAGES = [path.removeprefix("book/") for path in glob("book/*.md")]
 
-CORE = [f"src/locties/{name}.py" for name in
-        ("registry", "lonlat", "harmonics", "features", "networks", "encoder")]
-DATA = glob("src/locties/data/*.*")
-TRAINING = [*CORE, *DATA, *glob("src/locties/training/*.py")]
-TRAINING += [f"src/locties/{name}.py" for name in ("modalities", "objectives", "products")]
-EVALUATION = [*CORE, *DATA, "src/locties/peers.py", *glob("src/locties/evaluation/*.py")]
-BOOK = [f"src/locties/{name}.py" for name in
-        ("maps", "grid", "charts", "fitting", "own", "tables", "results", "cards", "provenance",
-         "frames", "transformer", "cf", "export", "explorer")]
-BOOK += [*glob("src/locties/cli/*.py"), *glob("src/locties/_static/*")]
+# What only draws or prints: a change there repeats no training and no scoring.
+SHOWN = ["locties.maps", "locties_paper.figures", "locties_paper.site"]
+
+
+def code(*start, without=()):
+    """What changes with the code behind notebooks (by name) and modules, comments left out."""
+    paths = [each if "." in each else f"book/{each}.ipynb" for each in start]
+    return digest(*paths, without=without, root=Path("src"))
 
 
 @cache
@@ -147,17 +146,17 @@ SWEPT = {
     if run not in RUNS
 }
 EVALUATE = {table: parameters("evaluate", values) for table, values in (OWN | SWEPT).items()}
-RATES = study.rates(STUDY)
+RATES = cost.rates(STUDY)
 
 
 def training_cost(wildcards):
-    return study.pretraining(KNOWN[wildcards.run], RATES)
+    return cost.pretraining(KNOWN[wildcards.run], RATES)
 
 
 def evaluation_seconds(wildcards):
     values = (OWN | SWEPT)[f"{wildcards.tier}/{wildcards.run}"]
     contenders = 1 + len(split_names(values["appended"])) + len(values.get("along", []))
-    return round(study.evaluating(contenders, values["points"], values["labels"]).seconds)
+    return round(cost.evaluating(contenders, values["points"], values["labels"]).seconds)
 
 
 def erasure_cost():
@@ -165,7 +164,7 @@ def erasure_cost():
     known = {name: literal_eval(p["default"]) for name, p in known_parameters("erasure").items()}
     run = known | SETTINGS["erasure"]
     runs = len(run["seeds"]) * (sum(run["shares"]) + len(run["keeps"]) + 1)
-    one = study.pretraining(run, RATES)
+    one = cost.pretraining(run, RATES)
     return {name: round(runs * value) for name, value in one._asdict().items()}
 
 
@@ -188,21 +187,24 @@ ruleorder: erasure > chapter
 localrules: book, pdf, results, publish, untrained
 
 
+# A job runs again when the code behind it has changed: snakemake compares each job's params.
 rule data:
-    input: DATA
     output: "_build/data.txt"
+    params: code=code("locties.data.embedded")
     retries: 1
     shell: "locties data build > {output}"
 
 
 rule pretrain:
-    input: TRAINING, data="_build/data.txt", notebook="book/pretrain.ipynb"
+    input: data="_build/data.txt", notebook="book/pretrain.ipynb"
     output:
         directory(f"{OUT}/runs/{{run}}/encoder"),
         notebook=f"{OUT}/runs/{{run}}/pretrain.ipynb",
         history=f"{OUT}/runs/{{run}}/history.parquet",
         settings=f"{OUT}/runs/{{run}}/settings.json",
-    params: values=lambda wildcards: PRETRAIN[wildcards.run]
+    params:
+        values=lambda wildcards: PRETRAIN[wildcards.run],
+        code=code("pretrain", without=SHOWN),
     resources:
         seconds=lambda wildcards: round(training_cost(wildcards).seconds),
         pairs=lambda wildcards: training_cost(wildcards).pairs,
@@ -217,8 +219,8 @@ rule pretrain:
 
 # The control of every run: the same architecture, with its initial weights.
 rule untrained:
-    input: CORE
     output: directory(f"{OUT}/runs/untrained-{{seed}}/encoder")
+    params: code=code("locties.encoder")
     run:
         import locties
 
@@ -231,8 +233,9 @@ rule untrained:
 # A released checkpoint of SatCLIP's, where one was given: make book SATCLIP=file.ckpt.
 if SATCLIP:
     rule satclip:
-        input: CORE, "src/locties/peers.py", checkpoint=SATCLIP
+        input: checkpoint=SATCLIP
         output: directory(f"{OUT}/runs/satclip-0/encoder")
+        params: code=code("locties.peers")
         shell: "locties convert satclip {input.checkpoint:q} {output}"
 
     ruleorder: satclip > pretrain
@@ -240,14 +243,15 @@ if SATCLIP:
 
 rule evaluate:
     input:
-        EVALUATION,
         lambda wildcards: encoder_folder(wildcards.run) or [],
         data="_build/data.txt",
         notebook="book/evaluate.ipynb",
     output:
         notebook=f"{OUT}/scores/{{tier}}/{{run}}.ipynb",
         table=f"{OUT}/scores/{{tier}}/{{run}}.parquet",
-    params: values=lambda wildcards: EVALUATE[f"{wildcards.tier}/{wildcards.run}"]
+    params:
+        values=lambda wildcards: EVALUATE[f"{wildcards.tier}/{wildcards.run}"],
+        code=code("evaluate", without=SHOWN),
     resources: seconds=evaluation_seconds
     retries: 1
     log: f"{OUT}/logs/evaluate/{{tier}}/{{run}}.log"
@@ -264,11 +268,11 @@ def there(pattern, names):
 
 # A chapter whose own runs are what a claim rests on.
 rule erasure:
-    input: TRAINING, EVALUATION, data="_build/data.txt", notebook="book/erasure.ipynb"
+    input: data="_build/data.txt", notebook="book/erasure.ipynb"
     output:
         notebook=f"{OUT}/chapters/erasure.ipynb",
         table=CHAPTERS["erasure"]["output"],
-    params: values=CHAPTER["erasure"]
+    params: values=CHAPTER["erasure"], code=code("erasure", without=SHOWN)
     resources: **erasure_cost()
     retries: 1
     log: f"{OUT}/logs/chapters/erasure.log"
@@ -289,6 +293,7 @@ rule results:
         runs=f"{OUT}/results/runs.parquet",
         histories=f"{OUT}/results/histories.parquet",
         claims=f"{OUT}/results/claims.parquet",
+    params: code=code("locties_paper.results", "locties_paper.effects.claims", without=SHOWN)
     run:
         scores, histories = f"{OUT}/scores/{{}}.parquet", f"{OUT}/runs/{{}}/history.parquet"
         trained = there(histories, RUNS)
@@ -305,9 +310,9 @@ rule results:
 
 
 rule maps:
-    input: CORE, EVALUATION, BOOK, f"{OUT}/runs/{PAGE}/encoder", notebook="book/maps.ipynb"
+    input: f"{OUT}/runs/{PAGE}/encoder", notebook="book/maps.ipynb"
     output: f"{OUT}/maps.ipynb"
-    params: values=MAPS
+    params: values=MAPS, code=code("maps")
     retries: 1
     log: f"{OUT}/logs/maps.log"
     shell:
@@ -315,9 +320,11 @@ rule maps:
 
 
 rule chapter:
-    input: TRAINING, EVALUATION, BOOK, rules.results.output, notebook="book/{chapter}.ipynb"
+    input: rules.results.output, notebook="book/{chapter}.ipynb"
     output: f"{OUT}/chapters/{{chapter}}.ipynb"
-    params: values=lambda wildcards: CHAPTER[wildcards.chapter]
+    params:
+        values=lambda wildcards: CHAPTER[wildcards.chapter],
+        code=lambda wildcards: code(wildcards.chapter),
     retries: 1
     log: f"{OUT}/logs/chapters/{{chapter}}.log"
     shell:
@@ -364,7 +371,7 @@ for folder in PUBLISHED.values():
 
 # The same stage as one page, which a headless Chromium prints: make pdf.
 rule pdf:
-    input: rules.book.output, "src/locties/pdf.py"
+    input: rules.book.output, glob("src/locties_paper/site/*.py")
     output: "_build/locties.pdf"
     log: f"{OUT}/logs/pdf.log"
     shell:

@@ -1,6 +1,7 @@
-"""The pipeline in a folder of its own."""
+"""The pipeline in a folder of its own, on a study of one small run."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,32 +9,54 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import yaml
 
 from locties_paper.site.notebook import REPOSITORY
 
+# One modality, one task, one seed; enough epochs to be killed in the middle.
+RUN = {"method": "melt", "modalities": "relief", "features": "xyz", "feature_options": {}}
+RUN |= {"network_options": {"hidden": 8}, "dim": 8, "samples": 500, "batch": 64}
+RUN |= {"pairs": 64 * 200, "epochs": 20, "kept": [1], "learning_rate": 1e-3}
+EVALUATE = {"tasks": "elevation", "points": 100, "labels": ["all"]}
+EVALUATE |= {"splits": "random", "probes": "ridge"}
 
-def lay_out(folder: Path) -> Path:
-    """Make `folder` look like the repository; the pipeline writes its `_build` there."""
-    for name in ("Snakefile", "experiments.yaml", "src", "book", "results"):
-        (folder / name).symlink_to(REPOSITORY / name)
+
+def small_study() -> dict:
+    """`experiments.yaml` with the run "small" alone, at the profile smoke."""
+    study = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
+    study["profiles"]["smoke"] |= {"pretrain": RUN, "evaluate": EVALUATE}
+    study |= {"runs": {"small": {}}, "default": "small", "page": "small", "groups": {}}
+    study |= {"sweeps": {}, "published": {"melt": "small"}, "baselines": ["xyz"]}
+    return study | {"peers": [], "appended": [], "mlp": []}
+
+
+def lay_out(folder: Path, copied: bool = False) -> Path:
+    """Make `folder` look like the repository, its sources copied if they are to be changed."""
+    for name in ("Snakefile", "src", "book", "results"):
+        if copied and name == "src":
+            ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
+            shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
+        else:
+            (folder / name).symlink_to(REPOSITORY / name)
+    (folder / "_build").mkdir()
+    (folder / "_build/data.txt").touch()  # what the tests marked `data` have built
+    (folder / "experiments.yaml").write_text(yaml.safe_dump(small_study()))
     return folder
 
 
-def snakemake(
-    folder: Path, *arguments: str, first_on_path: str | Path = "", **options
-) -> subprocess.Popen:
-    """Start the pipeline there."""
-    command = [sys.executable, "-m", "snakemake", *arguments]
+def snakemake(folder: Path, *arguments: str, first_on_path: str | Path = "", **options):
+    """Start the pipeline there at the profile smoke, on the sources there."""
+    command = [sys.executable, "-m", "snakemake", "--config", "profile=smoke", *arguments]
     one = dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "1")
     folders = [first_on_path, Path(sys.executable).parent, os.environ["PATH"]]
     path = os.pathsep.join(str(each) for each in folders if each)
-    environment = {**os.environ, **one, "PATH": path}
+    environment = {**os.environ, **one, "PATH": path, "PYTHONPATH": str(folder / "src")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes, **options)
 
 
 def kill(pid: int, reap: Callable[[], object]) -> None:
-    """A process and all that it has started, also in other sessions, as when the machine stops.
+    """Kill a process and all that it has started, also in other sessions.
 
     Args:
         pid: of a process that this one has started.
@@ -52,4 +75,4 @@ def kill(pid: int, reap: Callable[[], object]) -> None:
     reap()
     _, left = psutil.wait_procs(found[1:], timeout=10)
     if alive := [one for one in left if one.status() != psutil.STATUS_ZOMBIE]:
-        raise RuntimeError(f"these were killed and are still at work: {alive}")
+        raise RuntimeError(f"these processes survived a kill: {alive}")

@@ -1,4 +1,4 @@
-"""The runs of the study, as `experiments.yaml` describes them, and what they cost.
+"""The runs of the study, as `experiments.yaml` describes them.
 
 A sweep is every combination of the levels of its factors. Each level changes some parameters of the
 default run:
@@ -15,26 +15,14 @@ profile, and ``each`` there stands for the share of the default's modalities tha
 ``more`` sets options beside the profile's own, as in ``more: {network_options.layers: 3}``.
 """
 
-import ast
-import re
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import Any
 
 from locties._util.registry import unknown
-from locties.encoder import LocationEncoder
-from locties_paper import results
 
+# The parameters of a run that describe its encoder.
 ARCHITECTURE = ("features", "network", "dim", "feature_options", "network_options", "readout")
-# Seconds on a core of a laptop: to start a notebook, and to judge one encoder at 1,000 points, with
-# all labels and with each smaller number of them, on the four tasks of a tier.
-START, ALL_LABELS, FEW_LABELS = 8.0, 0.5, 0.2
 
 
 def runs(study: Mapping[str, Any], profile: str, sweeps: str = "") -> dict[str, dict[str, Any]]:
@@ -156,116 +144,3 @@ def _derived(run: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
     if "pairs" in times:  # whole batches, so that runs see just the pairs that they are said to
         run["pairs"] = round(run["pairs"] / run["batch"]) * run["batch"]
     return run
-
-
-class Cost(NamedTuple):
-    """What a job is expected to take; the names are those of Snakemake's resources.
-
-    Attributes:
-        seconds: on one core or device like that of the published runs.
-        pairs: that it trains on.
-        steps: of the optimiser.
-        gigaflops: of these steps.
-    """
-
-    seconds: float
-    pairs: int = 0
-    steps: int = 0
-    gigaflops: int = 0
-
-
-class Rates(NamedTuple):
-    """What training cost in the published runs.
-
-    Attributes:
-        flops_a_pair: by modality.
-        flops_a_second: of all runs together.
-        pretrain: the profile's parameters that they had.
-    """
-
-    flops_a_pair: dict[str, float]
-    flops_a_second: float
-    pretrain: dict[str, Any]
-
-
-def rates(study: Mapping[str, Any], folder: str | Path = "") -> Rates:
-    """Measured costs, from the histories of the two-modality baselines in a folder of results."""
-    scores, histories = results.read(folder)
-    last = histories.groupby(["encoder", "seed"])[["flops", "pairs", "seconds"]].max()
-    totals = last.groupby("encoder").sum()
-    alone = totals[totals.index.str.startswith("clip-")]
-    return Rates(
-        (alone["flops"] / alone["pairs"]).rename(lambda name: name.removeprefix("clip-")).to_dict(),
-        float(totals["flops"].sum() / totals["seconds"].sum()),
-        study["profiles"][scores["profile"].iloc[0]]["pretrain"],
-    )
-
-
-def pretraining(run: Mapping[str, Any], measured: Rates) -> Cost:
-    """The cost of a run of `runs`, from what the published ones took.
-
-    A pair takes the floating-point operations of the published runs on its modality, plus what the
-    location encoder and the logits of the batch take more or less than theirs: 6 for each weight
-    and for each number of a candidate's embedding. Drawing fresh locations is not counted.
-    """
-    names = run["modalities"].split(",")
-    more = _multiplications(run) - _multiplications(measured.pretrain)
-    a_pair = sum(measured.flops_a_pair[name] for name in names) / len(names) + 6 * more
-    flops = a_pair * run["pairs"]
-    seconds = START + flops / measured.flops_a_second
-    return Cost(seconds, run["pairs"], run["pairs"] // run["batch"], round(flops / 1e9))
-
-
-def evaluating(contenders: int, points: int, labels: Iterable[Any]) -> Cost:
-    """The cost of judging encoders on the tasks of one tier."""
-    each = ALL_LABELS + FEW_LABELS * (len(list(labels)) - 1)
-    return Cost(START + contenders * each * points / 1000)
-
-
-def _multiplications(run: Mapping[str, Any]) -> int:
-    """A pair's, in the forward pass through the location encoder and to the batch's logits."""
-    own = {name: run[name] for name in ARCHITECTURE if name in run}
-    return _weights(repr(own)) + run["batch"] * own["dim"]
-
-
-@cache
-def _weights(architecture: str) -> int:
-    encoder = LocationEncoder(**ast.literal_eval(architecture))
-    return sum(p.numel() for p in encoder.parameters() if p.ndim >= 2)
-
-
-def plan(dry_run: str, cores: int) -> str:
-    """What a dry run of Snakemake would do, with the costs that its jobs name.
-
-    Example:
-        >>> print(plan('''rule pretrain:
-        ...     resources: tmpdir=folder, seconds=5400, pairs=1000, steps=10, gigaflops=2000
-        ... localrule results:
-        ...     resources: tmpdir=folder''', cores=2))
-        2 jobs: pretrain 1, results 1
-        1,000 pairs in 10 steps, 2.0 TFLOP
-        about 1.5 hours of one core, 0.8 on 2
-    """
-    rules = re.findall(r"^\s*(?:local)?rule (\w+):", dry_run, re.MULTILINE)
-    named = pd.Series(rules, dtype=str).value_counts(sort=False)
-    total = {name: sum(map(int, re.findall(rf"\b{name}=(\d+)", dry_run))) for name in Cost._fields}
-    hours = total["seconds"] / 3600
-    return "\n".join(
-        [
-            f"{len(rules)} jobs: " + ", ".join(f"{rule} {n}" for rule, n in named.items()),
-            f"{total['pairs']:,} pairs in {total['steps']:,} steps, "
-            f"{total['gigaflops'] / 1000:,.1f} TFLOP",
-            f"about {hours:.1f} hours of one core, {hours / cores:.1f} on {cores}",
-        ]
-        if rules
-        else ["nothing is left to do"]
-    )
-
-
-if __name__ == "__main__":  # python -m locties_paper.study CORES snakemake --dry-run ...
-    done = subprocess.run(
-        sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(done.stdout)
-    print(plan(done.stdout, int(sys.argv[1])))

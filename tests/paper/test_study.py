@@ -1,34 +1,23 @@
-"""The study as `experiments.yaml` describes it: complete, comparable, priced, and resumed."""
+"""The study as `experiments.yaml` describes it: complete and comparable."""
 
-import os
-import random
 import re
-import signal
-import sys
-import time
-from functools import partial
 from itertools import product
-from pathlib import Path
 
-import pandas as pd
 import papermill
 import pytest
-import torch
 import yaml
-from pipeline import kill, lay_out, snakemake
 
-import locties
 from locties._util.registry import check_options
-from locties.evaluation import TIERS
 from locties.features import FEATURES
 from locties.networks import NETWORKS
 from locties.objectives import OBJECTIVES
-from locties_paper import study
+from locties_paper import cost, study
 from locties_paper.effects import claims
 from locties_paper.site.notebook import REPOSITORY
 
 STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
 PROFILES = list(STUDY["profiles"])
+RATES = cost.rates(STUDY)
 
 
 @pytest.fixture(scope="module", params=PROFILES)
@@ -86,7 +75,7 @@ def test_every_run_can_be_trained(everything):
         modalities = run["modalities"].split(",")
         share = run["batch"] if run["method"] == "salt" else run["batch"] / len(modalities)
         assert share <= 0.8 * run["samples"], f"{name}: some samples are held out"
-        assert study._multiplications(run) > 0, name
+        assert cost.pretraining({**run, "modalities": "haze"}, RATES).gigaflops > 0, name
 
 
 def test_the_sweep_of_the_claims_holds_all_that_they_need():
@@ -237,162 +226,3 @@ def test_two_runs_of_one_name_are_an_error():
     twice = {"factors": [{"melt-all": {"batch": 7}}]}
     with pytest.raises(ValueError, match="two runs are called 'melt-all'"):
         study.runs({**STUDY, "sweeps": {**STUDY["sweeps"], "twice": twice}}, "smoke", "c5")
-
-
-# -------------------------------------------------------------------------------------- the plan
-
-
-def test_the_published_runs_cost_what_they_took():
-    measured = study.rates(STUDY)
-    histories = pd.read_parquet(REPOSITORY / "results" / "histories.parquet")
-    last = histories.groupby(["encoder", "seed"]).max(numeric_only=True).groupby("encoder").mean()
-    profile = pd.read_parquet(REPOSITORY / "results" / "runs.parquet")["profile"].iloc[0]
-    runs = by_name(study.runs(STUDY, profile))
-    published = {name: runs[name] for name in last.index}
-    for name, run in published.items():
-        cost = study.pretraining(run, measured)
-        assert cost.pairs == last["pairs"][name]
-        assert cost.steps == last["step"][name]
-        assert cost.gigaflops == pytest.approx(last["flops"][name] / 1e9, rel=0.01), name
-    total = sum(study.pretraining(run, measured).seconds for run in published.values())
-    started = len(published) * study.START
-    assert total == pytest.approx(last["seconds"].sum() + started, rel=0.01)
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("name", ["melt-all", "degree-20", "cross-fourier-five-nt_xent"])
-def test_the_cost_of_another_architecture_is_what_it_takes(name):
-    run = by_name(study.runs(STUDY, "smoke", "all"))[name] | {"pairs": 256, "epochs": 1}
-    run |= {"samples": 500}
-    encoder = locties.LocationEncoder(**{k: run[k] for k in study.ARCHITECTURE if k in run})
-    names = run["modalities"].split(",")
-    settings = {key: run[key] for key in ("pairs", "batch", "epochs", "samples")}
-    trained = locties.pretrain("melt", names, encoder, **settings, progress=False)
-    measured = trained.history["flops"].iloc[-1] * 1000 / 1e9
-    cost = study.pretraining(run | {"pairs": 256_000}, study.rates(STUDY))
-    assert cost.gigaflops == pytest.approx(measured, rel=0.15)
-
-
-@pytest.fixture
-def checkout(tmp_path) -> Path:
-    return lay_out(tmp_path)
-
-
-@pytest.mark.slow
-def test_the_plan_counts_the_jobs_of_the_dry_run(checkout):
-    config = ["--config", "profile=smoke", "sweep=c5,locations"]
-    printed, _ = snakemake(checkout, "--dry-run", *config, "--", "results").communicate()
-    total = int(re.search(r"^total\s+(\d+)", printed, re.MULTILINE)[1])
-    assert total == 4 + 4 + 1 + 1, "two runs and two with fresh locations; the data; the tables"
-    jobs, trained, time_needed = study.plan(printed, 2).splitlines()
-    assert jobs.startswith(f"{total} jobs: ")
-    assert set(jobs.split(": ")[1].split(", ")) == {
-        "data 1",
-        "evaluate 4",
-        "pretrain 4",
-        "results 1",
-    }
-    assert trained.startswith("61,440 pairs in 240 steps")
-    hours = sum(map(int, re.findall(r"seconds=(\d+)", printed))) / 3600
-    assert time_needed == f"about {hours:.1f} hours of one core, {hours / 2:.1f} on 2"
-
-
-def test_nothing_left_is_said():
-    assert study.plan("Nothing to be done (all requested files are present).", 2) == (
-        "nothing is left to do"
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.data
-def test_jobs_are_submitted_to_a_cluster_and_one_that_dies_is_started_again(checkout, tmp_path):
-    """The submit script of two lines that the book shows; the first papermill called dies."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    real = Path(sys.executable).with_name("papermill")
-    scripts = {
-        "submit": f'echo "$1" >> {folder}/submitted\nnohup sh "$1" > /dev/null 2>&1 &\necho $!\n',
-        "papermill": f'mkdir {folder}/died 2> /dev/null && exit 1\nexec {real} "$@"\n',
-    }
-    for name, lines in scripts.items():
-        (folder / name).write_text(f"#!/bin/sh\n{lines}")
-        (folder / name).chmod(0o755)
-    table = "_build/smoke/scores/embedded/xyz-0.parquet"
-    arguments = ["--executor", "cluster-generic", "--jobs", "2", "--latency-wait", "20"]
-    arguments += ["--cluster-generic-submit-cmd", str(folder / "submit")]
-    arguments += ["--config", "profile=smoke", "--", table]
-    process = snakemake(checkout, *arguments, first_on_path=folder)
-    printed, _ = process.communicate()
-    assert process.returncode == 0, printed
-    assert (folder / "died").exists(), "no job has died, so nothing is shown"
-    jobs = (folder / "submitted").read_text().splitlines()
-    assert len(jobs) == 2, "the data and the scores; a job starts itself over"
-    assert set(pd.read_parquet(checkout / table)["encoder"]) >= {"xyz"}
-
-
-@pytest.mark.slow
-@pytest.mark.data
-def test_a_study_stopped_four_times_goes_on_to_the_same_rows(checkout):
-    """Interrupted by Ctrl-C, then killed three times, at random moments in the middle of a run."""
-    table = "_build/smoke/scores/embedded/fresh-melt-0.parquet"
-    flags = ["--nolock", "--cores", "1", "--rerun-incomplete", "--config", "profile=smoke"]
-    run = checkout / "_build/smoke/runs/fresh-melt-0"
-    state = run / "checkpoint" / "state.pt"
-    reached, chance = [0], random.Random(0)
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also in a background job
-    for stop in ("interrupt", "kill", "kill", "kill"):
-        process = snakemake(
-            checkout, *flags, "--", table, start_new_session=True, preexec_fn=heeded
-        )
-        until = time.monotonic() + 120
-        while _step(state) == reached[-1] and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.02)
-        if process.poll() is None:
-            # Within eight steps, which are two epochs: in a step, a validation or a write.
-            done = _progress(state)
-            time.sleep(chance.uniform(0, 8) * done["seconds"] / max(1, done["step"]))
-            if stop == "kill":
-                kill(process.pid, process.wait)
-            else:
-                os.killpg(process.pid, signal.SIGINT)
-        printed, _ = process.communicate(timeout=60)
-        if stop == "interrupt":
-            assert process.returncode != 0
-            assert "the same command goes on." in printed, printed
-        reached.append(_step(state))
-        assert reached[-1] > reached[-2], printed
-        assert not (run / "history.parquet").exists(), "it was killed too late to show anything"
-
-    again = snakemake(checkout, *flags, "--", table)
-    printed, _ = again.communicate()
-    assert again.returncode == 0, printed
-    assert not state.exists()
-    settings = study.runs(STUDY, "smoke", "locations")["fresh-melt-0"]
-    architecture = {k: settings.pop(k) for k in study.ARCHITECTURE if k in settings}
-    unbroken = locties.pretrain(
-        settings.pop("method"),
-        settings.pop("modalities").split(","),
-        locties.LocationEncoder(**architecture, seed=0),
-        **settings,
-        progress=False,
-    )
-    assert reached[-1] < unbroken.history["step"].max()
-    history = pd.read_parquet(run / "history.parquet")
-    pd.testing.assert_frame_equal(
-        history.drop(columns="seconds"), unbroken.history.drop(columns="seconds"), check_exact=True
-    )
-    scores = pd.read_parquet(checkout / table)
-    tasks = [task(500) for task in TIERS["embedded"].values()]
-    rows = locties.evaluate(unbroken.encoder, tasks, name="fresh-melt", labels="all")
-    pd.testing.assert_frame_equal(
-        scores[rows.columns], rows.reset_index(drop=True), check_exact=True
-    )
-
-
-def _progress(state: Path) -> dict:
-    """Of the run whose state it is; its step is 0 where there is none yet."""
-    return torch.load(state)[-1]["progress"] if state.exists() else {"step": 0, "seconds": 0.0}
-
-
-def _step(state: Path) -> int:
-    return _progress(state)["step"]

@@ -1,0 +1,175 @@
+"""The code that a notebook or a module rests on, found from its imports.
+
+The pipeline runs a job again when the `digest` of the code behind it changes. A digest does not
+depend on comments, docstrings or layout, so that rewording them repeats no training.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parents[1]  # the folder of both packages
+
+
+def digest(*start: str | Path, without: Sequence[str] = (), root: Path = SOURCES) -> str:
+    """12 hex digits that change when the code or package data behind `start` does.
+
+    Args:
+        start: notebooks (paths) and modules (dotted names).
+        without: modules and packages to leave out, with what only they import.
+        root: folder of the packages.
+    """
+    total, root = hashlib.sha256(), root.resolve()
+    for path in files(*start, without=without, root=root):
+        total.update(str(path.relative_to(root)).encode() + _content(path))
+    return total.hexdigest()[:12]
+
+
+def files(*start: str | Path, without: Sequence[str] = (), root: Path = SOURCES) -> list[Path]:
+    """The files that `start` imports, directly or not, with the data in their packages.
+
+    Imports inside functions count; those for type checking do not. What a package's ``__init__``
+    imports for type checking is taken for the names that it loads lazily: using such a name imports
+    its module. Arguments are those of `digest`.
+
+    Example:
+        >>> [path.name for path in files("locties.lonlat")]
+        ['__init__.py', 'lonlat.py', 'py.typed']
+    """
+    root = root.resolve()
+    found: dict[str, Path] = {}
+    waiting = [name for each in start for name in _started(each, root)]
+    while waiting:
+        name = waiting.pop()
+        path = _file(name, root)
+        left_out = any(name == each or name.startswith(f"{each}.") for each in without)
+        if path is None or name in found or left_out:
+            continue
+        found[name] = path
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        waiting += [name.rpartition(".")[0], *_imported(path.read_text(), package, root)]
+    data = {other for path in found.values() for other in _data(path.parent)}
+    return sorted({*found.values(), *data})
+
+
+def _started(start: str | Path, root: Path) -> list[str]:
+    if Path(start).suffix != ".ipynb":
+        if _file(str(start), root) is None:
+            raise ValueError(f"no module {start!r} in {root}: give a dotted name, or a notebook")
+        return [str(start)]
+    cells = json.loads(Path(start).read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    lines = [line for line in "\n".join(code).splitlines() if not line.startswith(("%", "!"))]
+    return _imported("\n".join(lines), "", root)
+
+
+@cache
+def _file(module: str, root: Path) -> Path | None:
+    """The file of a module in one of the packages; None of any other."""
+    path = root.joinpath(*module.split("."))
+    there = [each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()]
+    return there[0] if module and there else None
+
+
+@cache
+def _imported(source: str, package: str, root: Path) -> list[str]:
+    """Modules of `root` that a source imports by statement, or by using a package's lazy name."""
+    tree = ast.parse(source)
+    modules: list[str] = []
+    meaning: dict[str, str] = {}  # what a name in this source stands for
+    nodes = list(_run(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                modules.append(alias.name)
+                first = alias.name.partition(".")[0]
+                meaning[alias.asname or first] = alias.name if alias.asname else first
+        elif isinstance(node, ast.ImportFrom):
+            above = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            base = ".".join(part for part in (above, node.module) if part)
+            modules.append(base)
+            for alias in node.names:
+                meaning[alias.asname or alias.name] = f"{base}.{alias.name}"
+                modules += _resolved(f"{base}.{alias.name}", root)
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and (dotted := _dotted(node)):
+            first, _, rest = dotted.partition(".")
+            if first in meaning:
+                modules += _resolved(f"{meaning[first]}.{rest}", root)
+    return list(dict.fromkeys(modules))
+
+
+def _resolved(dotted: str, root: Path) -> list[str]:
+    """The modules on the way to ``package.module.name``, or to a package's lazy name."""
+    parts = dotted.split(".")
+    if not _file(parts[0], root):
+        return []
+    found = []
+    for i, part in enumerate(parts):
+        before, here = ".".join(parts[:i]), ".".join(parts[: i + 1])
+        if _file(here, root):
+            found.append(here)
+            continue
+        home = _file(before, root)
+        return found + ([_lazy(home)[part]] if home and part in _lazy(home) else [])
+    return found
+
+
+@cache
+def _lazy(init: Path) -> dict[str, str]:
+    """By name, the modules from which a package's ``__init__`` imports for type checking alone."""
+    if init.name != "__init__.py":
+        return {}
+    blocks = [node for node in ast.parse(init.read_text()).body if _for_types(node)]
+    imports = [node for block in blocks for node in ast.walk(block)]
+    return {
+        alias.asname or alias.name: node.module
+        for node in imports
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those under ``if TYPE_CHECKING``."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not _for_types(child):
+            yield from _run(child)
+
+
+def _dotted(node: ast.expr) -> str:
+    """The text of ``a.b.c``, or nothing where it does not begin with a name."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (before := _dotted(node.value)):
+        return f"{before}.{node.attr}"
+    return ""
+
+
+def _data(folder: Path) -> list[Path]:
+    """What is no code in the folder of a package, or in its ``_static``."""
+    beside = [*folder.glob("*"), *folder.glob("_static/*")]
+    return [path for path in beside if path.is_file() and path.suffix not in (".py", ".pyc")]
+
+
+def _content(path: Path) -> bytes:
+    """The file; of Python its code, without comments, docstrings and layout."""
+    return _code(path.read_text()) if path.suffix == ".py" else path.read_bytes()
+
+
+@cache
+def _code(source: str) -> bytes:
+    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree).encode()
