@@ -6,8 +6,6 @@ import hashlib
 import inspect
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
@@ -22,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from locties import __version__
-from locties._util.files import flush_folder
+from locties._util.files import written_aside
 from locties._util.registry import check_counts, check_options, unknown
 from locties.features import FEATURES
 from locties.lonlat import LonLat, check
@@ -221,19 +219,11 @@ class LocationEncoder(nn.Module):
         if card:
             config["card_sha256"] = hashlib.sha256(card.encode()).hexdigest()
         config["config_sha256"] = _digest(config)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        aside.mkdir()
-        try:
-            _write(aside / _WEIGHTS, weights)
-            _write(aside / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+        with written_aside(target, folder=True) as aside:
+            (aside / _WEIGHTS).write_bytes(weights)
+            (aside / _CONFIG).write_text(json.dumps(config, indent=2) + "\n")
             if card:
-                _write(aside / _CARD, card.encode())
-            flush_folder(aside)
-            _put_in_place(aside, target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        flush_folder(target.parent)
+                (aside / _CARD).write_bytes(card.encode())
 
 
 def load(folder: str | os.PathLike[str]) -> LocationEncoder:
@@ -407,28 +397,6 @@ def _check_replaceable(target: Path) -> None:
             )
     elif target.exists():
         raise FileExistsError(f"{target} is a file: pass a folder.")
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _put_in_place(aside: Path, target: Path) -> None:
-    """Rename `aside` to `target`; what was there is kept until the new one is in its place."""
-    if not target.exists():
-        aside.rename(target)
-        return
-    old = aside.with_name(aside.name + ".old")
-    target.rename(old)
-    try:
-        aside.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old)
 
 
 def _read(path: Path) -> bytes:

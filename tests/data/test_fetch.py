@@ -400,11 +400,11 @@ def test_a_mirror_that_is_no_folder_is_said(
 def test_a_full_disk_leaves_nothing_of_a_copy(
     source: Source, path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(stream: object, aside: object) -> None:
-        aside.write(CONTENT[:1000])
+    def full(_: Path, aside: Path) -> None:
+        aside.write_bytes(CONTENT[:1000])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(fetching.shutil, "copyfileobj", full)
+    monkeypatch.setattr(fetching.shutil, "copyfile", full)
     with pytest.raises(DataError, match="is full"):
         fetch(source, mirror)
     assert leftovers(path) == {}

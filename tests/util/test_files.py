@@ -1,6 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
-import errno
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -9,35 +9,98 @@ import pytest
 
 from locties._util.files import remedy, uninterrupted, written_aside
 
+fork = multiprocessing.get_context("fork")
 
-def test_a_file_has_its_name_only_when_it_is_whole_and_on_the_disk(tmp_path, monkeypatch):
-    path, synced = tmp_path / "table.csv", []
+
+def names(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
+
+
+def write(path: Path, text: str, folder: bool = False) -> None:
+    with written_aside(path, folder=folder) as aside:
+        (aside / "part" if folder else aside).write_text(text)
+
+
+def read(path: Path) -> str:
+    return (path / "part" if path.is_dir() else path).read_text()
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_the_name_appears_when_the_content_is_on_the_disk(tmp_path, monkeypatch, folder):
+    path, synced = tmp_path / "new" / "table", []
     flush = os.fsync
 
-    def watched(handle):
-        synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+    def recorded(handle):
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        assert path.exists() == (synced[-1] == path.parent), "the content before its name"
         flush(handle)
 
-    monkeypatch.setattr(os, "fsync", watched)
-    with written_aside(path) as aside:
-        aside.write_text("one")
-        assert not path.exists()
-    assert path.read_text() == "one"
-    assert synced == [str(aside), str(tmp_path)], "the content before its name"
+    monkeypatch.setattr(os, "fsync", recorded)
+    write(path, "one", folder)
+    assert read(path) == "one"
+    assert len(synced) == (3 if folder else 2)
+    assert names(path.parent) == {"table"}
 
 
-def test_an_error_leaves_what_was_there_and_nothing_beside_it(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("old")
+@pytest.mark.parametrize("folder", [False, True])
+def test_an_error_leaves_what_was_there_and_nothing_beside_it(tmp_path, folder):
+    path = tmp_path / "table"
+    write(path, "old", folder)
 
     def fail():
-        with written_aside(path) as aside:
-            aside.write_text("half")
-            raise OSError("no room")
+        with written_aside(path, folder=folder) as aside:
+            (aside / "part" if folder else aside).write_text("half")
+            raise RuntimeError("broken")
 
-    with pytest.raises(OSError, match="no room"):
+    with pytest.raises(RuntimeError, match="broken"):
         fail()
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("table.csv", "old")]
+    assert read(path) == "old"
+    assert names(tmp_path) == {"table"}
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path, folder):
+    path = tmp_path / "table"
+
+    def killed():
+        with written_aside(path, folder=folder):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = fork.Process(target=killed)
+    process.start()
+    process.join()
+    assert len(names(tmp_path)) == 1
+    write(path, "whole", folder)
+    assert names(tmp_path) == {"table"}
+
+
+def test_two_writers_at_once_do_not_mix(tmp_path):
+    path = tmp_path / "table"
+    with written_aside(path) as aside, aside.open("w") as file:
+        file.write("first, ")
+        write(path, "second")
+        file.write("to its end")
+    assert path.read_text() == "first, to its end"
+    assert names(tmp_path) == {"table"}
+
+
+def test_a_folder_replaces_a_folder_and_what_a_kill_between_the_renames_left(tmp_path):
+    path = tmp_path / "encoder"
+    write(path, "old", folder=True)
+    path.rename(tmp_path / ".encoder.0123.old")
+    write(path, "new", folder=True)
+    assert read(path) == "new"
+    write(path, "newer", folder=True)
+    assert read(path) == "newer"
+    assert names(tmp_path) == {"encoder"}
+
+
+def test_a_full_disk_is_named_with_the_file_and_what_to_do(small_disk):
+    folder = small_disk(8192)
+    with pytest.raises(OSError, match="make room") as caught:
+        write(folder / "table.csv", "x" * 100_000)
+    assert caught.value.filename == str(folder / "table.csv")
+    assert names(folder) == set()
 
 
 @pytest.fixture
@@ -66,7 +129,6 @@ def test_an_interrupt_waits_for_the_end_and_a_second_one_does_not(interrupts_arr
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_room_is_asked_for_where_it_is_lacking():
-    assert remedy(OSError(errno.ENOSPC, "No space left on device")) == "make room"
-    assert remedy(OSError("the server is away")) == "mend that"
-    assert remedy(PermissionError(errno.EACCES, "Permission denied")) == "mend that"
+def test_room_is_asked_for_only_where_it_is_lacking():
+    assert "room" in remedy(OSError(28, "No space left on device"))
+    assert "room" not in remedy(PermissionError(13, "Permission denied"))

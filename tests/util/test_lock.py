@@ -25,8 +25,10 @@ def test_a_second_command_is_refused_and_a_kill_frees_the_folder(tmp_path):
     out, err = second.communicate()
     assert (second.returncode, out) == (1, "")
     assert f"in use by process {first.pid} on" in err
-    first.send_signal(signal.SIGTERM)
-    assert first.wait(10) != 0
+    with pytest.raises(RuntimeError, match=f"process {first.pid} "), only_process(folder):
+        pass
+    first.send_signal(signal.SIGHUP)
+    assert first.wait(10) == -signal.SIGHUP, "the command goes when its holder goes"
     with only_process(folder):
         pass
 

@@ -1,19 +1,37 @@
-"""Files that appear whole or not at all, whatever happens while they are written."""
+"""Files and folders that appear whole or not at all, even when the process is killed."""
 
+from __future__ import annotations
+
+import glob
 import os
+import shutil
 import signal
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, where what a killed process left stays
+    fcntl = None  # type: ignore[assignment]
+
+_NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
+
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A path to write to in place of `path`: then synced to the disk, and renamed.
+def written_aside(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Yield a path to write to; afterwards it is synced to the disk and renamed to `path`.
 
-    After an error what stood at `path` is still there, and nothing beside it.
+    After an error the old `path` is untouched. Each call has a path of its own, so two processes
+    can write the same `path`: the last to finish wins. What killed processes left is removed.
+
+    Args:
+        path: what to write.
+        folder: yield an empty folder instead of a file. An old folder is replaced by two renames;
+            if the machine stops between them, the old one is left as ``.<name>.<random>.old``.
 
     Example:
         >>> with written_aside(Path("notes.txt")) as aside:
@@ -21,29 +39,32 @@ def written_aside(path: Path) -> Iterator[Path]:
         >>> Path("notes.txt").read_text()
         'whole'
     """
-    aside = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
     try:
-        yield aside
-        with aside.open("r+b") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
+        with _marked_as_in_use(aside, folder):
+            yield aside
+            for part in [*aside.rglob("*"), aside] if folder else [aside]:
+                sync(part)
+            if folder:
+                _replace_folder(aside, path)
+            else:
+                aside.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OSError(error.errno, f"{error.strerror}; {remedy(error)}", str(path)) from error
     finally:
-        aside.unlink(missing_ok=True)
-    flush_folder(path.parent)
+        _remove(aside)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within it an interrupt waits until the block is done; a second one acts at once.
-
-    Where the block fails, its error is what is heard of.
-
-    Example:
-        >>> with uninterrupted():
-        ...     _ = Path("notes.txt").write_text("whole")
-    """
+    """Hold back an interrupt until the block is done; a second one acts at once."""
     before, came = signal.getsignal(signal.SIGINT), False
-    # Signals come to the main thread alone; a handler that is not Python's cannot be put back.
+    # Signals reach the main thread alone; a handler that is not Python's cannot be put back.
     if threading.current_thread() is not threading.main_thread() or before is None:
         yield
         return
@@ -64,14 +85,76 @@ def uninterrupted() -> Iterator[None]:
 
 def remedy(error: OSError) -> str:
     """What to do about a write that failed."""
-    return "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG) else "mend that"
+    return "make room" if error.errno in _NO_ROOM else "fix the cause"
 
 
-def flush_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the system can open a folder at all."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Put a file's content, or the names in a folder, safely on the disk."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows cannot open a folder
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _marked_as_in_use(aside: Path, folder: bool) -> Iterator[None]:
+    """Create `aside`, locked for as long as this process lives."""
+    new = aside.with_suffix(".new")  # nobody takes it for abandoned before it is locked
+    if folder:
+        new.mkdir()
+    else:
+        new.touch()
+    if fcntl is None:
+        new.rename(aside)
+        yield
+        return
+    handle = os.open(new, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        new.rename(aside)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed writers of `path` left: nobody holds a lock on it."""
+    if fcntl is None:
+        return
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         try:
-            os.fsync(handle)
+            handle = os.open(left, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(left)
+        except OSError:
+            pass
         finally:
             os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replace_folder(aside: Path, path: Path) -> None:
+    """Rename `aside` to `path`; the old folder is kept until the new one is in its place."""
+    old = aside.with_suffix(".old")
+    if path.exists():
+        path.rename(old)
+    try:
+        aside.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.old"):
+        _remove(left)

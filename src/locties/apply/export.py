@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from locties._util.extras import need
-from locties._util.files import flush_folder, remedy, uninterrupted
+from locties._util.files import remedy, sync, uninterrupted
 from locties.apply import cf
 from locties.apply.grid import embed_points, pixel_centres, rows_embedder
 from locties.apply.metadata import Encoder, column_names, resolve
@@ -312,7 +312,7 @@ class _Store:
             (aside / part).rename(self.path / part)
         (aside / _WHOLE).rename(self.path / _UNFINISHED)
         aside.rmdir()
-        flush_folder(self.path)
+        sync(self.path)
 
     def _folder(self, area: Area) -> Path:
         return self.path / _WORK / "-".join(map(str, area))
@@ -382,7 +382,7 @@ class _Store:
         array[:, *self.layout.window(tile)] = values
         for chunk in self.path.glob(f"embedding/c/*/{row}/{column}"):
             _flush(chunk)
-            flush_folder(chunk.parent)
+            sync(chunk.parent)
 
     def finish(self) -> None:
         """Make the store whole, unless an area is still being written or was left unfinished."""
@@ -413,7 +413,7 @@ class _Store:
             _flush(aside)
             aside.replace(self.path / _UNFINISHED)
             (self.path / _UNFINISHED).rename(self.path / _WHOLE)
-            flush_folder(self.path)
+            sync(self.path)
 
 
 def _write_geotiff(
@@ -505,7 +505,7 @@ def _write_geotiff(
                         raise OSError(ENOSPC, "what was written is not what is read")
             _flush(aside)
         aside.rename(target)
-        flush_folder(target.parent)
+        sync(target.parent)
     shutil.rmtree(work)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from locties._util.files import written_aside
 from locties.data.manifest import DataError, Source, cache_folder, manifest_hash, sources
 from locties.data.raster import Raster
 
@@ -370,24 +369,9 @@ def build(progress: bool = True, force: bool = False) -> Path:
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     if progress:
         print(f"writing {path}", file=sys.stderr)
-    write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))
+    with written_aside(path) as aside, aside.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     return path
-
-
-def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
-    """Let `write` fill a file beside `path`, which takes its name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
 
 
 def load(path: str | Path | None = None) -> Earth:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from locties._util.files import written_aside
 from locties._util.registry import unknown
-from locties.data.embedded import write_atomically
 from locties.data.manifest import (
     DataError,
     Source,
@@ -106,8 +106,8 @@ def _obtain(
     part = path.with_name(f".{path.name}.part")
     mirrored, altered = in_mirror(file, mirror)
     if mirrored:
-        with mirrored.open("rb") as stream:
-            write_atomically(path, lambda aside: shutil.copyfileobj(stream, aside))
+        with written_aside(path) as aside:
+            shutil.copyfile(mirrored, aside)
         part.unlink(missing_ok=True)
         return
     if altered:
