@@ -34,7 +34,8 @@ from locties.evaluation.statistics import Interval, mean_interval
 from locties.training.loop import WARM_UP
 from locties_paper import results
 from locties_paper.effects.statistics import equivalence, equivalence_power, holm, variance_shares
-from locties_paper.erasure import erasure
+from locties_paper.erasure.verdict import MARGIN as ERASURE_MARGIN
+from locties_paper.erasure.verdict import verdict as erasure_verdict
 
 Array = NDArray[np.float64]
 
@@ -921,7 +922,7 @@ def erases(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
       from trained ones; with fewer dimensions than content has, as `erasure` explains.
     - Statistics, paired by seed and as means over modalities: *erasure*, the fall of private R²;
       *selectivity*, erasure less the fall of shared R².
-    - Margin: fixed in `locties_paper.erasure.erasure` after a pilot of one seed, never moved. The
+    - Margin: fixed in `locties_paper.erasure.verdict` after a pilot of one seed, never moved. The
       intervals of 95% and the rule of ten seeds followed two more trials of few seeds.
     - Changed after a verdict was seen: a first set of ten seeds, of 160 steps, said refuted. That
       was judged too short, and the runs that count have 1,000 steps, at ten other seeds.
@@ -932,10 +933,10 @@ def erases(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
         raise Undecided("readings of content are missing")
     setting = _setting(tables.erasure)
     read = tables.erasure.query("source == 'modality' and part in ('private', 'shared')")
-    found = erasure.verdict(read[read["stage"].isin(["before", "after"])])
-    more = {"level": 0.95, "margin": erasure.MARGIN, "verdict": found.verdict}
+    found = erasure_verdict(read[read["stage"].isin(["before", "after"])])
+    more = {"level": 0.95, "margin": ERASURE_MARGIN, "verdict": found.verdict}
     rows = {
-        name: _row(name, "mean of modalities", statistic, found.legs[name], found.n, **more)
+        name: _row(name, "mean of modalities", statistic, found.intervals[name], found.n, **more)
         for name, statistic in (
             ("erasure", "fall of private R²"),
             ("selectivity", "fall of private R² less that of shared"),

@@ -1,0 +1,173 @@
+"""How much private content embeddings of real modalities still hold.
+
+What no other modality predicts of a modality's content is private, and ridge says how much of it
+can be read from an embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from locties.evaluation.probes import Ridge
+from locties.evaluation.protocol import Encoder, embed
+from locties.evaluation.splits import folds
+from locties.modalities import Gathered
+from locties.modality import Modality
+from locties.objectives import content
+
+Array = NDArray[np.float64]
+
+
+def readable(
+    embedding: NDArray[Any], targets: Mapping[str, Array], fold: NDArray[Any]
+) -> dict[str, float]:
+    """R² of targets that ridge reads from an embedding, in held-out folds.
+
+    Args:
+        embedding: `(N, d)`.
+        targets: by name, `(N, c)`.
+        fold: `(N,)` integer fold of each row.
+
+    Returns:
+        By name, one minus the squared error of all columns together over that of the column means.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(200, 3))
+        >>> readable(x[:, :2], {"sum": x[:, :1] + x[:, 1:2]}, np.arange(200) % 5)["sum"] > 0.99
+        True
+    """
+    answers = _held_out(embedding, np.concatenate(list(targets.values()), axis=1), fold)
+    ends = np.cumsum([target.shape[1] for target in targets.values()])[:-1]
+    return {
+        name: float(1 - np.square(target - answer).sum() / np.square(target - target.mean(0)).sum())
+        for (name, target), answer in zip(
+            targets.items(), np.split(answers, ends, axis=1), strict=True
+        )
+    }
+
+
+def _held_out(x: NDArray[Any], y: Array, fold: NDArray[Any]) -> Array:
+    """(N, c): each row of y predicted by a ridge that was not fitted on its fold."""
+    probe = Ridge(x, list(y.T), fold)
+    answer = np.empty_like(y)
+    for held_out in np.unique(fold):
+        rows = fold == held_out
+        answer[rows] = np.stack(probe.fit(held_out)(x[rows]), axis=1)
+    return answer
+
+
+@dataclass(frozen=True, eq=False)
+class Privacy:
+    """What is private in modalities that can be read anywhere, and how much of it encoders hold.
+
+    Modalities are unpaired in training; for measurement, rasters can all be read at the same
+    points. Each modality's content (`locties.objectives.content`) is standardised and split in two
+    ways, by ridge in held-out folds, so that chance predicts nothing:
+
+    - *shared* is what the contents of all others predict together; *private* is the rest;
+    - *placed* is what the positional features predict; *unplaced* is the rest.
+
+    *contrast* is the private part of numbers that no objective here uses: the standard deviations
+    within a sample, of each channel over a patch's pixels or of a profile over its numbers.
+
+    Attributes:
+        samples: by modality, `(N, ...)`.
+        lonlat: `(N, 2)` degrees, where all of them were read.
+        fold: `(N,)` random folds.
+        parts: by modality and part (shared, private, placed, unplaced, contrast), `(N, c)`.
+    """
+
+    samples: dict[str, Tensor]
+    lonlat: Tensor
+    fold: NDArray[np.int64]
+    parts: dict[str, dict[str, Array]]
+
+    @classmethod
+    def of(cls, modalities: Sequence[Modality], features: Encoder, lonlat: Tensor) -> Privacy:
+        """Read at least two modalities of rasters at points, and split their contents.
+
+        Args:
+            modalities: of rasters.
+            features: positional features: from lonlat `(N, 2)` to `(N, d)`.
+            lonlat: `(N, 2)` degrees.
+        """
+        if len(modalities) < 2:
+            raise ValueError("what is private needs at least two modalities to compare")
+        samples = {}
+        for modality in modalities:
+            held = modality.samples
+            if not isinstance(held, Gathered):
+                raise ValueError(
+                    f"modality {modality.name!r} has samples only where they stand, and what is "
+                    "private is measured at points common to all: leave it out"
+                )
+            samples[modality.name] = held.read(held.rasters, lonlat)
+        fold = folds(lonlat, "random")
+        contents = {name: _standard(content(x)) for name, x in samples.items()}
+        place = features(lonlat).double().numpy()
+        parts = {}
+        for name, own in contents.items():
+            others = np.concatenate([x for other, x in contents.items() if other != name], axis=1)
+            contrast = _standard(_contrast(samples[name]))
+            shared, placed = _held_out(others, own, fold), _held_out(place, own, fold)
+            parts[name] = {
+                "shared": shared,
+                "private": own - shared,
+                "placed": placed,
+                "unplaced": own - placed,
+                "contrast": contrast - _held_out(others, contrast, fold),
+            }
+        return cls(samples, lonlat, fold, parts)
+
+    def shares(self) -> pd.DataFrame:
+        """Variance of each part of a standardised content: columns modality, part, share.
+
+        The share of "contrast" is its private one.
+        """
+        return pd.DataFrame(
+            [
+                {"modality": name, "part": part, "share": float(x.var(0).mean())}
+                for name, parts in self.parts.items()
+                for part, x in parts.items()
+            ]
+        )
+
+    @torch.no_grad()
+    def read(self, encoder: Encoder, modality_encoders: Mapping[str, nn.Module]) -> pd.DataFrame:
+        """R² of each part of each modality, from its own embedding and from that of location.
+
+        Args:
+            encoder: from lonlat `(N, 2)` to `(N, d)`.
+            modality_encoders: by modality; `Run.modality_encoders`.
+
+        Returns:
+            Columns modality, source ("modality" or "location"), part, r2.
+        """
+        at_location = embed(encoder, self.lonlat)
+        rows = []
+        for name, parts in self.parts.items():
+            z = modality_encoders[name].cpu()(self.samples[name]).float().numpy()
+            for source, embedding in (("modality", z), ("location", at_location)):
+                for part, r2 in readable(embedding, parts, self.fold).items():
+                    rows.append({"modality": name, "source": source, "part": part, "r2": r2})
+        return pd.DataFrame(rows)
+
+
+def _standard(samples: Tensor) -> Array:
+    """(N, c) with means 0 and variances 1, or 0 where a column is constant."""
+    x = samples.double().numpy()
+    spread = x.std(0)
+    return (x - x.mean(0)) / np.where(spread > 0, spread, np.inf)
+
+
+def _contrast(samples: Tensor) -> Tensor:
+    """(N, c): standard deviation of each channel of a patch, or of all of a profile."""
+    return samples.flatten(2).std(2) if samples.ndim == 4 else samples.std(1, keepdim=True)
