@@ -1,26 +1,38 @@
 """locties: location encoders tied to several unpaired geospatial modalities.
 
-Nothing is imported until it is asked for: using a trained encoder needs torch, numpy and
-safetensors alone.
+Names and submodules are imported when they are first used: a trained encoder needs torch, numpy
+and safetensors alone.
 """
 
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from locties import cli as cli
+    from locties import maps as maps
     from locties.apply.export import export_grid
     from locties.apply.frames import embed
     from locties.apply.grid import embed_grid
     from locties.apply.sklearn import LocationFeatures
-    from locties.encoder import LocationEncoder, load
-    from locties.evaluation import Task, evaluate
+    from locties.encoder import LocationEncoder, load, published, read_card
+    from locties.evaluation import TASKS, Task, evaluate, fit_probe
+    from locties.features import FEATURES
     from locties.harmonics import spherical_harmonics
+    from locties.modalities import MODALITIES
     from locties.modality import Modality
-    from locties.own import read_modality, read_task
+    from locties.networks import NETWORKS
+    from locties.objectives import OBJECTIVES
     from locties.training import pretrain
+    from locties.user_data import read_modality, read_task
 
 __version__ = "0.1.0"
 __all__ = [
+    "FEATURES",
+    "MODALITIES",
+    "NETWORKS",
+    "OBJECTIVES",
+    "TASKS",
     "LocationEncoder",
     "LocationFeatures",
     "Modality",
@@ -29,45 +41,54 @@ __all__ = [
     "embed_grid",
     "evaluate",
     "export_grid",
+    "fit_probe",
     "load",
     "pretrain",
+    "published",
+    "read_card",
     "read_modality",
     "read_task",
     "spherical_harmonics",
 ]
 
 _HOME = {
-    "LocationEncoder": "locties.encoder",
-    "LocationFeatures": "locties.apply.sklearn",
-    "Modality": "locties.modality",
-    "Task": "locties.evaluation",
-    "embed": "locties.apply.frames",
-    "embed_grid": "locties.apply.grid",
-    "evaluate": "locties.evaluation",
-    "export_grid": "locties.apply.export",
-    "load": "locties.encoder",
-    "pretrain": "locties.training",
-    "read_modality": "locties.own",
-    "read_task": "locties.own",
-    "spherical_harmonics": "locties.harmonics",
+    "FEATURES": "features",
+    "MODALITIES": "modalities",
+    "NETWORKS": "networks",
+    "OBJECTIVES": "objectives",
+    "TASKS": "evaluation",
+    "LocationEncoder": "encoder",
+    "LocationFeatures": "apply.sklearn",
+    "Modality": "modality",
+    "Task": "evaluation",
+    "embed": "apply.frames",
+    "embed_grid": "apply.grid",
+    "evaluate": "evaluation",
+    "export_grid": "apply.export",
+    "fit_probe": "evaluation",
+    "load": "encoder",
+    "pretrain": "training",
+    "published": "encoder",
+    "read_card": "encoder",
+    "read_modality": "user_data",
+    "read_task": "user_data",
+    "spherical_harmonics": "harmonics",
 }
 
-# The extra without which a name cannot even be imported.
-_EXTRA = {"LocationFeatures": "sklearn", "embed": "own"}
+
+def _submodules() -> list[str]:
+    return [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+if not TYPE_CHECKING:  # or every name would be right
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(import_module(f"locties.{_HOME[name]}"), name)
+        if name in _submodules():
+            return import_module(f"locties.{name}")
         raise AttributeError(f"module 'locties' has no attribute {name!r}")
-    try:
-        return getattr(import_module(_HOME[name]), name)
-    except ModuleNotFoundError as error:
-        if name not in _EXTRA:
-            raise
-        raise ImportError(
-            f'locties.{name} needs {error.name}: pip install "locties[{_EXTRA[name]}]"'
-        ) from error
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__, *_submodules()})

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -137,6 +137,10 @@ class LocationEncoder(nn.Module):
         """
         tensors = chain(self.parameters(), self.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+    if TYPE_CHECKING:
+
+        def __call__(self, lonlat: LonLat) -> Tensor: ...  # by nn.Module, which says Any
 
     def forward(self, lonlat: LonLat) -> Tensor:
         """Embed places, after checking their coordinates.

@@ -15,17 +15,21 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-import cartopy.crs as ccrs
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from cartopy.mpl.geoaxes import GeoAxes
-from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
-from matplotlib.colors import ListedColormap, Normalize, to_rgba
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
+
+from locties._util.extras import needs
+
+with needs("data,study", "locties.maps"):
+    import cartopy.crs as ccrs
+    import matplotlib.pyplot as plt
+    from cartopy.mpl.geoaxes import GeoAxes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import ListedColormap, Normalize, to_rgba
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.patheffects import withStroke
 
 from locties.apply.grid import EmbeddingGrid, pixel_centres
 from locties.data import embedded
@@ -192,7 +196,8 @@ def clusters(
     """
     if not 2 <= k <= len(CATEGORIES):
         raise ValueError(f"k = {k} clusters: choose 2 to {len(CATEGORIES)}.")
-    from sklearn.cluster import MiniBatchKMeans  # takes longer to import than all the rest
+    with needs("study", "maps.clusters"):
+        from sklearn.cluster import MiniBatchKMeans  # takes longer to import than all the rest
 
     where = _chosen(grid, where)
     weights = _area(grid)[where]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from locties._util.extras import need
+from locties._util.extras import need, needs
 from locties._util.files import remedy, sync, uninterrupted
 from locties.apply import cf
 from locties.apply.grid import embed_points, pixel_centres, rows_embedder
@@ -213,7 +213,8 @@ class _Store:
     def write(self, encoder: Encoder, area: Area, progress: bool) -> None:
         """Write the tiles of an area that are not there yet."""
         zarr = need("zarr", "a Zarr store", "export")
-        from tqdm import tqdm
+        with needs("export", "export_grid"):
+            from tqdm import tqdm
 
         if self.path.exists() and not (self.path / _WORK).is_dir():
             raise FileExistsError(f"{self.path} is no store of export_grid: choose another path")
@@ -248,7 +249,8 @@ class _Store:
 
     def _lock(self) -> AbstractContextManager[Any]:
         """Held for moments, by who looks at the areas or makes the store whole."""
-        from filelock import FileLock
+        with needs("export", "export_grid"):
+            from filelock import FileLock
 
         return FileLock(self.path / _WORK / ".lock")
 
@@ -426,7 +428,8 @@ def _write_geotiff(
 ) -> None:
     rasterio = need("rasterio", "a GeoTIFF", "export")
     zarr = need("zarr", "a GeoTIFF", "export")
-    from tqdm import tqdm
+    with needs("export", "export_grid"):
+        from tqdm import tqdm
 
     from locties._util.lock import only_process
 

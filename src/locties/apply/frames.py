@@ -6,24 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
+from locties._util.extras import needs
 from locties.apply.grid import embed_points
 from locties.apply.metadata import Encoder, column_names, resolve
-from locties.apply.tables import (
-    Array,
-    Problems,
-    any_of,
-    check_invalid,
-    complaint,
-    coordinates,
-    names_of,
-    out_of_range,
-    usable,
-)
 from locties.lonlat import check
+
+with needs("own", "locties.embed"):
+    import pandas as pd
+
+    from locties.apply.tables import (
+        Array,
+        Problems,
+        any_of,
+        check_invalid,
+        complaint,
+        coordinates,
+        names_of,
+        out_of_range,
+        usable,
+    )
 
 
 def embed(

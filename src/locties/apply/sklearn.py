@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
-from locties.apply.frames import lonlat_of
+from locties._util.extras import needs
 from locties.apply.grid import embed_points
 from locties.apply.metadata import Encoder, column_names, resolve
+
+with needs("sklearn", "locties.LocationFeatures"):
+    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.utils.validation import check_is_fitted
+
+    from locties.apply.frames import lonlat_of
 
 
 class LocationFeatures(TransformerMixin, BaseEstimator):

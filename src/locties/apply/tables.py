@@ -11,11 +11,13 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from locties._util.extras import need
+from locties._util.extras import need, needs
 from locties._util.registry import unknown
+
+with needs("own", "a table"):
+    import pandas as pd
 
 Array = NDArray[Any]
 Problems = list[tuple[str, Array]]  # what is wrong, and with which rows

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from locties._util.extras import needs
 from locties._util.files import written_aside
 from locties.data.manifest import DataError, Source, cache_folder, manifest_hash, sources
 from locties.data.raster import Raster
@@ -162,7 +163,8 @@ def _read_jpeg(source: Source) -> tuple[Arrays, Geometry]:
 
 def decode_jpeg(picture: np.ndarray) -> np.ndarray:
     """Bytes of a JPEG to (3, H, W) uint8."""
-    from PIL import Image
+    with needs("data", "the embedded data"):
+        from PIL import Image
 
     with Image.open(io.BytesIO(picture.tobytes())) as image:
         return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
@@ -194,7 +196,8 @@ def _read_linke_turbidity(source: Source) -> tuple[Arrays, Geometry]:
 
 
 def _read_hdf5(path: Path, key: str) -> np.ndarray:
-    import h5py
+    with needs("data", "the embedded data"):
+        import h5py
 
     with h5py.File(path) as file:
         return np.asarray(file[key])
@@ -347,7 +350,8 @@ def build(progress: bool = True, force: bool = False) -> Path:
         >>> build(progress=False).suffix
         '.npz'
     """
-    from tqdm import tqdm
+    with needs("data", "building the data"):
+        from tqdm import tqdm
 
     path = cache_path()
     if path.is_file() and not force:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from locties._util.extras import needs
 from locties._util.files import written_aside
 from locties._util.registry import unknown
 from locties.data.manifest import (
@@ -120,8 +121,9 @@ def _obtain(
 
 
 def _download(source: Source, file: SourceFile, path: Path, part: Path, progress: bool) -> None:
-    import pooch
-    from requests import RequestException
+    with needs("data", "fetching data"):
+        import pooch
+        from requests import RequestException
 
     url = f"{source.carrier['address']}/{quote(file.path)}"
     store = pooch.create(
@@ -195,8 +197,9 @@ def receive(url: str, part: Path, size: int | None = None, progress: bool = True
         requests.RequestException: no connection, or one that broke: trying again may help.
         OSError: no room.
     """
-    import requests
-    from tqdm import tqdm
+    with needs("data", "fetching data"):
+        import requests
+        from tqdm import tqdm
 
     have = part.stat().st_size if part.exists() else 0
     # A piece of a compressed answer could not be joined to the rest.

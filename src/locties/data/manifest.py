@@ -13,8 +13,11 @@ from importlib import metadata, resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-from platformdirs import user_cache_path
+from locties._util.extras import needs
+
+with needs("data", "locties.data"):
+    import yaml
+    from platformdirs import user_cache_path
 
 from locties._util.registry import unknown
 

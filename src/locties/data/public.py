@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from locties._util.extras import needs
 from locties.data.embedded import decode_jpeg, pixel_grid
 from locties.data.manifest import source
 from locties.data.raster import Raster
@@ -132,7 +133,8 @@ def country_at(lonlat: Any) -> NDArray[np.str_]:
 
     Source: Natural Earth, 1:50 million; codes are of ISO 3166-1; see the manifest.
     """
-    import shapely
+    with needs("data", "the map of countries"):
+        import shapely
 
     codes, polygons = _countries()
     points = check(lonlat).cpu().double().numpy()
@@ -149,7 +151,8 @@ def country_at(lonlat: Any) -> NDArray[np.str_]:
 @cache
 def _countries() -> tuple[NDArray[np.str_], NDArray[Any]]:
     """Codes and polygons of Natural Earth, in the order of the file."""
-    import shapely
+    with needs("data", "the map of countries"):
+        import shapely
 
     (path,) = source("countries").paths()
     features = json.loads(path.read_bytes())["features"]

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from locties import __version__
+from locties._util.extras import needs
 from locties._util.files import remedy, uninterrupted, written_aside
 from locties._util.lock import only_process
 from locties._util.registry import Registry, device_of, unknown
@@ -206,8 +207,9 @@ def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
     rasterio, since chips are compressed with LZW: it brings GDAL's decoder, where tifffile would
     need a second package, imagecodecs.
     """
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-    from rasterio.io import MemoryFile
+    with needs("data", "reading images"):
+        from rasterio.errors import NotGeoreferencedWarning, RasterioError
+        from rasterio.io import MemoryFile
 
     if len(content) < SMALLEST:
         return None, f"has {len(content):,} bytes, fewer than {SMALLEST:,}"
@@ -449,7 +451,8 @@ class _Work:
         manifest = self.resume_or_begin()
         if manifest["complete"]:
             return manifest
-        from tqdm import tqdm
+        with needs("data", "computing features"):
+            from tqdm import tqdm
 
         bar = tqdm(
             total=len(self.index.names),
@@ -724,7 +727,8 @@ def obtain(address: str, folder: Path) -> Path:
     """
     if not address.startswith(("http://", "https://")):
         return Path(address)
-    from requests import RequestException
+    with needs("data", "receiving a file"):
+        from requests import RequestException
 
     key = hashlib.sha256(address.encode()).hexdigest()[:8]
     path = folder / key / _file_name(address)

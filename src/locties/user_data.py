@@ -14,33 +14,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from locties._util.extras import need
-from locties._util.registry import unknown
-from locties.apply.tables import (
-    Problems,
-    any_of,
-    check_invalid,
-    check_separator,
-    column_of,
-    complaint,
-    coordinates,
-    numbers_of,
-    usable,
-)
-from locties.data import sampling
-from locties.data.manifest import DataError
-from locties.evaluation.tasks import KINDS, Task
-from locties.lonlat import CELL_DEGREES, cell_index, check, to_xyz
-from locties.modalities import EMBEDDED, Chosen
-from locties.modality import PATCH, Modality, Standardise, patch_encoder, profile_encoder
+from locties._util.extras import need, needs
+
+with needs("data,own,study", "reading your own data"):
+    import pandas as pd
+
+    from locties._util.registry import unknown
+    from locties.apply.tables import (
+        Problems,
+        any_of,
+        check_invalid,
+        check_separator,
+        column_of,
+        complaint,
+        coordinates,
+        numbers_of,
+        usable,
+    )
+    from locties.data import sampling
+    from locties.data.manifest import DataError
+    from locties.evaluation.tasks import KINDS, Task
+    from locties.lonlat import CELL_DEGREES, cell_index, check, to_xyz
+    from locties.modalities import EMBEDDED, Chosen
+    from locties.modality import PATCH, Modality, Standardise, patch_encoder, profile_encoder
 
 Array = NDArray[Any]
-
 
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
 _PARQUET = (".parquet", ".geoparquet", ".pq")
@@ -294,15 +296,16 @@ def _frame(source: Any) -> Any:
         if suffix in _DELIMITED:
             return _delimited(path, _DELIMITED[suffix])
         if suffix in _PARQUET:
-            import pyarrow.parquet
+            with needs("own", "Parquet"):
+                import pyarrow.parquet
 
             if b"geo" in (pyarrow.parquet.read_schema(path).metadata or {}):
                 return need("geopandas", "GeoParquet", "own").read_parquet(path)
             return pd.read_parquet(path)
         if suffix in _VECTOR:
             return need("geopandas", "geometry", "own").read_file(path)
-    except (ImportError, ValueError) as error:
-        if type(error) in (ImportError, ValueError):
+    except ValueError as error:
+        if type(error) is ValueError:
             raise
         raise DataError(f"{path} cannot be read: {str(error).strip()}") from error
     except (OSError, RuntimeError) as error:
