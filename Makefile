@@ -49,10 +49,8 @@ book: plan  ## Train, evaluate, draw and render the book: PROFILE=smoke|laptop|s
 
 # The browser is looked for before any work.
 pdf: .venv/.installed  ## Print the book with a Chromium: _build/locties.pdf
-	@$(BIN)/python -c "from locties_paper.site import pdf; pdf.browser()"
+	@$(BIN)/python -c "from locties_paper.site import pdf; pdf.require_chromium()"
 	$(PIPELINE) pdf
-	@$(BIN)/python -c "from pathlib import Path; from locties_paper.site import pdf; \
-		pdf.link(Path('_build/locties.pdf'), Path('_build/html'))"
 	@echo "The book is at $(CURDIR)/_build/locties.pdf"
 
 plan: .venv/.installed  ## Show what the results would take (jobs, pairs, FLOPs, hours); run nothing

@@ -371,7 +371,7 @@ for folder in PUBLISHED.values():
 
 # The same stage as one page, which a headless Chromium prints: make pdf.
 rule pdf:
-    input: rules.book.output, glob("src/locties_paper/site/*.py")
+    input: rules.book.output, glob("src/locties_paper/site/*")
     output: "_build/locties.pdf"
     log: f"{OUT}/logs/pdf.log"
     shell:
@@ -379,7 +379,7 @@ rule pdf:
         rm -rf _build/singlehtml
         jupyter-book build _build/stage --path-output . --builder singlehtml \
             -W -n --keep-going > {log} 2>&1 || {{ cat {log}; exit 1; }}
-        python -m locties_paper.site.pdf _build/singlehtml/book/introduction.html {output}
+        python -m locties_paper.site.pdf _build/singlehtml/book/introduction.html _build/html {output}
         """
 
 

@@ -6,7 +6,6 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
-from browser import BROWSER, Page
 
 from locties_paper.site.notebook import REPOSITORY
 
@@ -16,14 +15,11 @@ WIDE = pd.DataFrame(
     index=pd.MultiIndex.from_tuples([("melt", 0), ("melt", 1), ("xyz", 0)], names=["of", "seed"]),
     columns=pd.MultiIndex.from_tuples([("ridge", "r2"), ("ridge", "low"), ("knn", "note")]),
 )
-pytestmark = [
-    pytest.mark.site,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
-]
+pytestmark = pytest.mark.site
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory, open_page):
     plain = pd.DataFrame({"task": ["elevation", "biome"], "value": [0.5, 0.75]})
     body = (
         f'<div class="pst-scrollable-table-container">{plain.to_html(index=False)}</div>'
@@ -31,23 +27,20 @@ def page(tmp_path_factory):
         '<div class="explorer"><table><tr><td>Nairobi</td></tr></table></div>'
         '<dl class="field-list"><dd><table><tr><td>x</td></tr></table></dd></dl>'
     )
-    file = tmp_path_factory.mktemp("book") / "results.html"
-    file.write_text(
+    folder = tmp_path_factory.mktemp("book")
+    (folder / "results.html").write_text(
         f"<!doctype html><meta charset='utf-8'><script>{SCRIPT.read_text()}</script>"
         f"<table><tr><td>menu</td></tr></table><article class='bd-article'>{body}</article>",
         encoding="utf-8",
     )
-    page = Page(tmp_path_factory.mktemp("profile"))
-    page.open(file.as_uri())
-    yield page
-    page.close()
+    return open_page(folder, "results.html")
 
 
-def links(page: Page, what: str) -> list[str]:
+def links(page, what: str) -> list[str]:
     return page.evaluate(f"[...document.querySelectorAll('a.table-csv')].map((a) => a.{what})")
 
 
-def saved(page: Page, which: int) -> str:
+def saved(page, which: int) -> str:
     kind, text = links(page, "href")[which].split(",", 1)
     assert kind == "data:text/csv;charset=utf-8"
     return unquote(text)

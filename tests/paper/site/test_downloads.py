@@ -1,4 +1,4 @@
-"""The page of downloads: every table, in both formats, with what is in it."""
+"""The page of downloads: every table, in both formats, and what it holds."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_each_table_is_there_as_it_was(page, tmp_path):
 
 def test_the_page_says_what_each_holds_and_links_to_what_is_there(page, tmp_path):
     assert re.findall(r"^## (\w+)", page, re.M) == ["runs", "more"], "known tables first"
-    assert downloads.WHAT["runs"] in page
+    assert downloads.CONTENTS["runs"] in page
     assert page.count("2 rows: ") == 2
     assert page.count("Columns: `encoder`, `seed`, `value`.") == 2
     links = re.findall(r"\{download\}`\S+ <(\S+)>`", page)
