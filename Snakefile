@@ -17,6 +17,7 @@ from locties.evaluation import TIERS
 from locties_paper import cost, publish, results, study
 from locties_paper.dependencies import digest
 from locties_paper.effects import claims
+from locties_paper.effects.evidence import FIRST_PILOT_SEED, PILOT_POINTS
 
 with open("experiments.yaml") as file:
     STUDY = yaml.safe_load(file)
@@ -127,13 +128,13 @@ def evaluation(run, tier):
 
 def evaluation_in_sweep(run, tier):
     """The same with all labels and nothing appended; the pilot's points are its own."""
-    pilot = int(run.rpartition("-")[2]) >= claims.FIRST_PILOT_SEED
+    pilot = int(run.rpartition("-")[2]) >= FIRST_PILOT_SEED
     return evaluation(run, tier) | {
         "appended": "",
         "labels": ["all"],
         "mlp": False,
         "along": KNOWN[run].get("kept", []),
-        "points_seed": claims.PILOT_POINTS if pilot else 0,
+        "points_seed": PILOT_POINTS if pilot else 0,
     }
 
 

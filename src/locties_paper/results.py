@@ -16,7 +16,8 @@ from locties.data.manifest import manifest_hash
 from locties.evaluation.statistics import mean_interval
 from locties_paper.site.notebook import REPOSITORY, commit
 
-PUBLISHED = REPOSITORY / "results"
+PUBLISHED_ROWS = REPOSITORY / "results"  # the folder
+CELL = ["task", "split", "probe"]  # what one score is of
 ENOUGH_SEEDS = 5  # for a published number; with fewer the book is a preview
 PROVENANCE = ["profile", "config", "data", "code", "device", "torch", "python"]  # of a run's rows
 CONTINENTS = "continents.parquet"  # errors of the encoders that ship
@@ -65,7 +66,7 @@ def gather(tables: Sequence[str | Path], to: str | Path) -> None:
     """
     found = [pd.read_parquet(table) for table in tables]
     if not found:
-        found = [pd.read_parquet(PUBLISHED / "runs.parquet").iloc[:0]]
+        found = [pd.read_parquet(PUBLISHED_ROWS / "runs.parquet").iloc[:0]]
     write_table(pd.concat(found, ignore_index=True), to)
 
 
@@ -88,7 +89,7 @@ def gather_histories(
     if tables:
         table = pd.concat(tables, ignore_index=True).merge(made, "left", on=["encoder", "seed"])
     else:
-        table = pd.read_parquet(PUBLISHED / "histories.parquet").iloc[:0]
+        table = pd.read_parquet(PUBLISHED_ROWS / "histories.parquet").iloc[:0]
     write_table(table, to)
 
 
@@ -145,7 +146,7 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
         >>> {"encoder", "task", "split", "probe", "metric", "value"} <= set(runs)
         True
     """
-    folder = Path(folder) if folder else PUBLISHED
+    folder = Path(folder) if folder else PUBLISHED_ROWS
     if not (folder / "runs.parquet").exists():
         raise FileNotFoundError(f"no results in {folder}: run `make results`")
     runs, histories = (
@@ -242,12 +243,11 @@ def not_beaten(runs: pd.DataFrame, encoder: str, tier: str = "embedded") -> pd.D
         Columns task, split, probe, value (of `encoder`), other, other_value; the means over the
         seeds that there are. This counts, and tests nothing.
     """
-    cells = ["task", "split", "probe"]
     rows = scores(runs, tier=tier)
-    means = rows.groupby([*cells, "encoder"], as_index=False)["value"].mean()
+    means = rows.groupby([*CELL, "encoder"], as_index=False)["value"].mean()
     own = means[means["encoder"] == encoder].drop(columns="encoder")
     others = means[means["encoder"] != encoder].rename(
         columns={"encoder": "other", "value": "other_value"}
     )
-    pairs = own.merge(others, on=cells)
+    pairs = own.merge(others, on=CELL)
     return pairs[pairs["other_value"] >= pairs["value"]].reset_index(drop=True)

@@ -12,7 +12,7 @@ from locties.features import FEATURES
 from locties.networks import NETWORKS
 from locties.objectives import OBJECTIVES
 from locties_paper import cost, study
-from locties_paper.effects import claims
+from locties_paper.effects import c1_parity, c2_modalities, c3_encoder, c4_peak, claims, evidence
 from locties_paper.site.notebook import REPOSITORY
 
 STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
@@ -86,12 +86,12 @@ def test_the_sweep_of_the_claims_holds_all_that_they_need():
         own = {f"{run}-{seed}" for run, seed in product(claim.needs, seeds[: claim.seeds])}
         assert own <= set(runs), claim.name
     assert set(by_name(runs)) == needed, "the sweep has runs that no claim reads"
-    assert all(seed < claims.FIRST_PILOT_SEED for seed in seeds)
+    assert all(seed < evidence.FIRST_PILOT_SEED for seed in seeds)
     pilot = study.runs(STUDY, "study", "pilot")
     for run in claims.CLAIMS["C1"].needs:
         of_run = [seed for name, seed in (n.rsplit("-", 1) for n in pilot) if name == run]
-        assert len(of_run) >= claims.PILOT_SEEDS
-        assert all(int(seed) >= claims.FIRST_PILOT_SEED for seed in of_run)
+        assert len(of_run) >= c1_parity.PILOT_SEEDS
+        assert all(int(seed) >= evidence.FIRST_PILOT_SEED for seed in of_run)
 
 
 def test_each_claim_has_a_sweep_of_its_own():
@@ -104,7 +104,7 @@ def test_pairs_are_equal_where_a_claim_compares(everything):
     runs = by_name(everything)
     for claim in ("C1", "C3", "C5"):
         assert len({runs[name]["pairs"] for name in claims.CLAIMS[claim].needs}) == 1, claim
-    for budget, sizes in claims.BUDGETS.items():
+    for budget, sizes in c2_modalities.BUDGETS.items():
         parts = [
             runs[name]["pairs"] / (1 if budget == "equal pairs" else size)
             for size, names in sizes.items()
@@ -123,8 +123,8 @@ def test_the_crossed_runs_differ_in_their_factors_alone(everything):
         ("objective",),
     ]
     crossed = {
-        combination: runs[claims.crossed_run(*combination)]
-        for combination in product(*claims.FACTORS.values())
+        combination: runs[c3_encoder.crossed_run(*combination)]
+        for combination in product(*c3_encoder.FACTORS.values())
     }
     for (one, a), (other, b) in product(crossed.items(), repeat=2):
         same = [x == y for x, y in zip(one, other, strict=True)]
@@ -136,12 +136,12 @@ def test_the_crossed_runs_differ_in_their_factors_alone(everything):
 
 def test_runs_along_training_keep_encoders_early_and_at_the_end(everything):
     runs = by_name(everything)
-    for name in claims.ALONG:
+    for name in c4_peak.ALONG:
         run = runs[name]
         assert run["decay"] == "constant"
         steps = run["pairs"] // run["batch"]
         shares = [epoch * steps // run["epochs"] / steps for epoch in run["kept"]]
-        assert sum(share <= claims.EARLY for share in shares) >= 2
+        assert sum(share <= c4_peak.EARLY for share in shares) >= 2
         assert shares[-1] == 1
 
 

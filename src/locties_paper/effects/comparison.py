@@ -1,11 +1,5 @@
 """One encoder beside others: differences of mean score and of mean rank, paired by seed.
 
-    from locties_paper.effects.comparison import CONTENDERS, against, comes_first
-    from locties_paper.results import read, scores
-    rows = scores(read()[0], tier="open")
-    table = against(rows[rows["encoder"].isin(["best", *CONTENDERS])], "best")
-    comes_first(table)
-
 `CONTENDERS` and the rule of `comes_first` were written down before the encoder that they judge in
 the book was scored on the open tier.
 """
@@ -18,10 +12,9 @@ from scipy import stats
 
 from locties._util.registry import unknown
 from locties.evaluation.statistics import mean_interval
-from locties_paper.effects.statistics import holm
+from locties_paper.effects.statistics import ALPHA, holm
+from locties_paper.results import CELL
 
-CELL = ["task", "split", "probe"]
-ALPHA = 0.05
 APPENDED = ("", "+xyz", "+harmonics_10")
 RAW = ("constant", "xyz", "harmonics_10", "harmonics_40")
 # Functions that no seed changes: their rows stand under one.
@@ -48,7 +41,7 @@ CONTENDERS = (
 )
 
 
-def against(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
+def difference_from_others(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
     """One encoder minus every other, in the mean over all cells and in the mean rank.
 
     A cell is a task, split and probe. Within a seed all encoders are ranked in each cell; an
@@ -56,28 +49,24 @@ def against(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
 
     Args:
         rows: one score for each encoder, cell and seed, from `locties_paper.results.scores`.
-        encoder: the one whose seeds are paired with those of the others.
+        encoder: whose seeds are paired with those of the others.
 
     Returns:
         A row for each encoder, best mean first. Columns: mean and rank, over cells and seeds; n,
-        seeds; difference, low, high, p: of the encoder's mean minus the row's, with its 95%
-        t-interval over seeds (at these points and folds: others would move it by more) and the
-        one-sided p-value of a difference above 0; rank_difference, rank_low, rank_high, rank_p: the
-        same of the row's mean rank minus the encoder's. Above 0 is in the encoder's favour in both.
-        The encoder's own row has none of these.
-
-    Raises:
-        ValueError: an encoder that has no rows, fewer than two seeds, a contender that lacks one of
-            them, a cell or seed without a score, or nothing to compare with.
+        seeds; difference, low, high, p: the encoder's mean minus the row's, with its 95% t-interval
+        over seeds and the one-sided p-value of a difference above 0; rank_difference, rank_low,
+        rank_high, rank_p: the same of the row's mean rank minus the encoder's. Above 0 favours the
+        encoder in both. The encoder's own row has none of these. Other points and folds would move
+        the mean by more.
 
     Example:
         >>> rows = pd.DataFrame({"encoder": ["a", "a", "xyz"], "seed": [2, 3, 0], "task": "country",
         ...                      "split": "block", "probe": "knn", "value": [0.6, 0.7, 0.5]})
-        >>> print(f"{against(rows, 'a').loc['xyz', 'difference']:.2f}")
+        >>> print(f"{difference_from_others(rows, 'a').loc['xyz', 'difference']:.2f}")
         0.15
 
-    Source: one-sided paired t-tests over seeds; mean ranks over cells as Demšar, "Statistical
-    Comparisons of Classifiers over Multiple Data Sets" (JMLR 7, 2006), has them over data sets.
+    Source: mean ranks over cells as Demšar, "Statistical Comparisons of Classifiers over Multiple
+    Data Sets" (JMLR 7, 2006), has them over data sets.
     """
     wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
     names = list(dict.fromkeys(wide.columns.get_level_values("encoder")))
@@ -127,23 +116,17 @@ def _difference(values: np.ndarray) -> dict[str, float]:
 
 
 def comes_first(table: pd.DataFrame) -> dict[str, bool]:
-    """Whether the encoder of `against` comes before every other, in the mean and in rank.
+    """Whether the encoder comes before every other, by "mean" and by "rank".
 
-    Every one-sided t-test must be passed at 5% (an intersection-union test, so that nothing is
-    corrected).
+    Every one-sided t-test must be passed at 5%: an intersection-union test (Berger, Technometrics
+    24, 1982), so that nothing is corrected.
 
     Args:
-        table: of `against`, (contenders, columns).
-
-    Returns:
-        By "mean" and "rank".
+        table: of `difference_from_others`.
 
     Example:
         >>> comes_first(pd.DataFrame({"p": [np.nan, 0.01], "rank_p": [np.nan, 0.2]}))
         {'mean': True, 'rank': False}
-
-    Source: Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling" (Technometrics 24,
-    1982), for intersection-union tests.
     """
     others = table[table["p"].notna()]
     return {
@@ -152,37 +135,32 @@ def comes_first(table: pd.DataFrame) -> dict[str, bool]:
     }
 
 
-def worth(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
+def effect_of_parts(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
     """What is lost when a part of a recipe is left out, for all cells and for each probe.
 
     Args:
-        rows: of the whole and of the runs that lack a part, as for `against`.
+        rows: of the whole and of the runs that lack a part, as for `difference_from_others`.
         whole: the name of the former.
 
     Returns:
         Columns group ("both probes" or the probe), cell (the run), statistic, value, low, high,
-        margin, p, p_against, verdict: as `charts.draw_forest` draws them. The value is
-        the whole minus the run without the part; *better* is the whole above it and *worse* below
-        it by a one-sided t-test at 5%, after Holm's correction over the group.
-
-    Raises:
-        ValueError: as `against`.
+        margin, p, p_against, verdict, as `charts.draw_forest` draws them. The value is the whole
+        minus the run without the part; *better* is the whole above it and *worse* below it by a
+        one-sided t-test at 5%, after Holm's correction over the group.
 
     Example:
         >>> rows = pd.DataFrame({"encoder": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1],
         ...                      "task": "elevation", "split": "block", "probe": "knn",
         ...                      "value": [0.6, 0.7, 0.5, 0.601]})
-        >>> worth(rows, "a")[["group", "cell", "verdict"]]
+        >>> effect_of_parts(rows, "a")[["group", "cell", "verdict"]]
                  group cell verdict
         0  both probes    b  better
         1          knn    b  better
-
-    Source: as `against`; the correction as `locties_paper.effects.statistics.holm`.
     """
     groups = {"both probes": rows} | dict(list(rows.groupby("probe", sort=False)))
     tables = []
     for group, part in groups.items():
-        table = against(part, whole).drop(whole).reset_index(names="cell")
+        table = difference_from_others(part, whole).drop(whole).reset_index(names="cell")
         p, p_against = holm(table["p"]), holm(1 - table["p"])
         verdict = np.select([p < ALPHA, p_against < ALPHA], ["better", "worse"], "unclear")
         kept = table[["cell", "low", "high"]].assign(
@@ -192,30 +170,26 @@ def worth(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def changes(rows: pd.DataFrame, default: str) -> pd.DataFrame:
-    """What each run has more than the default one in the mean over all cells, paired by seed.
+def difference_from_default(rows: pd.DataFrame, default: str) -> pd.DataFrame:
+    """Each run minus the default one in the mean over all cells, paired by seed.
 
-    Each is paired on the seeds that it shares with the default; a run that shares fewer than two
-    is left out.
+    A run that shares fewer than two seeds with the default is left out.
 
     Args:
-        rows: one score for each run, cell and seed, as for `against`.
-        default: the name of the run that the others change one thing of.
+        rows: one score for each run, cell and seed, as for `difference_from_others`.
+        default: the run that the others change one thing of.
 
     Returns:
-        A row for each run, in the order of the rows. Columns cell (the run), mean (at those seeds),
-        n (how many), statistic, value, low, high (95% t-interval over seeds), margin, p (of a
-        difference above 0, after Holm's correction over these runs), p_against (below 0), verdict:
-        *better*, *worse* or *unclear* at 5% to each side.
-
-    Raises:
-        ValueError: a default that has no rows, or a cell without a score.
+        A row for each run. Columns cell (the run), mean (at the shared seeds), n (how many),
+        statistic, value, low, high (95% t-interval over seeds), margin, p (of a difference above 0,
+        after Holm's correction over these runs), p_against (below 0), verdict: *better*, *worse* or
+        *unclear*.
 
     Example:
         >>> rows = pd.DataFrame({"encoder": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1],
         ...                      "task": "elevation", "split": "block", "probe": "knn",
         ...                      "value": [0.6, 0.7, 0.5, 0.601]})
-        >>> changes(rows, "a")[["cell", "n", "verdict"]].values.tolist()
+        >>> difference_from_default(rows, "a")[["cell", "n", "verdict"]].values.tolist()
         [['b', 2, 'worse']]
     """
     wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010

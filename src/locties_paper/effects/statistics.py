@@ -5,27 +5,23 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+ALPHA = 0.05  # of every one-sided test
 
 
 def equivalence(differences: ArrayLike, margin: float) -> Array:
     """p-values of two one-sided t-tests (TOST) that paired differences lie within a margin.
 
-    Small where the mean difference is shown to be above -margin and below +margin: the larger of
-    the two one-sided p-values (Schuirmann 1987, doi:10.1007/BF01068419). At p < .05 the 90%
-    t-interval lies inside the margin.
+    The larger of the two one-sided p-values. At p < .05 the 90% t-interval lies inside the margin.
 
     Args:
         differences: `(..., S)` one for each seed; at least two.
         margin: in the unit of the differences.
 
-    Returns:
-        `(...)` p-values.
-
     Example:
         >>> print(f"{equivalence([0.004, -0.002, 0.001, -0.003, 0.002], 0.01):.4f}")
         0.0009
 
-    Source: Schuirmann (1987).
+    Source: Schuirmann (1987, doi:10.1007/BF01068419).
     """
     above = stats.ttest_1samp(differences, -margin, axis=-1, alternative="greater").pvalue
     below = stats.ttest_1samp(differences, margin, axis=-1, alternative="less").pvalue
@@ -38,8 +34,7 @@ def equivalence_power(
     """Chance that `equivalence` rejects at `alpha`, for normal differences.
 
     Given the sample's standard deviation, the mean has to fall into an interval of known width;
-    that normal probability is averaged over the chi distribution of the standard deviation
-    (Phillips 1990, doi:10.1007/BF01063556, without his bivariate noncentral t).
+    that probability is averaged over the chi distribution of the standard deviation.
 
     Args:
         spread: `(...)` true standard deviation of the paired differences.
@@ -48,14 +43,11 @@ def equivalence_power(
         difference: true mean difference.
         alpha: level of the test.
 
-    Returns:
-        `(...)` power.
-
     Example:
         >>> print(f"{equivalence_power(0.015, seeds=5, margin=0.02):.2f}")
         0.60
 
-    Source: Phillips (1990).
+    Source: Phillips (1990, doi:10.1007/BF01063556), without his bivariate noncentral t.
     """
     free = seeds - 1
     middles = (np.arange(4000) + 0.5) / 4000
@@ -68,16 +60,10 @@ def equivalence_power(
 
 
 def holm(p: ArrayLike) -> Array:
-    """p-values of a family of tests, corrected by Holm (1979): `(...)`, as `p`.
+    """p-values of a family of tests, corrected by Holm's method; the shape stays.
 
-    Rejecting where they are below 5% keeps the chance of any false rejection below 5%. (The
-    function of statsmodels collects garbage at every call, half a second in a long session.)
-
-    Args:
-        p: `(...)` p-values.
-
-    Returns:
-        `(...)` corrected p-values.
+    Rejecting below 5% keeps the chance of any false rejection below 5%. (The function of
+    statsmodels collects garbage at every call, which takes half a second in a long session.)
 
     Example:
         >>> holm([0.01, 0.04, 0.03]).tolist()
@@ -96,15 +82,14 @@ def holm(p: ArrayLike) -> Array:
 def variance_shares(values: ArrayLike) -> Array:
     """Share of each seed's variance that each factor of a balanced crossed design explains.
 
-    Omega squared of the main effects: ``(SS - df MS_error) / (SS_total + MS_error)``, its sums of
-    squares taken within a seed, so that what a seed does to all combinations counts nowhere, and
-    its error from the seeds' remainders, interactions with the seed (Hays 1963; Olejnik and Algina
-    2003, doi:10.1037/1082-989X.8.4.434). A share may come out below 0. What is missing to 1 is
+    Omega squared of the main effects, ``(SS - df MS_error) / (SS_total + MS_error)``. Sums of
+    squares are taken within a seed, so that what a seed does to all combinations does not count;
+    the error is from interactions with the seed. A share may be below 0. What is missing to 1 is
     interactions and noise.
 
     Args:
-        values: `(S, ..., A, B, C)`: at least two seeds first, the levels of the three factors
-            last; what lies between are separate designs.
+        values: `(S, ..., A, B, C)`: at least two seeds first, the levels of the three factors last;
+            what lies between are separate designs.
 
     Returns:
         `(S, ..., 3)` shares.
@@ -114,7 +99,7 @@ def variance_shares(values: ArrayLike) -> Array:
         >>> variance_shares(values).tolist()
         [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
 
-    Source: Hays (1963); Olejnik and Algina (2003).
+    Source: Hays (1963); Olejnik and Algina (2003, doi:10.1037/1082-989X.8.4.434).
     """
     y = np.asarray(values, dtype=np.float64)
     seeds, levels = len(y), y.shape[-3:]

@@ -27,7 +27,7 @@ from locties.evaluation import (
 )
 from locties.evaluation.leakage import OPEN_LEAKS
 from locties_paper import results
-from locties_paper.effects import claims
+from locties_paper.effects.evidence import FIRST_PILOT_SEED, read_tables
 
 # By modality, the datasets of the manifest that it is read from; `land` says where.
 SOURCES: dict[str, tuple[str, ...]] = Registry(
@@ -186,16 +186,17 @@ def _measured(
     origin = config["origin"]
     if "run" not in origin:
         raise ValueError(f"{path} names no run of the study: publish it from the run's own folder")
-    tables = claims.read(folder)
+    tables = read_tables(folder)
     rows, histories = tables.runs, tables.histories
     # The pilot's seeds and points are its own.
-    rows = rows[(rows["seed"] < claims.FIRST_PILOT_SEED) & (rows["points_seed"] == 0)]
+    rows = rows[(rows["seed"] < FIRST_PILOT_SEED) & (rows["points_seed"] == 0)]
     this = (rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])
     own = histories[(histories["encoder"] == origin["run"]) & (histories["seed"] == origin["seed"])]
     if not this.any() or own.empty:
         raise ValueError(
             f"no results of run {origin['run']!r} with seed {origin['seed']} in "
-            f"{folder or results.PUBLISHED}: run `make results`, with its SWEEP if it is of one"
+            f"{folder or results.PUBLISHED_ROWS}: run `make results`, with SWEEP=its sweep if it "
+            "belongs to one"
         )
     return origin, rows, own.sort_values("step").iloc[-1]
 
@@ -289,7 +290,7 @@ def _leakage(tier: str, modalities: Sequence[str]) -> str:
 
 def _errors(folder: str | Path, run: str, seed: int) -> pd.DataFrame:
     """The rows of `by_continent` of a run, as `results.publish` wrote them."""
-    folder = Path(folder) if folder else results.PUBLISHED
+    folder = Path(folder) if folder else results.PUBLISHED_ROWS
     path = folder / results.CONTINENTS
     errors = pd.read_parquet(path) if path.exists() else pd.DataFrame({"encoder": [], "seed": []})
     errors = errors[(errors["encoder"] == run) & (errors["seed"] == seed)]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from locties.evaluation.statistics import mean_interval
-from locties_paper.effects.comparison import ALPHA
+from locties_paper.effects.statistics import ALPHA
 from locties_paper.results import FEWEST_FOR_AN_INTERVAL, of_tier, scores
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
@@ -440,7 +440,7 @@ def draw_against(table: pd.DataFrame) -> Figure:
     whose interval lies below zero comes before it, and is drawn in orange.
 
     Args:
-        table: of `locties_paper.effects.comparison.against`.
+        table: of `locties_paper.effects.comparison.difference_from_others`.
 
     Returns:
         The figure, a panel for each of the two.

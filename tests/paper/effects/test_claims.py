@@ -8,14 +8,22 @@ import pytest
 from scipy import stats
 
 from locties_paper import results
-from locties_paper.effects import claims
+from locties_paper.effects import (
+    c1_parity,
+    c2_modalities,
+    c3_encoder,
+    c4_peak,
+    claims,
+    evidence,
+    judging,
+)
 from locties_paper.effects.statistics import equivalence, holm, variance_shares
 from locties_paper.results import scores
 
 TASKS = ("air_temperature", "elevation", "population", "climate_zone")
 CELLS = [*product(TASKS, ("random", "block"), ("ridge", "knn"))]
 MARGIN = 0.02
-MARGINS = {claims.Setting("embedded", "full", "gpu"): MARGIN}
+MARGINS = {evidence.Setting("embedded", "full", "gpu"): MARGIN}
 PROVENANCE = {"profile": "full", "device": "NVIDIA H100", "data": "d7cc", "tier": "embedded"}
 PILOT = range(100, 105)
 NO_ROWS = pd.DataFrame()
@@ -49,7 +57,7 @@ def judged(name, runs, histories=None, along=None, margins=MARGINS):
     needs = claims.CLAIMS[name].needs
     histories = history_rows(dict.fromkeys(needs, 1000)) if histories is None else histories
     table = claims.judge(
-        claims.CLAIMS[name], claims.Tables(runs, histories, along, NO_ROWS), margins
+        claims.CLAIMS[name], evidence.Tables(runs, histories, along, NO_ROWS), margins
     )
     assert table["group"].eq("overall").tolist() == [True] + [False] * (len(table) - 1)
     return table.iloc[0], table.iloc[1:]
@@ -276,7 +284,7 @@ def test_c1_is_wrongly_supported_no_more_often_than_stated():
 
 def test_the_pilot_fixes_the_smallest_margin_with_power():
     runs = parity(noise=0.005)
-    pilot = claims.fix_margin(runs)
+    pilot = c1_parity.fix_margin(runs)
     paired = runs[runs["seed"] >= 100].pivot_table(
         "value", ["task", "split", "probe"], ["encoder", "seed"]
     )
@@ -288,15 +296,18 @@ def test_the_pilot_fixes_the_smallest_margin_with_power():
     assert pilot.largest_spread == pytest.approx(np.max(spread))
     assert (pilot.margin, pilot.seeds) == (0.01, 5)
     assert pilot.power >= 0.8 > pilot.least_power > pilot.joint_power
-    assert claims.fix_margin(parity(noise=0.012)).margin == 0.02
-    with pytest.raises(claims.Undecided, match="more seeds are needed"):
-        claims.fix_margin(parity(noise=0.1))
+    assert c1_parity.fix_margin(parity(noise=0.012)).margin == 0.02
+    with pytest.raises(evidence.Undecided, match="more seeds are needed"):
+        c1_parity.fix_margin(parity(noise=0.1))
 
 
 # ------------------------------------------------------------------------------------------ C2
 
 SIZE = {
-    run: size for sizes in claims.BUDGETS.values() for size, runs in sizes.items() for run in runs
+    run: size
+    for sizes in c2_modalities.BUDGETS.values()
+    for size, runs in sizes.items()
+    for run in runs
 }
 PAIRS = {run: 1000 * (SIZE[run] / 5 if run.endswith("-each") else 1) for run in SIZE}
 
@@ -347,29 +358,31 @@ def test_c2_checks_the_budgets():
 
 
 def test_every_modality_is_in_three_of_the_sets_of_three():
-    text = " ".join(claims.THREES).replace("melt-three", "imagery-climate-toponyms")
-    assert [text.count(name) for name in claims.FIVE] == [3] * 5
+    text = " ".join(c2_modalities.THREES).replace("melt-three", "imagery-climate-toponyms")
+    assert [text.count(name) for name in judging.FIVE] == [3] * 5
 
 
 def test_c2_hurts_somewhere_by_chance_no_more_often_than_stated():
     rng = np.random.default_rng(1)
     hurt = [
         (holm(p) < 0.05).any()
-        for p in claims._one_sided(rng.normal(size=(2000, 2, 16, 10)), 0.0, "less")
+        for p in judging.one_sided(rng.normal(size=(2000, 2, 16, 10)), 0.0, "less")
     ]
     assert 0.03 < np.mean(hurt) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 def test_the_step_to_three_without_leaking_sets_is_that_of_the_published_rows():
-    published = claims.read()
+    published = evidence.read_tables()
     tables = published._replace(runs=published.runs[published.runs["tier"] == "embedded"])
     rows = claims.verdicts(published)
     own = rows[(rows["claim"] == "C2") & rows["group"].str.endswith("three minus one")]
-    every = claims.leak_free(tables, {}).merge(own, on=["group", "cell"], suffixes=("", "_c2"))
+    every = c2_modalities.leak_free(tables, {}).merge(
+        own, on=["group", "cell"], suffixes=("", "_c2")
+    )
     assert len(every) == len(own) == 40
     assert every["value"].to_numpy() == pytest.approx(every["value_c2"].to_numpy(), abs=1e-12)
 
-    means = scores(tables.runs[tables.runs["seed"] < claims.FIRST_PILOT_SEED])
+    means = scores(tables.runs[tables.runs["seed"] < evidence.FIRST_PILOT_SEED])
     means = means.query("task == 'elevation' and split == 'block' and probe == 'knn' and seed < 7")
     means = means.groupby("encoder")["value"].mean()
     by_hand = (
@@ -377,22 +390,22 @@ def test_the_step_to_three_without_leaking_sets_is_that_of_the_published_rows():
         - (2 * means["one-imagery"] + 2 * means["one-climate"]) / 6
         - (means["one-haze"] + means["one-toponyms"]) / 6
     )
-    kept = claims.leak_free(tables, {"elevation": ("relief",)}).set_index(["group", "cell"])
+    kept = c2_modalities.leak_free(tables, {"elevation": ("relief",)}).set_index(["group", "cell"])
     found = kept.loc[("equal pairs: three minus one", "elevation block knn"), "value"]
     assert found == pytest.approx(by_hand, abs=1e-12)
 
 
 # ------------------------------------------------------------------------------------------ C3
 
-LEVELS = list(product(*claims.FACTORS.values()))
+LEVELS = list(product(*c3_encoder.FACTORS.values()))
 
 
 def crossed(*sizes, n=10):
     """Each factor's levels at -1, 0 and 1 times its size."""
     place = {
-        claims.crossed_run(*levels): [
+        c3_encoder.crossed_run(*levels): [
             names.index(level) - 1
-            for names, level in zip(claims.FACTORS.values(), levels, strict=True)
+            for names, level in zip(c3_encoder.FACTORS.values(), levels, strict=True)
         ]
         for levels in LEVELS
     }
@@ -451,7 +464,7 @@ def test_c3_needs_its_seeds_and_every_combination():
 CHECKPOINTS = (125, 250, 500, 750, 1000)
 
 
-def along(curve, runs=claims.ALONG, noise=0.002):
+def along(curve, runs=c4_peak.ALONG, noise=0.002):
     parts = [
         score_rows(runs, lambda run, cell, p=p: curve(run, p), range(10), noise, seed=p)
         for p in CHECKPOINTS
@@ -479,7 +492,7 @@ def test_c4_asks_for_what_is_gained_late(curve, verdict, said):
 
 
 def test_c4_refuses_a_learning_rate_that_falls():
-    histories = history_rows(dict.fromkeys(claims.ALONG, 1000))
+    histories = history_rows(dict.fromkeys(c4_peak.ALONG, 1000))
     histories.loc[histories["pairs"] == 1000, "learning_rate"] = 1e-4
     overall, _ = judged("C4", pd.DataFrame(), histories, along(lambda run, p: 0.0))
     assert overall["verdict"] == "undecided"
@@ -489,7 +502,7 @@ def test_c4_refuses_a_learning_rate_that_falls():
 def test_choosing_on_other_seeds_leaves_no_gain_where_there_is_none():
     """Two early checkpoints, eight late ones, all alike: the best late one only seems better."""
     values = np.random.default_rng(0).normal(size=(10, 2000, 10))
-    gains, finals = claims._late_gain(values, early=2)
+    gains, finals = c4_peak._late_gain(values, early=2)
     assert gains.shape == finals.shape == (2000, 5)
     error = gains.std() / np.sqrt(gains.size)
     assert abs(gains.mean()) < 4 * error
@@ -505,7 +518,7 @@ def stability(jump, n=10, epochs=25):
     rng = np.random.default_rng(0)
     rows = []
     for run, s, (i, modality) in product(
-        ("melt-all", "salt-all"), range(n), enumerate(claims.FIVE)
+        ("melt-all", "salt-all"), range(n), enumerate(judging.FIVE)
     ):
         size = 0.1 * (jump.get(modality, 3) if run == "salt-all" else 1)
         loss = 3 + np.cumsum(size * rng.normal(size=epochs))
@@ -521,7 +534,7 @@ def stability(jump, n=10, epochs=25):
 
 
 def c5(histories):
-    return judged("C5", score_rows(claims.METHODS, lambda *_: 0.0, range(10)), histories)
+    return judged("C5", score_rows(judging.METHODS, lambda *_: 0.0, range(10)), histories)
 
 
 @pytest.mark.parametrize(
@@ -563,14 +576,14 @@ def test_c5_needs_ten_seeds_and_provenance():
 
 
 def test_published_rows_are_judged_and_written(tmp_path):
-    claims.write(results.PUBLISHED, tmp_path / "claims.parquet")
+    claims.write(results.PUBLISHED_ROWS, tmp_path / "claims.parquet")
     table = pd.read_parquet(tmp_path / "claims.parquet")
     overall = table[table["group"] == "overall"]
     assert set(overall["claim"]) == set(claims.CLAIMS)
     assert set(overall["verdict"]) <= {"supported", "refuted", "undecided"}
     for row in overall[overall["verdict"] != "undecided"].itertuples():
         assert row.n >= 5, f"{row.claim} is {row.verdict} on {row.n} seeds"
-    published = pd.read_parquet(results.PUBLISHED / "claims.parquet")
+    published = pd.read_parquet(results.PUBLISHED_ROWS / "claims.parquet")
     pd.testing.assert_frame_equal(table, published, rtol=1e-6, atol=1e-9)
     assert overall.loc[overall["verdict"] == "undecided", "note"].str.len().gt(0).all()
 
@@ -579,14 +592,14 @@ def test_rows_of_sweeps_are_read_beside_the_books_own(tmp_path):
     row = {"encoder": "melt-all", "seed": 2, "value": 0.5}
     pd.DataFrame([row]).to_parquet(tmp_path / "runs.parquet")
     pd.DataFrame([row]).to_parquet(tmp_path / "histories.parquet")
-    assert len(claims.read(tmp_path).runs) == 1
-    assert len(claims.read(tmp_path).along) == 0
+    assert len(evidence.read_tables(tmp_path).runs) == 1
+    assert len(evidence.read_tables(tmp_path).along) == 0
     pilot = pd.DataFrame([row | {"seed": 100, "tier": "embedded", "points_seed": 1}])
     pilot.to_parquet(tmp_path / "sweeps.parquet")
     pilot.to_parquet(tmp_path / "sweeps_histories.parquet")
     pilot.assign(pairs=7).to_parquet(tmp_path / "scores_along.parquet")
     content_rows(0.3, 0.0).to_parquet(tmp_path / "erasure.parquet")
-    tables = claims.read(tmp_path)
+    tables = evidence.read_tables(tmp_path)
     assert len(tables.erasure) == 480
     assert tables.runs["points_seed"].tolist() == [0, 1], "rows without it are of the test's points"
     assert tables.histories["seed"].tolist() == [2, 100]
@@ -597,7 +610,7 @@ def test_rows_of_sweeps_are_read_beside_the_books_own(tmp_path):
 def test_c1_of_the_published_rows_re_derived_from_the_raw_scores(tier):
     """Refuted: in some cell a t-test by hand shows more than the margin, corrected after Holm."""
     table = pd.concat(
-        [pd.read_parquet(results.PUBLISHED / f"{n}.parquet") for n in ("runs", "sweeps")]
+        [pd.read_parquet(results.PUBLISHED_ROWS / f"{n}.parquet") for n in ("runs", "sweeps")]
     )
     table = table[(table["tier"] == tier) & (table["labels"] == "all")]
     table = table[table["metric"].isin(["r2", "accuracy"]) & table["probe"].isin(["ridge", "knn"])]
@@ -615,7 +628,7 @@ def test_c1_of_the_published_rows_re_derived_from_the_raw_scores(tier):
             for distance in (-0.01 - difference.mean(), difference.mean() - 0.01):
                 p.append(stats.t.sf(distance / error, 9))
     smallest = min(p) * len(p)  # where one is rejected, Holm's first step rejects it
-    published = pd.read_parquet(results.PUBLISHED / "claims.parquet")
+    published = pd.read_parquet(results.PUBLISHED_ROWS / "claims.parquet")
     (overall,) = published.query(
         "claim == 'C1' and group == 'overall' and tier == @tier"
     ).itertuples()
@@ -626,7 +639,9 @@ def test_c1_of_the_published_rows_re_derived_from_the_raw_scores(tier):
 
 def test_c5_of_the_published_rows_re_derived_from_the_raw_histories():
     runs, histories = results.read()
-    table = claims.judge(claims.CLAIMS["C5"], claims.Tables(runs, histories, runs[:0], NO_ROWS), {})
+    table = claims.judge(
+        claims.CLAIMS["C5"], evidence.Tables(runs, histories, runs[:0], NO_ROWS), {}
+    )
     rows = table[table["statistic"] == "ratio of standard deviations"].iloc[1:]
     seeds = sorted(histories.query("encoder == 'salt-all' and seed < 100")["seed"].unique())
     for row in rows.itertuples():
@@ -648,7 +663,7 @@ def test_c5_of_the_published_rows_re_derived_from_the_raw_histories():
         assert (row.low, row.high) == pytest.approx(
             (np.exp(np.mean(logs) - reach), np.exp(np.mean(logs) + reach))
         )
-    published = pd.read_parquet(results.PUBLISHED / "claims.parquet").query("claim == 'C5'")
+    published = pd.read_parquet(results.PUBLISHED_ROWS / "claims.parquet").query("claim == 'C5'")
     assert (rows["low"] > 1).all()
     assert published.loc[published["group"] == "overall", "verdict"].item() == "supported"
 
@@ -674,7 +689,7 @@ def content_rows(private, shared, seeds=range(10, 20)):
 
 
 def judged_content(rows):
-    tables = claims.Tables(NO_ROWS, NO_ROWS, NO_ROWS, rows)
+    tables = evidence.Tables(NO_ROWS, NO_ROWS, NO_ROWS, rows)
     table = claims.judge(claims.CLAIMS["C6"], tables, {})
     return table.iloc[0], table.iloc[1:].set_index("group")
 
@@ -706,9 +721,9 @@ def test_c6_needs_its_seeds_and_one_setting():
 def test_each_tier_is_judged_by_itself():
     both = pd.concat([parity(), parity(only("melt-all", HARD, 0.1)).assign(tier="open")])
     histories = history_rows(dict.fromkeys(C1, 1000)).assign(modality="haze")
-    margins = MARGINS | {claims.Setting("open", "full", "gpu"): MARGIN}
+    margins = MARGINS | {evidence.Setting("open", "full", "gpu"): MARGIN}
     table = claims.verdicts(
-        claims.Tables(both, histories, both[:0].assign(pairs=0), both[:0]), margins
+        evidence.Tables(both, histories, both[:0].assign(pairs=0), both[:0]), margins
     )
     found = table[table["group"] == "overall"].set_index(["claim", "tier"])["verdict"]
     assert found["C1", "embedded"] == "supported"

@@ -7,7 +7,13 @@ from scipy import stats
 
 from locties.evaluation import TIERS
 from locties_paper import results
-from locties_paper.effects.comparison import CONTENDERS, against, changes, comes_first, worth
+from locties_paper.effects.comparison import (
+    CONTENDERS,
+    comes_first,
+    difference_from_default,
+    difference_from_others,
+    effect_of_parts,
+)
 
 CELLS = [(task, split, probe) for task in "ab" for split in "rb" for probe in ("ridge", "knn")]
 
@@ -38,7 +44,7 @@ def test_differences_are_paired_by_seed():
     """A shift common to a seed cancels; unpaired, it would drown the difference."""
     common = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
     table = pd.concat([rows("own", 0.62 + common + noise(1)), rows("other", 0.6 + common)])
-    found = against(table, "own").loc["other"]
+    found = difference_from_others(table, "own").loc["other"]
     difference = (0.02 + noise(1)).mean(axis=0)
     assert found["difference"] == pytest.approx(difference.mean())
     low, high = stats.t.interval(0.95, 4, difference.mean(), stats.sem(difference))
@@ -53,14 +59,14 @@ def test_ranks_are_within_a_seed_and_cell_and_ties_share():
     table = pd.concat(
         [rows("own", np.full(3, 0.5)), rows("tied", np.full(3, 0.5)), rows("last", np.full(3, 0.1))]
     )
-    found = against(table, "own")
+    found = difference_from_others(table, "own")
     assert found["rank"].to_dict() == {"own": 1.5, "tied": 1.5, "last": 3.0}
     assert found.loc["last", "rank_difference"] == 1.5
 
 
 def test_an_encoder_without_seeds_is_the_same_in_all():
     table = pd.concat([rows("own", 0.7 + noise(2)), rows("xyz", np.full(1, 0.6))])
-    found = against(table, "own")
+    found = difference_from_others(table, "own")
     assert found.loc["xyz", "mean"] == pytest.approx(0.6)
     assert found.loc["xyz", "difference"] == pytest.approx(0.1 + noise(2).mean())
 
@@ -68,31 +74,34 @@ def test_an_encoder_without_seeds_is_the_same_in_all():
 def test_a_seed_or_cell_that_is_missing_is_named():
     own, other = rows("own", 0.7 + noise(3)), rows("other", 0.6 + noise(4))
     with pytest.raises(ValueError, match="'other' has no score of seed 4"):
-        against(pd.concat([own, other[other["seed"] != 4]]), "own")
+        difference_from_others(pd.concat([own, other[other["seed"] != 4]]), "own")
     with pytest.raises(ValueError, match="'other' lacks a score in a r ridge"):
-        against(pd.concat([own, other.iloc[1:]]), "own")
+        difference_from_others(pd.concat([own, other.iloc[1:]]), "own")
     with pytest.raises(ValueError, match="'other' has no score of seed 1"):
-        against(pd.concat([own, other[other["seed"] == 0]]), "own")
+        difference_from_others(pd.concat([own, other[other["seed"] == 0]]), "own")
     with pytest.raises(ValueError, match="of 'own' alone"):
-        against(own, "own")
+        difference_from_others(own, "own")
     with pytest.raises(ValueError, match="'onw'"):
-        against(own, "onw")
+        difference_from_others(own, "onw")
     with pytest.raises(ValueError, match="has 1 seed"):
-        against(pd.concat([own[own["seed"] == 0], other]), "own")
+        difference_from_others(pd.concat([own[own["seed"] == 0], other]), "own")
 
 
 def test_first_means_before_every_single_one():
     ahead = [rows("own", 0.7 + noise(5)), rows("far", 0.4 + noise(6))]
-    assert comes_first(against(pd.concat(ahead), "own")) == {"mean": True, "rank": True}
+    assert comes_first(difference_from_others(pd.concat(ahead), "own")) == {
+        "mean": True,
+        "rank": True,
+    }
     level = pd.concat([*ahead, rows("level", 0.71 + noise(7))])
-    assert comes_first(against(level, "own")) == {"mean": False, "rank": False}
+    assert comes_first(difference_from_others(level, "own")) == {"mean": False, "rank": False}
 
 
 def test_first_in_the_mean_is_not_first_in_rank():
     """One cell won by much, seven lost by little."""
     gain = np.where(np.arange(len(CELLS)) == 0, 0.5, -0.02)[:, None]
     table = pd.concat([rows("own", 0.4 + gain + noise(8, 0.001)), rows("other", 0.4 + noise(9, 0))])
-    assert comes_first(against(table, "own")) == {"mean": True, "rank": False}
+    assert comes_first(difference_from_others(table, "own")) == {"mean": True, "rank": False}
 
 
 def test_a_part_is_worth_what_the_whole_loses_without_it():
@@ -101,7 +110,7 @@ def test_a_part_is_worth_what_the_whole_loses_without_it():
     table = pd.concat(
         [whole, rows("less", 0.7 - by_probe + noise(11)), rows("more", 0.9 + noise(12))]
     )
-    found = worth(table, "whole").set_index(["group", "cell"])
+    found = effect_of_parts(table, "whole").set_index(["group", "cell"])
     assert found.loc[("both probes", "more"), "verdict"] == "worse"
     assert found.loc[("ridge", "less"), "verdict"] == "better"
     assert found.loc[("knn", "less"), "verdict"] == "unclear"
@@ -121,7 +130,9 @@ def test_changes_are_paired_on_the_seeds_that_a_run_shares_with_the_default():
     hurts = rows("hurts", 0.55 + common + noise(2, 0.002))
     same = rows("same", 0.6 + common + noise(3))
     alone = rows("alone", np.array([0.9]), seeds=[4])
-    table = changes(pd.concat([helps, usual, hurts, same, alone]), "usual").set_index("cell")
+    table = difference_from_default(
+        pd.concat([helps, usual, hurts, same, alone]), "usual"
+    ).set_index("cell")
     assert table.index.tolist() == ["helps", "hurts", "same"], "one seed has no interval"
     assert table["verdict"].tolist() == ["better", "worse", "unclear"]
     assert table["n"].tolist() == [3, 5, 5]
@@ -135,6 +146,6 @@ def test_changes_are_paired_on_the_seeds_that_a_run_shares_with_the_default():
 
 def test_changes_of_a_default_without_rows_are_refused():
     with pytest.raises(ValueError, match="'usual'"):
-        changes(rows("other", np.full(5, 0.6)), "usual")
-    only = changes(rows("usual", np.full(5, 0.6)), "usual")
+        difference_from_default(rows("other", np.full(5, 0.6)), "usual")
+    only = difference_from_default(rows("usual", np.full(5, 0.6)), "usual")
     assert only.empty

@@ -1,0 +1,175 @@
+"""C2: do more modalities improve downstream scores consistently?"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from locties_paper.effects.evidence import (
+    FEWER_SEEDS,
+    Setting,
+    Tables,
+    missing_seeds,
+    require_equal_pairs,
+    tested_scores,
+    with_defaults,
+)
+from locties_paper.effects.judging import (
+    FIVE,
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    Outcome,
+    cell_verdicts,
+    count_verdicts,
+    join,
+    mean_row,
+    one_sided,
+)
+from locties_paper.effects.statistics import ALPHA, holm
+
+# MELT on one modality: the baselines' samples with MELT's direction of the loss.
+ONES = tuple(f"one-{modality}" for modality in FIVE)
+# Each modality is in three of them, so their mean differs from that of ONES in number alone.
+THREES = (
+    "three-imagery-climate-haze",
+    "three-climate-haze-relief",
+    "three-haze-relief-toponyms",
+    "three-imagery-relief-toponyms",
+    "melt-three",
+)
+BUDGETS = {
+    "equal pairs": {1: ONES, 3: THREES, 5: ("melt-all",)},
+    "equal pairs a modality": {
+        1: tuple(f"{run}-each" for run in ONES),
+        3: tuple(f"{run}-each" for run in THREES),
+        5: ("melt-all",),
+    },
+}
+
+
+NEEDS = tuple(
+    dict.fromkeys(run for sizes in BUDGETS.values() for runs in sizes.values() for run in runs)
+)
+
+
+def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
+    """Five modalities against three, and three against one, at two budgets.
+
+    - Runs: MELT on each modality alone, on five sets of three that hold each modality three times,
+      and on all five; a size's score is the mean over its sets, so that sizes differ in number and
+      not in which modalities they hold. All have MELT's direction of the loss.
+    - Budgets: equal pairs in all, and equal pairs for each modality (a fifth of the pairs alone,
+      three fifths with three). The histories are checked for it.
+    - Statistic: five minus three and three minus one, paired by seed, in each cell (task × split ×
+      probe). To *help consistently* is to help at both steps in every cell.
+    - Refuted: at both budgets one-sided t-tests show every difference above 0 (intersection-union,
+      so nothing is corrected).
+    - Supported: at both budgets some difference is below 0, after Holm's correction over the
+      budget's cells and steps.
+    - Undecided otherwise: differences that are not shown to be above 0 are not shown to be below.
+    - A cell is *better* by its own test, which is not corrected since all would have to be, and
+      *worse* after the correction.
+    """
+    tested = tested_scores(tables.runs, NEEDS)
+    for budget, sizes in BUDGETS.items():
+        a_part = budget != "equal pairs"
+        require_equal_pairs(
+            tables.histories,
+            {run: size if a_part else 1 for size, runs in sizes.items() for run in runs},
+        )
+    missing, rows, verdicts = missing_seeds(len(tested.seeds), FEWER_SEEDS), [], {}
+    for budget, sizes in BUDGETS.items():
+        one, three, five = (
+            np.mean([tested.value[run] for run in runs], axis=0) for runs in sizes.values()
+        )
+        steps = np.stack([five - three, three - one])
+        helps = one_sided(steps, 0.0, "greater")
+        hurts = holm(one_sided(steps, 0.0, "less"))
+        if (hurts < ALPHA).any():
+            verdicts[budget] = SUPPORTED
+        else:
+            verdicts[budget] = REFUTED if (helps < ALPHA).all() else UNDECIDED
+        said = cell_verdicts(missing, worse=hurts, better=helps)
+        rows += [
+            mean_row(
+                f"{budget}: {('five minus three', 'three minus one')[i]}",
+                " ".join(tested.cells[j]),
+                "difference of scores",
+                steps[i, j],
+                verdict=said[i, j],
+                p=hurts[i, j],
+                p_against=helps[i, j],
+            )
+            for i, j in np.ndindex(said.shape)
+        ]
+    agreed = set(verdicts.values())
+    verdict = agreed.pop() if len(agreed) == 1 else UNDECIDED
+    notes = (
+        [tested.note] if missing else [f"at {budget} {found}" for budget, found in verdicts.items()]
+    )
+    notes += [count_verdicts(np.array([row["verdict"] for row in rows]))]
+    decisive = max(rows, key=lambda row: row["p_against"])  # the one that helps least
+    return Outcome(missing, verdict, decisive, rows, tested.setting, join(notes))
+
+
+def leak_free(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """C2's step from one modality to three, without the sets that hold a leaking modality.
+
+    A set of three is compared with the mean of its own three alone, so that with every set kept
+    this is C2's own step. It has no part in the verdict, and nothing is corrected.
+
+    Args:
+        tables: of one tier.
+        leaks: by task, the modalities that share their source with its labels.
+
+    Returns:
+        Rows as of `verdicts`, a group for each budget; verdict better, worse or unclear.
+
+    Raises:
+        Undecided: where rows of C2's runs are missing.
+    """
+    tested = tested_scores(with_defaults(tables.runs), NEEDS)
+    rows = []
+    for budget, sizes in BUDGETS.items():
+        steps = {}
+        for run in sizes[3]:
+            held = _held(run)
+            alone = [one for one in sizes[1] if one.split("-")[1] in held]
+            alone_mean = np.mean([tested.value[one] for one in alone], axis=0)
+            steps[held] = tested.value[run] - alone_mean  # (cells, seeds)
+        for j, cell in enumerate(tested.cells):
+            kept = [
+                step[j] for held, step in steps.items() if not held & set(leaks.get(cell[0], ()))
+            ]
+            step = np.mean(kept, axis=0)
+            up, down = (one_sided(step, 0.0, side) for side in ("greater", "less"))
+            rows.append(
+                mean_row(
+                    f"{budget}: three minus one",
+                    " ".join(cell),
+                    "difference of scores",
+                    step,
+                    verdict=str(cell_verdicts([], worse=down, better=up)),
+                    p=down,
+                    p_against=up,
+                )
+            )
+    return pd.DataFrame(rows)
+
+
+def _held(run: str) -> frozenset[str]:
+    """The modalities of one of `THREES`, by its name."""
+    if run.startswith("melt-three"):
+        return frozenset({"imagery", "climate", "toponyms"})
+    return frozenset(run.split("-")[1:4])
+
+
+CLAIM = Claim(
+    "C2",
+    "More modalities do not consistently improve downstream scores.",
+    needs=NEEDS,
+    test=more_modalities,
+    seeds=FEWER_SEEDS,
+)
