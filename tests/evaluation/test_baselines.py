@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from locties.evaluation import Task, evaluate
-from locties.evaluation.baselines import BASELINES, append, contender
+from locties.evaluation.baselines import BASELINES, Appended, contender
 from locties.lonlat import to_xyz
 
 POINTS = torch.tensor([[0.0, 0.0], [90.0, 0.0], [13.4, 52.5]])
@@ -48,12 +48,12 @@ def test_both_parts_of_an_appended_encoder_weigh_the_same():
     points = torch.tensor([[0.0, 0.0], [120.0, 30.0]])
     raw = torch.tensor([[300.0, 400.0], [0.0, 1e-3]])
     unit = torch.tensor([[0.6, 0.8], [0.0, 1.0]])
-    both = append(lambda lonlat: raw, "xyz")(points)
+    both = Appended(lambda lonlat: raw, "xyz")(points)
     assert both.shape == (2, 5)
     assert both[:, :2].numpy() == pytest.approx(unit.numpy(), abs=1e-6)
     expected = (unit[0] - unit[1]).norm() ** 2 + (to_xyz(points[0]) - to_xyz(points[1])).norm() ** 2
     assert ((both[0] - both[1]).norm() ** 2).item() == pytest.approx(expected.item(), rel=1e-5)
-    harmonics = append(lambda lonlat: raw, "harmonics_10")(points)[:, 2:]
+    harmonics = Appended(lambda lonlat: raw, "harmonics_10")(points)[:, 2:]
     assert harmonics.norm(dim=1).numpy() == pytest.approx(np.ones(2), abs=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_an_appended_encoder_is_evaluated_like_any_other():
     lonlat = torch.tensor(rng.uniform([-180, -60], [180, 60], (300, 2))).float()
     height = Task("height", lonlat, to_xyz(lonlat)[:, 2])
     blind = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Dropout(0.5)).train()
-    table = evaluate(append(blind, "xyz"), height, probes="ridge", labels="all")
+    table = evaluate(Appended(blind, "xyz"), height, probes="ridge", labels="all")
     assert (table[table["metric"] == "r2"]["value"] > 0.999).all()
     assert blind.training, "its mode is put back"
 
@@ -75,7 +75,7 @@ def test_contenders_have_names(tmp_path):
     assert torch.equal(contender("untrained", seed=3)(POINTS), encoder(POINTS))
     assert torch.equal(contender("xyz")(POINTS), to_xyz(POINTS))
     both = contender(f"{tmp_path / 'encoder'}+harmonics_10")
-    assert torch.equal(both(POINTS), append(encoder, "harmonics_10")(POINTS))
+    assert torch.equal(both(POINTS), Appended(encoder, "harmonics_10")(POINTS))
 
 
 def test_a_contender_can_be_read_from_all_its_layers(tmp_path):
@@ -91,5 +91,9 @@ def test_a_wrong_contender_is_said():
         contender("xyz+layers")
     with pytest.raises(ValueError, match="unknown baseline 'xzy': did you mean 'xyz'"):
         contender("untrained+xzy")
-    with pytest.raises(FileNotFoundError, match="unknown published encoder 'nothing'"):
-        contender("nothing+xyz")
+    with pytest.raises(
+        ValueError, match=r"encoder 'harmonic_10': did you mean 'harmonics_10'.*folder"
+    ):
+        contender("harmonic_10+xyz")
+    with pytest.raises(ValueError, match=r"5|int.*'melt'"):
+        contender(5)

@@ -7,9 +7,9 @@ from locties.evaluation import (
     TASKS,
     Task,
     autocorrelation,
-    best_prediction,
     block_bootstrap,
     predict,
+    predict_with_best_probe,
     residuals,
     score_groups,
 )
@@ -179,7 +179,7 @@ def test_the_better_probe_answers():
     kind = Task("kind", lonlat, (turn.sin() > 0).numpy(), kind="classification")
     found = {}
     for task in (line, wave, kind):
-        found[task.name], predicted = best_prediction(to_xyz, task, "random")
+        found[task.name], predicted = predict_with_best_probe(to_xyz, task, "random")
         errors = {
             probe: np.mean(residuals(task, predict(to_xyz, task, "random", probe)) ** 2)
             for probe in ("ridge", "knn")
@@ -187,7 +187,7 @@ def test_the_better_probe_answers():
         assert np.mean(residuals(task, predicted) ** 2) == min(errors.values())
     # Eight waves are no linear function of location.
     assert (found["wave"], found["kind"]) == ("knn", "knn")
-    assert best_prediction(to_xyz, wave, "random", ["ridge"])[0] == "ridge"
+    assert predict_with_best_probe(to_xyz, wave, "random", ["ridge"])[0] == "ridge"
 
 
 # ---------------------------------------------------------------------------- autocorrelation

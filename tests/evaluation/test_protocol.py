@@ -4,8 +4,18 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, r2_score
 
-from locties.evaluation import BASELINES, TASKS, Task, evaluate, fit_probe, predict, protocol
-from locties.evaluation.protocol import COLUMNS, _draws, embed
+from locties import LocationEncoder
+from locties.evaluation import (
+    BASELINES,
+    TASKS,
+    Task,
+    evaluate,
+    fit_probe,
+    predict,
+    probes,
+    protocol,
+)
+from locties.evaluation.protocol import COLUMNS, _draw_labels, checked_embedding
 from locties.evaluation.splits import folds
 
 xyz = BASELINES["xyz"]()
@@ -104,7 +114,7 @@ def test_two_encoders_get_the_same_labels(height, monkeypatch):
 
 def test_draws_leave_the_test_fold_out_and_small_ones_lie_in_large_ones(globe):
     fold = folds(globe, "block")
-    small, large = _draws(fold, 50), _draws(fold, 200)
+    small, large = _draw_labels(fold, 50), _draw_labels(fold, 200)
     for held_out in range(5):
         assert len(set(small[held_out])) == 50
         assert held_out not in fold[large[held_out]]
@@ -142,27 +152,81 @@ def test_fit_probe_predicts_anywhere(globe, belt, probe):
     assert [belt.classes[code] for code in zone] == ["N", "S"]
 
 
-def test_counts_a_small_task_cannot_give_are_left_out_by_default_and_refused_on_request(globe):
+def test_counts_a_small_task_cannot_give_are_left_out_by_default(globe):
     small = Task("small", globe[:300], globe[:300, 1])
     assert set(evaluate(xyz, small, probes="knn")["labels"]) == {"all", "50", "200"}
-    with pytest.raises(ValueError, match=r"labels=1000: task 'small' leaves 2\d\d labels"):
-        evaluate(xyz, small, labels=[50, 1000])
-    for wrong in (5, "many", 0.5):
-        with pytest.raises(ValueError, match="or 'all'"):
-            evaluate(xyz, small, labels=[wrong])
 
 
-def test_wrong_names_are_found_before_any_work(height):
-    def never(x):
-        raise AssertionError("embedded before names were checked")
-
-    for wrong, message in (
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"labels": []}, r"labels=\[\].*'all'"),
+        ({"labels": "50"}, r"labels='50'.*whole number from 10"),
+        ({"labels": "many"}, r"labels='many'.*'all'"),
+        ({"labels": 0}, r"labels=0.*whole number from 10"),
+        ({"labels": 5}, r"labels=5.*whole number from 10"),
+        ({"labels": 50.0}, r"labels=50\.0.*'all'"),
+        ({"labels": [50.5]}, r"labels=50\.5.*'all'"),
+        ({"labels": np.array(["all", 50])}, r"labels='50'|labels=np.str_\('50'\)"),
+        ({"labels": [50, 2000]}, r"labels=2000: task 'height'.*from 10 to 1\d\d\d"),
+        ({"splits": []}, r"splits=\[\].*random, block"),
+        ({"splits": 5}, "splits=5.*random, block|split 5.*block"),
         ({"splits": "blocks"}, "did you mean 'block'"),
+        ({"splits": "random,block"}, "split 'random,block'.*Known"),
+        ({"probes": []}, r"probes=\[\].*ridge"),
+        ({"probes": ()}, r"probes=\(\).*ridge"),
         ({"probes": "rigde"}, "did you mean 'ridge'"),
+        ({"probes": [["ridge"]]}, r"probe \['ridge'\].*ridge"),
+        ({"probes": probes.Ridge}, "probes=.*Ridge.*ridge"),
+        ({"tasks": []}, r"tasks=\[\].*elevation.*Task objects"),
+        ({"tasks": 5}, "5 is no task.*elevation"),
+        ({"tasks": ["elevation", None]}, "None is no task.*elevation"),
         ({"tasks": "elevatoin"}, "did you mean 'elevation'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            evaluate(never, **({"tasks": height} | wrong))
+        ({"tasks": "elevation,population"}, "'elevation,population'.*Known"),
+        ({"encoder": "bset"}, "did you mean 'best'"),
+        ({"encoder": "melt+xzy"}, "did you mean 'xyz'"),
+        ({"encoder": 5}, "'melt'"),
+    ],
+)
+def test_wrong_arguments_are_named_before_any_probe_is_fitted(height, monkeypatch, wrong, message):
+    monkeypatch.setattr(protocol, "_out_of_fold", None)
+    monkeypatch.setitem(TASKS, "elevation", lambda: height)
+    with pytest.raises(ValueError, match=message):
+        evaluate(**({"encoder": xyz, "tasks": height} | wrong))
+
+
+@pytest.mark.parametrize("few", [50, np.int64(50), [50], np.array([50]), (50,)])
+def test_numbers_of_labels_may_be_of_any_whole_type(height, few):
+    table = evaluate(xyz, height, splits="random", probes="knn", labels=few)
+    assert set(table["labels"]) == {"50"}
+
+
+def test_encoders_are_taken_by_name_by_folder_and_as_objects(height, tmp_path):
+    encoder = LocationEncoder("xyz", "linear", dim=4)
+    encoder.save(tmp_path / "mine")
+    options = {"splits": "random", "probes": "knn", "labels": 50}
+    tables = {
+        what: evaluate(given, height, **options)
+        for what, given in {
+            "mine": tmp_path / "mine",
+            "folder": str(tmp_path / "mine"),
+            "object": encoder,
+            "xyz": "xyz",
+            "function": xyz,
+            "best": "best",
+        }.items()
+    }
+    assert set(tables["mine"]["encoder"]) == set(tables["folder"]["encoder"]) == {"mine"}
+    assert set(tables["best"]["encoder"]) == {"best"}
+    named = evaluate(encoder, height, **options, name="other")
+    assert set(named["encoder"]) == {"other"}
+    for one, same in (("mine", "folder"), ("mine", "object"), ("xyz", "function")):
+        assert tables[one]["value"].equals(tables[same]["value"])
+    both = evaluate(f"{tmp_path / 'mine'}+xyz", height, **options)
+    assert set(both["encoder"]) == {"mine+xyz"}
+    north = fit_probe("xyz", height, probe="ridge")
+    assert north([[0, 90], [0, -90]]) == pytest.approx([1, -1], abs=0.1)
+    assert (predict("xyz", height) == predict(xyz, height)).all()
 
 
 def test_embeddings_are_checked(globe, height):
@@ -174,7 +238,9 @@ def test_embeddings_are_checked(globe, height):
 
 def test_a_module_is_used_in_evaluation_mode_without_gradients_and_left_as_it_was(globe):
     module = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Dropout(0.5)).train()
-    assert (embed(module, globe) == embed(module, globe)).all(), "dropout was on"
+    assert (checked_embedding(module, globe) == checked_embedding(module, globe)).all(), (
+        "dropout was on"
+    )
     assert module.training
     assert module[0].weight.grad is None
 

@@ -11,7 +11,7 @@ from locties.evaluation import (
     intrinsic_dimension,
     uniformity,
 )
-from locties.evaluation.representation import partners
+from locties.evaluation.representation import nearby_points
 from locties.lonlat import MEAN_EARTH_RADIUS_KM, distance_km
 
 
@@ -107,7 +107,7 @@ def test_alignment_is_the_mean_squared_distance_of_directions():
 
 def test_partners_are_uniform_in_their_discs_even_at_the_pole():
     lonlat = torch.tensor([[0.0, 0.0], [179.99, -40.0], [10.0, 89.9]]).double().repeat(2000, 1)
-    other = partners(lonlat, 50, torch.Generator().manual_seed(0))
+    other = nearby_points(lonlat, 50, torch.Generator().manual_seed(0))
     assert bool((other[:, 0].abs() <= 180).all())
     km = distance_km(lonlat, other).reshape(-1, 3)
     assert km.max() <= 50 + 1e-6

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from locties import LocationEncoder
+from locties.data.raster import Raster
 from locties.evaluation import rank, retrieve
 from locties.evaluation.retrieval import COLUMNS, RADII_KM
 from locties.evaluation.splits import block_index
@@ -78,7 +80,7 @@ def test_ranking_is_that_of_a_plain_loop():
     assert ranking.rank.tolist() == ranks
     assert len(set(ranks)) > 3
     assert ranking.error_km == pytest.approx(errors, abs=1e-6)
-    assert torch.equal(ranking.candidates[ranking.own], lonlat)
+    assert torch.equal(ranking.candidates[ranking.true], lonlat)
     top = ranking.candidates[ranking.best(3)[:, 0]]
     assert distance_km(lonlat, top).numpy() == pytest.approx(errors, abs=1)
 
@@ -147,15 +149,16 @@ def test_what_does_not_fit_is_said(lonlat):
         retrieve(to_xyz, {"mine": nn.Identity()}, [broken])
 
 
-@pytest.mark.data
-def test_the_modalities_of_a_run_are_retrieved(earth):
-    from locties import LocationEncoder
-    from locties.modalities import MODALITIES
-
-    modalities = [MODALITIES[name](200, 0, 64) for name in ("imagery", "toponyms")]
-    encoders = {modality.name: modality.encoder(16) for modality in modalities}
-    encoder = LocationEncoder(dim=16, feature_options={"degree": 4}, seed=0)
-    table = retrieve(encoder, encoders, modalities)
+def test_patches_and_samples_read_from_rasters_are_retrieved(lonlat):
+    raster = Raster(torch.rand(2, 18, 36, generator=torch.manual_seed(0)), -175, 85, 10, 10)
+    read = Gathered(lonlat, (raster,), lambda rasters, points: rasters[0].sample(points), None)
+    patches = torch.rand(300, 3, 16, 16, generator=torch.manual_seed(0))
+    modalities = [_modality(lonlat, read, "rain"), _modality(lonlat, patches, "imagery")]
+    encoders = {
+        "rain": nn.Linear(2, 16),
+        "imagery": nn.Sequential(nn.Flatten(), nn.Linear(768, 16)),
+    }
+    table = retrieve(LocationEncoder("xyz", "linear", dim=16), encoders, modalities)
     assert table["value"].notna().all()
-    assert set(table["modality"]) == {"imagery", "toponyms"}
-    assert (table["candidates"] <= 64).all()
+    assert set(table["modality"]) == {"rain", "imagery"}
+    assert set(table["candidates"]) == {300}

@@ -46,7 +46,7 @@ def test_longitudes_are_wrapped_and_targets_may_be_tensors():
         ({"target": [1.0, 2.0, np.inf]}, "inf at row 2.*drop"),
         ({"target": [1.0, None, 2.0]}, "None at row 1.*drop"),
         ({"target": np.ma.masked_equal([1.0, -99.0, 2.0], -99.0)}, "masked at row 1.*drop"),
-        ({"target": pd.array([1, None, 2])}, "<NA> at row 1.*drop"),
+        ({"target": pd.array([1, None, 2])}, "nan at row 1.*drop"),
         ({"target": ["a", "b", "c"]}, "'a'.*kind='classification'"),
         ({"target": [1j, 2j, 3j]}, "complex128.*give numbers"),
         ({"lonlat": [[0, 0], [0, 91], [0, 0]]}, "row 1"),

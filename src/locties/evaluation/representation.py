@@ -1,9 +1,10 @@
-"""Diagnostics of a representation that need no labels: how it spreads over the places on land.
+"""Diagnostics of an embedding that need no labels: how it spreads over the places on land.
 
 All of them look at L2-normalised embeddings, whose cosines are what was trained.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from locties.apply.metadata import Encoder
 from locties.data.embedded import load
 from locties.data.sampling import land_lonlat
-from locties.evaluation.protocol import Encoder, embed
+from locties.evaluation.baselines import contender
+from locties.evaluation.protocol import checked_embedding
 from locties.lonlat import MEAN_EARTH_RADIUS_KM, check
 
 Array = NDArray[np.float64]
@@ -24,12 +27,11 @@ _KEPT = 0.9  # of the ratios of distances, as Facco et al. do
 _ROWS = 1024
 
 
-def diagnose(encoder: Encoder, points: int = 5000, seed: int = 0) -> dict[str, float]:
+def diagnose(encoder: str | Path | Encoder, points: int = 5000, seed: int = 0) -> dict[str, float]:
     """Effective rank, intrinsic dimension, alignment and uniformity of a location encoder.
 
-    Alignment is that of points and partners within 50 km of them, on land both, so that it needs
-    nothing but the location encoder, and baselines have it too. Alignment of locations with
-    samples of the modalities is what training minimises and retrieval measures.
+    Alignment is that of points with partners within 50 km of them, both on land, so that it needs
+    no samples of modalities.
 
     Args:
         encoder: as in `evaluate`.
@@ -39,33 +41,26 @@ def diagnose(encoder: Encoder, points: int = 5000, seed: int = 0) -> dict[str, f
     Returns:
         Values by name: effective_rank, intrinsic_dimension, alignment, uniformity.
 
-    Raises:
-        ValueError: embeddings that are not usable.
-        DataError: where the embedded tier has to be built and a wheel is missing.
-
     Example:
-        >>> from locties.evaluation import BASELINES
-        >>> found = diagnose(BASELINES["xyz"](), points=1000)
+        >>> found = diagnose("xyz", points=1000)
         >>> round(found["effective_rank"]), round(found["intrinsic_dimension"])
         (3, 2)
-
-    Source: the four diagnostics name theirs; the points, and partners within 50 km, are choices of
-    this project.
     """
-    generator, earth = torch.Generator().manual_seed(seed), load()
+    function, earth = contender(encoder), load()
+    generator = torch.Generator().manual_seed(seed)
     lonlat = land_lonlat(earth, points, generator)
-    partner = partners(lonlat, NEAR_KM, generator)
+    partner = nearby_points(lonlat, NEAR_KM, generator)
     ashore = (earth.land.nearest(partner)[:, 0] == 1).numpy()
-    embedding = embed(encoder, lonlat)
+    embedding = checked_embedding(function, lonlat)
     return {
         "effective_rank": effective_rank(embedding),
         "intrinsic_dimension": intrinsic_dimension(embedding),
-        "alignment": alignment(embedding[ashore], embed(encoder, partner)[ashore]),
+        "alignment": alignment(embedding[ashore], checked_embedding(function, partner)[ashore]),
         "uniformity": uniformity(embedding),
     }
 
 
-def partners(lonlat: Any, km: float, generator: torch.Generator) -> Tensor:
+def nearby_points(lonlat: Any, km: float, generator: torch.Generator) -> Tensor:
     """For each point another, uniform by area in the disc of `km` around it.
 
     Args:
@@ -76,21 +71,18 @@ def partners(lonlat: Any, km: float, generator: torch.Generator) -> Tensor:
     Returns:
         `(N, 2)` degrees, in the dtype of `lonlat`.
 
-    Raises:
-        ValueError: coordinates that `locties.lonlat.check` refuses.
-
     Example:
         >>> from locties.lonlat import distance_km
         >>> here = torch.tensor([[13.4, 52.5]])
-        >>> bool(distance_km(here, partners(here, 50.0, torch.Generator().manual_seed(0))) <= 50)
+        >>> there = nearby_points(here, 50.0, torch.Generator().manual_seed(0))
+        >>> bool(distance_km(here, there) <= 50)
         True
-
-    Source: elementary: the destination on a sphere by arc and bearing.
     """
     points = check(lonlat)
-    share, turn = torch.rand(2, len(points), generator=generator, dtype=torch.float64)
-    arc, bearing = share.sqrt() * km / MEAN_EARTH_RADIUS_KM, 2 * math.pi * turn
+    area, turn = torch.rand(2, len(points), generator=generator, dtype=torch.float64)
+    arc, bearing = area.sqrt() * km / MEAN_EARTH_RADIUS_KM, 2 * math.pi * turn
     longitude, latitude = torch.deg2rad(points.double()).unbind(1)
+    # The destination on a sphere by arc and bearing.
     sine = latitude.sin() * arc.cos() + latitude.cos() * arc.sin() * bearing.cos()
     east = bearing.sin() * arc.sin() * latitude.cos()
     longitude = longitude + torch.atan2(east, arc.cos() - latitude.sin() * sine)
@@ -99,24 +91,16 @@ def partners(lonlat: Any, km: float, generator: torch.Generator) -> Tensor:
 
 
 def effective_rank(embedding: NDArray[Any]) -> float:
-    """How many directions embeddings use: exp of the entropy of their singular values' shares.
+    """How many directions embeddings `(N, d)` use: from 1 to d, and 0 where all are the same.
 
-    Between 1 and the number of dimensions. The mean is taken out first: what all places have in
-    common tells none of them apart.
-
-    Args:
-        embedding: `(N, d)`.
-
-    Returns:
-        The effective rank; 0 where all embeddings are the same.
+    The exponential of the entropy of the singular values' shares, once the mean is taken out.
 
     Example:
         >>> round(effective_rank(np.concatenate([np.eye(5), -np.eye(5)])), 6)
         5.0
 
     Source: Roy and Vetterli, "The Effective Rank: A Measure of Effective Dimensionality" (15th
-    European Signal Processing Conference, 2007, 606-610). Taking the mean out first is a choice of
-    this project.
+    European Signal Processing Conference, 2007, 606-610), which leaves the mean in.
     """
     unit = _unit(embedding)
     singular = np.linalg.svd(unit - unit.mean(0), compute_uv=False)
@@ -126,24 +110,15 @@ def effective_rank(embedding: NDArray[Any]) -> float:
 
 
 def intrinsic_dimension(embedding: NDArray[Any]) -> float:
-    """Dimension of the surface that embeddings lie on, seen at the distance of neighbours.
+    """Dimension of the surface that embeddings `(N, d)` lie on, at the distance of neighbours.
 
     TwoNN: the ratio of the distances of the second and the first neighbour has the distribution
-    function 1 - ratio^-d where density changes little over that distance. d is fitted to the
-    smaller nine tenths of the ratios. Points that coincide with another are left out.
+    function 1 - ratio^-dimension where density changes little over that distance. It is fitted to
+    the smaller nine tenths of the ratios. Points that coincide with another are left out.
 
-    A location encoder that is continuous maps the globe to a surface, so the answer would be 2 with
-    points enough. It is higher where the embedding changes between neighbouring points so much that
-    the surface looks crumpled from there.
-
-    Args:
-        embedding: `(N, d)`, at least three different rows.
-
-    Returns:
-        The dimension d.
-
-    Raises:
-        ValueError: fewer than three different embeddings.
+    A continuous location encoder maps the globe to a surface, so with enough points the answer is
+    2. It is higher where the embedding changes so much between neighbouring points that the surface
+    looks crumpled.
 
     Example:
         >>> turn = np.random.default_rng(0).uniform(0, 2 * np.pi, 2000)
@@ -166,16 +141,9 @@ def intrinsic_dimension(embedding: NDArray[Any]) -> float:
 
 
 def alignment(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Mean squared distance between the embeddings of pairs that should be alike.
+    """Mean squared distance between paired embeddings `(N, d)` that should be alike, from 0 to 4.
 
     0 where the two are the same, 2 where they are orthogonal.
-
-    Args:
-        first: `(N, d)`.
-        second: `(N, d)`.
-
-    Returns:
-        The mean, from 0 to 4.
 
     Example:
         >>> alignment(np.array([[1.0, 0.0]]), np.array([[0.0, 2.0]]))
@@ -197,9 +165,6 @@ def uniformity(embedding: NDArray[Any], t: float = 2.0) -> float:
         embedding: `(N, d)`, N at least 2.
         t: the larger, the more near pairs count.
 
-    Returns:
-        The logarithm, at most 0.
-
     Example:
         >>> round(uniformity(np.array([[1.0, 0.0], [0.0, 1.0]])), 6)
         -4.0
@@ -215,4 +180,5 @@ def uniformity(embedding: NDArray[Any], t: float = 2.0) -> float:
 
 def _unit(embedding: NDArray[Any]) -> Array:
     rows = np.asarray(embedding, dtype=np.float64)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    unit: Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit

@@ -6,7 +6,7 @@ encoder, and the locations are ranked by cosine similarity to the sample. Nothin
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from locties.apply.grid import eval_mode
-from locties.evaluation.protocol import Encoder, embed
+from locties.apply.metadata import Encoder
+from locties.evaluation.baselines import contender
+from locties.evaluation.protocol import called, check_finite, checked_embedding, share
 from locties.evaluation.splits import block_index
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.lonlat import distance_km
@@ -37,70 +39,40 @@ class Ranking:
     Attributes:
         queries: (N, 2) where the samples were taken, degrees.
         candidates: (M, 2) the distinct locations among these, in shuffled order.
-        own: (N,) int64, which candidate is the sample's own location.
+        true: (N,) int64, which candidate is the sample's true location.
         similarity: (N, M) cosine of sample and location embedding.
-        error_km: (N,) float64, from the sample's own location to the one ranked first.
-        rank: (N,) int64, place of the own location, 0 for the first. Of equally similar candidates
+        error_km: (N,) float64, from the true location to the one ranked first.
+        rank: (N,) int64, place of the true location, 0 for the first. Of equally similar candidates
             the earlier comes first: constant embeddings rank at random.
-
-    Example:
-        >>> one = torch.tensor([[0.0, 0.0]])
-        >>> zero = np.zeros(1, dtype=np.int64)
-        >>> found = Ranking(one, one, torch.tensor([0]), torch.ones(1, 1), zero / 1, zero)
-        >>> found.best(1).tolist()
-        [[0]]
     """
 
     queries: Tensor
     candidates: Tensor
-    own: Tensor
+    true: Tensor
     similarity: Tensor
     error_km: NDArray[np.float64]
     rank: NDArray[np.int64]
 
     def best(self, k: int) -> Tensor:
-        """`(N, k)` int64: the k candidates ranked first.
-
-        Args:
-            k: how many.
-
-        Returns:
-            Indices into `candidates`, the most similar first.
-
-        Example:
-            >>> similarity = torch.tensor([[0.1, 0.9, 0.5]])
-            >>> one, three = torch.zeros(1, 2), torch.zeros(3, 2)
-            >>> own, zero = torch.tensor([1]), np.zeros(1, dtype=np.int64)
-            >>> found = Ranking(one, three, own, similarity, zero / 1, zero)
-            >>> found.best(2).tolist()
-            [[1, 2]]
-        """
+        """`(N, k)` int64 indices into `candidates`: the k most similar, the best first."""
         return self.similarity.argsort(dim=1, descending=True, stable=True)[:, :k]
 
 
 def rank(
-    encoder: Encoder, modality_encoders: Mapping[str, nn.Module], modality: Modality
+    encoder: str | Path | Encoder, modality_encoders: Mapping[str, nn.Module], modality: Modality
 ) -> Ranking:
     """Rank a modality's held-out locations for each of its held-out samples.
 
     Args:
-        encoder: `LocationEncoder`, or any function from lonlat `(N, 2)` to `(N, d)`.
+        encoder: as in `evaluate`.
         modality_encoders: by name of modality, samples `(B, ...)` to `(B, d)`.
         modality: with a `validation`, whose samples and locations are taken.
 
-    Returns:
-        The N held-out samples beside the M distinct held-out locations.
-
-    Raises:
-        ValueError: the modality has no encoder or no validation, or the two embeddings differ in
-            size or are not finite.
-
     Example:
-        >>> from locties.modality import Modality
+        >>> from locties.lonlat import to_xyz
         >>> lonlat, xyz = torch.tensor([[0.0, 0.0], [90.0, 0.0]]), torch.eye(3)[:2]
         >>> held_out = Modality("axis", lonlat, xyz, lambda dim: nn.Identity())
         >>> axis = Modality("axis", lonlat, xyz, lambda dim: nn.Identity(), held_out)
-        >>> from locties.lonlat import to_xyz
         >>> rank(to_xyz, {"axis": nn.Identity()}, axis).rank.tolist()
         [0, 0]
     """
@@ -116,10 +88,10 @@ def rank(
             f"{', '.join(sorted(modality_encoders)) or 'none'}"
         )
     queries = held_out.lonlat.cpu()
-    distinct, own = queries.unique(dim=0, return_inverse=True)
+    distinct, true = torch.unique(queries, dim=0, return_inverse=True)
     order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(_TIE_SEED))
-    candidates, own = distinct[order], order.argsort()[own]
-    e = torch.from_numpy(embed(encoder, candidates)).float()
+    candidates, true = distinct[order], order.argsort()[true]
+    e = torch.from_numpy(checked_embedding(encoder, candidates)).float()
     z = _embed_samples(modality_encoders[modality.name], held_out)
     if z.shape[1] != e.shape[1]:
         raise ValueError(
@@ -127,21 +99,21 @@ def rank(
             f"{e.shape[1]}: use those of one run"
         )
     similarity = F.normalize(z, dim=1) @ F.normalize(e, dim=1).T
-    of_own = similarity.gather(1, own[:, None])
-    earlier = torch.arange(len(candidates)) < own[:, None]
-    before = (similarity > of_own) | ((similarity == of_own) & earlier)
+    of_true = similarity.gather(1, true[:, None])
+    earlier = torch.arange(len(candidates)) < true[:, None]
+    before = (similarity > of_true) | ((similarity == of_true) & earlier)
     # torch's argmax may return any of several equal ones; numpy's returns the first.
     first = candidates[similarity.numpy().argmax(1)]
     error = distance_km(queries.double(), first.double()).numpy()
-    return Ranking(queries, candidates, own, similarity, error, before.sum(1).numpy())
+    return Ranking(queries, candidates, true, similarity, error, before.sum(1).numpy())
 
 
 def retrieve(
-    encoder: Encoder,
+    encoder: str | Path | Encoder,
     modality_encoders: Mapping[str, nn.Module],
     modalities: Sequence[Modality],
     *,
-    name: str = "encoder",
+    name: str | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Score how well each modality's held-out samples find where they were taken.
@@ -150,59 +122,53 @@ def retrieve(
     blocks that no training sample comes from.
 
     Metrics: ``within_25_km`` and so on for 25, 200, 750 and 2500 km, the share of samples whose
-    top-ranked location lies that near; ``recall_at_1`` and ``recall_at_10``, the share whose own
+    top-ranked location lies that near; ``recall_at_1`` and ``recall_at_10``, the share whose true
     location is among the first; ``median_km``, the (lower) median distance to the top-ranked one.
     ``low`` and ``high`` are the ends of the 95% interval of a bootstrap over blocks of 10 degrees.
-    ``chance`` is what a random ranking gives on average, computed, not drawn.
+    ``chance`` is the mean over all rankings, computed, not drawn.
 
     Args:
-        encoder: `LocationEncoder`, or any function from lonlat `(N, 2)` to `(N, d)`.
+        encoder: as in `evaluate`.
         modality_encoders: by name of modality; `Run.modality_encoders`.
         modalities: each with a `validation`.
-        name: what to call the encoder in the table.
-        seed: the encoder's training seed. It labels the rows and changes nothing else.
+        name: of the encoder in the table; by default what it is called.
+        seed: the encoder's training seed, a column of the table; it changes nothing else.
 
     Returns:
         Table with columns encoder, modality, seed, metric, value, low, high, chance, candidates.
 
-    Raises:
-        ValueError: a modality without encoder or validation; embeddings that do not fit.
-
     Example:
-        >>> from locties.modality import Modality
+        >>> from locties.lonlat import to_xyz
         >>> lonlat = torch.tensor([[0.0, 0.0], [90.0, 0.0], [0.0, 90.0]])
         >>> xyz = torch.eye(3)  # each sample is its own unit vector
         >>> held_out = Modality("axis", lonlat, xyz, lambda dim: nn.Identity())
         >>> axis = Modality("axis", lonlat, xyz, lambda dim: nn.Identity(), held_out)
-        >>> from locties.lonlat import to_xyz
         >>> table = retrieve(to_xyz, {"axis": nn.Identity()}, [axis])
         >>> table.set_index("metric").loc["within_25_km", ["value", "chance"]].tolist()
         [1.0, 0.3333333333333333]
 
     Source: the radii are those of image geolocation, as in GeoCLIP (Vivanco Cepeda et al., NeurIPS
-    2023, arXiv 2309.16020), without its 1 km; protocol and chance are this project's.
+    2023, arXiv 2309.16020), without its 1 km.
     """
-    rows: list[dict[str, Any]] = []
+    function, rows = contender(encoder), []
     for modality in modalities:
-        ranking = rank(encoder, modality_encoders, modality)
+        ranking = rank(function, modality_encoders, modality)
         blocks, chance = block_index(ranking.queries), _chance(ranking)
         hits = {f"within_{km}_km": ranking.error_km <= km for km in RADII_KM}
         hits |= {f"recall_at_{k}": ranking.rank < k for k in RANKS}
-        scores = {metric: _share(hit, blocks) for metric, hit in hits.items()}
+        scores = {
+            metric: block_bootstrap(np.stack([hit, np.ones_like(hit)], 1), blocks, share)
+            for metric, hit in hits.items()
+        }
         scores["median_km"] = _median(ranking.error_km, blocks)
         rows += [
-            {
-                "modality": modality.name,
-                "metric": metric,
-                "value": score.mean,
-                "low": score.low,
-                "high": score.high,
-                "chance": chance[metric],
-                "candidates": len(ranking.candidates),
-            }
+            [modality.name, metric, *score, chance[metric], len(ranking.candidates)]
             for metric, score in scores.items()
         ]
-    return pd.DataFrame(rows).assign(encoder=name, seed=seed)[COLUMNS]
+    columns = ["modality", "metric", "value", "low", "high", "chance", "candidates"]
+    return pd.DataFrame(rows, columns=columns).assign(encoder=name or called(encoder), seed=seed)[
+        COLUMNS
+    ]
 
 
 @torch.no_grad()
@@ -210,15 +176,10 @@ def _embed_samples(encoder: nn.Module, held_out: Modality) -> Tensor:
     with eval_mode(encoder) as device:
         parts = [
             encoder(held_out.samples[index.to(held_out.lonlat.device)].to(device)).float().cpu()
-            for index in torch.arange(len(held_out.lonlat)).split(_CHUNK)
+            for index in torch.split(torch.arange(len(held_out.lonlat)), _CHUNK)
         ]
     embedding = torch.cat(parts)
-    bad = ~embedding.isfinite().all(1)
-    if bad.any():
-        raise ValueError(
-            f"the encoder of {held_out.name!r} gave values that are not finite for "
-            f"{int(bad.sum())} of {len(bad)} samples, the first at row {int(bad.int().argmax())}"
-        )
+    check_finite(embedding.numpy(), f"the encoder of {held_out.name!r}", "samples")
     return embedding
 
 
@@ -226,7 +187,7 @@ def _chance(ranking: Ranking) -> dict[str, float]:
     """What a random order of the candidates gives on average."""
     parts = [
         distance_km(part.double()[:, None], ranking.candidates.double()).numpy()
-        for part in ranking.queries.split(_CHUNK)
+        for part in torch.split(ranking.queries, _CHUNK)
     ]
     distance, candidates = np.concatenate(parts), len(ranking.candidates)
     chance = {f"within_{km}_km": float((distance <= km).mean()) for km in RADII_KM}
@@ -234,16 +195,12 @@ def _chance(ranking: Ranking) -> dict[str, float]:
     return chance | {"median_km": float(np.median(distance))}
 
 
-def _share(hit: NDArray[np.bool_], blocks: NDArray[np.int64]) -> Interval:
-    terms = np.stack([hit, np.ones_like(hit)], 1)
-    return block_bootstrap(terms, blocks, lambda sums: sums[..., 0] / sums[..., 1])
-
-
 def _median(error: NDArray[np.float64], blocks: NDArray[np.int64]) -> Interval:
     """The lower median; its sums are how many errors are at most each of the errors."""
     ascending = np.unique(error)
 
     def lower_median(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        return ascending[(2 * sums >= sums[..., -1:]).argmax(-1)]
+        median: NDArray[np.float64] = ascending[(2 * sums >= sums[..., -1:]).argmax(-1)]
+        return median
 
     return block_bootstrap(error[:, None] <= ascending, blocks, lower_median)

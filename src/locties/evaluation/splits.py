@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from torch import Tensor
 
 from locties._util.registry import unknown
 from locties.lonlat import BLOCK_DEGREES, MEAN_EARTH_RADIUS_KM, cell_index, check, to_xyz
@@ -14,53 +13,38 @@ SPLITS = ("random", "block")
 
 
 def block_index(lonlat: Any) -> NDArray[np.int64]:
-    """`(N,)` id of the spatial block of nearly equal area (10 degrees) that holds each point.
-
-    Args:
-        lonlat: `(N, 2)` longitude then latitude, degrees.
-
-    Returns:
-        `(N,)` int64.
-
-    Raises:
-        ValueError: coordinates that `locties.lonlat.check` refuses.
+    """Spatial block of each point: `(N,)` ids of cells of nearly equal area, 10 degrees high.
 
     Example:
         >>> len(set(block_index([[13.4, 52.5], [13.5, 52.6], [100.0, 52.5]])))
         2
-
-    Source: a division of this project; why blocks, says `folds`.
     """
-    return cell_index(check(lonlat), BLOCK_DEGREES).cpu().numpy()
+    block: NDArray[np.int64] = cell_index(check(lonlat), BLOCK_DEGREES).cpu().numpy()
+    return block
 
 
 def folds(lonlat: Any, split: str, n: int = 5, seed: int = 0) -> NDArray[np.int64]:
     """Fold of each point, for cross-validation.
 
-    Under ``"random"`` a test point usually has a label close by; under ``"block"`` whole blocks
-    of 10 degrees are held out together, which asks for places unlike those seen (Roberts et al.
-    2017, *Cross-validation strategies for data with temporal, spatial, hierarchical, or
-    phylogenetic structure*).
+    Under ``"random"`` a test point usually has a label close by. Under ``"block"`` whole blocks of
+    10 degrees are held out together, so that test places are unlike those seen.
 
     Args:
-        lonlat: `(N, 2)` longitude then latitude, degrees.
+        lonlat: `(N, 2)` degrees.
         split: ``"random"`` or ``"block"``.
         n: number of folds, at least 2.
-        seed: of the assignment; the same points and seed give the same folds.
+        seed: of the assignment.
 
     Returns:
         `(N,)` int64 in 0..n-1, as even as the split allows.
-
-    Raises:
-        ValueError: an unknown split, fewer points or blocks than folds, or coordinates that
-            `locties.lonlat.check` refuses.
 
     Example:
         >>> folds([[0, 0], [1, 1], [90, 0], [91, 1]], "block", n=2).tolist() in (
         ...     [0, 0, 1, 1], [1, 1, 0, 0])
         True
 
-    Source: Roberts et al. (Ecography 40, 2017) for why blocks; the blocks are this project's own.
+    Source: Roberts et al., "Cross-validation strategies for data with temporal, spatial,
+    hierarchical, or phylogenetic structure" (Ecography 40, 2017).
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
@@ -75,7 +59,8 @@ def folds(lonlat: Any, split: str, n: int = 5, seed: int = 0) -> NDArray[np.int6
     _check_enough(len(blocks), n, f"blocks of {BLOCK_DEGREES:g} degrees with a point")
     fold_of_block, load = np.empty(len(blocks), dtype=np.int64), np.zeros(n, dtype=np.int64)
     shuffled = rng.permutation(len(blocks))
-    # Largest block first, each to the lightest fold: even folds; the shuffle decides among equals.
+    # As sklearn's GroupKFold: largest block first, each to the lightest fold. The shuffle decides
+    # among blocks of one size.
     for each in shuffled[np.argsort(-size[shuffled], kind="stable")]:
         fold_of_block[each] = load.argmin()
         load[load.argmin()] += size[each]
@@ -94,28 +79,16 @@ def nearest_label_km(test: Any, train: Any) -> NDArray[np.float64]:
     """Great-circle distance in km from each test point to its nearest training label.
 
     Args:
-        test: `(N, 2)` longitude then latitude, degrees.
-        train: `(M, 2)` the same, at least one.
-
-    Returns:
-        `(N,)` float64 km.
-
-    Raises:
-        ValueError: no training label, or coordinates that `locties.lonlat.check` refuses.
+        test: `(N, 2)` degrees.
+        train: `(M, 2)` degrees, at least one.
 
     Example:
         >>> nearest_label_km([[0, 0]], [[1, 0], [90, 0]]).round(1).tolist()
         [111.2]
-
-    Source: elementary: the arc of a chord, on the sphere of mean Earth radius.
     """
-    labels = _xyz(train)
+    places, labels = (to_xyz(check(lonlat).double()).cpu().numpy() for lonlat in (test, train))
     if not len(labels):
         raise ValueError("no training label: the distance to the nearest one is not defined")
-    chord, _ = cKDTree(labels).query(_xyz(test))
-    return 2 * MEAN_EARTH_RADIUS_KM * np.arcsin(np.clip(chord / 2, 0, 1))
-
-
-def _xyz(lonlat: Any) -> NDArray[np.float64]:
-    points: Tensor = check(lonlat)
-    return to_xyz(points.double()).cpu().numpy()
+    chord, _ = cKDTree(labels).query(places)
+    km: NDArray[np.float64] = 2 * MEAN_EARTH_RADIUS_KM * np.arcsin(np.clip(chord / 2, 0, 1))
+    return km

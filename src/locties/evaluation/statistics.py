@@ -1,4 +1,4 @@
-"""Intervals over seeds and over dependent test points, tests of equivalence, shares of variance."""
+"""Intervals over training seeds, and over test points that depend on their neighbours."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,17 +12,7 @@ Array = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A mean or a score, with the ends of its interval.
-
-    Attributes:
-        mean: the mean, or the score over all points.
-        low: the lower end.
-        high: the upper end.
-
-    Example:
-        >>> Interval(0.9, 0.8, 1.0).low
-        0.8
-    """
+    """A mean or a score, with the lower and the upper end of its interval."""
 
     mean: float
     low: float
@@ -33,21 +23,13 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Mean of one score over training seeds, with its t-interval.
 
     Args:
-        values: `(S,)` finite scores, one for each seed; at least two.
+        values: finite scores, one for each seed; at least two.
         level: coverage of the interval.
-
-    Returns:
-        The mean and the ends of its interval.
-
-    Raises:
-        ValueError: fewer than two values, a value that is not finite, or a level outside (0, 1).
 
     Example:
         >>> mean, low, high = mean_interval([0.90, 0.92, 0.94])
         >>> print(f"{mean:.2f} in [{low:.2f}, {high:.2f}]")
         0.92 in [0.87, 0.97]
-
-    Source: Student, "The probable error of a mean" (Biometrika 6, 1908): the t-interval.
     """
     scores = np.asarray(values, dtype=np.float64).ravel()
     _check_level(level)
@@ -68,34 +50,28 @@ def block_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Score over all points, with the interval of a bootstrap that resamples whole blocks.
+    """Score over all points, with the percentile interval of a bootstrap over whole blocks.
 
     Points near each other err alike, so resampling points would give intervals that are too
-    narrow. Every score used here is a function of sums over points; the sums of each block are
-    taken once, and a draw is then a weighting of blocks (percentile interval; Cameron, Gelbach
-    and Miller 2008, *Bootstrap-based improvements for inference with clustered errors*).
+    narrow. Every score used here is a function of sums over points: the sums of each block are
+    taken once, and a draw is a weighting of blocks.
 
     Args:
         terms: `(N, S)` what each point adds to the S sums.
         blocks: `(N,)` integer block of each point.
         score: from sums `(..., S)` to scores `(...)`.
         draws: number of resamples. The same `seed` and number of blocks give the same resamples,
-            so intervals of two encoders on one task rest on the same draws.
+            so that the intervals of two encoders can be compared.
         level: coverage of the interval.
         seed: of the resamples.
-
-    Returns:
-        The score and the ends of its interval.
-
-    Raises:
-        ValueError: lengths that differ, or a level outside (0, 1).
 
     Example:
         >>> hit = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
         >>> block_bootstrap(hit, [0, 0, 1, 2], lambda sums: sums[..., 0] / sums[..., 1]).mean
         0.75
 
-    Source: Cameron, Gelbach and Miller (2008), resampling blocks.
+    Source: Cameron, Gelbach and Miller, "Bootstrap-based improvements for inference with clustered
+    errors" (Review of Economics and Statistics 90, 2008).
     """
     values, ids = np.asarray(terms, dtype=np.float64), np.asarray(blocks)
     _check_level(level)

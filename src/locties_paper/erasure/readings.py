@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from locties.apply.metadata import Encoder
 from locties.evaluation.probes import Ridge
-from locties.evaluation.protocol import Encoder, embed
+from locties.evaluation.protocol import checked_embedding
 from locties.evaluation.splits import folds
 from locties.modalities import Gathered
 from locties.modality import Modality
@@ -151,7 +152,7 @@ class Privacy:
         Returns:
             Columns modality, source ("modality" or "location"), part, r2.
         """
-        at_location = embed(encoder, self.lonlat)
+        at_location = checked_embedding(encoder, self.lonlat)
         rows = []
         for name, parts in self.parts.items():
             z = modality_encoders[name].cpu()(self.samples[name]).float().numpy()

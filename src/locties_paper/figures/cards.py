@@ -21,8 +21,8 @@ from locties.evaluation import (
     LEAKS,
     TASKS,
     TIERS,
-    best_prediction,
     mean_interval,
+    predict_with_best_probe,
     score_groups,
 )
 from locties.evaluation.leakage import OPEN_LEAKS
@@ -108,7 +108,7 @@ def by_continent(run: str | Path) -> pd.DataFrame:
     name, _, seed = Path(run).name.rpartition("-")
     encoder, tables = load(Path(run) / "encoder"), []
     for task in (make(points=POINTS) for make in TASKS.values()):
-        probe, predicted = best_prediction(encoder, task)
+        probe, predicted = predict_with_best_probe(encoder, task)
         for group in (GROUPINGS["continent"](task.lonlat), [LAND] * len(task.target)):
             made_by = {"task": task.name, "unit": task.unit, "probe": probe}
             tables.append(score_groups(task, predicted, group).assign(**made_by))
