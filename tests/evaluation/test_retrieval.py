@@ -10,6 +10,7 @@ from locties.evaluation import rank, retrieve
 from locties.evaluation.retrieval import COLUMNS, RADII_KM
 from locties.evaluation.splits import block_index
 from locties.lonlat import distance_km, to_xyz
+from locties.modalities import Gathered
 from locties.modality import Modality
 
 
