@@ -28,7 +28,7 @@ def test_needs_torch_alone(line):
 import sys
 import torch
 
-EXTRAS = "scipy h5py pandas yaml PIL pooch requests rasterio shapely sklearn xarray zarr typer"
+EXTRAS = "scipy h5py pandas yaml PIL requests rasterio shapely sklearn xarray zarr typer"
 
 
 class Blocked:

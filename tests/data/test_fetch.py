@@ -5,7 +5,9 @@ import gzip
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 from locties.cli import app
 from locties.data import fetch as fetching
 from locties.data import manifest
-from locties.data.fetch import choose, fetch
+from locties.data.fetch import choose, download, fetch
 from locties.data.manifest import DataError, Source, SourceFile, fetched_path, locate
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -33,9 +35,10 @@ class Server:
         status: of the answer.
         kind: content type.
         breaks: for each request in turn, after how many bytes the connection drops.
-        length: whether Content-Length is sent.
+        length: whether Content-Length is sent, or what it says.
         ranges: whether ranges are answered.
         asked: path and range of each request.
+        pause: an answer waits for it.
     """
 
     address: str = ""
@@ -43,9 +46,10 @@ class Server:
     status: int = 200
     kind: str = "application/octet-stream"
     breaks: list[int] = field(default_factory=list)
-    length: bool = True
+    length: bool | str = True
     ranges: bool = True
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    pause: threading.Event | None = None
 
 
 @pytest.fixture
@@ -56,9 +60,17 @@ def server() -> Iterator[Server]:
         def do_GET(self) -> None:
             wanted = self.headers["Range"]
             behaviour.asked.append((self.path, wanted))
+            if behaviour.pause:
+                behaviour.pause.wait(10)
             start = 0
             if wanted and behaviour.ranges and behaviour.status == 200:
                 start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+                if start >= len(behaviour.content):
+                    self.send_response(416)
+                    self.send_header("Content-Range", f"bytes */{len(behaviour.content)}")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
             body = behaviour.content[start:]
             compressed = "gzip" in self.headers.get("Accept-Encoding", "")
             if compressed:  # as the servers of the real files do where they are allowed to
@@ -71,7 +83,8 @@ def server() -> Iterator[Server]:
                 end = len(behaviour.content)
                 self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
             if behaviour.length:
-                self.send_header("Content-Length", str(len(body)))
+                said = behaviour.length if isinstance(behaviour.length, str) else len(body)
+                self.send_header("Content-Length", str(said))
             self.end_headers()
             stop = behaviour.breaks.pop(0) if behaviour.breaks else len(body)
             self.wfile.write(body[:stop])
@@ -94,7 +107,7 @@ def source(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S
     """A source of one file on the server; the cache folder is the test's own."""
     monkeypatch.setenv("LOCTIES_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LOCTIES_MIRROR", raising=False)
-    monkeypatch.setattr("time.sleep", lambda _: None)  # pooch waits before it tries again
+    monkeypatch.setattr("time.sleep", lambda _: None)  # urllib3 waits before it tries again
     file = SourceFile(NAME, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     made = Source("sample", "open", {"address": server.address}, "x", "", "", "", "", "", (file,))
     monkeypatch.setattr(manifest, "_read", lambda: (made,))
@@ -108,7 +121,8 @@ def path(source: Source) -> Path:
 
 def leftovers(path: Path) -> dict[str, int]:
     """Name and size of everything in the file's folder."""
-    return {each.name: each.stat().st_size for each in path.parent.iterdir()}
+    found = {each.name: each.stat().st_size for each in path.parent.iterdir()}
+    return {name: size for name, size in found.items() if name not in (".lock", ".holder")}
 
 
 def refused(source: Source, path: Path) -> str:
@@ -160,16 +174,16 @@ def test_a_dropped_connection_is_taken_up_where_it_broke(
 def test_a_download_that_keeps_breaking_is_kept_and_gone_on_with_later(
     length: bool, source: Source, path: Path, server: Server
 ) -> None:
-    server.breaks, server.length = [100_000, 50_000, 7], length
+    server.breaks, server.length = [100_000, 50_000, 0], length
     message = refused(source, path)
-    assert "stopped at 150007 of 300000 bytes" in message
-    assert "run it again to go on from there" in message
+    assert "150,000 of 300,000 bytes are kept" in message
+    assert "run it again" in message
     assert server.address in message
-    assert leftovers(path) == {f".{path.name}.part": 150_007}
+    assert leftovers(path) == {f".{path.name}.part": 150_000}
     with pytest.raises(DataError, match="is missing"):
         locate(source, source.files[0])
     fetch(source, progress=False)
-    assert server.asked[-1][1] == "bytes=150007-"
+    assert server.asked[-1][1] == "bytes=150000-"
     assert leftovers(path) == {path.name: len(CONTENT)}
 
 
@@ -207,7 +221,7 @@ def test_an_altered_file_of_the_same_size_is_refused(
 ) -> None:
     server.content = CONTENT[:-1] + b"?"
     message = refused(source, path)
-    assert f"expected sha256 {source.files[0].sha256}" in message
+    assert f"expected {source.files[0].sha256}" in message
     assert "altered" in message
     assert leftovers(path) == {}
 
@@ -236,7 +250,11 @@ def test_a_stream_that_does_not_end_is_cut(source: Source, path: Path, server: S
 
 @pytest.mark.parametrize(
     ("status", "words", "requests"),
-    [(404, "answers 404 Not Found", 1), (403, "answers 403 Forbidden", 1), (500, "500 Server", 3)],
+    [
+        (404, "answers 404 Not Found", 1),
+        (403, "answers 403 Forbidden", 1),
+        (500, "answers 500 Internal", 3),
+    ],
 )
 def test_an_error_page_is_named_and_tried_again_only_where_it_may_pass(
     status: int, words: str, requests: int, source: Source, path: Path, server: Server
@@ -250,7 +268,7 @@ def test_an_error_page_is_named_and_tried_again_only_where_it_may_pass(
 
 
 def test_what_came_before_a_refusal_is_not_lost(source: Source, path: Path, server: Server) -> None:
-    server.breaks = [100_000, 0, 0]
+    server.breaks = [100_000, 0]
     refused(source, path)
     server.status = 429
     assert "answers 429 Too Many Requests" in refused(source, path)
@@ -310,12 +328,29 @@ def test_a_full_disk_is_said_and_what_came_is_gone_on_with(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", full)
         message = refused(source, path)
-    assert f"the disk of {path.parent} is full; a file.bin needs 0.3 MB" in message
+    assert f"the disk of {path.parent} is full" in message
+    assert "196,608 bytes" in message
     assert list(leftovers(path)) == [f".{path.name}.part"]
     assert len(server.asked) == 1
     fetch(source, progress=False)
     assert server.asked[-1][1] == "bytes=196608-"
     assert path.read_bytes() == CONTENT
+
+
+def test_a_second_process_is_refused_and_what_the_first_fetches_is_not_damaged(
+    source: Source, path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.pause = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(fetch, source, None, False)
+        while not server.asked:
+            time.sleep(0.01)
+        with pytest.raises(RuntimeError, match=f"in use by process {os.getpid()} "):
+            fetch(source, progress=False)
+        server.pause.set()
+        first.result()
+    assert path.read_bytes() == CONTENT
+    assert len(server.asked) == 1
 
 
 def test_an_altered_file_in_the_cache_is_an_error_until_it_is_fetched_anew(
@@ -329,6 +364,55 @@ def test_an_altered_file_in_the_cache_is_an_error_until_it_is_fetched_anew(
     assert str(caught.value).endswith("run: locties data fetch sample")
     fetch(source, progress=False)
     assert locate(source, source.files[0]).read_bytes() == CONTENT
+
+
+# ------------------------------------------------------------- files of unknown size and sha256
+
+
+def whole(path: Path) -> str | None:
+    return None if path.read_bytes() == CONTENT else "is another file"
+
+
+@pytest.fixture
+def unknown(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return tmp_path / "file.bin"
+
+
+def test_the_server_s_size_is_taken_and_a_break_taken_up(unknown: Path, server: Server) -> None:
+    server.breaks = [100_000, 7]
+    download(server.address, unknown, whole, progress=False)
+    assert unknown.read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.asked] == [None, "bytes=100000-", "bytes=100007-"]
+
+
+def test_a_whole_part_is_recognised_and_another_file_s_beginning_thrown_away(
+    unknown: Path, server: Server
+) -> None:
+    part = unknown.with_name(".file.bin.part")
+    for beginning in (CONTENT, CONTENT + b"more", b"x" * 1000):
+        part.write_bytes(beginning)
+        download(server.address, unknown, whole, progress=False)
+        assert unknown.read_bytes() == CONTENT
+        assert leftovers(unknown) == {"file.bin": len(CONTENT)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"status": 204, "content": b""}, "answers 204"),
+        ({"status": 416, "content": b""}, "answers 416"),
+        ({"length": "abc"}, "states the length 'abc'"),
+        ({"content": b"other"}, "is another file"),
+    ],
+)
+def test_an_answer_that_is_no_file_is_not_kept(
+    answer: dict[str, object], words: str, unknown: Path, server: Server
+) -> None:
+    vars(server).update(answer)
+    with pytest.raises(DataError, match=words):
+        download(server.address, unknown, whole, progress=False)
+    assert leftovers(unknown) == {}
 
 
 # ------------------------------------------------------------------------------------ mirrors
@@ -405,7 +489,7 @@ def test_a_full_disk_leaves_nothing_of_a_copy(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(fetching.shutil, "copyfile", full)
-    with pytest.raises(DataError, match="is full"):
+    with pytest.raises(OSError, match=f"{path}.*make room|make room.*{path}"):
         fetch(source, mirror)
     assert leftovers(path) == {}
 
@@ -419,7 +503,7 @@ def test_names_are_of_the_tier() -> None:
         choose(["station"])
     with pytest.raises(ValueError, match="unknown tier 'opne': did you mean 'open'"):
         choose(tier="opne")
-    with pytest.raises(ValueError, match="nothing of the embedded tier is fetched"):
+    with pytest.raises(ValueError, match=r"'embedded' has nothing to fetch.*pip install"):
         choose(tier="embedded")
 
 

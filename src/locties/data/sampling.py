@@ -179,7 +179,9 @@ def _with_land(land: Raster) -> Tensor:
     near_land = torch.nn.functional.max_pool2d(wrapped, 3, stride=1, padding=(1, 0))[0]
     row, column = near_land.nonzero(as_tuple=True)
     centres = torch.stack([land.lon0 + column * land.dlon, land.lat0 - row * land.dlat], dim=1)
-    return cell_index(centres[centres[:, 1] > SOUTHERN_LIMIT - land.dlat], CELL_DEGREES).unique()
+    index = cell_index(centres[centres[:, 1] > SOUTHERN_LIMIT - land.dlat], CELL_DEGREES)
+    unique: Tensor = torch.unique(index)
+    return unique
 
 
 def _index(owned_by: str) -> int:

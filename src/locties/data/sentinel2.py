@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,7 +35,7 @@ from locties._util.files import remedy, uninterrupted, written_aside
 from locties._util.lock import only_process
 from locties._util.registry import Registry, device_of, unknown
 from locties.data.archive import Member, members
-from locties.data.fetch import reason, receive
+from locties.data.fetch import download
 from locties.data.manifest import DataError, cache_folder
 from locties.lonlat import check
 
@@ -247,7 +246,7 @@ def satclip_chip(pixels: Tensor) -> Tensor:
     Source: SatCLIP (Klemmer et al., arXiv 2311.17179), as its authors' code prepares chips.
     """
     scaled = pixels.float() / 10_000
-    before, after = scaled.split([10, 2], dim=-3)
+    before, after = torch.split(scaled, [10, 2], dim=-3)
     return torch.cat([before, torch.zeros_like(before[..., :1, :, :]), after], dim=-3)
 
 
@@ -611,7 +610,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
         written = manifest["format"]
     except (ValueError, TypeError, KeyError):
         raise DataError(f"{path} is altered; delete {folder} and compute it again") from None
@@ -685,7 +684,7 @@ def _open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     remedy = f"delete {folder} and compute it again"
     try:
         # Copy on write: torch has no read-only tensors, and nothing can reach the file this way.
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is missing or altered ({error}); {remedy}") from None
     if [*array.shape, str(array.dtype)] != [*manifest["shape"], manifest["recipe"]["dtype"]]:
@@ -715,59 +714,31 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def obtain(address: str, folder: Path) -> Path:
-    """A file by its path, or by its http(s) address: then it is fetched into `folder`, once.
+    """A file by its path, or by its http(s) address: then it is downloaded into `folder`, once.
 
-    A download that breaks off is taken up where it stopped, at once and in later calls, and the
-    file has its name only when it is whole. S2-100K publishes no checksums that we know of, so it
-    is held against the size that the server states, and a tar against its own structure.
-
-    Raises:
-        DataError: where the server answers with an error, sends a page instead of a file, or
-            stops; what has come is kept.
+    S2-100K publishes no checksums that we know of, so a file is checked against the size that the
+    server states, and a tar against its own structure.
     """
     if not address.startswith(("http://", "https://")):
         return Path(address)
-    with needs("data", "receiving a file"):
-        from requests import RequestException
-
     key = hashlib.sha256(address.encode()).hexdigest()[:8]
     path = folder / key / _file_name(address)
-    if path.exists():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with only_process(path.parent):
-        while True:
-            before = _size(part)
-            try:
-                receive(address, part)
-                break
-            except RequestException as error:
-                if _size(part) <= before:
-                    raise DataError(
-                        f"{address}: {reason(error)}; {_size(part):,} bytes are kept: the same "
-                        "command goes on from there"
-                    ) from error
-            except OSError as error:
-                if error.errno not in (ENOSPC, EDQUOT):
-                    raise
-                raise DataError(
-                    f"no room for {address} in {part.parent}; what has come is kept: make room, "
-                    "and the same command goes on from there"
-                ) from None
-        if path.suffix == ".tar":
-            try:
-                for _ in members(part):
-                    pass
-            except DataError as error:
-                part.unlink()
-                raise DataError(f"{address} is no shard: {error}") from None
-        part.replace(path)
+    if not path.exists():
+        download(address, path, _archive_problem if path.suffix == ".tar" else _empty)
     return path
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _archive_problem(path: Path) -> str | None:
+    try:
+        for _ in members(path):
+            pass
+    except DataError as error:
+        return f"is no shard: {error}"
+    return None
+
+
+def _empty(path: Path) -> str | None:
+    return None if path.stat().st_size else "is empty"
 
 
 def _file_name(address: str) -> str:
