@@ -73,9 +73,15 @@ longitude then latitude, in degrees.
     return torch.stack([torch.where(in_range, longitude, wrapped), latitude], dim=1)
 
 
-def read(lonlat: LonLat) -> Tensor:
-    """Coordinates as a float tensor (N, 2), NaN where they are missing; no value is checked."""
-    points = lonlat if isinstance(lonlat, Tensor) else _tensor(lonlat)
+def read(lonlat: LonLat, lon: str | None = None, lat: str | None = None) -> Tensor:
+    """Coordinates as a float tensor (N, 2), NaN where they are missing; no value is checked.
+
+    Args:
+        lonlat: as in `check`.
+        lon: name of the longitudes in a table, where it is not a usual one.
+        lat: name of the latitudes, likewise.
+    """
+    points = lonlat if isinstance(lonlat, Tensor) else _tensor(lonlat, lon, lat)
     if points.is_complex() or points.dtype == torch.bool:
         raise ValueError(f"lonlat holds {points.dtype}; {_REMEDY}.")
     if points.dtype not in (torch.float32, torch.float64):
@@ -97,7 +103,7 @@ def usual_columns(names: Iterable[object]) -> tuple[list[str], list[str]]:
     return longitudes, [name for name, key in lower if key in LATITUDES]
 
 
-def _tensor(lonlat: Any) -> Tensor:
+def _tensor(lonlat: Any, lon: str | None, lat: str | None) -> Tensor:
     kind = type(lonlat).__name__
     if hasattr(lonlat, "to_crs"):
         raise ValueError(
@@ -108,7 +114,7 @@ def _tensor(lonlat: Any) -> Tensor:
             f"lonlat is a {kind} with dimensions {', '.join(map(str, lonlat.dims))}: pass "
             "numpy.stack([longitude, latitude], axis=1) of two arrays of numbers."
         )
-    columns = _named_columns(lonlat)
+    columns = _named_columns(lonlat, lon, lat)
     try:
         array = _floats(lonlat) if columns is None else np.stack([*map(_floats, columns)], axis=-1)
         # A tensor cannot share memory that is read-only, reversed or in foreign byte order.
@@ -117,7 +123,7 @@ def _tensor(lonlat: Any) -> Tensor:
         raise ValueError(f"lonlat, a {kind}, cannot be read ({error}); {_REMEDY}.") from None
 
 
-def _named_columns(lonlat: Any) -> tuple[Any, Any] | None:
+def _named_columns(lonlat: Any, lon: str | None, lat: str | None) -> tuple[Any, Any] | None:
     """Longitudes and latitudes by name; None where neither columns nor rows have names."""
     names = _names(lonlat)
     rows = lonlat if names is None and isinstance(lonlat, list | tuple) and lonlat else None
@@ -126,12 +132,14 @@ def _named_columns(lonlat: Any) -> tuple[Any, Any] | None:
     if names is None:
         return None
     longitudes, latitudes = usual_columns(names)
+    longitudes = longitudes if lon is None else [name for name in names if name == lon]
+    latitudes = latitudes if lat is None else [name for name in names if name == lat]
     if len(longitudes) != 1 or len(latitudes) != 1:
-        lon, lat = (" or ".join(found) or "none" for found in (longitudes, latitudes))
+        found = [" or ".join(likely) or "none" for likely in (longitudes, latitudes)]
         raise ValueError(
             f"lonlat is a {type(lonlat).__name__} of {', '.join(names[:9])}: longitude could be "
-            f"{lon}, latitude {lat}; name one 'lon' and one 'lat', or pass an array of them, "
-            "longitude first."
+            f"{found[0]}, latitude {found[1]}; name one 'lon' and one 'lat', or pass an array of "
+            "them, longitude first."
         )
     if rows is None:
         return lonlat[longitudes[0]], lonlat[latitudes[0]]

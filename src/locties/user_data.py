@@ -6,6 +6,7 @@ rioxarray: ``pip install "locties[own]"``. Files are local; nothing here opens a
 
 from __future__ import annotations
 
+import itertools
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ with needs("data,own,study", "reading your own data"):
     from locties.data import sampling
     from locties.data.manifest import DataError
     from locties.evaluation.tasks import KINDS, Task
-    from locties.lonlat import CELL_DEGREES, cell_index, check, to_xyz
+    from locties.lonlat import CELL_DEGREES, cell_index, check, to_xyz, usual_columns
     from locties.modalities import EMBEDDED, Chosen
     from locties.modality import PATCH, Modality, Standardise, patch_encoder, profile_encoder
 
@@ -55,8 +56,8 @@ def read_task(
     source: Any,
     target: str,
     *,
-    lon: str = "lon",
-    lat: str = "lat",
+    lon: str | None = None,
+    lat: str | None = None,
     kind: str | None = None,
     unit: str = "",
     name: str | None = None,
@@ -69,8 +70,9 @@ def read_task(
             pandas DataFrame; or a GeoDataFrame. Points in any CRS are taken to WGS84; a source
             with geometry needs no columns of coordinates.
         target: the column to predict.
-        lon: column of longitudes, degrees (WGS84); not used where there is geometry.
-        lat: column of latitudes, degrees.
+        lon: column of longitudes, degrees (WGS84). By default the only one with a usual name,
+            such as lon or Longitude. Not used where there is geometry.
+        lat: column of latitudes, likewise.
         kind: "regression" or "classification". By default fractions are regression, and text,
             categories and truth values classification. Whole numbers can be counts or codes, also
             where a missing value has made them floats: there, `kind` has to be given.
@@ -95,9 +97,6 @@ def read_task(
         >>> task = read_task(soil, "ph")
         >>> task.kind, task.target
         ('regression', array([6.1, 7.4]))
-        >>> read_task(soil.rename(columns={"lon": "Longitude"}), "ph")
-        Traceback (most recent call last):
-        ValueError: there is no column 'lon'; columns: Longitude, lat, ph. Pass lon='Longitude'.
     """
     if kind is not None and kind not in KINDS:
         raise unknown("kind of task", kind, KINDS)
@@ -133,8 +132,8 @@ def read_modality(
     columns: Sequence[str] | None = None,
     bands: Sequence[int] | None = None,
     patch: int | None = None,
-    lon: str = "lon",
-    lat: str = "lat",
+    lon: str | None = None,
+    lat: str | None = None,
     beside: Sequence[str | Modality] = EMBEDDED,
     invalid: str = "raise",
     samples: int = 20_000,
@@ -160,8 +159,9 @@ def read_modality(
         bands: of a raster, counted from 1; by default all but an alpha band.
         patch: 16 for patches of 16x16 pixels of the raster's own grid, none of them nodata; by
             default the profile of the bands at one pixel.
-        lon: column of longitudes, degrees (WGS84); not used where there is geometry.
-        lat: column of latitudes, degrees.
+        lon: column of longitudes, degrees (WGS84). By default the only one with a usual name,
+            such as lon or Longitude. Not used where there is geometry.
+        lat: column of latitudes, likewise.
         beside: names in `locties.data.sampling.OWNERS`, or `Modality` objects, that it shares no
             cell with.
         invalid: of a table, as for `read_task`; a missing value in any of `columns` counts.
@@ -396,13 +396,15 @@ def _keep(lonlat: Array, problems: Problems, invalid: str) -> Array:
 
 
 def _profiles(
-    frame: Any, columns: Sequence[str] | None, lon: str, lat: str, invalid: str
+    frame: Any, columns: Sequence[str] | None, lon: str | None, lat: str | None, invalid: str
 ) -> tuple[Tensor, Tensor]:
     """Usable rows: lonlat (N, 2) and their columns (N, C), float32."""
     lonlat, problems = coordinates(frame, lon, lat)
     if columns is None:
         numeric = frame.select_dtypes(["number", "bool"]).columns
-        columns = [name for name in numeric if name not in (lon, lat)]
+        row_numbers = "Unnamed: 0"  # what DataFrame.to_csv makes of an index
+        others = {lon, lat, row_numbers, *itertools.chain(*usual_columns(frame.columns))}
+        columns = [name for name in numeric if name not in others]
         if not columns:
             raise ValueError("the table has no numeric column beside the coordinates")
     elif isinstance(columns, str) or not len(columns):

@@ -123,7 +123,7 @@ def test_a_pickle_gives_the_same_in_another_process(tmp_path):
     ("places", "said"),
     [
         (LONLAT[:, ::-1], "seem to be swapped; pass array"),
-        (np.ones((3, 4)), r"shape \(3, 4\) gives no places"),
+        (np.ones((3, 4)), r"shape \(3, 4\); pass shape \(N, 2\)"),
         (np.array([[13.4, np.nan], [1, 2]]), "longitude or latitude is missing|missing: row 0"),
         (frame().rename(columns={"lon": "east"}), "Pass lon="),
     ],

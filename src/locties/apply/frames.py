@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from locties._util.extras import needs
 from locties.apply.grid import embed_points
 from locties.apply.metadata import Encoder, column_names, resolve
-from locties.lonlat import check
+from locties.lonlat import check, read
 
 with needs("own", "locties.embed"):
     import pandas as pd
@@ -20,11 +20,9 @@ with needs("own", "locties.embed"):
     from locties.apply.tables import (
         Array,
         Problems,
-        any_of,
         check_invalid,
         complaint,
         coordinates,
-        names_of,
         out_of_range,
         usable,
     )
@@ -40,15 +38,14 @@ def embed(
 ) -> pd.DataFrame:
     """Embed the place of each row of a table.
 
-    Rows are embedded in chunks, so that beside the result memory stays small. Embeddings are not
+    Rows are embedded in chunks, so memory stays small beside the result. Embeddings are not
     normalised, like the encoder's own output.
 
     Args:
         encoder: name of an encoder that comes with locties, folder of a saved one,
             `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim).
-        data: a pandas DataFrame with columns of longitude and latitude in degrees (WGS84); or a
-            GeoDataFrame or GeoSeries of points in any CRS; or an array or tensor (N, 2) of
-            longitude and latitude.
+        data: a DataFrame with columns of longitude and latitude in degrees (WGS84); a GeoDataFrame
+            or GeoSeries of points in any CRS; or whatever else `locties.lonlat.check` reads.
         lon: column of longitudes. By default the only one with a usual name, such as lon or
             Longitude. Not used where there is geometry.
         lat: column of latitudes, likewise.
@@ -57,15 +54,12 @@ def embed(
 
     Returns:
         DataFrame with the index of `data`, less the rows left out, and columns such as melt_000,
-        float32, so that ``data.join(embed(encoder, data))`` adds them, with ``how="right"`` where
-        rows are left out. Its `attrs` name the encoder, the sha256 of its weights, its licence,
-        the CRS of the coordinates and the version of locties.
+        float32: ``data.join(embed(encoder, data))`` adds them to the table, with ``how="right"``
+        where rows are left out. Its `attrs` name the encoder, the sha256 of its weights, its
+        licence, the CRS of the coordinates and the version of locties.
 
     Raises:
-        ValueError: rows without usable coordinates, by number: an embedding that is missing would
-            show up later and elsewhere. Columns that are not
-            there or not clear, swapped, projected or text; geometry without CRS or other than
-            points. The message says what to do.
+        ValueError: rows or columns without usable coordinates; the message says what to do.
         FileNotFoundError: no encoder of that name.
 
     Example:
@@ -80,43 +74,39 @@ def embed(
     keep = usable(problems, len(lonlat), invalid)
     values = embed_points(function, _checked(lonlat[keep]))
     given = isinstance(data, pd.DataFrame | pd.Series)
-    result = pd.DataFrame(
-        values,
-        index=(data.index if given else pd.RangeIndex(len(lonlat)))[keep],
-        columns=column_names(metadata["encoder"], values.shape[1]),
-        copy=False,
-    )
+    index = (data.index if given else pd.RangeIndex(len(lonlat)))[keep]
+    if not index.is_unique:
+        warnings.warn(
+            "the index repeats, so a join would mix rows: call reset_index(drop=True) first",
+            stacklevel=2,
+        )
+    columns = column_names(metadata["encoder"], values.shape[1])
+    result = pd.DataFrame(values, index, columns, copy=False)
     result.attrs = metadata
     return result
 
 
-def lonlat_of(frame: Any, lon: str | None = None, lat: str | None = None) -> Tensor:
+def lonlat_of(data: Any, lon: str | None = None, lat: str | None = None) -> Tensor:
     """Checked coordinates (N, 2) float32 of every row of what `embed` takes.
-
-    Raises:
-        ValueError: as `embed`.
 
     Example:
         >>> lonlat_of(pd.DataFrame({"latitude": [52.5], "longitude": [13.5]}))
         tensor([[13.5000, 52.5000]])
     """
-    lonlat, problems = _places(frame, lon, lat)
-    wrong = any_of(problems, len(lonlat))
-    if wrong.any():
+    lonlat, problems = _places(data, lon, lat)
+    if message := complaint(problems, len(lonlat)):
         raise ValueError(
-            f"{complaint(problems, len(lonlat))}. Rows are counted from 0; mend them, or leave "
-            "them out, with frame.dropna() where they are missing"
+            f"{message}. Rows are counted from 0; correct them, or leave them out, with "
+            "frame.dropna() where they are missing"
         )
     return _checked(lonlat)
 
 
-def _places(frame: Any, lon: str | None, lat: str | None) -> tuple[Array, Problems]:
+def _places(data: Any, lon: str | None, lat: str | None) -> tuple[Array, Problems]:
     """Coordinates (N, 2) float64, and the rows in which they cannot be used."""
-    if hasattr(frame, "to_crs"):
-        return coordinates(frame, "", "")
-    if isinstance(frame, pd.DataFrame):
-        return coordinates(frame, *names_of(frame, lon, lat))
-    lonlat = _array(frame)
+    if isinstance(data, pd.DataFrame) or hasattr(data, "to_crs"):
+        return coordinates(data, lon, lat)
+    lonlat = read(data, lon, lat).detach().cpu().double().numpy()
     return lonlat, out_of_range(
         lonlat,
         np.zeros(len(lonlat), dtype=bool),
@@ -128,20 +118,3 @@ def _places(frame: Any, lon: str | None, lat: str | None) -> tuple[Array, Proble
 
 def _checked(lonlat: Array) -> Tensor:
     return check(check(lonlat).float())
-
-
-def _array(values: Any) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
-    try:
-        array = np.asarray(values)
-        array = array.astype(np.float64) if array.dtype.kind != "c" else np.empty(0)
-    except (TypeError, ValueError):
-        array = np.empty(0)
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise ValueError(
-            f"{type(values).__name__} of shape {np.shape(values)} gives no places: pass a "
-            "DataFrame, a GeoDataFrame, or numbers of shape (N, 2), longitude then latitude, in "
-            "degrees"
-        )
-    return array

@@ -1,7 +1,7 @@
-"""Coordinates of the rows of a table: found, read as numbers, taken to WGS84, and looked at.
+"""Coordinates of the rows of a table: found, read as numbers, taken to WGS84, and checked.
 
-What is wrong with a whole column is raised at once; what is wrong with single rows is handed back,
-for the caller to refuse or to leave out.
+What is wrong with a whole column raises ValueError; what is wrong with single rows is returned, for
+the caller to refuse or to leave out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from locties._util.extras import need, needs
 from locties._util.registry import unknown
+from locties.lonlat import usual_columns
 
 with needs("own", "a table"):
     import pandas as pd
@@ -22,9 +23,6 @@ with needs("own", "a table"):
 Array = NDArray[Any]
 Problems = list[tuple[str, Array]]  # what is wrong, and with which rows
 
-# Names that columns of coordinates go by, in lower case.
-_LONGITUDES = ("lon", "long", "longitude", "lng", "x", "decimallongitude", "lon_dd")
-_LATITUDES = ("lat", "latitude", "y", "decimallatitude", "lat_dd")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _SHOWN = 5  # rows named in a message
 _SUSPECT = 0.05  # share of latitudes beyond 90 from which columns are taken for swapped
@@ -39,22 +37,60 @@ def column_of(frame: Any, name: str) -> Any:
     return frame[name]
 
 
-def coordinates(frame: Any, lon: str, lat: str) -> tuple[Array, Problems]:
+def coordinate_columns(
+    frame: Any, lon: str | None = None, lat: str | None = None
+) -> tuple[str, str]:
+    """Names of the columns of longitude and latitude: those given, else the usual ones.
+
+    Usual are lon, Longitude, lng, decimalLatitude and the like, in any case, where there is only
+    one. x and y are often metres, so they have to be given.
+
+    Raises:
+        ValueError: there is no such column, or several could be meant.
+    """
+    names = [str(name) for name in frame.columns]
+    metres = [[name for name in names if name.strip().lower() == key] for key in "xy"]
+    found, missing, hints = [], [], []
+    usual = usual_columns(names)
+    for argument, given, likely, x in zip(("lon", "lat"), (lon, lat), usual, metres, strict=True):
+        if given is None and len(likely) > 1:
+            raise ValueError(
+                f"several columns could be the {argument}: {', '.join(likely)}. Pass "
+                f"{argument}={likely[0]!r}, or another"
+            )
+        found.append(given or (likely[0] if likely else argument))
+        if found[-1] not in names:
+            missing.append(found[-1])
+            if likely or x:
+                hints.append(" or ".join(f"{argument}={name!r}" for name in likely or x))
+    if missing:
+        remedy = f"Pass {', '.join(hints)}" if hints else "Pass lon= and lat=, their names here"
+        raise ValueError(
+            f"there is no column {' nor '.join(map(repr, missing))}; columns: "
+            f"{', '.join(names)}. {remedy}."
+        )
+    return found[0], found[1]
+
+
+def coordinates(
+    frame: Any, lon: str | None = None, lat: str | None = None
+) -> tuple[Array, Problems]:
     """Coordinates (N, 2) float64, degrees, of a DataFrame, GeoDataFrame or GeoSeries.
+
+    Geometry comes before columns.
 
     Returns:
         The coordinates, and the rows in which they cannot be used.
-
-    Raises:
-        ValueError: at what is wrong with the whole column and no matter of single rows.
     """
     if hasattr(frame, "to_crs"):
         lonlat, problems = _from_geometry(frame)
         swap = "build the points with geopandas.points_from_xy(longitude, latitude)"
-        named = _named(frame.crs)
-        project = f"the CRS {named} cannot be theirs: frame.set_crs(theirs, allow_override=True)"
+        project = (
+            f"they are not in the CRS {_crs_name(frame.crs)}; name theirs with "
+            "frame.set_crs(theirs, allow_override=True)"
+        )
     else:
-        _check_columns(frame, lon, lat)
+        lon, lat = coordinate_columns(frame, lon, lat)
         (x, no_x), (y, no_y) = (numbers_of(column_of(frame, name), name) for name in (lon, lat))
         lonlat, problems = np.stack([x, y], axis=1), no_x + no_y
         swap = f"pass lon={lat!r}, lat={lon!r}"
@@ -66,30 +102,8 @@ def coordinates(frame: Any, lon: str, lat: str) -> tuple[Array, Problems]:
     return lonlat, problems + out_of_range(lonlat, any_of(problems, len(lonlat)), swap, project)
 
 
-def names_of(frame: Any, lon: str | None, lat: str | None) -> tuple[str, str]:
-    """The columns of longitude and latitude: those given, else the only ones of a usual name.
-
-    ``x`` and ``y`` are not taken for degrees unless they are given.
-
-    Raises:
-        ValueError: none, or several, of a usual name.
-    """
-    found = []
-    for argument, given, usual in (("lon", lon, _LONGITUDES), ("lat", lat, _LATITUDES)):
-        names = [str(name) for name in frame.columns]
-        likely = [name for name in names if name.strip().lower() in usual]
-        likely = [name for name in likely if name.strip().lower() not in ("x", "y")]
-        if given is None and len(likely) > 1:
-            raise ValueError(
-                f"several columns could be the {argument}: {', '.join(likely)}. Pass "
-                f"{argument}={likely[0]!r}, or another"
-            )
-        found.append(given or (likely[0] if likely else argument))
-    return found[0], found[1]
-
-
 def out_of_range(lonlat: Array, unread: Array, swap: str, project: str) -> Problems:
-    """The rows of coordinates (N, 2) float64 that are no degrees, beside those already `unread`.
+    """The rows of coordinates (N, 2) float64 that are not degrees, beside those already `unread`.
 
     Args:
         lonlat: NaN where there is none.
@@ -102,7 +116,6 @@ def out_of_range(lonlat: Array, unread: Array, swap: str, project: str) -> Probl
     """
     known = np.isfinite(lonlat).all(axis=1)
     n = int(known.sum())
-    missing = ~known & ~unread
     longitude, latitude = np.abs(np.where(known, lonlat.T, 0.0))
     far = (longitude > 1000) | (latitude > 1000)
     if far.sum() > n / 2:
@@ -115,36 +128,19 @@ def out_of_range(lonlat: Array, unread: Array, swap: str, project: str) -> Probl
     if beyond.sum() > _SUSPECT * n and (known & fits).sum() >= (1 - _SUSPECT) * n:
         raise ValueError(
             f"{beyond.sum()} of {n} latitudes are beyond 90 ({rows_text(beyond)}, such as "
-            f"{_pair_text(lonlat[beyond][0])}), and would do as longitudes: longitude and latitude "
-            f"seem to be swapped; {swap}. If they are not, mend these rows"
+            f"{_pair_text(lonlat[beyond][0])}) and could be longitudes: longitude and latitude "
+            f"seem to be swapped; {swap}. If they are not, correct these rows"
         )
     return [
-        ("longitude or latitude is missing", missing),
-        ("latitude is beyond 90 and would do as a longitude (swapped?)", beyond & fits),
+        ("longitude or latitude is missing", ~known & ~unread),
+        ("latitude is beyond 90 and could be a longitude (swapped?)", beyond & fits),
         ("latitude is outside [-90, 90]", beyond & ~fits),
         ("longitude is outside [-360, 360]", (longitude > 360) & ~beyond),
     ]
 
 
-def _check_columns(frame: Any, lon: str, lat: str) -> None:
-    names = [str(column) for column in frame.columns]
-    missing = [name for name in (lon, lat) if name not in names]
-    if not missing:
-        return
-    hints = []
-    for argument, wanted, usual in (("lon", lon, _LONGITUDES), ("lat", lat, _LATITUDES)):
-        likely = [name for name in names if name.strip().lower() in usual]
-        if wanted in missing and likely:
-            hints.append(" or ".join(f"{argument}={name!r}" for name in likely))
-    remedy = f"Pass {', '.join(hints)}" if hints else "Pass lon= and lat=, their names here"
-    raise ValueError(
-        f"there is no column {' nor '.join(map(repr, missing))}; columns: {', '.join(names)}. "
-        f"{remedy}."
-    )
-
-
-def _named(crs: Any) -> str:
-    """Its code, or its name: some would print as pages of JSON."""
+def _crs_name(crs: Any) -> str:
+    """Its code, or its name: some CRS print as pages of JSON."""
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.name
 
@@ -157,7 +153,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
         raise ValueError("the frame has no geometry: frame.set_geometry(column)") from None
     if geometry.crs is None:
         raise ValueError(
-            "the geometry has no CRS, so its numbers could mean any place: say which it has with "
+            "the geometry has no CRS, so its numbers could mean any place: name it with "
             "frame.set_crs('EPSG:4326') (degrees), or whatever it is, and pass that"
         )
     shapes = np.asarray(geometry)
@@ -167,7 +163,8 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
         raise ValueError(
             f"{other.sum()} of {len(shapes)} geometries are not points, {rows_text(other)}, such "
             f"as a {shapes[other.argmax()].geom_type}: take "
-            "frame.set_geometry(frame.representative_point()), or frame.explode() of MultiPoints"
+            "frame.set_geometry(frame.representative_point()), or, of MultiPoints, "
+            "frame.explode(ignore_index=True)"
         )
     geometry = geometry.where(~absent, None)
     shapes = np.asarray(geometry)
@@ -175,7 +172,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     in_degrees = (np.abs(x[~absent]) <= 360) & (np.abs(y[~absent]) <= 90)
     if not geometry.crs.is_geographic and len(in_degrees) and in_degrees.all():
         raise ValueError(
-            f"the CRS {_named(geometry.crs)} is not in degrees and all coordinates, such as "
+            f"the CRS {_crs_name(geometry.crs)} is not in degrees and all coordinates, such as "
             f"{_pair_text((x[~absent][0], y[~absent][0]))}, seem to be: "
             "frame.set_crs('EPSG:4326', allow_override=True)"
         )
@@ -184,18 +181,20 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     lost = ~absent & np.isfinite(x) & np.isfinite(y) & ~np.isfinite(lonlat).all(1)
     return lonlat, [
         ("the geometry is missing", absent),
-        (f"the point is outside what {_named(geometry.crs)} can express", lost),
+        (f"the point is outside what {_crs_name(geometry.crs)} can express", lost),
     ]
 
 
 def numbers_of(column: Any, name: str) -> tuple[Array, Problems]:
     """A column as float64 with NaN where it is missing, and the rows that hold no number."""
     kinds = pd.api.types
-    if kinds.is_bool_dtype(column) or kinds.is_datetime64_any_dtype(column):
-        raise ValueError(f"column {name!r} is of type {column.dtype}, not numbers")
+    if (
+        kinds.is_bool_dtype(column)
+        or kinds.is_datetime64_any_dtype(column)
+        or kinds.is_complex_dtype(column)
+    ):
+        raise ValueError(f"column {name!r} is of type {column.dtype}, not real numbers")
     if kinds.is_numeric_dtype(column):
-        if kinds.is_complex_dtype(column):
-            raise ValueError(f"column {name!r} is of type {column.dtype}, not real numbers")
         return column.to_numpy(dtype=np.float64, na_value=np.nan), []
     text = column.astype("object")
     given = text.notna().to_numpy()
@@ -208,24 +207,20 @@ def numbers_of(column: Any, name: str) -> tuple[Array, Problems]:
                 "with pandas.read_csv(path, decimal=',') and pass the frame"
             )
     if given.any() and wrong.sum() in (0, given.sum()):
-        example = text[given].iloc[0]
         remedy = (
-            f"frame[{name!r}] = pandas.to_numeric(frame[{name!r}])"
-            if not wrong.any()
-            else "give numbers (coordinates as decimal degrees)"
+            "give numbers (coordinates as decimal degrees)"
+            if wrong.any()
+            else f"frame[{name!r}] = pandas.to_numeric(frame[{name!r}])"
         )
-        raise ValueError(f"column {name!r} holds text, such as {example!r}: {remedy}")
+        raise ValueError(f"column {name!r} holds text, such as {text[given].iloc[0]!r}: {remedy}")
     if wrong.any():
-        return values, [(f"{name!r} is no number, as {text[wrong].iloc[0]!r} is not", wrong)]
+        return values, [(f"{name!r} holds text, such as {text[wrong].iloc[0]!r}", wrong)]
     return values, []
 
 
 def any_of(problems: Problems, n: int) -> Array:
     """Rows (n,) in which there is any of these problems."""
-    found = np.zeros(n, dtype=bool)
-    for _, rows in problems:
-        found |= rows
-    return found
+    return np.any([np.zeros(n, dtype=bool), *(rows for _, rows in problems)], axis=0)
 
 
 def complaint(problems: Problems, n: int) -> str:
@@ -233,32 +228,23 @@ def complaint(problems: Problems, n: int) -> str:
     wrong = any_of(problems, n)
     if not wrong.any():
         return ""
-    said = "; ".join(f"{what}: {rows_text(rows)}" for what, rows in problems if rows.any())
-    return f"{wrong.sum()} of {n} rows cannot be used. {said[0].upper()}{said[1:]}"
+    reasons = "; ".join(f"{what}: {rows_text(rows)}" for what, rows in problems if rows.any())
+    return f"{wrong.sum()} of {n} rows cannot be used. {reasons[0].upper()}{reasons[1:]}"
 
 
 def check_invalid(invalid: str) -> None:
-    """That it says what to do with rows that cannot be used: raise, or drop."""
+    """Refuse anything but "raise" and "drop"."""
     if invalid not in ("raise", "drop"):
-        raise unknown("way with invalid rows", invalid, ("raise", "drop"))
+        raise unknown("value of invalid", invalid, ("raise", "drop"))
 
 
 def usable(problems: Problems, n: int, invalid: str) -> Array:
-    """Which of n rows can be used, (n,) bool, where the others may be left out.
-
-    Args:
-        problems: of the rows.
-        n: how many rows there are.
-        invalid: "raise" refuses the others, "drop" warns of them.
-
-    Raises:
-        ValueError: a row cannot be used, and `invalid` is "raise".
-    """
+    """Which of n rows can be used, (n,) bool: "raise" refuses the others, "drop" warns of them."""
     message = complaint(problems, n)
     if message and invalid == "raise":
         raise ValueError(
-            f"{message}. Rows are counted from 0; mend them, or pass invalid='drop' to leave them "
-            "out"
+            f"{message}. Rows are counted from 0; correct them, or pass invalid='drop' to leave "
+            "them out"
         )
     if message:
         warnings.warn(f"{message}. They are left out", stacklevel=4)
@@ -266,15 +252,7 @@ def usable(problems: Problems, n: int, invalid: str) -> Array:
 
 
 def check_separator(name: str, header: list[str]) -> None:
-    """That a table's header was split by the separator that it has.
-
-    Args:
-        name: of the table.
-        header: its columns, as they were split.
-
-    Raises:
-        ValueError: there is one column, in whose name another separator stands.
-    """
+    """Refuse a table of one column whose header holds another separator."""
     remedies = {
         ";": "convert it to commas and decimal points, as pandas.read_csv(path, sep=';', "
         "decimal=',').to_csv(new_path, index=False) does",

@@ -28,8 +28,10 @@ def evaluate(
         typer.Option(help="Labels of one's own: CSV, Parquet, GeoParquet, GeoJSON, ..."),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Its column to predict.")] = None,
-    lon: Annotated[str, typer.Option(help="Its column of longitudes.")] = "lon",
-    lat: Annotated[str, typer.Option(help="Its column of latitudes.")] = "lat",
+    lon: Annotated[
+        str | None, typer.Option(help="Its longitudes; found by their name by default.")
+    ] = None,
+    lat: Annotated[str | None, typer.Option(help="Its latitudes; likewise.")] = None,
     kind: Annotated[
         str | None, typer.Option(help="regression or classification, where it is not clear.")
     ] = None,
@@ -43,8 +45,7 @@ def evaluate(
 
     Example: `locties evaluate melt --tasks air_temperature,elevation --labels all,200`
 
-    Example: `locties evaluate melt --points-file soil.csv --target ph --lon longitude --lat
-    latitude`
+    Example: `locties evaluate melt --points-file soil.csv --target ph`
     """
     if (points_file is None) != (target is None):
         raise ValueError("labels of one's own take both: --points-file FILE --target COLUMN")
