@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from locties._util.matmul import FAINT
+from locties._util.matmul import NEGLIGIBLE
 from locties.lonlat import check, to_xyz
 
 # Points at a time. On a CPU three blocks of degree 40 then stay in the cache; elsewhere launching
@@ -169,7 +169,7 @@ def _faint(degree: int) -> float:
     number, so that no harmonic is denormal.
     """
     golden_ratio = (1 + math.sqrt(5)) / 2
-    return min(FAINT, 1e-17 * golden_ratio**-degree)
+    return min(NEGLIGIBLE, 1e-17 * golden_ratio**-degree)
 
 
 def _powers(base: Tensor, count: int) -> Tensor:

@@ -1,17 +1,27 @@
-"""Products of float32 matrices on a CPU: what keeps them fast."""
+"""What keeps products of matrices fast on a CPU."""
 
 from contextlib import ContextDecorator
 from functools import cache
 from threading import Lock
 from time import perf_counter
+from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-# Near float32's smallest normal number, 1e-38, with room for factors below one. With denormal
-# numbers, below it, some processors (Intel's) multiply many times slower. What is this small and is
-# added to numbers near one can be zero instead.
-FAINT = 1e-30
+# Some processors (Intel's) multiply denormal numbers, those below 1e-38 in float32, many times
+# slower. Terms up to this size, added to terms near one, are set to zero; the distance to 1e-38
+# leaves room for factors below one.
+NEGLIGIBLE = 1e-30
 ROUNDING = 1e-5  # of a product's largest value; in float32 it is 4e-7, in bfloat16 2e-3
+
+
+def drop_denormal_gradients(x: Tensor) -> None:
+    """Set gradients of `x` up to `NEGLIGIBLE` to zero on a CPU, before they are multiplied."""
+    if x.requires_grad and x.is_cpu:
+        untyped: Any = x
+        untyped.register_hook(lambda grad: None if grad is None else F.hardshrink(grad, NEGLIGIBLE))
 
 
 class ByOneDNN(ContextDecorator):
@@ -69,7 +79,8 @@ def _usual() -> bool:
 @cache
 def _in_float32() -> bool:
     """Whether products stay in float32 where bfloat16 is allowed."""
-    if not (torch.backends.mkldnn.is_available() and _usual()):
+    untyped: Any = torch.backends.mkldnn
+    if not (untyped.is_available() and _usual()):
         return False
     with torch.autocast("cpu", enabled=False):
         generator = torch.Generator().manual_seed(0)
