@@ -202,7 +202,8 @@ def export(suffix: str) -> Kind:
         locties.export_grid(made, folder / f"grid.{suffix}", 0.5, progress=False)
 
     def reached(folder: Path) -> int:
-        return sum(log.read_text().count("done") for log in folder.rglob(".locties/*/done"))
+        notes = folder.rglob(".locties/note.json")
+        return sum(len(json.loads(note.read_text())["done"]) for note in notes)
 
     return Kind(f"grid, {suffix}", work, reached, lambda folder: files(folder, ".locties"))
 

@@ -1,10 +1,14 @@
 """Grids on disk: what is in them, and that nothing unfinished passes for whole."""
 
 import errno
+import itertools
+import json
 import math
 import multiprocessing
 import os
-import random
+import re
+import signal
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -18,13 +22,13 @@ import xarray
 import zarr
 
 import locties
-from locties._util.lock import only_process
 from locties.apply import export
 from locties.apply.grid import POINTS_PER_CHUNK
 
-RESOLUTION = 0.5  # 3 x 6 tiles of 120 pixels
-TILES = 18
-PAUSE = 0.03  # seconds a tile, so that a signal falls into the work
+RESOLUTION = 1  # 2 x 4 tiles of 90 pixels
+TILES = 8
+PAUSE = 0.02  # seconds a chunk, so that a signal falls into the work
+WEST, EAST = (-180, -90, 0, 90), (0, -90, 180, 90)
 
 # Imports take longer than the work: a forked process has them done.
 HAS_FORK = "fork" in multiprocessing.get_all_start_methods()
@@ -39,14 +43,14 @@ def small() -> locties.LocationEncoder:
 
 
 class Slow:
-    """An encoder that takes its time, and counts."""
+    """An encoder that pauses and counts its calls."""
 
     def __init__(self) -> None:
         self.encoder, self.calls = small(), 0
 
     def __call__(self, lonlat: torch.Tensor) -> torch.Tensor:
         self.calls += 1
-        time.sleep(PAUSE if len(lonlat) > 1 else 0)
+        time.sleep(PAUSE)
         return self.encoder(lonlat)
 
 
@@ -60,7 +64,18 @@ def files(path: Path) -> dict[str, bytes]:
         return {"": path.read_bytes()}
     found = (file for file in path.rglob("*") if file.is_file())
     names = {file: str(file.relative_to(path)) for file in found}
-    return {name: f.read_bytes() for f, name in names.items() if not name.startswith(".locties")}
+    # A writer that was killed may leave an empty file of that ending.
+    notes = re.compile(r"\.locties|.*\.new$")
+    return {name: file.read_bytes() for file, name in names.items() if not notes.match(name)}
+
+
+def finished(path: Path) -> int:
+    """How many tiles are noted as finished, for a store or an unfinished GeoTIFF."""
+    folder = path if path.suffix == ".zarr" else path.with_name(f"{path.name}.unfinished")
+    try:
+        return len(json.loads((folder / ".locties" / "note.json").read_text())["done"])
+    except FileNotFoundError:
+        return 0
 
 
 def is_whole(path: Path) -> bool:
@@ -106,7 +121,7 @@ def test_a_store_is_the_grid_with_cf_coordinates(globe):
 
 def test_values_are_the_encoders_at_the_places_named(globe):
     there = xarray.open_zarr(globe / "grid.zarr")["embedding"]
-    for lonlat in [(-179.75, 89.75), (13.25, 52.75), (179.75, -89.75)]:
+    for lonlat in [(-179.5, 89.5), (13.5, 52.5), (179.5, -89.5)]:
         here = small()([lonlat]).detach().numpy()[0]
         np.testing.assert_allclose(there.sel(lon=lonlat[0], lat=lonlat[1]), here, atol=1e-6)
 
@@ -140,16 +155,16 @@ def test_both_say_of_what_encoder_they_are(globe):
         tags = dataset.tags()
     for name, value in expected.items():
         assert (store[name], tags[name]) == (value, value)
-    assert (store["resolution_degrees"], tags["resolution_degrees"]) == (0.5, "0.5")
+    assert (store["resolution_degrees"], tags["resolution_degrees"]) == (1, "1.0")
 
 
 def test_a_geotiff_of_a_region_is_that_region_to_whole_pixels(tmp_path, globe):
     path = tmp_path / "germany.tif"
-    locties.export_grid(small(), path, 0.5, region=(5.9, 47.3, 15.0, 55.1), progress=False)
+    locties.export_grid(small(), path, 1, region=(5.9, 47.3, 15.0, 55.1), progress=False)
     there = xarray.open_zarr(globe / "grid.zarr")["embedding"]
     with rasterio.open(path) as dataset:
-        assert dataset.bounds == pytest.approx((5.5, 47, 15, 55.5))
-        inside = there.sel(lon=slice(5.5, 15), lat=slice(55.5, 47)).values
+        assert dataset.bounds == pytest.approx((5, 47, 15, 56))
+        inside = there.sel(lon=slice(5, 15), lat=slice(56, 47)).values
         np.testing.assert_allclose(dataset.read(), inside, atol=1e-6)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -189,25 +204,21 @@ def test_no_more_than_a_tile_is_embedded_at_once(tmp_path, resolution):
 
 @needs_fork
 @pytest.mark.parametrize("suffix", ["zarr", "tif"])
-def test_killed_three_times_and_resumed_it_is_the_same_to_the_bit(suffix, tmp_path, globe):
+def test_killed_and_resumed_it_is_the_same_to_the_bit(suffix, tmp_path):
     path = tmp_path / f"grid.{suffix}"
-    store = path if suffix == "zarr" else tmp_path / "grid.tif.unfinished" / "tiles.zarr"
-    rng = random.Random(suffix)
-    for _ in range(3):
-        before = logged(store)
+    for _ in range(2):
+        before = finished(path)
         process = processes.Process(target=write, args=(path,))
         process.start()
-        until(lambda before=before: logged(store) > before)
-        time.sleep(rng.uniform(0, 3 * PAUSE))
+        until(lambda before=before: finished(path) > before)
         process.kill()
         process.join()
         assert not is_whole(path)
-    assert 0 < logged(store) < TILES
-    done, encoder = logged(store), Slow()
+    done, encoder = finished(path), Slow()
+    assert 0 < done < TILES
     locties.export_grid(encoder, path, RESOLUTION, progress=False)
-    # One tile more to see that the encoder is the same, one call for the length of an embedding.
-    calls = (TILES - done + 1) * math.ceil(export.TILE**2 / POINTS_PER_CHUNK) + 1
-    assert encoder.calls <= calls, "what was finished was computed again"
+    # One call more, for the sample that tells encoders apart.
+    assert encoder.calls == (TILES - done) * math.ceil(90**2 / POINTS_PER_CHUNK) + 1
     assert is_whole(path)
     again = tmp_path / f"again.{suffix}"
     write(again)
@@ -215,25 +226,52 @@ def test_killed_three_times_and_resumed_it_is_the_same_to_the_bit(suffix, tmp_pa
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+@needs_fork
 @pytest.mark.parametrize("suffix", ["zarr", "tif"])
-def test_interrupted_it_finishes_a_tile_and_says_how_to_go_on(suffix, tmp_path, interrupted):
+def test_wherever_it_is_killed_the_same_call_goes_on(suffix, tmp_path):
+    """Killed at each folder made and each file renamed, in an export of one tile."""
+
+    def export(path: Path, kill_at: int | None = None) -> None:
+        count = itertools.count()
+
+        def hook(event: str, arguments: tuple) -> None:
+            concerns = event in ("os.mkdir", "os.rename") and str(tmp_path) in str(arguments[0])
+            if concerns and next(count) == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        if kill_at is not None:
+            sys.addaudithook(hook)
+        locties.export_grid(small(), path, 60, progress=False)
+
+    export(tmp_path / f"whole.{suffix}")
+    expected = files(tmp_path / f"whole.{suffix}")
+    for kill_at in (*range(6), *range(6, 100, 6)):
+        path = tmp_path / f"{kill_at}" / f"grid.{suffix}"
+        path.parent.mkdir()
+        process = processes.Process(target=export, args=(path, kill_at))
+        process.start()
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert not is_whole(path) or files(path) == expected
+        export(path)
+        assert files(path) == expected
+        assert [file.name for file in path.parent.iterdir() if file.suffix != ".new"] == [path.name]
+    assert process.exitcode == 0
+    assert kill_at > 5
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "tif"])
+def test_interrupted_it_says_how_to_go_on(suffix, tmp_path, interrupted):
     path = tmp_path / f"grid.{suffix}"
-    store = path if suffix == "zarr" else tmp_path / "grid.tif.unfinished" / "tiles.zarr"
-    said = interrupted(lambda: write(path), lambda: logged(store) > 2)
-    assert said == (
-        f"stopped, with what is finished kept: the same call with path='{path}' goes on from there"
-    )
-    assert 2 < logged(store) < TILES
-    assert len(list(store.glob("embedding/c/0/*/*"))) == logged(store), "a tile is half done"
+    said = interrupted(lambda: write(path), lambda: finished(path) > 1)
+    assert f"same call with path='{path}'" in said
+    assert 1 < finished(path) < TILES
     assert not is_whole(path)
     write(path)
     again = tmp_path / f"again.{suffix}"
     write(again)
     assert files(path) == files(again)
-
-
-def logged(store: Path) -> int:
-    return sum(log.read_text().count("done") for log in store.glob(".locties/*/done"))
 
 
 def until(condition, seconds: float = 60) -> None:
@@ -243,61 +281,55 @@ def until(condition, seconds: float = 60) -> None:
         time.sleep(0.002)
 
 
+@pytest.fixture
+def failing_at(monkeypatch):
+    """A function after which the tile of that number, from 0, raises an error."""
+
+    def arm(number: int, error: Exception) -> None:
+        embedder, count = export.rows_embedder, itertools.count()
+
+        def embed(*arguments):
+            if next(count) == number:
+                raise error
+            return embedder(*arguments)
+
+        monkeypatch.setattr(export, "rows_embedder", embed)
+
+    return arm
+
+
 def test_what_a_killed_process_left_is_cleared(tmp_path):
     path = tmp_path / "grid.zarr"
     left = path / "embedding" / "c" / "0" / "0" / "1.0123456789abcdef.partial"
     locties.export_grid(small(), path, 1, region=(-180, 0, -90, 90), progress=False)
-    left.parent.mkdir(parents=True, exist_ok=True)
     left.write_bytes(b"half")
     locties.export_grid(small(), path, 1, progress=False)
     assert not left.exists()
 
 
-def test_a_torn_line_of_the_log_counts_for_nothing(tmp_path):
-    path = tmp_path / "grid.zarr"
-    locties.export_grid(small(), path, 1, progress=False)
-    whole = files(path)
-    (log,) = path.glob(".locties/*/done")
-    lines = log.read_text().split("\n")
-    log.write_text("\n".join(lines)[: -len("\n1 3 done\n") + 4])  # the last tile: "1 3", no end
-    (path / "zarr.json").rename(path / "zarr.json.unfinished")
-    (path / "embedding" / "c" / "0" / "1" / "3").write_bytes(b"half")
-    locties.export_grid(small(), path, 1, progress=False)
-    assert files(path) == whole
-
-
 @pytest.mark.parametrize("suffix", ["zarr", "tif"])
 def test_a_full_disk_is_said_and_leaves_nothing_that_passes_for_whole(
-    suffix, tmp_path, globe, monkeypatch
+    suffix, tmp_path, globe, failing_at, monkeypatch
 ):
     path = tmp_path / f"grid.{suffix}"
-    put, written = export._Store._put, []
-
-    def full(self, array, tile, values):
-        if len(written) == 4:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written.append(tile)
-        put(self, array, tile, values)
-
-    monkeypatch.setattr(export._Store, "_put", full)
-    with pytest.raises(OSError, match=r"No space left.*What is finished is kept") as error:
+    failing_at(4, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    with pytest.raises(OSError, match=r"No space left.*make room.*same call goes on") as error:
         locties.export_grid(small(), path, RESOLUTION, progress=False)
-    assert error.value.errno == errno.ENOSPC
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(path))
     assert not is_whole(path)
+    assert finished(path) == 4
     monkeypatch.undo()
     locties.export_grid(small(), path, RESOLUTION, progress=False)
     assert files(path) == files(globe / path.name)
 
 
 @pytest.mark.parametrize(
-    ("suffix", "kilobytes"),
-    [("zarr", 12), ("zarr", 1500), ("tif", 12), ("tif", 1500), ("tif", 3800)],
+    ("suffix", "kilobytes"), [("zarr", 12), ("zarr", 700), ("tif", 12), ("tif", 700), ("tif", 1100)]
 )
 def test_a_small_disk_is_named_and_with_more_room_it_goes_on(suffix, kilobytes, globe, small_disk):
     """Too small for an empty store, for all its tiles, and for the GeoTIFF beside these."""
     path = small_disk(kilobytes * 1024) / f"grid.{suffix}"
-    said = rf"cannot be written: .* is kept: make room, and the same call goes on: '{path}'"
-    with pytest.raises(OSError, match=said):
+    with pytest.raises(OSError, match=rf"make room.* same call goes on: '{path}'"):
         locties.export_grid(small(), path, RESOLUTION, progress=False)
     assert not is_whole(path)
     assert suffix == "zarr" or not path.exists()
@@ -313,9 +345,7 @@ def test_a_file_that_cannot_grow_is_said_and_not_put_in_place(tmp_path, globe):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
     try:
-        with pytest.raises(
-            OSError, match=r"cannot be written.*What is finished is kept.*grid\.tif"
-        ):
+        with pytest.raises(OSError, match=r"make room.*same call goes on.*grid\.tif"):
             locties.export_grid(small(), path, RESOLUTION, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -332,102 +362,89 @@ def test_a_geotiff_that_does_not_read_as_written_is_not_put_in_place(tmp_path, m
         lambda self, values, **where: write(self, 0 * values, **where),
         raising=False,
     )
-    with pytest.raises(OSError, match="what was written is not what is read"):
+    with pytest.raises(OSError, match="make room"):
         locties.export_grid(small(), tmp_path / "grid.tif", 10, progress=False)
     assert not (tmp_path / "grid.tif").exists()
 
 
-def test_what_is_finished_is_not_written_again(globe, tmp_path):
+def test_what_is_finished_is_not_written_again(globe):
     for path in (globe / "grid.zarr", globe / "grid.tif"):
         before = path.stat().st_mtime_ns
         locties.export_grid(small(), path, RESOLUTION, progress=False)
+        locties.export_grid(small(), path, RESOLUTION, progress=False)
         assert path.stat().st_mtime_ns == before
+        assert not list(globe.glob("*.unfinished"))
 
 
 # ------------------------------------------------------------------------------- several writers
 
 
 @needs_fork
-def test_two_processes_write_disjoint_regions_at_once(tmp_path, globe):
+@pytest.mark.parametrize("suffix", ["zarr", "tif"])
+@pytest.mark.parametrize("region", [None, WEST, EAST])
+def test_a_second_process_is_refused_while_one_is_writing(suffix, region, tmp_path):
+    path = tmp_path / f"grid.{suffix}"
+    writer = processes.Process(target=write, args=(path, WEST))
+    writer.start()
+    until(lambda: finished(path))
+    with pytest.raises(RuntimeError, match=f"in use by process {writer.pid} .*wait"):
+        locties.export_grid(Slow(), path, RESOLUTION, region=region, progress=False)
+    writer.join()
+    assert writer.exitcode == 0
+    assert is_whole(path)
+
+
+def test_disjoint_regions_fill_one_store(tmp_path, globe):
     path = tmp_path / "grid.zarr"
-    regions = [(-180, -90, 0, 90), (0, -90, 180, 90)]
-    writers = [processes.Process(target=write, args=(path, region)) for region in regions]
-    for writer in writers:
-        writer.start()
-    until(lambda: len([log for log in path.glob(".locties/*/done") if log.stat().st_size]) == 2)
-    assert all(writer.is_alive() for writer in writers), "they did not run at once"
-    assert not is_whole(path)
-    for writer in writers:
-        writer.join()
-        assert writer.exitcode == 0
+    for region in (WEST, EAST):
+        locties.export_grid(small(), path, RESOLUTION, region=region, progress=False)
+        assert is_whole(path)
     there, here = files(path), files(globe / "grid.zarr")
     assert there.keys() == here.keys()
     assert {name for name in here if there[name] != here[name]} == {"zarr.json"}
-    opened = xarray.open_zarr(path)
-    assert opened.attrs["regions"] == [list(map(float, region)) for region in regions]
+    assert xarray.open_zarr(path).attrs["regions"] == [list(WEST), list(EAST)]
 
 
-def test_regions_that_share_chunks_are_refused_by_name(tmp_path):
+def test_a_region_left_unfinished_keeps_the_store_unfinished(tmp_path, failing_at, monkeypatch):
     path = tmp_path / "grid.zarr"
-    east = (0, -90, 180, 90)
-    locties.export_grid(small(), path, 1, region=(-180, -90, 0, 90), progress=False)
-    store = export._Store(path, export._Layout(180, 5, 90), {})
-    area = store.layout.area(east)
-    store._folder(area).mkdir()
-    with only_process(store._folder(area)):
-        with pytest.raises(ValueError, match="Choose disjoint regions") as error:
-            locties.export_grid(small(), path, 1, progress=False)
-        assert "(-180.0, -90.0, 180.0, 90.0) shares chunks with region (0.0, -90.0" in str(
-            error.value
-        )
-        assert f"process {os.getpid()}" in str(error.value)
-        with pytest.raises(RuntimeError, match="in use by process"):
-            locties.export_grid(small(), path, 1, region=east, progress=False)
-
-
-def test_a_region_left_unfinished_keeps_the_store_unfinished(tmp_path, monkeypatch):
-    path = tmp_path / "grid.zarr"
-    west, east = (-180, -90, 0, 90), (0, -90, 180, 90)
-    monkeypatch.setattr(export._Store, "_put", lambda *_: 1 / 0)
+    failing_at(1, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        locties.export_grid(small(), path, 1, region=west, progress=False)
+        locties.export_grid(small(), path, 1, region=WEST, progress=False)
     monkeypatch.undo()
-    with pytest.warns(UserWarning, match=r"region \(-180.0, -90.0, 0.0, 90.0\) was begun"):
-        locties.export_grid(small(), path, 1, region=east, progress=False)
+    with pytest.warns(UserWarning, match=r"\[-180.0, -90.0, 0.0, 90.0\].*export_grid"):
+        locties.export_grid(small(), path, 1, region=EAST, progress=False)
     assert not is_whole(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        locties.export_grid(small(), path, 1, region=west, progress=False)
+        locties.export_grid(small(), path, 1, region=WEST, progress=False)
     assert is_whole(path)
 
 
-def test_a_whole_store_is_unfinished_again_while_a_region_is_added(tmp_path, monkeypatch):
+def test_a_whole_store_is_unfinished_again_while_a_region_is_added(tmp_path, failing_at):
     path = tmp_path / "grid.zarr"
-    west, east = (-180, -90, 0, 90), (0, -90, 180, 90)
-    locties.export_grid(small(), path, 1, region=west, progress=False)
+    locties.export_grid(small(), path, 1, region=WEST, progress=False)
     assert is_whole(path)
-    monkeypatch.setattr(export._Store, "_put", lambda *_: 1 / 0)
+    failing_at(0, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        locties.export_grid(small(), path, 1, region=east, progress=False)
+        locties.export_grid(small(), path, 1, region=EAST, progress=False)
     assert not is_whole(path)
 
 
-def test_a_geotiff_needs_no_tile_of_another_region_that_was_left(tmp_path, monkeypatch):
+def test_a_geotiff_needs_no_tile_of_another_region_that_was_left(tmp_path, failing_at, monkeypatch):
     path = tmp_path / "grid.tif"
-    monkeypatch.setattr(export._Store, "_put", lambda *_: 1 / 0)
+    failing_at(1, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         locties.export_grid(small(), path, 1, progress=False)
     monkeypatch.undo()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        locties.export_grid(small(), path, 1, region=(0, 0, 10, 10), progress=False)
+    locties.export_grid(small(), path, 1, region=(0, 0, 10, 10), progress=False)
     with rasterio.open(path) as dataset:
         assert dataset.shape == (10, 10)
+        assert np.isfinite(dataset.read()).all()
 
 
-def test_outside_its_regions_a_store_is_nan(tmp_path):
+def test_a_region_of_a_store_is_widened_to_chunks_and_the_rest_is_nan(tmp_path):
     path = tmp_path / "grid.zarr"
-    locties.export_grid(small(), path, 1, region=(0, 0, 90, 90), progress=False)
+    locties.export_grid(small(), path, 1, region=(0, 1, 80, 90), progress=False)
     there = xarray.open_zarr(path)["embedding"]
     assert there.sel(lon=slice(0, 90), lat=slice(90, 0)).notnull().all()
     assert int(there.isel(dimension=0).notnull().sum()) == 90 * 90
@@ -437,25 +454,35 @@ def test_outside_its_regions_a_store_is_nan(tmp_path):
 # -------------------------------------------------------------------------------- what is refused
 
 
+@pytest.mark.parametrize("suffix", ["zarr", "tif"])
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"path": "grid.nc"}, r"grid.nc ends neither in .zarr nor in .tif"),
-        ({"resolution": 0.7}, "does not divide 180"),
-        ({"region": (0, 0, 91, 90)}, r"cuts chunks, .* 90 degrees .*\(0.0, 0.0, 180.0, 90.0\)"),
-        ({"region": (90, 0, 0, 90)}, "west < east"),
-        ({"region": (0, 0, 90, 91)}, r"region=\(0, 0, 90, 91\)"),
-        ({"region": (170, 0, 190, 10)}, "antimeridian"),
-        ({"region": (0, 0, 90)}, r"give \(west, south, east, north\)"),
-        ({"region": (0, 0, float("nan"), 90)}, "west < east"),
-        ({"encoder": 7}, "encoder=7 is no encoder"),
+        ({"resolution": 0.7}, r"0\.7.*180 / 257"),
+        ({"resolution": "1"}, r"'1'.*such as 0\.25"),
+        ({"resolution": None}, r"None.*such as 0\.25"),
+        ({"region": (90, 0, 0, 90)}, r"\(90, 0, 0, 90\).*west < east"),
+        ({"region": (0, 0, 90, 91)}, r"\(0, 0, 90, 91\).*within \[-90, 90\]"),
+        ({"region": (170, 0, 190, 10)}, r"190.*split a region at the antimeridian"),
+        ({"region": (0, 0, 90)}, r"\(0, 0, 90\).*\(west, south, east, north\)"),
+        ({"region": (0, 0, math.nan, 90)}, "nan.*west < east"),
+        ({"region": "0123"}, r"'0123'.*\(west, south, east, north\)"),
+        ({"region": 5}, r"=5.*\(west, south, east, north\)"),
+        ({"region": ("a", 0, 1, 2)}, r"'a'.*\(west, south, east, north\)"),
+        ({"region": (0, 0, None, 2)}, r"None.*\(west, south, east, north\)"),
+        ({"encoder": 7}, "'melt', a folder or a LocationEncoder"),
     ],
 )
-def test_what_the_user_got_wrong_is_said(tmp_path, options, said):
-    arguments = {"encoder": small(), "path": "grid.zarr", "resolution": 1, **options}
-    arguments["path"] = tmp_path / arguments["path"]
+def test_what_the_user_got_wrong_is_said(tmp_path, suffix, options, said):
+    arguments = {"encoder": small(), "path": tmp_path / f"grid.{suffix}", "resolution": 1} | options
     with pytest.raises(ValueError, match=said):
         locties.export_grid(**arguments, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"grid\.nc.*\.zarr or \.tif"):
+        locties.export_grid(small(), tmp_path / "grid.nc", 10)
     assert not list(tmp_path.iterdir())
 
 
@@ -466,26 +493,55 @@ def test_another_grid_is_never_overwritten_or_mixed(globe, suffix):
     other = locties.LocationEncoder("xyz", "mlp", 5, network_options={"hidden": 8}, seed=1)
     for encoder, resolution, name in (
         (other, RESOLUTION, "weights_sha256"),
-        (small(), 1, "resolution_degrees|transform"),
+        (small(), 2, "resolution_degrees"),
     ):
-        with pytest.raises(FileExistsError, match=f"holds another grid: its ({name})"):
+        with pytest.raises(FileExistsError, match=f"{path}.*{name}.*another path, or delete"):
             locties.export_grid(encoder, path, resolution, progress=False)
     assert files(path) == before
 
 
-def test_a_function_without_a_hash_is_known_by_what_it_gives(tmp_path):
-    path = tmp_path / "grid.zarr"
-    locties.export_grid(lambda lonlat: lonlat, path, 1, region=(0, 0, 90, 90), progress=False)
-    with pytest.raises(FileExistsError, match="other embeddings than this encoder gives"):
-        locties.export_grid(lambda lonlat: 2 * lonlat, path, 1, progress=False)
+@pytest.mark.parametrize("suffix", ["zarr", "tif"])
+def test_a_function_without_a_hash_is_known_by_what_it_gives(suffix, tmp_path):
+    path, region = tmp_path / f"grid.{suffix}", (0, 0, 90, 90)
+    locties.export_grid(lambda lonlat: lonlat, path, 1, region=region, progress=False)
+    with pytest.raises(FileExistsError, match=r"sample.*another path, or delete"):
+        locties.export_grid(lambda lonlat: 2 * lonlat, path, 1, region=region, progress=False)
 
 
-def test_other_files_are_left_alone(tmp_path):
-    (tmp_path / "grid.zarr").mkdir()
-    (tmp_path / "grid.zarr" / "mine.txt").touch()
-    with pytest.raises(FileExistsError, match="no store of export_grid"):
-        locties.export_grid(small(), tmp_path / "grid.zarr", 10, progress=False)
-    assert [file.name for file in (tmp_path / "grid.zarr").iterdir()] == ["mine.txt"]
+def test_another_encoder_does_not_go_on_with_an_unfinished_grid(tmp_path, failing_at, monkeypatch):
+    for suffix in ("zarr", "tif"):
+        path = tmp_path / f"grid.{suffix}"
+        failing_at(1, ZeroDivisionError())
+        with pytest.raises(ZeroDivisionError):
+            locties.export_grid(small(), path, 1, progress=False)
+        monkeypatch.undo()
+        with pytest.raises(FileExistsError, match=r"grid\..*another path, or delete"):
+            locties.export_grid(lambda lonlat: lonlat, path, 1, progress=False)
+
+
+def test_a_geotiff_of_another_region_is_left_alone(globe):
+    before = files(globe / "grid.tif")
+    with pytest.raises(FileExistsError, match="another path, or delete"):
+        locties.export_grid(small(), globe / "grid.tif", 1, region=WEST, progress=False)
+    assert files(globe / "grid.tif") == before
+    assert not list(globe.glob("*.unfinished"))
+
+
+@pytest.mark.parametrize("name", ["grid.zarr", "grid.tif", "grid.tif.unfinished"])
+def test_other_files_are_left_alone(name, tmp_path):
+    path = tmp_path / name.removesuffix(".unfinished")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.txt").touch()
+    with pytest.raises(FileExistsError, match=f"{name}.*another path"):
+        locties.export_grid(small(), path, 10, progress=False)
+    assert [file.name for file in (tmp_path / name).iterdir()] == ["mine.txt"]
+    if path.suffix != ".unfinished" and name == path.name:
+        (tmp_path / name / "mine.txt").unlink()
+        (tmp_path / name).rmdir()
+        path.write_text("mine")
+        with pytest.raises(FileExistsError, match=f"{name}.*another path"):
+            locties.export_grid(small(), path, 10, progress=False)
+        assert path.read_text() == "mine"
 
 
 @pytest.mark.parametrize(("suffix", "package"), [("zarr", "zarr"), ("tif", "rasterio")])
@@ -496,7 +552,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, suffix
 
     def refuse(name: str):
         if name == package:
-            raise ImportError(name)
+            raise ModuleNotFoundError(name=name)
         return real(name)
 
     monkeypatch.setattr(extras, "import_module", refuse)

@@ -1,8 +1,8 @@
-"""A grid of embeddings on disk, as Zarr or GeoTIFF, tile by tile: resumable, in bounded memory.
+"""A grid of embeddings on disk, as Zarr or GeoTIFF, written tile by tile.
 
-A tile is one chunk of the Zarr store along latitude and longitude. It is always computed by itself,
-so the same bytes come out whatever is interrupted and however the globe is shared among processes.
-A GeoTIFF cannot be taken up again in the middle, so its tiles go to a store beside it first.
+A tile is embedded by itself and listed in a note once it is on the disk, so an interrupted export
+goes on with the same call, to the same bits. Until a Zarr store is finished it has no
+``zarr.json``. A GeoTIFF is written last, from a Zarr store in ``<name>.unfinished``.
 """
 
 from __future__ import annotations
@@ -14,29 +14,26 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
-from errno import ENOSPC
+from contextlib import contextmanager
+from errno import EIO, ENOSPC
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from locties._util.extras import need, needs
-from locties._util.files import remedy, sync, uninterrupted
+from locties._util.extras import need
+from locties._util.files import sync, written_aside
 from locties.apply import cf
 from locties.apply.grid import embed_points, pixel_centres, rows_embedder
 from locties.apply.metadata import Encoder, column_names, resolve
 
 TILE = 128  # pixels along a side, at most: 16 MB at 256 dimensions; also a GeoTIFF's block
-DIMENSIONS = 64  # in a chunk, so that reading one map leaves most of the others alone
-CACHE_MB = 64  # GDAL's; its default is a share of the machine's memory
-_WHOLE, _UNFINISHED = "zarr.json", "zarr.json.unfinished"
-_WORK = ".locties"  # within a store: which tiles are done, and who is at work
+DIMENSIONS = 64  # in a chunk, so that reading one dimension skips most of the others
+CACHE_MB = 64  # GDAL's default is a share of the machine's memory
 
-Area = tuple[int, int, int, int]  # of tiles: top, bottom, left, right; the ends excluded
-Tile = tuple[int, int]  # row from the north, column from the west
+Edges = tuple[int, int, int, int]  # of pixels of the globe: top, bottom, left, right
 
 
 def export_grid(
@@ -50,404 +47,223 @@ def export_grid(
     """Embed the centre of every pixel of a global grid into a Zarr store or a GeoTIFF.
 
     Both carry the encoder's name, the sha256 of its weights, its licence, the CRS and the version
-    of locties. The store follows the CF conventions, and
-    ``xarray.open_zarr(path, decode_coords="all")`` opens it.
-
-    Interrupted in any way, the same call goes on after the last finished tile. What is not finished
-    cannot be taken for whole: a store has no ``zarr.json`` (but a ``zarr.json.unfinished``) and a
-    GeoTIFF is not there (but ``<name>.unfinished`` beside it).
+    of locties. The store follows the CF conventions: open it with
+    ``xarray.open_zarr(path, decode_coords="all")``. Memory holds one tile at a time. After an
+    interrupt, a crash or a full disk, the same call goes on after the last finished tile.
 
     Args:
-        encoder: name of an encoder that comes with locties, folder of a saved one,
-            `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim).
-        path: ending in .zarr or .tif; it says which is written.
+        encoder: name or folder as in `locties.load`, a LocationEncoder, or a function from lonlat
+            (N, 2) float32 to (N, dim).
+        path: ends in .zarr or .tif, which chooses the format.
         resolution: pixel size in degrees; it must divide 180.
-        region: (west, south, east, north) degrees. A store always has the coordinates of the whole
-            globe, and is NaN outside the regions written so far, which its attribute `regions`
-            lists. Several processes may write regions into one store at once, or later; regions
-            consist of whole chunks. A GeoTIFF covers the region alone, widened to whole pixels,
-            and is written by one process.
-        progress: a progress bar on stderr.
+        region: (west, south, east, north) in degrees; the globe by default. A GeoTIFF covers the
+            region, widened to whole pixels. A store has the coordinates of the globe; several
+            calls can fill it region by region, each widened to whole chunks, and the rest is NaN.
+            Its attribute `regions` lists them.
+        progress: show a progress bar on stderr.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: another ending; a resolution that does not divide 180; a region that is none,
-            cuts a chunk, or shares chunks with one that another process is writing.
-        FileExistsError: something else is at `path`.
-        RuntimeError: another process is writing this very region, or this GeoTIFF.
-        OSError: no room on the disk; what is finished is kept.
-        KeyboardInterrupt: at an interrupt; a tile that is being written is written first.
-        ImportError: zarr or rasterio is missing: ``pip install "locties[export]"``.
-        FileNotFoundError: no encoder of that name or folder.
+        FileExistsError: something else is at `path`; it stays as it is.
+        RuntimeError: another process is writing to `path`.
 
     Example:
-        >>> import tempfile
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> path = export_grid("melt", f"{folder.name}/melt.zarr", 10, progress=False)
+        >>> path = export_grid("melt", "melt.zarr", 10, progress=False)
         >>> import xarray
         >>> xarray.open_zarr(path)["embedding"].sel(lon=13.4, lat=52.5, method="nearest").shape
         (256,)
     """
     target = Path(path)
     if target.suffix not in (".zarr", ".tif"):
-        raise ValueError(f"{target.name} ends neither in .zarr nor in .tif: say which to write")
+        raise ValueError(f"path={str(path)!r}: give a name that ends in .zarr or .tif")
+    lon, lat = pixel_centres(resolution)
+    region = (-180.0, -90.0, 180.0, 90.0) if region is None else region
+    pixels = _pixels(region, len(lat))
     function, metadata = resolve(encoder)
-    dim = embed_points(function, torch.zeros(1, 2)).shape[1]
-    height = len(pixel_centres(resolution)[1])
+    sample = embed_points(function, torch.tensor([[13.4, 52.5], [-60.0, -3.1]]))
+    grid = cf.dataset(lon, lat, sample.shape[1], metadata)
+    identity = {
+        "weights_sha256": metadata.get("weights_sha256"),
+        "resolution_degrees": grid.attrs["resolution_degrees"],
+        "dimensions": sample.shape[1],
+        "sample": sample[:, :8].tolist(),  # tells functions apart, which have no hash
+    }
     if target.suffix == ".zarr":
-        layout = _Layout(height, dim, _tile(height))
-        store, area = _Store(target, layout, metadata), layout.area(region)
-        with _kept(target):
-            store.write(function, area, progress)
+        store = _Store(target, grid, identity)
+        with _advice(target), store.held():
+            store.write(function, region, progress)
             store.finish()
-    else:
-        layout = _Layout(height, dim, min(TILE, height))
-        _write_geotiff(target, layout, function, metadata, region, progress)
+        return target
+    need("rasterio", "a GeoTIFF", "export")
+    store = _Store(target.with_name(f"{target.name}.unfinished"), grid, identity)
+    identity = {**identity, "pixels": list(pixels)}
+    if not _is_geotiff_of(target, identity):
+        with _advice(target), store.held():
+            if not _is_geotiff_of(target, identity):  # another process may just have finished it
+                store.write(function, region, progress)
+                _write_geotiff(target, store, pixels, identity, progress)
+    shutil.rmtree(store.path, ignore_errors=True)
     return target
 
 
-def _tile(height: int) -> int:
-    """Pixels along a side of a tile: a divisor of the height, so that regions have round edges."""
-    return next((n for n in range(TILE, TILE // 2, -1) if height % n == 0), min(TILE, height))
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How the pixels of the globe are cut into tiles; those at the east and south may be smaller.
-
-    Args:
-        height: of the globe in pixels; it is twice as wide.
-        dim: of an embedding.
-        tile: pixels along a side of a tile.
-    """
-
-    height: int
-    dim: int
-    tile: int
-
-    @property
-    def whole(self) -> Area:
-        return 0, -(-self.height // self.tile), 0, -(-2 * self.height // self.tile)
-
-    def window(self, tile: Tile) -> tuple[slice, slice]:
-        """Pixels of a tile: rows and columns."""
-        return tuple(  # type: ignore[return-value]
-            slice(n * self.tile, min((n + 1) * self.tile, end))
-            for n, end in zip(tile, (self.height, 2 * self.height), strict=True)
-        )
-
-    def pixels(self, region: Sequence[float] | None) -> tuple[float, float, float, float]:
-        """Edges of a region in pixels, from the north and the west: top, bottom, left, right."""
-        if region is None:
-            return 0, self.height, 0, 2 * self.height
-        try:
-            west, south, east, north = map(float, region)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"region={region!r}: give (west, south, east, north) in degrees"
-            ) from None
-        if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-            raise ValueError(
-                f"region={tuple(region)!r}: give (west, south, east, north) in degrees, west < "
-                "east within [-180, 180] and south < north within [-90, 90]; one that crosses the "
-                "antimeridian is two"
-            )
-        edges = (90 - north, 90 - south, 180 + west, 180 + east)
-        return tuple(edge * self.height / 180 for edge in edges)  # type: ignore[return-value]
-
-    def area(self, region: Sequence[float] | None) -> Area:
-        """The tiles of a region that consists of whole ones."""
-        area = self.around(region)
-        edges = self.pixels(region)
-        if region is not None and not np.allclose(edges, self._edges(area), rtol=0, atol=1e-6):
-            raise ValueError(
-                f"region={tuple(region)!r} cuts chunks, which are "
-                f"{self.tile * 180 / self.height:g} degrees wide: the smallest region of whole "
-                f"chunks around it is {self.degrees(area)}"
-            )
-        return area
-
-    def around(self, region: Sequence[float] | None) -> Area:
-        """The tiles that a region touches."""
-        top, bottom, left, right = (edge / self.tile for edge in self.pixels(region))
-        _, rows, _, columns = self.whole
-        return (
-            math.floor(top + 1e-9),
-            min(math.ceil(bottom - 1e-9), rows),
-            math.floor(left + 1e-9),
-            min(math.ceil(right - 1e-9), columns),
-        )
-
-    def _edges(self, area: Area) -> tuple[int, int, int, int]:
-        top, bottom, left, right = (edge * self.tile for edge in area)
-        return top, min(bottom, self.height), left, min(right, 2 * self.height)
-
-    def degrees(self, area: Area) -> tuple[float, float, float, float]:
-        """West, south, east, north of an area of tiles."""
-        top, bottom, left, right = (edge * 180 / self.height for edge in self._edges(area))
-        return tuple(  # type: ignore[return-value]
-            round(edge, 9) for edge in (left - 180, 90 - bottom, right - 180, 90 - top)
-        )
-
-
-def _tiles(area: Area) -> list[Tile]:
-    """Column by column: what depends on longitude alone is prepared once for each."""
-    top, bottom, left, right = area
-    return [(row, column) for column in range(left, right) for row in range(top, bottom)]
-
-
 class _Store:
-    """A Zarr store that may be unfinished.
+    """A Zarr store of the globe that is filled tile by tile; a tile is its chunks at a place.
 
-    ``.locties`` in it has a folder for each area asked for, held by the process that writes it,
-    with a log of its finished tiles: a tile is on the log once its chunks are on the disk.
+    Its folder ``.locties`` holds the lock, the note of finished tiles, and ``zarr.json`` until the
+    store is finished.
     """
 
-    def __init__(self, path: Path, layout: _Layout, metadata: dict[str, str]) -> None:
-        self.path, self.layout = path, layout
-        lon, lat = pixel_centres(180 / layout.height)
-        self.attributes = cf.dataset(lon, lat, layout.dim, metadata).attrs
+    def __init__(self, path: Path, grid: Any, identity: dict[str, Any]) -> None:
+        """Take the globe's coordinates as an xarray Dataset."""
+        self.zarr = need("zarr", "an exported grid", "export")
+        self.path, self.notes, self.grid, self.identity = path, path / ".locties", grid, identity
+        self.height = grid.sizes["lat"]
+        # If a divisor of the height is near, chunks have round edges.
+        sides = range(min(TILE, self.height), TILE // 2, -1)
+        self.side = next((n for n in sides if self.height % n == 0), min(TILE, self.height))
 
-    def write(self, encoder: Encoder, area: Area, progress: bool) -> None:
-        """Write the tiles of an area that are not there yet."""
-        zarr = need("zarr", "a Zarr store", "export")
-        with needs("export", "export_grid"):
-            from tqdm import tqdm
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out, and refuse a path that `export_grid` did not make."""
+        from locties._util.lock import only_process
 
-        if self.path.exists() and not (self.path / _WORK).is_dir():
-            raise FileExistsError(f"{self.path} is no store of export_grid: choose another path")
-        (self.path / _WORK).mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            with self._lock():
-                self._create_or_check()
-                self._hold(area, stack)
-                done = self._done()
-                missing = [tile for tile in _tiles(area) if tile not in done]
-                if missing and (self.path / _WHOLE).exists():
-                    (self.path / _WHOLE).rename(self.path / _UNFINISHED)
-            array = zarr.open_array(self.path / "embedding", mode="r+")
-            self._check_same(encoder, array, [tile for tile in _tiles(area) if tile in done])
-            bar = tqdm(
-                total=len(_tiles(area)),
-                initial=len(_tiles(area)) - len(missing),
-                desc=self.path.name,
-                unit="tile",
-                file=sys.stderr,
-                disable=not progress,
-            )
-            with bar, (self._folder(area) / "done").open("a") as log:
-                for tile, values in self._embed(encoder, missing):
-                    with uninterrupted():
-                        self._put(array, tile, values)
-                        # A torn line lacks its end, and an empty one before it does no harm.
-                        log.write(f"\n{tile[0]} {tile[1]} done\n")
-                        log.flush()
-                        os.fsync(log.fileno())
-                    bar.update()
+        if self.path.is_file() or (not self.notes.is_dir() and any(self.path.glob("*"))):
+            raise FileExistsError(f"{self.path} is not from export_grid: choose another path")
+        self.notes.mkdir(parents=True, exist_ok=True)
+        with only_process(self.notes):
+            yield
 
-    def _lock(self) -> AbstractContextManager[Any]:
-        """Held for moments, by who looks at the areas or makes the store whole."""
-        with needs("export", "export_grid"):
-            from filelock import FileLock
+    def write(self, encoder: Encoder, region: Sequence[float], progress: bool) -> None:
+        """Write the tiles of a region that are not there yet."""
+        from tqdm import tqdm
 
-        return FileLock(self.path / _WORK / ".lock")
-
-    def _create_or_check(self) -> None:
-        found = next(
-            (self.path / n for n in (_WHOLE, _UNFINISHED) if (self.path / n).exists()), None
-        )
-        if found is None:
+        file, side = self.notes / "note.json", self.side
+        if file.exists():
+            self.note = json.loads(file.read_text())
+            _refuse_other(self.path, self.note["grid"], self.identity)
+        elif (self.path / "embedding" / "c").exists():
+            raise FileExistsError(f"{self.path} is from another version: choose another path")
+        else:
             self._create()
+            self.note = {"grid": self.identity, "regions": [], "done": []}
+        tiles, done = self._tiles(region), set(map(tuple, self.note["done"]))
+        missing = [tile for tile in tiles if tile not in done]
+        if not missing:
             return
-        there = json.loads(found.read_text())
-        attributes = there["attributes"]
-        shape = there["consolidated_metadata"]["metadata"]["embedding"]["shape"]
-        here = {**self.attributes, "dimensions": self.layout.dim}
-        for name in ("weights_sha256", "resolution_degrees", "dimensions"):
-            value = {**attributes, "dimensions": shape[0]}.get(name)
-            if value != here.get(name):
-                raise FileExistsError(
-                    f"{self.path} holds another grid: its {name} is {value!r}, not "
-                    f"{here.get(name)!r}. Choose another path, or delete it"
+        if (bounds := [float(edge) for edge in region]) not in self.note["regions"]:
+            self.note["regions"].append(bounds)
+        _write_json(file, self.note)
+        for left_over in self.path.rglob("*.partial"):  # by a process that was killed
+            left_over.unlink()
+        (self.path / "zarr.json").unlink(missing_ok=True)
+        array = self.zarr.open_array(self.path / "embedding", mode="r+")
+        lon, lat = self.grid["lon"].values, self.grid["lat"].values
+        bar = tqdm(missing, self.path.name, len(tiles), file=sys.stderr, disable=not progress)
+        bar.update(len(tiles) - len(missing))
+        for row, column in bar:
+            rows, columns = (slice(n * side, (n + 1) * side) for n in (row, column))
+            values = rows_embedder(encoder, lon[columns])(lat[rows])
+            array[:, rows, columns] = np.moveaxis(values, -1, 0)
+            for chunk in self.path.glob(f"embedding/c/*/{row}/{column}"):
+                sync(chunk)
+            self.note["done"].append((row, column))
+            _write_json(file, self.note)
+
+    def finish(self) -> None:
+        """Let the store be opened, unless a region that was begun lacks tiles."""
+        done = set(map(tuple, self.note["done"]))
+        for region in self.note["regions"]:
+            if not done.issuperset(self._tiles(region)):
+                warnings.warn(
+                    f"{self.path} stays unfinished: region {region} was begun and not finished. "
+                    "Call export_grid with that region",
+                    stacklevel=3,
                 )
+                return
+        root = json.loads((self.notes / "zarr.json").read_text())
+        root["attributes"]["regions"] = self.note["regions"]
+        if not (self.path / "zarr.json").exists():
+            _write_json(self.path / "zarr.json", root)
+
+    def _tiles(self, region: Sequence[float]) -> list[tuple[int, int]]:
+        """Row and column of each tile that a region touches."""
+        top, bottom, left, right = (edge / self.side for edge in _pixels(region, self.height))
+        rows, columns = range(int(top), math.ceil(bottom)), range(int(left), math.ceil(right))
+        return list(product(rows, columns))
 
     def _create(self) -> None:
-        """The store without its chunks, made aside; its last file to appear is the unfinished."""
-        zarr = need("zarr", "a Zarr store", "export")
-        aside, layout = self.path / _WORK / "new", self.layout
-        shutil.rmtree(aside, ignore_errors=True)
-        group = zarr.create_group(aside, attributes=self.attributes)
+        """Write a store without tiles; its ``zarr.json`` waits among the notes."""
+        files: dict[str, Any] = {}
+        memory = self.zarr.storage.MemoryStore(files)
+        group = self.zarr.create_group(memory, attributes=self.grid.attrs)
+        for name, values in self.grid.coords.items():
+            about = {"dimension_names": values.dims, "attributes": values.attrs}
+            group.create_array(name, data=values.values, chunks=values.shape, **about)
+        dim = self.grid.sizes["dimension"]
         group.create_array(
             "embedding",
-            shape=(layout.dim, layout.height, 2 * layout.height),
-            chunks=(min(DIMENSIONS, layout.dim), layout.tile, layout.tile),
+            shape=(dim, self.height, 2 * self.height),
+            chunks=(min(DIMENSIONS, dim), self.side, self.side),
             dtype="float32",
             fill_value=np.nan,
-            compressors=zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+            compressors=self.zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
             dimension_names=cf.AXES,
             attributes={**cf.EMBEDDING, **cf.GRID_MAPPING},
         )
-        lon, lat = pixel_centres(180 / layout.height)
-        for name, values, attributes in (
-            ("dimension", np.arange(layout.dim, dtype=np.int32), cf.DIMENSION),
-            ("lat", lat, cf.LAT),
-            ("lon", lon, cf.LON),
-            ("crs", np.int32(0), cf.CRS),
-        ):
-            group.create_array(
-                name,
-                data=np.asarray(values),
-                chunks=values.shape,
-                dimension_names=[name] * values.ndim,
-                attributes=attributes,
-            )
         with warnings.catch_warnings():
-            # That the third version of Zarr has not yet written this down.
-            warnings.simplefilter("ignore")
-            zarr.consolidate_metadata(aside)
-        for file in aside.rglob("*"):
-            _flush(file)
-        for part in ("embedding", "dimension", "lat", "lon", "crs"):
-            shutil.rmtree(self.path / part, ignore_errors=True)
-            (aside / part).rename(self.path / part)
-        (aside / _WHOLE).rename(self.path / _UNFINISHED)
-        aside.rmdir()
-        sync(self.path)
+            warnings.simplefilter("ignore")  # Zarr 3 does not specify consolidated metadata yet
+            self.zarr.consolidate_metadata(memory)
+        for name, content in files.items():
+            file = (self.notes if name == "zarr.json" else self.path) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content.to_bytes())
 
-    def _folder(self, area: Area) -> Path:
-        return self.path / _WORK / "-".join(map(str, area))
 
-    def _areas(self) -> list[Area]:
-        folders = (self.path / _WORK).glob("*-*-*-*")
-        return sorted(tuple(map(int, folder.name.split("-"))) for folder in folders)  # type: ignore[misc]
-
-    def _hold(self, area: Area, stack: ExitStack) -> None:
-        """Make an area this process's own, after a look at those of others."""
-        from locties._util.lock import only_process
-
-        for other in self._areas():
-            if other == area or not set(_tiles(other)) & set(_tiles(area)):
-                continue
-            try:
-                with only_process(self._folder(other)):
-                    pass
-            except RuntimeError as held:
-                raise ValueError(
-                    f"region {self.layout.degrees(area)} shares chunks with region "
-                    f"{self.layout.degrees(other)}: {held}. Choose disjoint regions"
-                ) from None
-        self._folder(area).mkdir(exist_ok=True)
-        stack.enter_context(only_process(self._folder(area)))
-
-    def _done(self) -> set[Tile]:
-        """Finished tiles of all areas."""
-        done = set()
-        for log in (self.path / _WORK).glob("*-*-*-*/done"):
-            for line in log.read_text().splitlines():
-                match line.split():
-                    case [row, column, "done"]:
-                        done.add((int(row), int(column)))
-        return done
-
-    def _check_same(self, encoder: Encoder, array: Any, done: Sequence[Tile]) -> None:
-        """A tile that is there must be what this encoder makes, up to another machine's rounding.
-
-        The weights' hash is in the attributes; this also covers a function without one, and code
-        that has changed.
-        """
-        for tile, values in self._embed(encoder, done[:1]):
-            there = array[:, *self.layout.window(tile)]
-            if not np.allclose(there, values, rtol=0, atol=1e-3 * np.abs(values).max()):
-                raise FileExistsError(
-                    f"{self.path} holds other embeddings than this encoder gives, in "
-                    f"{self.layout.degrees((tile[0], tile[0] + 1, tile[1], tile[1] + 1))}: choose "
-                    "another path, or delete it"
-                )
-
-    def _embed(self, encoder: Encoder, tiles: Sequence[Tile]) -> Iterator[tuple[Tile, np.ndarray]]:
-        """Each tile's embeddings (dim, rows, columns)."""
-        lon, lat = pixel_centres(180 / self.layout.height)
-        column, embed = -1, None
-        for tile in tiles:
-            rows, columns = self.layout.window(tile)
-            if tile[1] != column or embed is None:
-                column, embed = tile[1], rows_embedder(encoder, lon[columns])
-            yield tile, np.moveaxis(embed(lat[rows]), -1, 0)
-
-    def _put(self, array: Any, tile: Tile, values: np.ndarray) -> None:
-        """Write a tile's chunks, and see that they are on the disk."""
-        row, column = tile
-        for left_over in self.path.glob(f"embedding/c/*/{row}/{column}.*"):
-            left_over.unlink()  # by a process that was killed in the middle
-        array[:, *self.layout.window(tile)] = values
-        for chunk in self.path.glob(f"embedding/c/*/{row}/{column}"):
-            _flush(chunk)
-            sync(chunk.parent)
-
-    def finish(self) -> None:
-        """Make the store whole, unless an area is still being written or was left unfinished."""
-        from locties._util.lock import only_process
-
-        with self._lock():
-            if not (self.path / _UNFINISHED).exists():
-                return
-            done = self._done()
-            for area in self._areas():
-                if set(_tiles(area)) <= done:
-                    continue
-                try:
-                    with only_process(self._folder(area)):
-                        warnings.warn(
-                            f"{self.path} stays unfinished: region {self.layout.degrees(area)} "
-                            "was begun and not finished. Call export_grid with that region",
-                            stacklevel=3,
-                        )
-                except RuntimeError:
-                    pass  # its process makes the store whole
-                return
-            content = json.loads((self.path / _UNFINISHED).read_text())
-            regions = [list(self.layout.degrees(area)) for area in self._areas()]
-            content["attributes"]["regions"] = regions
-            aside = self.path / _WORK / "new.json"
-            aside.write_text(json.dumps(content, indent=2))
-            _flush(aside)
-            aside.replace(self.path / _UNFINISHED)
-            (self.path / _UNFINISHED).rename(self.path / _WHOLE)
-            sync(self.path)
+def _pixels(region: Sequence[float], height: int) -> Edges:
+    """Top, bottom, left and right edge of the pixels that a region in degrees touches."""
+    try:
+        west, south, east, north = map(float, () if isinstance(region, str) else region)
+    except (TypeError, ValueError):
+        west = south = east = north = math.nan
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise ValueError(
+            f"region={region!r}: give (west, south, east, north) in degrees, west < east within "
+            "[-180, 180] and south < north within [-90, 90]; split a region at the antimeridian"
+        )
+    # Rounded, so that an edge between two pixels touches only one of them.
+    edges = (90 - north, 90 - south, 180 + west, 180 + east)
+    top, bottom, left, right = (round(edge * height / 180, 6) for edge in edges)
+    return int(top), math.ceil(bottom), int(left), math.ceil(right)
 
 
 def _write_geotiff(
-    target: Path,
-    layout: _Layout,
-    encoder: Encoder,
-    metadata: dict[str, str],
-    region: Sequence[float] | None,
-    progress: bool,
+    path: Path, store: _Store, pixels: Edges, identity: dict[str, Any], progress: bool
 ) -> None:
-    rasterio = need("rasterio", "a GeoTIFF", "export")
-    zarr = need("zarr", "a GeoTIFF", "export")
-    with needs("export", "export_grid"):
-        from tqdm import tqdm
+    """Copy pixels of a store to a GeoTIFF, block by block, and check what was written."""
+    import rasterio
+    from tqdm import tqdm
 
-    from locties._util.lock import only_process
+    array = store.zarr.open_array(store.path / "embedding", mode="r")
+    about, size = store.grid.attrs, 180 / store.height
+    top, bottom, left, right = pixels
+    corners = list(product(range(top, bottom, TILE), range(left, right, TILE)))
 
-    edges = layout.pixels(region)
-    top, bottom, left, right = (
-        round_edge(edge + nudge)
-        for round_edge, nudge, edge in zip(
-            (math.floor, math.ceil) * 2, (1e-6, -1e-6) * 2, edges, strict=True
-        )
-    )
-    size = 180 / layout.height
+    def blocks(doing: str) -> Iterator[tuple[Any, np.ndarray]]:
+        title = f"{doing} {path.name}"
+        for row, column in tqdm(corners, title, file=sys.stderr, disable=not progress):
+            values = array[:, row : min(row + TILE, bottom), column : min(column + TILE, right)]
+            height, width = values.shape[1:]
+            yield rasterio.windows.Window(column - left, row - top, width, height), values
+
     profile = {
         "driver": "GTiff",
-        "crs": metadata["crs"],
+        "crs": about["crs"],
         "transform": rasterio.Affine(size, 0, left * size - 180, 0, -size, 90 - top * size),
         "height": bottom - top,
         "width": right - left,
-        "count": layout.dim,
+        "count": array.shape[0],
         "dtype": "float32",
         "bigtiff": "yes",
         "tiled": True,
@@ -457,86 +273,70 @@ def _write_geotiff(
         "compress": "deflate",
         "predictor": 3,
     }
-    tags = {**metadata, "resolution_degrees": f"{size:.12g}"}
-    work = target.with_name(f"{target.name}.unfinished")
-    if target.exists():
-        with rasterio.open(target) as dataset:
-            there = {**dataset.tags(), **dataset.profile}
-        for name in ("weights_sha256", "transform", "height", "width", "count"):
-            if there.get(name) != (value := {**tags, **profile}.get(name)):
-                raise FileExistsError(
-                    f"{target} holds another grid: its {name} is {there.get(name)!r}, not "
-                    f"{value!r}. Choose another path, or delete it"
-                )
-        shutil.rmtree(work, ignore_errors=True)
-        return
-    with _kept(target), ExitStack() as stack:
-        work.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(only_process(work))
-        store = _Store(work / "tiles.zarr", layout, metadata)
-        store.write(encoder, layout.around(region), progress)
-        array = zarr.open_array(store.path / "embedding", mode="r")
-        windows = [
-            ((row, min(row + TILE, bottom)), (column, min(column + TILE, right)))
-            for row in range(top, bottom, TILE)
-            for column in range(left, right, TILE)
-        ]
+    with written_aside(path) as aside, rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+        with rasterio.open(aside, "w", **profile) as dataset:
+            dataset.update_tags(**about, locties_grid=json.dumps(identity))
+            dataset.descriptions = column_names(about["encoder"], array.shape[0])
+            for window, values in blocks("writing"):
+                dataset.write(values, window=window)
+        # GDAL writes late, and only logs that the disk was full when it closes the file.
+        with rasterio.open(aside) as dataset:
+            for window, values in blocks("checking"):
+                if not np.array_equal(dataset.read(window=window), values, equal_nan=True):
+                    raise OSError(ENOSPC, "what is read is not what was written")
 
-        def blocks(said: str) -> Iterator[tuple[Any, np.ndarray]]:
-            for rows, columns in tqdm(
-                windows, f"{said} {target.name}", file=sys.stderr, disable=not progress
-            ):
-                window = tuple(
-                    (start - first, stop - first)
-                    for (start, stop), first in ((rows, top), (columns, left))
-                )
-                yield window, array[:, slice(*rows), slice(*columns)]
 
-        aside = work / target.name
-        aside.unlink(missing_ok=True)
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
-            with rasterio.open(aside, "w", **profile) as dataset:
-                dataset.update_tags(**tags)
-                for band, name in enumerate(column_names(metadata["encoder"], layout.dim), 1):
-                    dataset.set_band_description(band, name)
-                for window, values in blocks("writing"):
-                    dataset.write(values, window=window)
-            # GDAL writes late, and lack of room on closing is only logged.
-            with rasterio.open(aside) as dataset:
-                for window, values in blocks("reading back"):
-                    if not np.array_equal(dataset.read(window=window), values):
-                        raise OSError(ENOSPC, "what was written is not what is read")
-            _flush(aside)
-        aside.rename(target)
-        sync(target.parent)
-    shutil.rmtree(work)
+def _is_geotiff_of(path: Path, identity: dict[str, Any]) -> bool:
+    """Whether the finished GeoTIFF is there; FileExistsError if something else is."""
+    import rasterio
+
+    if not path.exists():
+        return False
+    try:
+        with rasterio.open(path) as dataset:
+            there = json.loads(dataset.tags().get("locties_grid", "{}"))
+    except rasterio.errors.RasterioIOError:
+        there = {}
+    _refuse_other(path, there, identity)
+    return True
+
+
+def _refuse_other(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    """Raise FileExistsError unless what is at the path is this very grid."""
+    for name, value in here.items():
+        found = there.get(name)
+        if name == "sample" and found:  # another machine may round differently
+            same = np.allclose(found, value, rtol=1e-3, atol=1e-5, equal_nan=True)
+        else:
+            same = found == value
+        if not same:
+            raise FileExistsError(
+                f"{path} holds another grid: its {name} is {found!r}, not {value!r}. Choose "
+                "another path, or delete it"
+            )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(content))
 
 
 @contextmanager
-def _kept(path: Path) -> Iterator[None]:
-    """Say of a full disk and of an interrupt how to go on."""
+def _advice(path: Path) -> Iterator[None]:
+    """Say after an interrupt or a failed write that the same call goes on."""
     try:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"stopped, with what is finished kept: the same call with path={str(path)!r} goes on "
-            "from there"
+            f"stopped; finished tiles are kept: the same call with path={str(path)!r} goes on"
         ) from None
-    except OSError as error:
-        # GDAL gives no number where there was no room, and the reason as the cause.
-        of_gdal = type(error).__module__.startswith("rasterio")
-        if isinstance(error, FileExistsError) or (error.errno is None and not of_gdal):
-            raise  # no fault of the disk
-        reason = error.strerror or str(error.__cause__ or error)
-        said = f"the grid cannot be written: {reason.rstrip('.')}. What is finished is kept: "
-        said += f"{'make room' if of_gdal else remedy(error)}, and the same call goes on"
-        if error.errno is None:
-            raise OSError(f"{said}: {str(path)!r}") from error
-        raise OSError(error.errno, said, str(path)) from error
-
-
-def _flush(path: Path) -> None:
-    """Put a file's content on the disk."""
-    if path.is_file():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    except FileExistsError:
+        raise
+    except OSError as error:  # GDAL's has no number and gives its reason as the cause
+        reason = os.strerror(error.errno) if error.errno else str(error.__cause__ or error)
+        raise OSError(
+            error.errno or EIO,
+            f"the grid cannot be written: {reason}. Finished tiles are kept: make room or fix "
+            "the cause, and the same call goes on",
+            str(path),
+        ) from error
