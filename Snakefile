@@ -18,6 +18,7 @@ from locties_paper import cost, publish, results, study
 from locties_paper.dependencies import digest
 from locties_paper.effects import claims
 from locties_paper.effects.evidence import FIRST_PILOT_SEED, PILOT_POINTS
+from locties_paper.site.notebook import check_parameters
 
 with open("experiments.yaml") as file:
     STUDY = yaml.safe_load(file)
@@ -82,15 +83,14 @@ def code(*start, without=()):
 
 
 @cache
-def known_parameters(notebook):
-    return inspect_notebook(f"book/{notebook}.ipynb")
+def defaults(notebook):
+    known = inspect_notebook(f"book/{notebook}.ipynb")
+    return {name: literal_eval(parameter["default"]) for name, parameter in known.items()}
 
 
 def parameters(notebook, values):
-    """The values as papermill's -y argument; a name that the notebook lacks stops all work."""
-    for name in values:
-        if name not in known_parameters(notebook):
-            raise unknown(f"parameter of {notebook}.ipynb", name, known_parameters(notebook))
+    """The values as papermill's -y argument; one that the notebook does not take stops all work."""
+    check_parameters(defaults(notebook), values, f"parameter of {notebook}.ipynb")
     return json.dumps(values)
 
 
@@ -162,8 +162,7 @@ def evaluation_seconds(wildcards):
 
 def erasure_cost():
     """Of each seed's runs: plain alignment, some with fidelity, content alone. The worlds are small."""
-    known = {name: literal_eval(p["default"]) for name, p in known_parameters("erasure").items()}
-    run = known | SETTINGS["erasure"]
+    run = defaults("erasure") | SETTINGS["erasure"]
     runs = len(run["seeds"]) * (sum(run["shares"]) + len(run["keeps"]) + 1)
     one = cost.pretraining(run, RATES)
     return {name: round(runs * value) for name, value in one._asdict().items()}
@@ -336,7 +335,7 @@ rule chapter:
 rule book:
     input:
         "_config.yml", "_toc.yml", "book/references.bib", glob("book/_static/*"),
-        glob("src/locties/**/*.py", recursive=True),  # the API reference is made of their docstrings
+        glob("src/**/*.py", recursive=True),  # the API reference is made of their docstrings
         rules.results.output,
         pages=expand("book/{page}", page=PAGES),
         chapters=expand(f"{OUT}/chapters/{{chapter}}.ipynb", chapter=CHAPTERS),

@@ -1,7 +1,7 @@
 """What the book's notebooks need beside the science: their parameters, checked and recorded.
 
-papermill accepts a misspelt parameter with only a log line, and nbval compares printed text to the
-last digit. The two functions here make the first an error and the second a comparison with a
+papermill accepts a misspelt or mistyped parameter, and nbval compares printed text to the last
+digit. `parameters` makes the first an error, and `report` makes the second a comparison with a
 tolerance.
 """
 
@@ -19,16 +19,17 @@ from locties._util.registry import split_names, unknown
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 RECORDED = REPOSITORY / "book" / "recorded.json"
-__all__ = ["commit", "parameters", "record", "report", "split_names"]
+__all__ = ["check_parameters", "commit", "parameters", "record", "report", "split_names"]
 INJECTED = "# Parameters"  # how papermill begins the cell that it injects
+PLAIN = (str, int, float, list, dict, type(None))
 
 
 @cache
 def commit() -> str:
-    """The commit of the working tree when first asked, 'unknown' outside of one.
+    """The commit of the working tree when first asked, with "-dirty" where it was changed.
 
-    Marked where the tree was changed. `parameters` asks, so that a commit made while a notebook
-    runs is not taken for its code.
+    "unknown" outside of a repository. `parameters` asks first, so that a commit made while a
+    notebook runs is not taken for its code.
     """
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=10"]
     try:
@@ -37,28 +38,47 @@ def commit() -> str:
         return "unknown"
 
 
-def _assigned(source: str) -> list[str]:
-    """Names that the top level of `source` assigns."""
-    names = []
+def check_parameters(
+    defaults: Mapping[str, Any], given: Mapping[str, Any], of: str = "parameter"
+) -> None:
+    """Refuse a parameter that is unknown, or whose type is not that of its default.
+
+    A whole number passes for a float, and anything where the default is None.
+
+    Example:
+        >>> check_parameters({"batch": 64}, {"batch": 64.0})
+        Traceback (most recent call last):
+        ValueError: parameter 'batch' is 64.0, of type float: pass int, such as 64.
+    """
+    for name, value in given.items():
+        if name not in defaults:
+            raise unknown(of, name, defaults)
+        kind = type(defaults[name])
+        allowed = {int, float} if kind is float else {kind}
+        if defaults[name] is not None and type(value) not in allowed:
+            raise ValueError(
+                f"{of} {name!r} is {value!r}, of type {type(value).__name__}: "
+                f"pass {kind.__name__}, such as {defaults[name]!r}."
+            )
+
+
+def _assigned(source: str) -> dict[str, Any]:
+    """Values that the top level of `source` assigns; they are literals."""
+    values = {}
     for statement in ast.parse(source).body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else []
-        names += [target.id for target in targets if isinstance(target, ast.Name)]
-    return names
+        if isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                values[ast.unparse(target)] = ast.literal_eval(statement.value)
+    return values
 
 
 def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    r"""The notebook's parameters and their values, or an error at one that it does not have.
+    r"""The notebook's parameters by name, checked by `check_parameters`.
 
     Args:
-        cells: the sources run so far: ``In`` in a notebook. The first assigns the parameters;
+        cells: the sources run so far, ``In`` in a notebook. The first assigns the parameters;
             papermill's own cell, if there is one, comes after it.
-        values: where their values are: ``globals()``.
-
-    Returns:
-        Values by name.
-
-    Raises:
-        ValueError: at an injected name that the notebook does not have, naming the nearest.
+        values: where their values are, ``globals()``.
 
     Example:
         >>> cells = ["", "batch = 64", "# Parameters\nbacth = 32"]
@@ -69,41 +89,36 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
     commit()
     sources = [cell for cell in cells if cell.strip()]
     if not sources:  # nbval keeps no history, and injects nothing
-        plain = (str, int, float, list, dict, type(None))
         return {
             name: value
             for name, value in values.items()
-            if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
+            if isinstance(value, PLAIN) and not name.startswith("_") and name not in ("In", "Out")
         }
-    known = _assigned(sources[0])
+    defaults = _assigned(sources[0])
     for source in sources[1:]:
         if source.startswith(INJECTED):
-            for name in _assigned(source):
-                if name not in known:
-                    raise unknown("parameter", name, known)
-    return {name: values[name] for name in known}
+            check_parameters(defaults, _assigned(source))
+    return {name: values[name] for name in defaults}
 
 
 def report(notebook: str, settings: Mapping[str, Any], tolerance: float, **values: float) -> None:
     """Print values; where this very run is on record, say whether they agree with it.
 
     The committed notebooks are checked by what this prints: the recorded number, not the measured
-    one, so that machines which differ in the last digits print the same line.
-    With ``LOCTIES_RECORD=1`` (``make notebooks``) the values are put on record first.
+    one, so that machines which differ in the last digits print the same line. With
+    ``LOCTIES_RECORD=1`` (``make notebooks``) the values are put on record first.
 
     Args:
         notebook: its name.
-        settings: its parameters; another setting is another run, and not on record.
+        settings: its parameters; a run with others is not on record.
         tolerance: how far a value may be from the one on record, in its own unit.
         values: by name.
     """
     key = {"parameters": dict(settings), "tolerance": tolerance}
     record = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     if os.environ.get("LOCTIES_RECORD") == "1":
-        record[notebook] = {
-            **key,
-            "values": {name: round(float(v), 4) for name, v in values.items()},
-        }
+        rounded = {name: round(float(value), 4) for name, value in values.items()}
+        record[notebook] = {**key, "values": rounded}
         RECORDED.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     entry = record.get(notebook, {})
     on_record = json.loads(json.dumps(key)) == {k: entry.get(k) for k in key}

@@ -25,6 +25,28 @@ def test_an_unknown_parameter_names_the_nearest():
         notebook.parameters(cells, VALUES | {"learning_rat": 0.1})
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("seed = 3.0", "'seed' is 3.0, of type float: pass int"),
+        ("seed = '3'", "'seed' is '3', of type str: pass int"),
+        ("seed = True", "'seed' is True, of type bool: pass int"),
+        ("method = None", "'method' is None"),
+        ("method = ['melt']", "pass str, such as 'melt'"),
+        ("learning_rate = '1e-3'", "pass float, such as 0.001"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        notebook.parameters([*CELLS, f"# Parameters\n{given}\n"], VALUES)
+
+
+def test_a_whole_number_is_a_float_and_a_default_of_none_takes_anything():
+    cells = ["rate = 0.1\noptions = None", "# Parameters\nrate = 1\noptions = {'a': 1}"]
+    values = {"rate": 1, "options": {"a": 1}}
+    assert notebook.parameters(cells, values) == values
+
+
 def test_other_cells_may_assign_what_they_like():
     cells = [*CELLS, "settings = 1", "method = 'salt'"]
     assert set(notebook.parameters(cells, VALUES)) == set(VALUES)
