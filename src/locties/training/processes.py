@@ -1,11 +1,12 @@
-"""One run in several processes: who they are, and what they bring together.
+"""One run in several processes: who they are, and what they exchange.
 
-Every process draws the same batches, embeds its own share of each, and takes the loss of the whole
-batch: its own share of that loss's gradient is then exact, whatever the objective. A run in one
-process neither needs nor imports anything of this but its answers, 0 and 1.
+Every process draws the same batches, embeds its share of each, and takes the loss of the whole
+batch. The gradient of its share is then exact, whatever the objective. In a run of one process
+these functions do nothing: its share is everything.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,13 +16,7 @@ from torch.autograd.function import once_differentiable
 
 
 def join(device: torch.device) -> torch.device:
-    """Join the other processes where torchrun or srun started several; else do nothing.
-
-    Args:
-        device: of the kind that each of them takes one of.
-
-    Returns:
-        This process's own device.
+    """Join the other processes where torchrun or srun started several; this process's device.
 
     Raises:
         ImportError: where several were started and ``lightning-fabric`` is not installed.
@@ -34,7 +29,8 @@ def join(device: torch.device) -> torch.device:
         from lightning_fabric import Fabric
     except ImportError:
         raise ImportError(
-            f"{several} processes were started: install locties[distributed] to train in several"
+            f"{several} processes were started, and training in several needs lightning-fabric: "
+            'pip install "locties[distributed]"'
         ) from None
     nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", several // nodes))
@@ -46,7 +42,7 @@ def join(device: torch.device) -> torch.device:
 
 
 def rank() -> int:
-    """The number of this process, from 0; the first alone writes."""
+    """The number of this process, from 0; only the first one writes."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
@@ -56,7 +52,7 @@ def count() -> int:
 
 
 def wait() -> None:
-    """Go on when every process is here."""
+    """Wait for every process to arrive here."""
     if count() > 1:
         dist.barrier()
 
@@ -71,7 +67,7 @@ def total(number: int, device: torch.device) -> int:
 
 
 def share(n: int) -> slice:
-    """Which of n rows are this process's own; where n cannot be divided, some have one more.
+    """This process's share of n rows; where n cannot be divided, some have one more.
 
     Example:
         >>> share(7)
@@ -80,45 +76,49 @@ def share(n: int) -> slice:
     return slice(n * rank() // count(), n * (rank() + 1) // count())
 
 
-def gather(own: Tensor, rows: Tensor, total: int) -> Tensor:
-    """All processes' rows, with gradient.
+def rows(sizes: Sequence[int], device: torch.device) -> Tensor | slice:
+    """This process's rows of a batch of blocks of these sizes: its share of each block."""
+    if count() == 1:
+        return slice(None)
+    blocks = torch.split(torch.arange(sum(sizes), device=device), list(sizes))
+    return torch.cat([block[share(len(block))] for block in blocks])
 
-    Args:
-        own: (n, d) of this process.
-        rows: (n,) int64, which rows of the whole they are.
-        total: rows in all.
 
-    Returns:
-        (total, d), the same in every process.
-    """
-    return _Gather.apply(own, rows, total)
+def gather(part: Tensor, rows: Tensor | slice, total: int) -> Tensor:
+    """All rows (total, d), with gradient, from each process's `part` (n, d) at its `rows`."""
+    if count() == 1:
+        return part
+    gathered: Callable[..., Tensor] = _Gather.apply
+    return gathered(part, rows, total)
 
 
 class _Gather(torch.autograd.Function):
-    """Sums of rows and zeros are exact, and need no equal shares."""
+    """Adds up rows that are zero in all processes but one: exact, and shares may differ in size."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, rows: Tensor, total: int) -> Tensor:
+    def forward(ctx: Any, part: Tensor, rows: Tensor, total: int) -> Tensor:
         ctx.save_for_backward(rows)
-        whole = own.new_zeros(total, *own.shape[1:])
-        whole[rows] = own
+        whole = part.new_zeros(total, *part.shape[1:])
+        whole[rows] = part
         dist.all_reduce(whole)
         return whole
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # Every process takes the same loss of the whole, so its own rows' gradient is complete.
+        # Each process takes the loss of the whole batch, so the gradient of its rows is complete.
         return grad[ctx.saved_tensors[0]], None, None
 
 
 def sum_gradients(split: nn.Module, whole: nn.Module) -> None:
-    """Make the gradients of all processes those of the whole batch; None stays None.
+    """Make the gradients those of the whole batch in every process; None stays None.
 
     Args:
-        split: each process has seen its own share of the batch with it.
-        whole: each has seen the whole batch with it, as with the objective.
+        split: what each process used on its share of the batch.
+        whole: what each used on the whole batch: the objective.
     """
+    if count() == 1:
+        return
     for parameter in whole.parameters():
         if parameter.grad is not None:
             parameter.grad /= count()
@@ -126,5 +126,5 @@ def sum_gradients(split: nn.Module, whole: nn.Module) -> None:
     grads = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([grad.flatten() for grad in grads])
     dist.all_reduce(flat)
-    for grad, summed in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+    for grad, summed in zip(grads, torch.split(flat, [g.numel() for g in grads]), strict=True):
         grad.copy_(summed.view_as(grad))

@@ -1,0 +1,127 @@
+"""How batches are drawn: each modality's samples in a shuffled order of its own."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from locties.modality import Modality
+from locties.training import processes
+
+
+def seed_of(name: str, seed: int) -> int:
+    """A modality's seed: it depends on nothing but its name and the run's seed."""
+    return zlib.crc32(f"{name}/{seed}".encode())
+
+
+class Stream:
+    """Indices of a modality's samples in shuffled order, shuffled anew when all were drawn."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rest = torch.empty(0, dtype=torch.int64)
+
+    def peek(self, n: int) -> Tensor:
+        """The next n, without taking them."""
+        while len(self.rest) < n:
+            order = torch.randperm(self.length, generator=self.generator)
+            self.rest = torch.cat([self.rest, order])
+        return self.rest[:n]
+
+    def take(self, n: int) -> Tensor:
+        """The next n."""
+        taken = self.peek(n)
+        self.rest = self.rest[n:]
+        return taken
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"generator": self.generator.get_state(), "rest": self.rest.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.generator.set_state(state["generator"])
+        self.rest = state["rest"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """B (sample, location) pairs, one modality behind the other.
+
+    Attributes:
+        lonlat: (B, 2) degrees.
+        modality: (B,) int64, the number of each pair's modality.
+        rows: which of the B pairs this process embeds.
+        samples: by name, the samples of those rows.
+        raw: by number, the samples that the objective may read.
+    """
+
+    lonlat: Tensor
+    modality: Tensor
+    rows: Tensor | slice
+    samples: dict[str, Tensor]
+    raw: dict[int, Tensor]
+
+
+class Batches:
+    """Draws the batches of a run.
+
+    Every process draws the same pairs and reads the samples of its share alone, or with
+    `read_all` those of the whole batch.
+    """
+
+    def __init__(
+        self, modalities: Mapping[str, Modality], locations: str, seed: int, read_all: bool
+    ) -> None:
+        self.modalities, self.fresh = modalities, locations == "fresh"
+        self.read_all = read_all and processes.count() > 1
+        self.numbers = {name: i for i, name in enumerate(modalities)}
+        self.streams = {
+            name: Stream(len(m.lonlat), seed_of(name, seed)) for name, m in modalities.items()
+        }
+
+    def draw(self, counts: Mapping[str, int], following: Mapping[str, int]) -> Pairs:
+        """Pairs of the next step; `following` are the counts of the step after it."""
+        drawn = {name: self._draw(name, n) for name, n in counts.items()}
+        if not self.fresh:
+            self._announce(following)
+        lonlat = torch.cat([where for where, _ in drawn.values()])
+        raw = {name: samples for name, (_, samples) in drawn.items()}
+        samples = {
+            name: x[processes.share(len(x))] if self.read_all else x for name, x in raw.items()
+        }
+        sizes = list(counts.values())
+        numbers = torch.tensor([self.numbers[name] for name in counts])
+        modality = torch.repeat_interleave(numbers, torch.tensor(sizes)).to(lonlat.device)
+        rows = processes.rows(sizes, lonlat.device)
+        return Pairs(lonlat, modality, rows, samples, {self.numbers[n]: x for n, x in raw.items()})
+
+    def _draw(self, name: str, n: int) -> tuple[Tensor, Tensor]:
+        """Locations (n, 2), and the samples to read of them."""
+        modality, stream = self.modalities[name], self.streams[name]
+        if self.fresh:
+            lonlat, samples = modality.fresh(n, stream.generator)
+            return lonlat, samples[self._read(n)]
+        index = stream.take(n).to(modality.lonlat.device)
+        return modality.lonlat[index], modality.samples[index[self._read(n)]]
+
+    def _announce(self, following: Mapping[str, int]) -> None:
+        """Tell samples that are slow to read which ones come next."""
+        for name, n in following.items():
+            expect = getattr(self.modalities[name].samples, "expect", None)
+            if expect is not None:
+                expect(self.streams[name].peek(n)[self._read(n)])
+
+    def _read(self, n: int) -> slice:
+        return slice(None) if self.read_all else processes.share(n)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: stream.state_dict() for name, stream in self.streams.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, stream in self.streams.items():
+            stream.load_state_dict(state[name])
