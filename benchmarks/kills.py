@@ -153,7 +153,7 @@ def training(schedule: str) -> Kind:
 
     def state(folder: Path) -> Any:
         path = folder / "state.pt"
-        return torch.load(path)[-1] if path.exists() else {"progress": {"step": 0}}
+        return torch.load(path)["state"] if path.exists() else {"progress": {"step": 0}}
 
     def result(folder: Path) -> str:
         """Weights, moments, generators and history; not the time they took."""
@@ -230,7 +230,7 @@ def study() -> Kind:
         if (history := folder / run / "history.parquet").exists():
             return int(pd.read_parquet(history)["step"].max())
         state = folder / run / "checkpoint" / "state.pt"
-        return torch.load(state)[-1]["progress"]["step"] if state.exists() else 0
+        return torch.load(state)["state"]["progress"]["step"] if state.exists() else 0
 
     def result(folder: Path) -> str:
         tables = [pd.read_parquet(folder / path) for path in (f"{run}/history.parquet", table)]

@@ -495,7 +495,7 @@ def _train(rank: int, count: int, batch: int, folder: str) -> None:
         epochs=PARTS + 1,
         progress=False,
         device="cpu",
-        watch=lambda *_: ends.append(time.perf_counter()),
+        after_epoch=lambda *_: ends.append(time.perf_counter()),
     )
     if rank == 0:
         parts = [end - start for start, end in pairwise(ends)]

@@ -33,7 +33,7 @@ from locties.objectives import (
     vicreg,
 )
 from locties.training import SCHEDULES
-from locties.training.loop import _Stream
+from locties.training.batches import Stream
 
 some = settings(max_examples=40, deadline=None)
 few = settings(max_examples=12, deadline=None)
@@ -218,7 +218,7 @@ def test_a_batch_of_one_place_has_no_negatives(batch: Batch) -> None:
 @some
 @given(length=st.integers(1, 40), takes=st.lists(st.integers(1, 50), max_size=12), seed=seeds)
 def test_no_sample_is_seen_twice_before_all_are_seen(length: int, takes: list, seed: int) -> None:
-    stream = _Stream(length, seed)
+    stream = Stream(length, seed)
     seen = torch.cat([torch.empty(0, dtype=torch.int64), *map(stream.take, takes)])
     counts = torch.bincount(seen, minlength=length)
     assert len(seen) == sum(takes)
@@ -276,7 +276,10 @@ def test_a_run_sees_every_pair_as_often_as_promised(
     lonlat = torch.rand(held, 2, generator=torch.Generator().manual_seed(0)) * 80
     history = locties.pretrain(
         schedule,
-        [Modality(name, lonlat, samples[name], profile_encoder(2)) for name in names],
+        [
+            Modality(name, lonlat * side, samples[name], profile_encoder(2))
+            for name, side in zip(names, (1, -1), strict=False)
+        ],
         LocationEncoder("xyz", "linear", dim=4),
         pairs=steps * batch,
         batch=batch,

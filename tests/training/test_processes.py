@@ -4,28 +4,30 @@ import importlib
 import multiprocessing
 import os
 import socket
+from typing import Any
 
 import pytest
 import torch
-from test_loop import TINY, a_modality, an_encoder, weights
+from tiny_runs import TINY, a_modality, an_encoder, weights
 from torch import nn
 
 from locties.modality import Modality, Standardise, patch_encoder
-from locties.objectives import DIRECTIONS, NEGATIVES, NTXent
+from locties.objectives import NTXent
 from locties.training import loop, pretrain, processes
 
 # 69 pairs: neither a modality's 23 of a MELT batch nor SALT's batch can be halved. Steps are tiny,
 # so that the gradients of later ones can be compared, too.
-SETTINGS = TINY | {"device": "cpu", "pairs": 69 * 3, "batch": 69, "epochs": 3}
-SETTINGS |= {"learning_rate": 1e-7}
-CASES = {
+SETTINGS = TINY | {"pairs": 69 * 3, "batch": 69, "epochs": 3, "learning_rate": 1e-7}
+CASES: dict[str, dict[str, Any]] = {
     f"{schedule}, {direction}, {negatives}": {
         "schedule": schedule,
         "objective_options": {"direction": direction, "negatives": negatives},
     }
-    for schedule in ("melt", "salt")
-    for direction in DIRECTIONS
-    for negatives in NEGATIVES
+    for schedule, direction, negatives in [
+        ("melt", "modality_to_location", "joint"),
+        ("melt", "location_to_modality", "within_modality"),
+        ("salt", "symmetric", "joint"),
+    ]
 }
 CASES |= {
     name: {"schedule": "melt", "objective": name} for name in ("siglip", "vicreg", "fidelity")
@@ -38,19 +40,19 @@ def token_encoder(dim: int) -> nn.Module:
 
 def modalities() -> list[Modality]:
     """Profiles, patches and tokens, whose encoders see batches of one sample too."""
-    profiles, lonlat = a_modality("profiles"), a_modality("patches", seed=1).lonlat
+    profiles, lonlat = a_modality("profiles"), a_modality("b").lonlat
     patches = lonlat.deg2rad().sin()[:, :, None, None] * torch.linspace(0.5, 1, 256).view(16, 16)
     tokens = 1 + (lonlat.abs().long()[:, :1] + torch.arange(64)) % 300
     return [
         profiles,
         Modality("patches", lonlat, patches, patch_encoder(2, Standardise(patches))),
-        Modality("tokens", -lonlat, tokens, token_encoder),
+        Modality("tokens", lonlat + torch.tensor([0.0, 1.0]), tokens, token_encoder),
     ]
 
 
 def train(schedule: str, **changes):
     """History, final weights, and the gradients of every step."""
-    gradients, make = [], loop._optimiser
+    gradients, make = [], loop.adamw
 
     def recording(*args):
         optimiser = make(*args)
@@ -65,11 +67,11 @@ def train(schedule: str, **changes):
         )
         return optimiser
 
-    loop._optimiser = recording
+    loop.adamw = recording
     try:
         run = pretrain(schedule, modalities(), an_encoder(), **SETTINGS | changes)
     finally:
-        loop._optimiser = make
+        loop.adamw = make
     history = run.history.drop(columns="seconds").to_dict("list")
     return {"run": run, "gradients": gradients, "history": history}
 
@@ -114,7 +116,7 @@ def work(rank: int, port: int, folder) -> None:
         NTXent.clamp_ = unbroken
     again = train("melt", checkpoint=kept)
     assert len(again["gradients"]) == 2, "one step was behind it"
-    *_, state = torch.load(kept / "state.pt", weights_only=True)
+    state = torch.load(kept / "state.pt", weights_only=True)["state"]
     assert state["progress"]["step"] == 3, "no process leaves before the last state is written"
     whole = train("melt")
     assert torch.equal(weights(again["run"].encoder), weights(whole["run"].encoder))

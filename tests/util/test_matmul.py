@@ -109,7 +109,7 @@ def test_whether_it_rounds_does_not_depend_on_what_is_set_around():
 
 
 def test_pretraining_uses_it_in_its_steps_alone(in_float32):
-    seen = {"forward": set(), "watch": set()}
+    seen = {"forward": set(), "after epoch": set()}
 
     class Looking(nn.Linear):
         def forward(self, x):
@@ -120,11 +120,13 @@ def test_pretraining_uses_it_in_its_steps_alone(in_float32):
     modality = Modality("a", lonlat, samples, lambda dim: Looking(6, dim))
     encoder = LocationEncoder("xyz", "linear", dim=8)
 
-    def watch(*_):
-        seen["watch"].add(precision())
+    def look(*_):
+        seen["after epoch"].add(precision())
 
-    pretrain("clip", [modality], encoder, pairs=64, batch=32, epochs=2, progress=False, watch=watch)
-    assert seen == {"forward": {(True, "medium")}, "watch": {"highest"}}
+    pretrain(
+        "clip", [modality], encoder, pairs=64, batch=32, epochs=2, progress=False, after_epoch=look
+    )
+    assert seen == {"forward": {(True, "medium")}, "after epoch": {"highest"}}
     assert precision() == "highest"
 
 

@@ -65,9 +65,9 @@ def load_modalities(given: Sequence[str | Modality], settings: Settings) -> dict
     for name, made in zip(names_of(given), factories, strict=True):
         modality = made if isinstance(made, Modality) else made(settings.samples, settings.seed)
         if not isinstance(modality, Modality) or modality.name != name:
+            what = getattr(modality, "name", type(modality).__name__)
             raise ValueError(
-                f"MODALITIES[{name!r}] returned {modality!r:.80}: let it return a Modality "
-                f"with the name {name!r}"
+                f"MODALITIES[{name!r}] returned {what!r}: let it return a Modality named {name!r}"
             )
         loaded[name] = modality
     _warn_of_shared_cells(loaded)
