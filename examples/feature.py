@@ -1,8 +1,8 @@
-"""A positional feature of one's own: bumps around points spread evenly over the globe.
+"""Add a positional feature: Gaussian bumps around points spread evenly over the globe.
 
-A feature is a module with `dim`, `continuous` and `forward`, from (N, 2) degrees to (N, dim); an
-encoder saved with it loads wherever this file was imported. Each of n points of a Fibonacci lattice
-has a Gaussian bump as wide as their spacing.
+A feature is a module with `dim`, `continuous` and `forward`, from (N, 2) degrees to (N, dim). The
+n points form a Fibonacci lattice, and a bump is as wide as their spacing. To load an encoder saved
+with this feature, import this file first.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""A modality of one's own: how much land lies around a place, ring by ring.
+"""Add a modality: the share of land around a place, ring by ring.
 
-A modality is a factory `(samples, seed, validation)` of a `Modality`: locations, samples by index,
-the encoder that reads them, and the same at held-out places. Modalities share no place: this one
-stands in the cells of `night_lights`, so train with one of the two.
+A modality is a function `(samples, seed, validation)` that returns a `Modality`: locations,
+samples, an encoder for the samples, and the same at held-out locations. Modalities share no cell.
+This one uses the cells of `night_lights`, so train with one of the two.
 """
 
 import torch

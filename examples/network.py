@@ -1,8 +1,8 @@
-"""A network of one's own: a multiplicative filter network.
+"""Add a network: a multiplicative filter network.
 
 A network is a module made by `Network(in_dim, dim, **options)`, from (N, in_dim) features to
-(N, dim) embeddings. This one multiplies sines of the features, layer by layer: Fathony, Sahu,
-Willmott and Kolter, "Multiplicative Filter Networks" (ICLR 2021), with the sines of its FourierNet.
+(N, dim) embeddings. This one multiplies sines of the features, layer by layer. Source: FourierNet
+in Fathony, Sahu, Willmott and Kolter, "Multiplicative Filter Networks" (ICLR 2021).
 """
 
 import torch

@@ -1,8 +1,9 @@
-"""An objective of one's own: decoupled contrastive learning.
+"""Add an objective: decoupled contrastive learning.
 
-An objective is an `Objective` whose `forward` turns a `Batch` into a scalar; what it learns are its
-parameters. This one takes the positive pair out of the denominator of NT-Xent: Yeh et al.,
-"Decoupled Contrastive Learning" (ECCV 2022, arXiv 2110.06848). Pairs at one place are no negatives.
+An objective is an `Objective` whose `forward` turns a `Batch` into a scalar loss; its parameters
+are trained too. This one leaves the positive pair out of the denominator of NT-Xent. Two pairs at
+one place are not each other's negatives. Source: Yeh et al., "Decoupled Contrastive Learning" (ECCV
+2022, arXiv 2110.06848).
 """
 
 import torch

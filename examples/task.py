@@ -1,7 +1,7 @@
-"""A task of one's own: the month that brings most rain.
+"""Add a task: predict the month with the most rain.
 
-A task is a function that returns a `Task`: places, and what is to be predicted there, measurements
-or classes. One's own labels go the same way: read a table, give its coordinates and its column.
+A task is a function that returns a `Task`: locations, and the measurements or classes to predict
+there. For labels in a table, `locties.read_task` does the same in one line.
 """
 
 import numpy as np
