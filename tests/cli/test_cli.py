@@ -28,7 +28,7 @@ from locties.cli.base import Command
 from locties.cli.info import REGISTRIES
 from locties.data import embedded, manifest
 from locties.data.manifest import DataError
-from locties.evaluation import BASELINES, OPEN_TASKS, PROBES, TASKS, Task
+from locties.evaluation import BASELINES, OPEN_TASKS, PROBES, TASKS
 from locties.features import FEATURES
 from locties.modalities import MODALITIES
 from locties.networks import NETWORKS
@@ -49,25 +49,6 @@ def start(*arguments: str | Path) -> subprocess.Popen:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen(command, **pipes)
-
-
-@pytest.fixture
-def encoder(tmp_path: Path) -> Path:
-    """A small one, in a folder."""
-    made = locties.LocationEncoder("xyz", "linear", dim=3)
-    made.save(tmp_path / "small")
-    return tmp_path / "small"
-
-
-@pytest.fixture
-def soil(tmp_path: Path) -> Path:
-    """A table of places, with a measurement that depends on where they lie."""
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame(rng.uniform([-20, 30], [40, 60], (600, 2)), columns=["lon", "lat"])
-    table["ph"] = 4 + table["lat"] / 20 + rng.normal(0, 0.01, 600)
-    table["horizon"] = rng.integers(1, 4, 600)
-    table.to_csv(tmp_path / "soil.csv", index=False)
-    return tmp_path / "soil.csv"
 
 
 # ----------------------------------------------------------------------------------- every command
@@ -514,81 +495,6 @@ def test_an_interrupted_pretraining_goes_on_to_the_same_weights(
     for name, values in weights(whole / "encoder").items():
         assert torch.equal(values, weights(broken / "encoder")[name]), name
     assert not (broken / "checkpoint").exists()
-
-
-# -------------------------------------------------------------------------------- locties evaluate
-
-
-def toy(points: int) -> Task:
-    lonlat = torch.rand(points, 2, generator=torch.manual_seed(0)) * 60
-    return Task("toy", lonlat, lonlat[:, 1].numpy(), tier="embedded")
-
-
-def test_evaluate_prints_the_rows_of_the_library(
-    encoder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(TASKS, "toy", toy)
-    arguments = ["evaluate", encoder, "--tasks", "toy", "--points", 200, "--labels", "all,20"]
-    result = run(*map(str, arguments), "--probes", "ridge", "--splits", "block", "--json")
-    assert result.exit_code == 0, result.stderr
-    rows = pd.DataFrame(json.loads(result.stdout))
-    expected = locties.evaluate(
-        locties.load(encoder),
-        toy(200),
-        name=str(encoder),
-        labels=["all", 20],
-        probes="ridge",
-        splits="block",
-    )
-    pd.testing.assert_frame_equal(rows, expected, check_exact=False, rtol=1e-9)
-
-
-def test_evaluate_prints_a_compact_table(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TASKS, "toy", toy)
-    result = run("evaluate", f"{encoder}+xyz", "--tasks", "toy", "--points", "200")
-    assert result.exit_code == 0, result.stderr
-    *head, row = result.stdout.strip().splitlines()
-    assert " ".join(" ".join(head).split()) == (
-        "random random block block task metric labels ridge knn ridge knn"
-    )
-    task, metric, labels, *scores = row.split()
-    assert (task, metric, labels) == ("toy", "r2", "all")
-    assert len(scores) == 4
-    assert float(scores[0]) > 0.9
-
-
-def test_evaluate_reads_labels_of_ones_own(encoder: Path, soil: Path) -> None:
-    pd.read_csv(soil).rename(columns={"lon": "x", "lat": "y"}).to_csv(soil, index=False)
-    labels = ["evaluate", encoder, "--points-file", soil]
-    coordinates = ["--lon", "x", "--lat", "y", "--splits", "random", "--probes", "knn"]
-    unnamed = run(*labels, "--target", "ph")
-    assert unnamed.exit_code == 2
-    assert "Pass --lon x, --lat y." in unnamed.stderr
-    unclear = run(*labels, "--target", "horizon", *coordinates)
-    assert unclear.exit_code == 2
-    assert "pass --kind regression or --kind classification" in unclear.stderr
-    result = run(*labels, "--target", "ph", *coordinates)
-    assert result.exit_code == 0, result.stderr
-    task, metric, _, score = result.stdout.splitlines()[-1].split()
-    assert (task, metric) == ("ph", "r2")
-    assert float(score) > 0.9
-    classes = run(*labels, "--target", "horizon", *coordinates, "--kind", "classification")
-    assert "accuracy" in classes.stdout
-    missing = run("evaluate", encoder, "--points-file", "none.csv", "--target", "ph")
-    assert (missing.exit_code, missing.stdout) == (1, "")
-    assert "there is no file 'none.csv'" in missing.stderr
-
-
-def test_a_warning_of_the_library_is_one_line(encoder: Path, soil: Path) -> None:
-    table = pd.read_csv(soil)
-    pd.concat([table, table[:1]]).to_csv(soil, index=False)
-    result = run(
-        *["evaluate", encoder, "--points-file", soil, "--target", "ph"],
-        *["--splits", "block", "--probes", "knn"],
-    )
-    assert result.exit_code == 0
-    assert result.stderr.startswith("locties: warning: 1 of 601 rows stand where another one does")
-    assert result.stderr.endswith("or judge by --splits block\n")
 
 
 # ----------------------------------------------------------------------------------- locties info

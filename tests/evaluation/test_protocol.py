@@ -161,10 +161,10 @@ def test_counts_a_small_task_cannot_give_are_left_out_by_default(globe):
     ("wrong", "message"),
     [
         ({"labels": []}, r"labels=\[\].*'all'"),
-        ({"labels": "50"}, r"labels='50'.*whole number from 10"),
+        ({"labels": "50"}, r"labels='50'.*whole numbers from 10"),
         ({"labels": "many"}, r"labels='many'.*'all'"),
-        ({"labels": 0}, r"labels=0.*whole number from 10"),
-        ({"labels": 5}, r"labels=5.*whole number from 10"),
+        ({"labels": 0}, r"labels=0.*whole numbers from 10"),
+        ({"labels": 5}, r"labels=5.*whole numbers from 10"),
         ({"labels": 50.0}, r"labels=50\.0.*'all'"),
         ({"labels": [50.5]}, r"labels=50\.5.*'all'"),
         ({"labels": np.array(["all", 50])}, r"labels='50'|labels=np.str_\('50'\)"),

@@ -6,7 +6,6 @@ the errors on each continent or in each climate, and `autocorrelation` whether n
 
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -256,6 +255,7 @@ def autocorrelation(
         warnings.simplefilter("ignore", TqdmWarning)
         with needs("study", "Moran's I"):
             from esda import Moran
+        from libpysal.weights import KNN
 
     points, given = check(lonlat).cpu(), np.asarray(values, dtype=np.float64)
     if given.shape != (len(points),) or not np.isfinite(given).all():
@@ -268,7 +268,8 @@ def autocorrelation(
         )
     if np.ptp(given) == 0:
         return Autocorrelation(np.nan, np.nan, np.nan, np.nan)
-    weights = _weights(points.double().numpy().tobytes(), neighbours)
+    # The order of chords is that of arcs. Continents need not be connected.
+    weights = KNN(to_xyz(points.double()).numpy(), k=neighbours, silence_warnings=True)
     # esda draws from numpy's global state: it is set, and put back as it was.
     state = np.random.get_state()  # noqa: NPY002
     try:
@@ -278,14 +279,3 @@ def autocorrelation(
         np.random.set_state(state)  # noqa: NPY002
     low, high = np.quantile(moran.sim, [0.025, 0.975])
     return Autocorrelation(float(moran.I), float(low), float(high), float(moran.p_sim))
-
-
-@lru_cache(maxsize=8)
-def _weights(lonlat: bytes, neighbours: int) -> Any:
-    """libpysal's weights of the nearest neighbours, once for all values at the same points."""
-    with needs("study", "Moran's I"):
-        from libpysal.weights import KNN
-
-    points = check(np.frombuffer(lonlat).reshape(-1, 2))
-    # The order of chords is that of arcs. Continents need not be connected.
-    return KNN(to_xyz(points).numpy(), k=neighbours, silence_warnings=True)

@@ -25,7 +25,7 @@ from locties.lonlat import check
 Rows = list[dict[str, Any]]
 
 COLUMNS = ["encoder", "tier", "task", "split", "probe", "labels", "seed", "metric", "value"]
-LABELS = ("all", 50, 200, 1000)
+LABELS = (50, 200, 1000)  # beside all, where a task has enough points
 FEWEST_LABELS = 10
 FOLDS = 5
 # Folds and draws of labels are the same for every encoder and every training seed: what differs
@@ -83,20 +83,13 @@ def evaluate(
     """
     chosen_splits = _known("split", splits, SPLITS)
     chosen_probes = _known("probe", probes, list(PROBES))
-    counts = (
-        None
-        if labels is None
-        else _listed("labels", labels, f"'all' and numbers from {FEWEST_LABELS}")
-    )
-    groups = _by_points(_tasks(tasks))
-    function = contender(encoder)
-    rows: Rows = []
-    for group in groups:
+    function, rows = contender(encoder), []
+    for group in _by_points(_tasks(tasks)):
         lonlat = group[0].lonlat
         embedding, blocks = checked_embedding(function, lonlat), block_index(lonlat)
         for split in chosen_splits:
             fold = folds(lonlat, split, FOLDS, PROTOCOL_SEED)
-            for count in _label_counts(counts, group[0], fold):
+            for count in _label_counts(labels, group[0], fold):
                 draws = _draw_labels(fold, count)
                 row = {"split": split, "labels": "all" if count is None else str(count)}
                 distance = {"nearest_label_km": _median_distance(lonlat, fold, draws)}
@@ -242,14 +235,15 @@ def _by_points(tasks: Sequence[Task]) -> list[list[Task]]:
 
 
 def _label_counts(
-    labels: Sequence[Any] | None, task: Task, fold: NDArray[np.int64]
+    labels: ArrayLike | None, task: Task, fold: NDArray[np.int64]
 ) -> list[int | None]:
     """Numbers of labels to draw, None for all."""
     available = len(fold) - int(np.bincount(fold).max())
     if labels is None:
-        labels = [n for n in LABELS if isinstance(n, str) or n <= available]
+        return [None, *(n for n in LABELS if n <= available)]
     counts: list[int | None] = []
-    for n in labels:
+    allowed = f"'all' and whole numbers from {FEWEST_LABELS} to {available}"
+    for n in _listed("labels", labels, allowed):
         if isinstance(n, Integral) and FEWEST_LABELS <= int(n) <= available:
             counts.append(int(n))
         elif isinstance(n, str) and n == "all":
@@ -257,8 +251,7 @@ def _label_counts(
         else:
             raise ValueError(
                 f"labels={n!r}: task {task.name!r} leaves {available} labels to draw from outside "
-                f"its largest fold; give a whole number from {FEWEST_LABELS} to {available}, or "
-                "'all'"
+                f"its largest fold; give {allowed}"
             )
     return counts
 

@@ -1,0 +1,89 @@
+"""`locties evaluate`: rows, a compact table, labels of a user's own, and mistakes."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+import locties
+from locties.cli import app
+from locties.evaluation import TASKS, Task
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def toy(points: int) -> Task:
+    lonlat = torch.rand(points, 2, generator=torch.manual_seed(0)) * 60
+    return Task("toy", lonlat, lonlat[:, 1].numpy(), tier="embedded")
+
+
+def test_evaluate_prints_the_rows_of_the_library(
+    encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TASKS, "toy", toy)
+    arguments = [encoder, "--tasks", "toy", "--points", 200, "--labels", "all,20"]
+    result = run(*arguments, "--probes", "ridge", "--splits", "block", "--json")
+    assert result.exit_code == 0, result.stderr
+    rows = pd.DataFrame(json.loads(result.stdout))
+    expected = locties.evaluate(
+        locties.load(encoder),
+        toy(200),
+        name=str(encoder),
+        labels=["all", 20],
+        probes="ridge",
+        splits="block",
+    )
+    pd.testing.assert_frame_equal(rows, expected, check_exact=False, rtol=1e-9)
+
+
+def test_evaluate_prints_a_compact_table(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "toy", toy)
+    result = run(f"{encoder}+xyz", "--tasks", "toy", "--points", "200")
+    assert result.exit_code == 0, result.stderr
+    *head, row = result.stdout.strip().splitlines()
+    assert " ".join(" ".join(head).split()) == (
+        "random random block block task metric labels ridge knn ridge knn"
+    )
+    task, metric, labels, *scores = row.split()
+    assert (task, metric, labels) == ("toy", "r2", "all")
+    assert len(scores) == 4
+    assert float(scores[0]) > 0.9
+
+
+def test_evaluate_reads_labels_of_ones_own(encoder: Path, soil: Path) -> None:
+    pd.read_csv(soil).rename(columns={"lon": "x", "lat": "y"}).to_csv(soil, index=False)
+    labels = [encoder, "--points-file", soil]
+    coordinates = ["--lon", "x", "--lat", "y", "--splits", "random", "--probes", "knn"]
+    unnamed = run(*labels, "--target", "ph")
+    assert unnamed.exit_code == 2
+    assert "Pass --lon x, --lat y." in unnamed.stderr
+    unclear = run(*labels, "--target", "horizon", *coordinates)
+    assert unclear.exit_code == 2
+    assert "pass --kind regression or --kind classification" in unclear.stderr
+    result = run(*labels, "--target", "ph", *coordinates)
+    assert result.exit_code == 0, result.stderr
+    task, metric, _, score = result.stdout.splitlines()[-1].split()
+    assert (task, metric) == ("ph", "r2")
+    assert float(score) > 0.9
+    classes = run(*labels, "--target", "horizon", *coordinates, "--kind", "classification")
+    assert "accuracy" in classes.stdout
+    missing = run(encoder, "--points-file", "none.csv", "--target", "ph")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert "there is no file 'none.csv'" in missing.stderr
+
+
+def test_a_warning_of_the_library_is_one_line(encoder: Path, soil: Path) -> None:
+    table = pd.read_csv(soil)
+    pd.concat([table, table[:1]]).to_csv(soil, index=False)
+    result = run(
+        *[encoder, "--points-file", soil, "--target", "ph"],
+        *["--splits", "block", "--probes", "knn"],
+    )
+    assert result.exit_code == 0
+    assert result.stderr.startswith("locties: warning: 1 of 601 rows stand where another one does")
+    assert result.stderr.endswith("or judge by --splits block\n")
