@@ -55,6 +55,19 @@ def test_evaluate_prints_a_compact_table(encoder: Path, monkeypatch: pytest.Monk
     assert float(scores[0]) > 0.9
 
 
+def test_evaluate_finds_the_columns_of_coordinates(encoder: Path, soil: Path) -> None:
+    table = pd.read_csv(soil).rename(columns={"lon": "Longitude", "lat": "Latitude"})
+    table.to_csv(soil, index=False)
+    result = run(encoder, "--points-file", soil, "--target", "ph", "--probes", "knn", "--json")
+    assert result.exit_code == 0, result.stderr
+    rows = pd.DataFrame(json.loads(result.stdout))
+    assert rows[rows["metric"] == "r2"]["value"].min() > 0.9
+
+
+def test_help_shows_an_example() -> None:
+    assert "locties evaluate melt --tasks" in " ".join(run("--help").stdout.split())
+
+
 def test_evaluate_reads_labels_of_ones_own(encoder: Path, soil: Path) -> None:
     pd.read_csv(soil).rename(columns={"lon": "x", "lat": "y"}).to_csv(soil, index=False)
     labels = [encoder, "--points-file", soil]

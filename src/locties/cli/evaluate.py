@@ -13,34 +13,40 @@ from locties.cli.base import Json, find_encoder, print_json, split_names
 
 def evaluate(
     encoder: Annotated[
-        str, typer.Argument(help="A published encoder, a baseline, or a folder; NAME+xyz appends.")
+        str,
+        typer.Argument(help="A published encoder, a baseline or a folder; melt+xyz appends xyz."),
     ],
     tasks: Annotated[
-        list[str] | None, typer.Option(help="One or more; all of the tier by default.")
+        list[str] | None, typer.Option(help="One or several; by default all of the tier.")
     ] = None,
     tier: Annotated[str, typer.Option(help="embedded or open.")] = "embedded",
-    points: Annotated[int, typer.Option(help="At most as many points a task.")] = 5000,
+    points: Annotated[int, typer.Option(help="At most so many points in a task.")] = 5000,
     labels: Annotated[list[str], typer.Option(help="all, or numbers of labels.")] = ["all"],  # noqa: B006
     probes: Annotated[list[str], typer.Option(help="ridge, knn, mlp.")] = ["ridge", "knn"],  # noqa: B006
     splits: Annotated[list[str], typer.Option(help="random, block.")] = ["random", "block"],  # noqa: B006
     points_file: Annotated[
         Path | None,
-        typer.Option(help="Labels of one's own: CSV, Parquet, GeoParquet, GeoJSON, ..."),
+        typer.Option(help="Your own labels: CSV, Parquet, GeoParquet, GeoJSON, ..."),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Its column to predict.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column of it to predict.")] = None,
     lon: Annotated[
-        str | None, typer.Option(help="Its longitudes; found by their name by default.")
+        str | None, typer.Option(help="Its longitudes; by default found by name.")
     ] = None,
-    lat: Annotated[str | None, typer.Option(help="Its latitudes; likewise.")] = None,
+    lat: Annotated[
+        str | None, typer.Option(help="Its latitudes; by default found by name.")
+    ] = None,
     kind: Annotated[
-        str | None, typer.Option(help="regression or classification, where it is not clear.")
+        str | None,
+        typer.Option(help="regression or classification, where the column does not show it."),
     ] = None,
-    invalid: Annotated[str, typer.Option(help="raise or drop rows that cannot be used.")] = "raise",
+    invalid: Annotated[
+        str, typer.Option(help="raise at rows that cannot be used, or drop them.")
+    ] = "raise",
     as_json: Json = False,
 ) -> None:
     """Score a frozen encoder with probes on tasks: R² or accuracy over five folds.
 
-    Lists are given with commas or by repeating the option. `--json` prints every row, with the
+    Give several names with commas, or repeat the option. `--json` prints every row, with the
     intervals.
 
     Example: `locties evaluate melt --tasks air_temperature,elevation --labels all,200`
@@ -48,9 +54,11 @@ def evaluate(
     Example: `locties evaluate melt --points-file soil.csv --target ph`
     """
     if (points_file is None) != (target is None):
-        raise ValueError("labels of one's own take both: --points-file FILE --target COLUMN")
+        raise ValueError("your own labels need both: --points-file FILE --target COLUMN")
     if points_file is not None and tasks:
-        raise ValueError("either --tasks or --points-file: the labels of a file are one task")
+        raise ValueError(
+            "give --tasks or --points-file, not both: the labels of a file are one task"
+        )
 
     import locties
     from locties.evaluation import BASELINES, TIERS, contender
