@@ -64,7 +64,7 @@ def test_charts_draw_one_tier(runs):
     both = pd.concat([runs, other])
     for figure in (
         charts.draw_scores(both, trained=["melt"]),
-        charts.draw_gap(both),
+        charts.draw_split_gap(both),
         charts.draw_leakage(both, ["elevation", "country"], {}),
     ):
         names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -92,7 +92,7 @@ def test_scores_along_training_are_means_over_cells_with_an_interval_over_seeds(
         for pairs in (1000, 4000)
         for cell in (0.0, 0.1 + 0.02 * seed)
     ]
-    figure = charts.draw_along(pd.DataFrame(rows))
+    figure = charts.draw_learning_curves(pd.DataFrame(rows))
     assert [ax.get_title() for ax in figure.axes] == ["one", "five"]
     line, *_ = figure.axes[1].lines
     assert list(line.get_xdata()) == [1, 4]
@@ -121,7 +121,7 @@ def test_the_gap_is_between_the_better_probes_of_both_splits(runs):
     worse = runs.assign(probe="ridge", value=runs["value"] - 0.3)
     lower = runs["split"] == "block"
     runs = pd.concat([runs.assign(value=runs["value"] - 0.25 * lower), worse])
-    figure = charts.draw_gap(runs)
+    figure = charts.draw_split_gap(runs)
     assert [ax.get_title() for ax in figure.axes] == ["elevation", "country"]
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["xyz", "melt"]
@@ -245,7 +245,7 @@ def test_groups_have_a_dot_and_a_line_for_each_encoder(errors):
             assert (left[0], right[0]) == pytest.approx((x - 0.1, x + 0.2))
             assert left[1] == pytest.approx(y)
     below = [ax.get_xlabel() for ax in figure.axes[2:]]
-    assert below == ["mean absolute error\n(m)", "share wrong"]
+    assert below == ["mean absolute error\n(m)", "error rate"]
     assert first.get_xlim()[0] == 0
     assert first.get_xlim()[1] > 1.8, "the longest line fits"
 
