@@ -25,11 +25,9 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 INITIAL_LOG_SCALE = math.log(1 / 0.07)
 LARGEST_LOG_SCALE = math.log(100)
 
-# Pairs from which NT-Xent is computed in chunks. On a CPU both ways take the same time at about
-# this size; below, either is fast. A GPU is faster at whole matrices while they fit: 8,192 pairs
-# take about 2 GB.
-LEAN_FROM = {"cpu": 2048}
-LEAN_FROM_ELSEWHERE = 8193
+# Pairs from which NT-Xent is computed in chunks. At about this size a CPU takes the same time either
+# way, and chunks need less memory. A GPU is faster at whole matrices while they fit.
+LEAN_FROM = {"cpu": 2048, "elsewhere": 8193}
 
 
 def normalised(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -99,8 +97,8 @@ def nt_xent(
     """
     check_negatives(negatives)
     check_direction(direction)
-    large = len(batch.samples) >= LEAN_FROM.get(batch.samples.device.type, LEAN_FROM_ELSEWHERE)
-    function = lean_nt_xent if large else nt_xent_formula
+    lean_from = LEAN_FROM["cpu" if batch.samples.is_cpu else "elsewhere"]
+    function = nt_xent_formula if len(batch.samples) < lean_from else lean_nt_xent
     return function(batch, log_scale, direction, negatives)
 
 
