@@ -1,9 +1,9 @@
 """Positional features: lonlat to numbers, without trained weights, by name.
 
-A feature is a ``Module(**options)`` with an attribute `dim`, a class attribute `continuous` and
-``forward(lonlat)`` from checked (N, 2) degrees to (N, dim) float32. `continuous` says whether the
-features are continuous on the sphere: across the date line, and at the poles, where every longitude
-is the same point. A new one is one class and one line, ``FEATURES["mine"] = Mine``.
+A feature is a ``Module(**options)`` with attributes `dim` and `continuous`, and ``forward(lonlat)``
+from checked (N, 2) degrees to (N, dim) float32. `continuous` says whether it is continuous on the
+sphere: across the date line, and at the poles, where all longitudes are one point. A new one is one
+class and one line, ``FEATURES["mine"] = Mine``.
 
 Below, longitude is lambda and latitude phi, in radians; phases are computed in float64.
 """
@@ -18,20 +18,13 @@ from locties._util.registry import Registry, check_counts
 from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
 
-_CHUNK = 512  # points at a time: larger temporaries cost more in fresh memory than in arithmetic
+_CHUNK = 512  # points at a time: larger temporaries take longer to allocate than to compute
 
 
 class Direct(nn.Module):
-    """Longitude and latitude as they are: (lambda / pi, 2 phi / pi), each within [-1, 1].
+    """The coordinates themselves, scaled: (lambda / pi, 2 phi / pi), each within [-1, 1].
 
-    (N, 2) degrees to (N, 2) float32. The date line is a cliff, and so are the poles.
-
-    Example:
-        >>> Direct()(torch.tensor([[90.0, 45.0]])).tolist()
-        [[0.5, 0.5]]
-
-    Source: the coordinates themselves; the "direct" baseline of Mai et al. (ICLR 2020, arXiv
-    2003.00824).
+    Source: the "direct" baseline of Mai et al. (ICLR 2020, arXiv 2003.00824).
     """
 
     continuous = False
@@ -45,14 +38,7 @@ class Direct(nn.Module):
 class XYZ(nn.Module):
     """The unit vector: (cos phi cos lambda, cos phi sin lambda, sin phi).
 
-    (N, 2) degrees to (N, 3) float32, continuous everywhere.
-
-    Example:
-        >>> XYZ()(torch.tensor([[90.0, 0.0]])).round().abs().tolist()
-        [[0.0, 1.0, 0.0]]
-
-    Source: elementary geometry; the "xyz" baseline of Mai et al. (ISPRS J. 202, 2023, arXiv
-    2306.17624).
+    Source: the "xyz" baseline of Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
     """
 
     continuous = True
@@ -65,13 +51,8 @@ class XYZ(nn.Module):
 class Wrap(nn.Module):
     """Both coordinates wrapped: (cos lambda, cos 2 phi, sin lambda, sin 2 phi).
 
-    (N, 2) degrees to (N, 4) float32. With each coordinate u scaled to [-1, 1] these are cos(pi u)
-    and sin(pi u), so the date line closes; but the two poles coincide, and each keeps its
-    longitudes apart.
-
-    Example:
-        >>> Wrap()(torch.tensor([[0.0, 0.0]])).tolist()
-        [[1.0, 1.0, 0.0, 0.0]]
+    Continuous across the date line, but both poles have the same latitude terms, and at a pole the
+    features still depend on longitude.
 
     Source: Mac Aodha, Cole and Perona, "Presence-Only Geographical Priors for Fine-Grained Image
     Classification" (ICCV 2019, arXiv 1906.05272).
@@ -86,7 +67,7 @@ class Wrap(nn.Module):
 
 
 class _MultiScale(nn.Module):
-    """Waves at geometrically spaced scales, shared by Space2Vec's and Sphere2Vec's features."""
+    """Waves at geometrically spaced scales; a subclass says which, as `_terms` of `_per_scale`."""
 
     continuous = False
     _per_scale: int
@@ -105,6 +86,13 @@ class _MultiScale(nn.Module):
         self.register_buffer("radii", radii, persistent=False)
         self.dim = self._per_scale * scales
 
+    def forward(self, lonlat: Tensor) -> Tensor:
+        return torch.cat(self._terms(*lonlat.double().unbind(1)), dim=1)
+
+    def _terms(self, longitude: Tensor, latitude: Tensor) -> list[Tensor]:
+        """Terms (N, scales) float32, from (N,) degrees."""
+        raise NotImplementedError
+
     def _waves(self, degrees: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine of (N,) angles divided by each radius, each (N, scales) float32."""
         return _cos_sin(degrees[:, None] / (360 * self.radii))
@@ -113,27 +101,18 @@ class _MultiScale(nn.Module):
 class Grid(_MultiScale):
     """Space2Vec's grid: cos(lambda / r_s), cos(phi / r_s), sin(lambda / r_s), sin(phi / r_s).
 
-    (N, 2) degrees to (N, 4 S) float32. Radii r_s = r_min (r_max / r_min)^(s / (S - 1)) for s = 0,
-    ..., S - 1; a wave of radius r is 360 r degrees long. Each kind of feature stands over all
-    scales before the next.
+    Radii r_s = r_min (r_max / r_min)^(s / (S - 1)) for s = 0, ..., S - 1; a wave of radius r is
+    360 r degrees long. Each of the four terms is given at all S scales before the next, so there
+    are 4 S features.
 
-    Radii have the unit of the coordinates. Those here are radians, as in Sphere2Vec; the authors'
-    code for longitude and latitude reads degrees, with 64 radii from 0.0005 to 360, which here are
-    ``Grid(64, math.radians(0.0005), math.radians(360))``. The defaults here, coarser, are a choice
-    of this project.
+    Radii are in radians, as in Sphere2Vec. The code of Space2Vec has degrees: its 64 radii from
+    0.0005 to 360 are ``Grid(64, math.radians(0.0005), math.radians(360))``. The defaults here are
+    coarser.
 
     Args:
         scales: the number S of radii.
         min_radius: the smallest radius r_min, in radians.
         max_radius: the largest radius r_max, in radians.
-
-    Raises:
-        ValueError: `scales` is no whole number of at least 1, or the radii are not positive and in
-            order.
-
-    Example:
-        >>> Grid(scales=2)(torch.tensor([[0.0, 0.0]])).tolist()
-        [[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]]
 
     Source: Mai et al., "Multi-Scale Representation Learning for Spatial Feature Distributions using
     Grid Cells" (ICLR 2020, arXiv 2003.00824).
@@ -141,61 +120,43 @@ class Grid(_MultiScale):
 
     _per_scale = 4
 
-    def forward(self, lonlat: Tensor) -> Tensor:
-        longitude, latitude = lonlat.double().unbind(1)
+    def _terms(self, longitude: Tensor, latitude: Tensor) -> list[Tensor]:
         cos_longitude, sin_longitude = self._waves(longitude)
         cos_latitude, sin_latitude = self._waves(latitude)
-        return torch.cat([cos_longitude, cos_latitude, sin_longitude, sin_latitude], dim=1)
+        return [cos_longitude, cos_latitude, sin_longitude, sin_latitude]
 
 
 class Theory(_MultiScale):
     """Space2Vec's theory: cos and sin of <(lambda, phi), a_j> / r_s in three directions a_j.
 
-    (N, 2) degrees to (N, 6 S) float32. The directions lie 120 degrees apart, a_1 = (1, 0),
-    a_2, a_3 = (-1/2, +-sqrt(3)/2), so that the waves of one scale add up to a hexagonal pattern, as
-    grid cells fire. The cosines of a_1, a_2, a_3, then the sines, each over all scales.
+    The directions lie 120 degrees apart, a_1 = (1, 0) and a_2, a_3 = (-1/2, +-sqrt(3)/2), so that
+    the waves of one scale add up to the hexagonal pattern of grid cells. First the cosines of a_1,
+    a_2, a_3, then the sines, each at all S scales: 6 S features.
 
     Args:
-        scales, min_radius, max_radius: as for `Grid`.
+        scales, min_radius, max_radius: see `Grid`.
 
-    Raises:
-        ValueError: as for `Grid`.
-
-    Example:
-        >>> Theory(scales=1)(torch.tensor([[0.0, 0.0]])).tolist()
-        [[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]]
-
-    Source: Mai et al., "Multi-Scale Representation Learning for Spatial Feature Distributions using
-    Grid Cells" (ICLR 2020, arXiv 2003.00824).
+    Source: as `Grid`.
     """
 
     _per_scale = 6
 
-    def forward(self, lonlat: Tensor) -> Tensor:
-        longitude, latitude = lonlat.double().unbind(1)
+    def _terms(self, longitude: Tensor, latitude: Tensor) -> list[Tensor]:
         rise = latitude * (math.sqrt(3) / 2)
-        waves = [self._waves(along) for along in (longitude, rise - longitude / 2)]
-        waves.append(self._waves(-rise - longitude / 2))
-        cosines, sines = zip(*waves, strict=True)
-        return torch.cat([*cosines, *sines], dim=1)
+        along = (longitude, rise - longitude / 2, -rise - longitude / 2)
+        cosines, sines = zip(*map(self._waves, along), strict=True)
+        return [*cosines, *sines]
 
 
 class SphereC(_MultiScale):
     """Sphere2Vec's sphereC: sin phi_s, cos phi_s cos lambda_s, cos phi_s sin lambda_s.
 
-    (N, 2) degrees to (N, 3 S) float32. Scaled angles phi_s = phi / r_s and lambda_s = lambda / r_s,
-    at r_s = 1 the unit vector; each kind of feature stands over all scales before the next. By
-    default the authors' code has 32 radii, from 1e-6 to 1 radian.
+    Scaled angles are phi_s = phi / r_s and lambda_s = lambda / r_s; at r_s = 1 this is the unit
+    vector. Each term is given at all S scales before the next: 3 S features. The authors' code has
+    32 radii, from 1e-6 to 1 radian.
 
     Args:
-        scales, min_radius, max_radius: as for `Grid`.
-
-    Raises:
-        ValueError: as for `Grid`.
-
-    Example:
-        >>> SphereC(scales=1)(torch.tensor([[0.0, 0.0]])).tolist()
-        [[0.0, 1.0, 0.0]]
+        scales, min_radius, max_radius: see `Grid`.
 
     Source: Mai et al., "Sphere2Vec: A General-Purpose Location Representation Learning over a
     Spherical Surface for Large-Scale Geospatial Predictions" (ISPRS J. 202, 2023, arXiv
@@ -204,97 +165,71 @@ class SphereC(_MultiScale):
 
     _per_scale = 3
 
-    def forward(self, lonlat: Tensor) -> Tensor:
-        longitude, latitude = lonlat.double().unbind(1)
+    def _terms(self, longitude: Tensor, latitude: Tensor) -> list[Tensor]:
         cos_longitude, sin_longitude = self._waves(longitude)
         cos_latitude, sin_latitude = self._waves(latitude)
-        return torch.cat(
-            [sin_latitude, cos_latitude * cos_longitude, cos_latitude * sin_longitude], dim=1
-        )
-
-
-class SphereCPlus(_MultiScale):
-    """Sphere2Vec's sphereC+: sphereC and grid, sin phi_s being in both and given once.
-
-    (N, 2) degrees to (N, 6 S) float32: those of `SphereC`, then cos phi_s, cos lambda_s, sin
-    lambda_s.
-
-    Args:
-        scales, min_radius, max_radius: as for `Grid`.
-
-    Raises:
-        ValueError: as for `Grid`.
-
-    Example:
-        >>> SphereCPlus(scales=1)(torch.tensor([[0.0, 0.0]])).tolist()
-        [[0.0, 1.0, 0.0, 1.0, 1.0, 0.0]]
-
-    Source: Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
-    """
-
-    _per_scale = 6
-
-    def forward(self, lonlat: Tensor) -> Tensor:
-        longitude, latitude = lonlat.double().unbind(1)
-        cos_longitude, sin_longitude = self._waves(longitude)
-        cos_latitude, sin_latitude = self._waves(latitude)
-        sphere = [sin_latitude, cos_latitude * cos_longitude, cos_latitude * sin_longitude]
-        return torch.cat([*sphere, cos_latitude, cos_longitude, sin_longitude], dim=1)
+        return [sin_latitude, cos_latitude * cos_longitude, cos_latitude * sin_longitude]
 
 
 class SphereM(_MultiScale):
-    """Sphere2Vec's sphereM: one angle scaled at a time, the other left whole.
+    """Sphere2Vec's sphereM: sphereC with one angle scaled at a time.
 
-    (N, 2) degrees to (N, 5 S) float32: sin phi_s, cos phi_s cos lambda, cos phi cos lambda_s,
-    cos phi_s sin lambda, cos phi sin lambda_s, each over all scales before the next.
+    The terms are sin phi_s, cos phi_s cos lambda, cos phi cos lambda_s, cos phi_s sin lambda, cos
+    phi sin lambda_s, each at all S scales before the next: 5 S features.
 
     Args:
-        scales, min_radius, max_radius: as for `Grid`.
+        scales, min_radius, max_radius: see `Grid`.
 
-    Raises:
-        ValueError: as for `Grid`.
-
-    Example:
-        >>> SphereM(scales=1)(torch.tensor([[0.0, 0.0]])).tolist()
-        [[0.0, 1.0, 1.0, 0.0, 0.0]]
-
-    Source: Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
+    Source: as `SphereC`.
     """
 
     _per_scale = 5
 
-    def forward(self, lonlat: Tensor) -> Tensor:
-        longitude, latitude = lonlat.double().unbind(1)
-        return torch.cat(_sphere_m(lonlat, *self._waves(longitude), *self._waves(latitude)), dim=1)
+    def _terms(self, longitude: Tensor, latitude: Tensor) -> list[Tensor]:
+        cos_longitude, sin_longitude = self._waves(longitude)
+        cos_latitude, sin_latitude = self._waves(latitude)
+        lambda_, phi = (torch.deg2rad(x)[:, None] for x in (longitude, latitude))
+        cos_phi = phi.cos().float()
+        return [
+            sin_latitude,
+            cos_latitude * lambda_.cos().float(),
+            cos_phi * cos_longitude,
+            cos_latitude * lambda_.sin().float(),
+            cos_phi * sin_longitude,
+        ]
 
 
-class SphereMPlus(_MultiScale):
-    """Sphere2Vec's sphereM+: sphereM and grid, sin phi_s being in both and given once.
+class _PlusGrid(_MultiScale):
+    """The terms of a parent, then those of `Grid` that it lacks (all but sin phi_s)."""
 
-    (N, 2) degrees to (N, 8 S) float32: those of `SphereM`, then cos phi_s, cos lambda_s, sin
-    lambda_s.
+    def _terms(self, longitude: Tensor, latitude: Tensor) -> list[Tensor]:
+        cos_longitude, sin_longitude = self._waves(longitude)
+        cos_latitude, _ = self._waves(latitude)
+        return [*super()._terms(longitude, latitude), cos_latitude, cos_longitude, sin_longitude]
+
+
+class SphereCPlus(_PlusGrid, SphereC):
+    """Sphere2Vec's sphereC+: sphereC, then cos phi_s, cos lambda_s, sin lambda_s; 6 S features.
 
     Args:
-        scales, min_radius, max_radius: as for `Grid`.
+        scales, min_radius, max_radius: see `Grid`.
 
-    Raises:
-        ValueError: as for `Grid`.
+    Source: as `SphereC`.
+    """
 
-    Example:
-        >>> SphereMPlus(scales=1)(torch.tensor([[0.0, 0.0]])).shape
-        torch.Size([1, 8])
+    _per_scale = 6
 
-    Source: Mai et al. (ISPRS J. 202, 2023, arXiv 2306.17624).
+
+class SphereMPlus(_PlusGrid, SphereM):
+    """Sphere2Vec's sphereM+: sphereM, then cos phi_s, cos lambda_s, sin lambda_s; 8 S features.
+
+    Args:
+        scales, min_radius, max_radius: see `Grid`.
+
+    Source: as `SphereC`.
     """
 
     _per_scale = 8
-
-    def forward(self, lonlat: Tensor) -> Tensor:
-        longitude, latitude = lonlat.double().unbind(1)
-        cos_longitude, sin_longitude = self._waves(longitude)
-        cos_latitude, sin_latitude = self._waves(latitude)
-        sphere = _sphere_m(lonlat, cos_longitude, sin_longitude, cos_latitude, sin_latitude)
-        return torch.cat([*sphere, cos_latitude, cos_longitude, sin_longitude], dim=1)
 
 
 class _RandomFourier(nn.Module):
@@ -310,7 +245,7 @@ class _RandomFourier(nn.Module):
         normal = torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
         scale = torch.tensor(sigmas, dtype=torch.float32, device="cpu")[:, None, None]
         self.frequencies: Tensor
-        # Saved with the weights: how a seed is turned into numbers may change with the library.
+        # Saved with the weights: torch may change how it turns a seed into numbers.
         self.register_buffer("frequencies", (scale * normal).flatten(0, 1))
         self.dim = 2 * len(self.frequencies)
 
@@ -323,22 +258,14 @@ class _RandomFourier(nn.Module):
 class Fourier(_RandomFourier):
     """Random Fourier features of the unit vector v: cos(2 pi B v), then sin(2 pi B v).
 
-    (N, 2) degrees to (N, 2 x frequencies x number of sigmas) float32. The entries of B are normal
-    with standard deviation sigma, `frequencies` rows for each sigma, so similarity depends on
-    distance alone: for one sigma the mean over the rows falls off as exp(-2 (pi sigma d)^2) with
-    the chord d.
+    The entries of B are normal with standard deviation sigma, `frequencies` rows for each sigma;
+    there are 2 x frequencies x number of sigmas features. Their similarity depends on distance
+    alone: for one sigma its mean over the rows is exp(-2 (pi sigma d)^2) at chord length d.
 
     Args:
         sigmas: standard deviations of B, in turns per Earth radius.
-        frequencies: rows of B for each sigma; 2 `frequencies` features come of them.
-        seed: of B.
-
-    Raises:
-        ValueError: no sigma, one that is not positive, or no whole number of frequencies.
-
-    Example:
-        >>> Fourier(sigmas=[1.0, 4.0], frequencies=8)(torch.tensor([[13.4, 52.5]])).shape
-        torch.Size([1, 32])
+        frequencies: rows of B for each sigma.
+        seed: determines B.
 
     Source: Rahimi and Recht, "Random Features for Large-Scale Kernel Machines" (NeurIPS 2007);
     Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional
@@ -360,24 +287,15 @@ class Fourier(_RandomFourier):
 
 
 class EqualEarthFourier(_RandomFourier):
-    """GeoCLIP's features: random Fourier features of the Equal Earth map of the world.
+    """GeoCLIP's features: random Fourier features of the Equal Earth map.
 
-    (N, 2) degrees to (N, 2 x frequencies x number of sigmas) float32: cos(2 pi B v), then sin(2 pi
-    B v), for v = `equal_earth`; the entries of B are normal with standard deviation sigma,
-    `frequencies` rows for each sigma. The map has GeoCLIP's scale (to seven digits). GeoCLIP gives
-    each sigma a network of its own and adds them up; here one network sees all.
+    As `Fourier`, with v = `equal_earth` in place of the unit vector. GeoCLIP gives each sigma its
+    own network and adds their outputs; here one network gets all features.
 
     Args:
         sigmas: standard deviations of B, in turns per half width of the map.
-        frequencies: rows of B for each sigma; 2 `frequencies` features come of them.
-        seed: of B.
-
-    Raises:
-        ValueError: as for `Fourier`.
-
-    Example:
-        >>> EqualEarthFourier(frequencies=8)(torch.tensor([[13.4, 52.5]])).shape
-        torch.Size([1, 48])
+        frequencies: rows of B for each sigma.
+        seed: determines B.
 
     Source: Vivanco Cepeda, Nayak and Shah, "GeoCLIP: Clip-Inspired Alignment between Locations and
     Images for Effective Worldwide Geo-localization" (NeurIPS 2023, arXiv 2309.16020).
@@ -398,20 +316,13 @@ class EqualEarthFourier(_RandomFourier):
 
 
 class SphericalHarmonics(nn.Module):
-    """Real spherical harmonics Y_lm for l = 0, ..., degree - 1.
+    """Real spherical harmonics Y_lm for l = 0, ..., degree - 1: degree^2 features.
 
-    (N, 2) degrees to (N, degree squared), float32, or float64 after ``.double()``; see
-    `locties.harmonics.spherical_harmonics` for the basis.
+    `degree` is the number of degrees, not the largest one: ``l_max = degree - 1``. Output is
+    float32, or float64 after ``.double()``. See `locties.harmonics.spherical_harmonics`.
 
     Args:
         degree: the number L of degrees; structures of about 180 / L degrees are resolved.
-
-    Raises:
-        ValueError: `degree` is no whole number of at least 1.
-
-    Example:
-        >>> SphericalHarmonics(degree=10)(torch.tensor([[13.4, 52.5]])).shape
-        torch.Size([1, 100])
 
     Source: Russwurm et al., "Geographic Location Encoding with Spherical Harmonics and Sinusoidal
     Representation Networks" (ICLR 2024, arXiv 2310.06743).
@@ -424,12 +335,12 @@ class SphericalHarmonics(nn.Module):
         check_counts(degree=degree)
         self.degree = degree
         self.dim = degree**2
-        # Only its dtype is read: a buffer is what follows .double() and .float().
-        self._as: Tensor
-        self.register_buffer("_as", torch.zeros((), dtype=torch.float32), persistent=False)
+        # Only its dtype is read: .double() and .float() change that of buffers.
+        self._dtype_of: Tensor
+        self.register_buffer("_dtype_of", torch.zeros((), dtype=torch.float32), persistent=False)
 
     def forward(self, lonlat: Tensor) -> Tensor:
-        return harmonics_as(lonlat, self.degree, self._as.dtype)
+        return harmonics_as(lonlat, self.degree, self._dtype_of.dtype)
 
 
 def equal_earth(lonlat: Tensor) -> Tensor:
@@ -465,30 +376,11 @@ def equal_earth(lonlat: Tensor) -> Tensor:
 def _cos_sin(turns: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine, float32, of float64 angles in whole turns.
 
-    Whole turns are dropped in float64, where it loses nothing; what remains is within half a turn,
-    so the far faster float32 functions err by about 2e-7 at any frequency.
+    Whole turns are subtracted in float64, which is exact. The rest is within half a turn, so the
+    much faster float32 functions have errors of about 2e-7 at any frequency.
     """
     angle = turns.round().neg_().add_(turns).mul_(2 * math.pi).float()
     return angle.cos(), angle.sin()
-
-
-def _sphere_m(
-    lonlat: Tensor,
-    cos_longitude: Tensor,
-    sin_longitude: Tensor,
-    cos_latitude: Tensor,
-    sin_latitude: Tensor,
-) -> list[Tensor]:
-    """The five terms of sphereM, given the scaled waves."""
-    longitude, latitude = torch.deg2rad(lonlat.double())[:, :, None].unbind(1)
-    ring = latitude.cos().float()
-    return [
-        sin_latitude,
-        cos_latitude * longitude.cos().float(),
-        ring * cos_longitude,
-        cos_latitude * longitude.sin().float(),
-        ring * sin_longitude,
-    ]
 
 
 FEATURES = Registry(

@@ -25,8 +25,8 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 INITIAL_LOG_SCALE = math.log(1 / 0.07)
 LARGEST_LOG_SCALE = math.log(100)
 
-# Pairs from which NT-Xent is computed in chunks. At about this size a CPU takes the same time either
-# way, and chunks need less memory. A GPU is faster at whole matrices while they fit.
+# Pairs from which NT-Xent is computed in chunks. At this size a CPU takes about the same time
+# either way, and chunks need less memory. A GPU is faster at whole matrices while they fit.
 LEAN_FROM = {"cpu": 2048, "elsewhere": 8193}
 
 
