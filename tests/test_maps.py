@@ -3,7 +3,6 @@
 import io
 import math
 import socket
-from itertools import combinations
 
 import matplotlib as mpl
 
@@ -198,35 +197,6 @@ def test_the_land_mask_is_the_right_way_up():
     assert share == pytest.approx(0.29, abs=0.01), "29% of the Earth is land"
 
 
-# Machado, Oliveira and Fernandes, 2009: full severity, on linear RGB.
-EYES = {
-    "normal": np.eye(3),
-    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
-    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
-    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
-}
-
-
-def lab(linear_rgb: np.ndarray) -> np.ndarray:
-    """CIE L*a*b* under D65."""
-    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    x, y, z = (np.array(to_xyz) @ np.clip(linear_rgb, 0, 1)) / [0.9505, 1, 1.089]
-    x, y, z = (v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
-@pytest.mark.parametrize("eyes", EYES)
-def test_any_two_of_the_twelve_colours_differ_for_every_colour_vision(eyes):
-    seen = {}
-    for colour in maps.CATEGORIES:
-        rgb = np.array(to_rgb(colour))
-        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-        seen[colour] = lab(EYES[eyes] @ linear)
-    assert len(seen) == 12
-    for a, b in combinations(seen, 2):
-        assert np.linalg.norm(seen[a] - seen[b]) > 12, f"{a} and {b} look alike"
-
-
 # ----------------------------------------------------------------------------------------- drawings
 
 
@@ -335,24 +305,23 @@ def test_samples_get_a_panel_each_with_their_number():
 
 
 @pytest.mark.data
-def test_what_cannot_be_drawn_is_refused(grid):
-    wrong = {
-        r"shape \(180, 90\): expected \(H, 2H\)": lambda: maps.draw_field(np.zeros((180, 90)), "x"),
-        r"expected \(H, 2H, 3\)": lambda: maps.draw_rgb(np.zeros((90, 180))),
-        "colours from 0.0 to 2.0": lambda: maps.draw_rgb(np.eye(90, 180)[..., None] * [2, 2, 2]),
-        "no value that is shown is finite": lambda: maps.draw_field(
-            np.full((90, 180), np.nan), "x"
-        ),
-        "13 classes": lambda: maps.draw_classes(np.zeros((90, 180), int), list("abcdefghijklm")),
-        "class 2 has no name": lambda: maps.draw_classes(np.full((90, 180), 2), ["a", "b"]),
-        r"values of shape \(2,\) for 3 points": lambda: maps.draw_points(
-            np.zeros((3, 2)), np.ones(2)
-        ),
-        "row 0": lambda: maps.draw_points(np.array([[0, 91.0]])),
-    }
-    for message, draw in wrong.items():
-        with pytest.raises(ValueError, match=message):
-            draw()
+@pytest.mark.parametrize(
+    ("said", "draw"),
+    [
+        (r"\(180, 90\).*\(H, 2H\)", lambda: maps.draw_field(np.zeros((180, 90)), "x")),
+        (r"\(90,\).*\(H, 2H\)", lambda: maps.draw_field(np.zeros(90), "x")),
+        (r"\(90, 180\).*\(H, 2H, 3\)", lambda: maps.draw_rgb(np.zeros((90, 180)))),
+        (r"0\.0 to 2\.0.*\[0, 1\]", lambda: maps.draw_rgb(np.eye(90, 180)[..., None] * [2, 2, 2])),
+        ("is finite", lambda: maps.draw_field(np.full((90, 180), np.nan), "x")),
+        ("13 .*12", lambda: maps.draw_classes(np.zeros((90, 180), int), list("abcdefghijklm"))),
+        ("class 2 .*name", lambda: maps.draw_classes(np.full((90, 180), 2), ["a", "b"])),
+        (r"\(2,\) for 3 points", lambda: maps.draw_points(np.zeros((3, 2)), np.ones(2))),
+        (r"row 0 .*91.*latitude", lambda: maps.draw_points(np.array([[0, 91.0]]))),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(said, draw):
+    with pytest.raises(ValueError, match=said):
+        draw()
 
 
 @pytest.mark.data

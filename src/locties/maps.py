@@ -1,13 +1,12 @@
 """Figures on the globe: fields, embeddings, clusters, points, predictions and their errors.
 
-Every map is in the Equal Earth projection, so that areas compare, centred on 11 degrees east, so
-that the seam runs through Bering Strait and cuts no land. Coasts and the land mask are those of the
-embedded tier: no map needs a network. The functions that compute (`embedding_rgb`, `similarity`,
-`clusters`) return arrays; those that draw (`draw_*`) take arrays, draw on `ax` or on a new figure,
-and return the figure.
+Every map is in the Equal Earth projection, where areas compare. Its centre is 11 degrees east, so
+that the seam runs through Bering Strait and cuts no land. Coasts and the land mask come from the
+embedded tier, so no map needs a network.
 
-Fields are numpy arrays (H, 2H), north row first, west column first, as `locties.embed_grid` gives
-them.
+`embedding_rgb`, `similarity` and `clusters` compute arrays; `draw_*` draw arrays on `ax`, or on a
+new figure, and return the figure. A field is an array (H, 2H), north row first and west column
+first, as in `locties.embed_grid`.
 """
 
 import math
@@ -41,24 +40,13 @@ DIVERGING = "RdBu_r"
 # Paul Tol's muted scheme, then the three colours that stay farthest from it (and from each other)
 # for normal, deuteranopic, protanopic and tritanopic eyes.
 CATEGORIES = (
-    "#332288",
-    "#DDCC77",
-    "#CC6677",
-    "#117733",
-    "#88CCEE",
-    "#882255",
-    "#44AA99",
-    "#999933",
-    "#AA4499",
-    "#00FCCF",
-    "#8400CD",
-    "#661100",
+    *("#332288", "#DDCC77", "#CC6677", "#117733", "#88CCEE", "#882255"),
+    *("#44AA99", "#999933", "#AA4499", "#00FCCF", "#8400CD", "#661100"),
 )
 
 COLOUR_BAR_INCHES = 0.65
 CANVAS_WIDTH = 1600  # pixels: a figure 8 inches wide at 200 dots per inch
-# Smaller islands and lakes are specks that hide the field: shares of the width of the map.
-SMALLEST_ISLAND, SMALLEST_LAKE = 0.002, 0.006
+SMALLEST_ISLAND, SMALLEST_LAKE = 0.002, 0.006  # widths of the map; smaller ones hide the field
 SEA_COLOUR, LAND_COLOUR = "#edf1f4", "#cfd3d6"
 TITLE_POINTS, LABEL_POINTS, TICK_POINTS = 13, 12, 11  # readable at half of 8 inches
 
@@ -81,40 +69,27 @@ _LMS_TO_RGB = np.array(
 
 
 def embedding_rgb(grid: EmbeddingGrid, where: np.ndarray | None = None) -> np.ndarray:
-    """Colours that show an embedding by its first three principal components.
+    """Colour an embedding by its first three principal components.
 
-    The first is lightness, the second goes from blue to yellow, which colour-blind readers tell
-    apart too, and the third, more faintly, from green to red, which some do not. The components are
-    those of the L2-normalised embeddings, weighted by area. Each is cut at its 2nd and 98th
-    percentile and given the sign that makes its skewness positive, so a rotation or reflection of
-    the embedding space leaves the colours as they are. Near colours mean near embeddings; a colour
-    has no meaning of its own, and is not the same from one encoder to the next.
+    Near colours mean near embeddings; a colour has no meaning of its own and changes between
+    encoders. The first component is lightness, the second runs from blue to yellow, which
+    colour-blind readers also see, and the third, fainter, from green to red. Components are those
+    of the L2-normalised embeddings, weighted by area. Each is cut at its 2nd and 98th percentile
+    and signed so that its skewness is positive: rotating the embedding space changes no colour.
 
     Args:
         grid: embeddings of at least three dimensions.
-        where: (H, W) bool, the pixels the components are fitted on; land by default.
+        where: (H, W) bool, the pixels that the components are fitted on; land by default.
 
     Returns:
-        (H, W, 3) float32 in [0, 1].
+        (H, W, 3) float32 in [0, 1], sRGB.
 
-    Raises:
-        ValueError: fewer than three dimensions, or `where` is of another shape or empty.
-        DataError: as for `globe`.
-
-    Example:
-        >>> lon, lat = np.arange(-135, 180, 90.0), np.array([45.0, -45.0])
-        >>> grid = EmbeddingGrid(lon, lat, np.random.default_rng(0).normal(size=(2, 4, 3)))
-        >>> embedding_rgb(grid, where=np.ones((2, 4), bool)).shape
-        (2, 4, 3)
-
-    Source: principal components as colours, common practice; cut, signs and the way through the
-    space of colours, OKLab (Ottosson, "A perceptual color space for image processing", 2020), are
-    choices of this project.
+    Source: colours in OKLab (Ottosson, "A perceptual color space for image processing", 2020).
     """
     if grid.embedding.shape[-1] < 3:
         raise ValueError(
-            f"embeddings of {grid.embedding.shape[-1]} dimensions have no three components: "
-            "use at least 3 dimensions, or draw_field for each."
+            f"an embedding of {grid.embedding.shape[-1]} dimensions has no three components: give "
+            "3 or more, or use draw_field for each"
         )
     where = _chosen(grid, where)
     weights = _area(grid)[where]
@@ -137,21 +112,16 @@ def _colours(parts: np.ndarray) -> np.ndarray:
     lab = np.stack([0.4 + 0.48 * lightness, 0.14 * red - 0.07, 0.22 * yellow - 0.11], axis=-1)
     linear = np.clip((lab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0, 1)
     gamma = 1.055 * linear ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, 12.92 * linear, gamma).astype(np.float32)
+    rgb: np.ndarray = np.where(linear <= 0.0031308, 12.92 * linear, gamma)
+    return rgb.astype(np.float32)
 
 
 def similarity(grid: EmbeddingGrid, lonlat: Sequence[float]) -> np.ndarray:
-    """Cosine similarity of every pixel's embedding to that of the pixel that holds a place.
+    """Cosine similarity (H, W) of every pixel's embedding to that of the pixel that holds a place.
 
     Args:
         grid: embeddings.
-        lonlat: the place, longitude then latitude, degrees.
-
-    Returns:
-        (H, W) float32 in [-1, 1]; 1 at the place.
-
-    Raises:
-        ValueError: the place is not on the globe.
+        lonlat: longitude, latitude of the place, degrees.
 
     Example:
         >>> from locties.apply.grid import embed_grid
@@ -161,41 +131,29 @@ def similarity(grid: EmbeddingGrid, lonlat: Sequence[float]) -> np.ndarray:
     """
     [[lon, lat]] = _degrees([lonlat])
     place = _normalised(grid.embedding[_pixels(lon, lat, len(grid.lat))])
-    return np.clip((grid.embedding @ place) / _norms(grid.embedding)[..., 0], -1, 1)
+    cosine: np.ndarray = (grid.embedding @ place) / _norms(grid.embedding)[..., 0]
+    return cosine.clip(-1, 1)
 
 
 def clusters(
     grid: EmbeddingGrid, k: int, seed: int = 0, where: np.ndarray | None = None
 ) -> np.ndarray:
-    """Group the pixels by their embedding: k-means on L2-normalised embeddings, weighted by area.
+    """Group pixels by k-means on their L2-normalised embeddings, weighted by area.
 
-    Clusters are numbered by their mean latitude from north to south, so that maps of different
-    encoders have colours that can be compared.
+    Clusters are numbered by mean latitude, north to south, so that the colours of two encoders'
+    maps compare.
 
     Args:
         grid: embeddings.
-        k: number of clusters, 2 to 12 (the number of colours that can be told apart).
-        seed: of the k-means; the same seed gives the same clusters.
+        k: number of clusters, 2 to 12: more colours cannot be told apart.
+        seed: of the k-means.
         where: (H, W) bool, the pixels that the means are fitted on; land by default.
 
     Returns:
-        (H, W) int8: the cluster of every pixel, 0 to k - 1; where `where` is False, the nearest.
-
-    Raises:
-        ValueError: `k` is out of range, or `where` is of another shape or empty.
-        DataError: as for `globe`.
-
-    Example:
-        >>> from locties.apply.grid import embed_grid
-        >>> from locties.lonlat import to_xyz
-        >>> everywhere = np.ones((2, 4), bool)
-        >>> clusters(embed_grid(to_xyz, resolution=90), 2, where=everywhere).max()
-        np.int8(1)
-
-    Source: k-means (Lloyd 1982), weighted by area.
+        (H, W) int8, 0 to k - 1, for every pixel.
     """
     if not 2 <= k <= len(CATEGORIES):
-        raise ValueError(f"k = {k} clusters: choose 2 to {len(CATEGORIES)}.")
+        raise ValueError(f"k = {k} clusters: choose 2 to {len(CATEGORIES)}")
     with needs("study", "maps.clusters"):
         from sklearn.cluster import MiniBatchKMeans  # takes longer to import than all the rest
 
@@ -207,24 +165,14 @@ def clusters(
     latitude = np.broadcast_to(grid.lat[:, None], where.shape)[where]
     area = np.bincount(labels[where], weights, minlength=k)
     mean = np.bincount(labels[where], weights * latitude, minlength=k) / np.maximum(area, 1e-12)
-    # A cluster that lost all its members has no latitude: it comes last.
-    rank = np.argsort(np.argsort(np.where(area > 0, -mean, np.inf)))
-    return rank.astype(np.int8)[labels]
+    # A cluster without members has no latitude and comes last.
+    rank = np.argsort(np.argsort(np.where(area > 0, -mean, np.inf))).astype(np.int8)
+    numbered: np.ndarray = rank[labels]
+    return numbered
 
 
 def land_mask(height: int) -> np.ndarray:
-    """Where the pixel centres of a global grid of `height` rows are on land: (H, 2H) bool.
-
-    Lakes and the sea are False.
-
-    Args:
-        height: rows of the grid, from 90 degrees north to 90 degrees south.
-
-    Returns:
-        (H, 2H) bool.
-
-    Raises:
-        DataError: where the embedded tier has to be built and a wheel is missing.
+    """Where the pixel centres of a grid of `height` rows are on land, not in a lake: (H, 2H) bool.
 
     Example:
         >>> bool(0.2 < land_mask(36).mean() < 0.4)
@@ -237,24 +185,13 @@ def land_mask(height: int) -> np.ndarray:
 def globe(
     rows: int = 1, columns: int = 1, width: float = 8.0, below: float = COLOUR_BAR_INCHES
 ) -> tuple[Figure, list[GeoAxes]]:
-    """A figure of empty globes with coasts, for the draw functions' `ax`.
+    """A figure of empty globes with coasts, and its axes row by row, for the draw functions' `ax`.
 
     Args:
-        rows: of panels.
-        columns: of panels.
+        rows: number of rows of panels.
+        columns: number of columns of panels.
         width: of the figure, inches.
-        below: room under each panel, inches, for a colour bar by default; 0 for panels without.
-
-    Returns:
-        The figure and its axes, row by row.
-
-    Raises:
-        DataError: where the embedded tier has to be built and a wheel is missing.
-
-    Example:
-        >>> figure, axes = globe(columns=2)
-        >>> len(axes)
-        2
+        below: room under each panel for a colour bar or legend, inches.
     """
     panel = width / columns
     height = rows * (panel * 0.487 + 0.3 + below)  # a title takes 0.3 inches
@@ -298,29 +235,21 @@ def draw_field(
     title: str = "",
     ax: GeoAxes | None = None,
 ) -> Figure:
-    """Draw a field of numbers, with a colour bar.
+    """Draw a field of numbers with a colour bar.
 
     Args:
         values: (H, 2H), north first; NaN is left blank.
-        label: what the numbers are, for the colour bar.
+        label: name of the numbers, for the colour bar.
         unit: of the numbers; empty for none.
-        cmap: a Matplotlib colour map. With DIVERGING the default limits are symmetric about 0.
-        limits: of the colours; by default the 2nd and 98th percentile of what is shown.
+        cmap: a Matplotlib colour map. With `DIVERGING` the default limits are symmetric about 0.
+        limits: ends of the colours; by default the 2nd and 98th percentile of what is shown.
         land_only: leave the sea and lakes blank.
         title: of the panel.
         ax: one of `globe`'s axes; by default a new figure.
 
-    Returns:
-        The figure, to which nothing else needs to be added.
-
-    Raises:
-        ValueError: `values` is not (H, 2H), or nothing in it is finite.
-        DataError: as for `globe`.
-
     Example:
         >>> warmth = np.tile(30 - abs(np.linspace(89, -89, 90)) / 2, (180, 1)).T
-        >>> figure = draw_field(warmth, "air temperature", "degC")
-        >>> figure.savefig("warmth.png")
+        >>> draw_field(warmth, "air temperature", "degC").savefig("warmth.png")
     """
     canvas = _warp(np.asarray(values, dtype=np.float32), 2)
     if land_only:
@@ -328,34 +257,20 @@ def draw_field(
     norm = _norm(canvas, cmap, limits)
     ax = _ready(ax, title)
     _show(ax, plt.get_cmap(cmap)(norm(np.ma.masked_invalid(canvas)), bytes=True))
-    _colour_bar(ax, norm, cmap, _with_unit(label, unit), canvas)
+    _colour_bar(ax, norm, cmap, label, unit, canvas)
     return _figure(ax)
 
 
 def draw_rgb(
     rgb: np.ndarray, *, land_only: bool = True, title: str = "", ax: GeoAxes | None = None
 ) -> Figure:
-    """Draw colours, such as `embedding_rgb` gives: (H, 2H, 3) in [0, 1], north first.
+    """Draw colours (H, 2H, 3) in [0, 1], north first, such as `embedding_rgb` gives.
 
-    Args:
-        rgb: the colours.
-        land_only: leave the sea and lakes blank.
-        title: of the panel.
-        ax: one of `globe`'s axes; by default a new figure.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: `rgb` is not (H, 2H, 3), or not in [0, 1].
-        DataError: as for `globe`.
-
-    Example:
-        >>> figure = draw_rgb(np.random.default_rng(0).uniform(size=(90, 180, 3)))
+    The other arguments are as in `draw_field`.
     """
     rgb = np.asarray(rgb, dtype=np.float32)
     if not (rgb.min() >= 0 and rgb.max() <= 1):
-        raise ValueError(f"colours from {rgb.min()} to {rgb.max()}: expected numbers in [0, 1].")
+        raise ValueError(f"colours from {rgb.min()} to {rgb.max()}: give numbers in [0, 1]")
     canvas = _warp(rgb, 3)
     shown = _land_on_canvas() if land_only else np.ones(canvas.shape[:2], bool)
     ax = _ready(ax, title, below=0)
@@ -371,7 +286,7 @@ def draw_classes(
     title: str = "",
     ax: GeoAxes | None = None,
 ) -> Figure:
-    """Draw a field of classes, with a legend.
+    """Draw a field of classes with a legend.
 
     Args:
         classes: (H, 2H) int, index into `names`, north first; negative is left blank.
@@ -379,17 +294,6 @@ def draw_classes(
         land_only: leave the sea and lakes blank.
         title: of the panel.
         ax: one of `globe`'s axes; by default a new figure.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: too many names, or a class without one.
-        DataError: as for `globe`.
-
-    Example:
-        >>> halves = np.repeat([[0], [1]], 45, axis=0) * np.ones((90, 180), int)
-        >>> figure = draw_classes(halves, ["north", "south"])
     """
     palette = _palette(classes, names)
     canvas = _warp(np.asarray(classes), 2)
@@ -410,28 +314,16 @@ def draw_similarity(
     title: str = "",
     ax: GeoAxes | None = None,
 ) -> Figure:
-    """Draw how similar the embedding of every pixel is to that of a place, marked with a star.
+    """Draw `similarity` to a place, which a star marks.
 
     Args:
         grid: embeddings.
-        lonlat: the place, longitude then latitude, degrees.
+        lonlat: longitude, latitude of the place, degrees.
         name: of the place.
-        limits: of the colours, as in draw_field; give the same to maps that are compared.
+        limits: ends of the colours, as in `draw_field`; give the same to maps that are compared.
         land_only: leave the sea and lakes blank.
         title: of the panel.
         ax: one of `globe`'s axes; by default a new figure.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: the place is not on the globe.
-        DataError: as for `globe`.
-
-    Example:
-        >>> from locties.apply.grid import embed_grid
-        >>> from locties.lonlat import to_xyz
-        >>> figure = draw_similarity(embed_grid(to_xyz, resolution=2), [13.4, 52.5], "Berlin")
     """
     figure = draw_field(
         similarity(grid, lonlat),
@@ -459,26 +351,18 @@ def draw_points(
 ) -> Figure:
     """Draw points: where samples lie, the numbers of a task, or its classes.
 
-    Points are drawn in a shuffled but fixed order, so that none of them is hidden for coming first.
+    Points are drawn in a fixed random order, so that the order of the data hides none of them.
 
     Args:
         lonlat: (N, 2), longitude then latitude, degrees.
-        values: (N,) numbers, or class indices when `names` is given; None for locations only.
-        label: what the numbers are, for the colour bar.
+        values: (N,) numbers, or class indices if `names` is given; None draws places only.
+        label: name of the numbers, for the colour bar.
         unit: of the numbers; empty for none.
-        names: of the classes, at most 12; then a legend takes the place of the colour bar.
-        cmap: a Matplotlib colour map. With DIVERGING the default limits are symmetric about 0.
-        limits: of the colours; by default the 2nd and 98th percentile.
+        names: of the classes, at most 12; a legend then replaces the colour bar.
+        cmap: a Matplotlib colour map. With `DIVERGING` the default limits are symmetric about 0.
+        limits: ends of the colours; by default the 2nd and 98th percentile.
         title: of the panel.
         ax: one of `globe`'s axes; by default a new figure.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: `lonlat` is refused by `locties.lonlat.check`, `values` has another length, or a
-            class has no name.
-        DataError: as for `globe`.
 
     Example:
         >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86], [-60.0, -3.1]])
@@ -486,7 +370,9 @@ def draw_points(
     """
     lonlat = _degrees(lonlat)
     if values is not None and np.shape(values) != (len(lonlat),):
-        raise ValueError(f"values of shape {np.shape(values)} for {len(lonlat)} points.")
+        raise ValueError(
+            f"values of shape {np.shape(values)} for {len(lonlat)} points: give one each"
+        )
     colours = np.broadcast_to(to_rgba(CATEGORIES[0]), (len(lonlat), 4))
     norm = None
     if values is not None and names is not None:
@@ -503,7 +389,7 @@ def draw_points(
     ax.scatter(
         x[order],
         y[order],
-        s=_point_size(ax, len(lonlat)),
+        s=np.clip(40_000 / max(len(lonlat), 1), 1, 36) * _panel_width(ax) ** 2,
         c=colours[order],
         linewidths=0,
         rasterized=True,
@@ -512,27 +398,12 @@ def draw_points(
     if names is not None:
         _legend(ax, names)
     elif values is not None and norm is not None:
-        _colour_bar(ax, norm, cmap, _with_unit(label, unit), values)
+        _colour_bar(ax, norm, cmap, label, unit, values)
     return _figure(ax)
 
 
 def draw_samples(samples: Mapping[str, np.ndarray], columns: int = 2) -> Figure:
-    """Draw where each modality is sampled, one panel each, with the number of its samples.
-
-    Args:
-        samples: name of the modality to its lonlat (N, 2).
-        columns: of panels.
-
-    Returns:
-        The figure.
-
-    Raises:
-        DataError: as for `globe`.
-
-    Example:
-        >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86]])
-        >>> figure = draw_samples({"soil": lonlat, "trees": lonlat + 1})
-    """
+    """Draw where each modality (name to lonlat (N, 2)) is sampled, one panel each, with counts."""
     columns = max(1, min(columns, len(samples)))
     figure, axes = globe(-(-len(samples) // columns), columns, below=0)
     for ax, (name, lonlat) in zip(axes, samples.items(), strict=False):
@@ -552,7 +423,7 @@ def draw_prediction(
     field: np.ndarray | None = None,
     columns: int = 1,
 ) -> Figure:
-    """Draw a probe's prediction and, below or beside it, its error at the points of the task.
+    """Draw a prediction and, in a second panel, its error at the points of the task.
 
     Args:
         lonlat: (N, 2), longitude then latitude, degrees: the held-out points.
@@ -560,20 +431,8 @@ def draw_prediction(
         prediction: (N,) predicted values.
         label: what is predicted.
         unit: of the values; empty for none.
-        field: (H, 2H) the prediction everywhere; without it, the prediction at the points is drawn.
-        columns: 1 puts the panels one below the other, 2 beside each other.
-
-    Returns:
-        The figure, of two panels.
-
-    Raises:
-        ValueError: the arrays do not fit each other.
-        DataError: as for `globe`.
-
-    Example:
-        >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86], [-60.0, -3.1]])
-        >>> truth = np.array([9.6, 12.1, 27.0])
-        >>> figure = draw_prediction(lonlat, truth, truth + 1, "air temperature", "degC")
+        field: (H, 2H) the prediction everywhere; without it the first panel has points.
+        columns: 1 puts the panels one below the other, 2 side by side.
     """
     error = np.asarray(prediction, dtype=np.float64) - np.asarray(target, dtype=np.float64)
     figure, (left, right) = globe(2 // columns, columns)
@@ -589,22 +448,8 @@ def draw_prediction(
 
 
 def mark(ax: GeoAxes, lonlat: Sequence[float], name: str) -> None:
-    """Mark a place (longitude, latitude, degrees) with a star and its name.
-
-    Args:
-        ax: one of `globe`'s axes.
-        lonlat: the place, longitude then latitude, degrees.
-        name: of the place.
-
-    Raises:
-        ValueError: coordinates that `locties.lonlat.check` refuses.
-
-    Example:
-        >>> figure, (ax,) = globe()
-        >>> mark(ax, [13.4, 52.5], "Berlin")
-    """
+    """Mark a place (longitude, latitude in degrees) with a star and its name."""
     [[x, y]] = _project(_degrees([lonlat]))
-    rim = [withStroke(linewidth=2.5, foreground="white")]
     ax.plot(x, y, "*", color="#EE3377", markersize=15, markeredgecolor="white", zorder=6)
     east = x > 0.5 * PROJECTION.x_limits[1]
     ax.annotate(
@@ -616,19 +461,19 @@ def mark(ax: GeoAxes, lonlat: Sequence[float], name: str) -> None:
         va="center",
         fontsize=LABEL_POINTS,
         fontweight="bold",
-        path_effects=rim,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
         zorder=6,
     )
 
 
 def _chosen(grid: EmbeddingGrid, where: np.ndarray | None) -> np.ndarray:
-    """The pixels a computation uses, checked; land by default."""
+    """`where`, checked; land by default."""
     if where is None:
         return land_mask(len(grid.lat))
     if where.shape != grid.embedding.shape[:2] or not where.any():
         raise ValueError(
             f"where has shape {where.shape} and {np.count_nonzero(where)} pixels chosen: "
-            f"expected at least one of {grid.embedding.shape[:2]}."
+            f"choose at least one of {grid.embedding.shape[:2]}"
         )
     return where
 
@@ -641,20 +486,22 @@ def _area(grid: EmbeddingGrid) -> np.ndarray:
 
 def _norms(embedding: np.ndarray) -> np.ndarray:
     """Lengths (..., 1) of embeddings, without a copy of them, which can be a gigabyte."""
-    return np.maximum(np.sqrt(np.einsum("...d,...d->...", embedding, embedding)), 1e-12)[..., None]
+    norms: np.ndarray = np.sqrt(np.einsum("...d,...d->...", embedding, embedding))
+    return norms.clip(1e-12)[..., None]
 
 
 def _normalised(embedding: np.ndarray) -> np.ndarray:
-    return embedding / _norms(embedding)
+    unit: np.ndarray = embedding / _norms(embedding)
+    return unit
 
 
 def _degrees(lonlat: Any) -> np.ndarray:
-    """Checked lonlat as an array (N, 2)."""
+    """Checked lonlat (N, 2)."""
     return check(lonlat).cpu().numpy()
 
 
 def _pixels(lon: Any, lat: Any, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column, in a global grid of `height` rows, of the pixels that hold the points."""
+    """Row and column of the pixels that hold the points, in a global grid of `height` rows."""
     # Clipped, since just west of 180 degrees the product can round up to the number of columns.
     row = np.clip(np.floor((90 - lat) * (height / 180)).astype(np.intp), 0, height - 1)
     column = np.clip(np.floor((lon + 180) * (height / 180)).astype(np.intp), 0, 2 * height - 1)
@@ -664,20 +511,20 @@ def _pixels(lon: Any, lat: Any, height: int) -> tuple[np.ndarray, np.ndarray]:
 def _is_land(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
     """Whether points (...) are on land, neither sea nor lake."""
     points = torch.from_numpy(np.stack([lon.ravel(), lat.ravel()], axis=1))
-    return (embedded.load().land.nearest(points)[:, 0] == 1).numpy().reshape(lon.shape)
+    land = embedded.load().land.nearest(points)[:, 0] == 1
+    return land.numpy().reshape(lon.shape)
 
 
 @cache
 def _outlines() -> list[np.ndarray]:
     """Shores of land and of great lakes, projected and cut at the seam."""
-    width = np.ptp(PROJECTION.x_limits)
-    earth = embedded.load()
-    lines = []
-    for shores, smallest in ((earth.coasts, SMALLEST_ISLAND), (earth.lakes, SMALLEST_LAKE)):
-        lines += [
-            line for line in _project_lines(shores) if np.ptp(line, axis=0).max() > smallest * width
-        ]
-    return lines
+    width, earth = np.ptp(PROJECTION.x_limits), embedded.load()
+    return [
+        line
+        for shores, smallest in ((earth.coasts, SMALLEST_ISLAND), (earth.lakes, SMALLEST_LAKE))
+        for line in _project_lines(shores)
+        if np.ptp(line, axis=0).max() > smallest * width
+    ]
 
 
 @cache
@@ -691,14 +538,15 @@ def _graticule() -> list[np.ndarray]:
 
 def _project(lonlat: np.ndarray) -> np.ndarray:
     """Map coordinates (N, 2), metres, of lonlat (N, 2)."""
-    lonlat = np.asarray(lonlat, dtype=np.float64)
-    return PROJECTION.transform_points(ccrs.PlateCarree(), lonlat[:, 0], lonlat[:, 1])[:, :2]
+    lon, lat = np.asarray(lonlat, dtype=np.float64).T
+    points: np.ndarray = PROJECTION.transform_points(ccrs.PlateCarree(), lon, lat)
+    return points[:, :2]
 
 
 def _project_lines(lines: Sequence[np.ndarray], drop_frame: bool = True) -> list[np.ndarray]:
-    """Project lines, cutting them where they cross the seam.
+    """Project lines and cut them at the seam.
 
-    `drop_frame` also cuts out what is no coast: the source closes its polygons along meridian 180.
+    `drop_frame` also removes lines along meridian 180, where the source closes its polygons.
     """
     lonlat = np.concatenate(lines)
     points = _project(lonlat)
@@ -713,10 +561,10 @@ def _project_lines(lines: Sequence[np.ndarray], drop_frame: bool = True) -> list
 
 @cache
 def _canvas() -> tuple[np.ndarray, np.ndarray]:
-    """Longitude and latitude of the canvas' pixels, each (h, w); those off the globe get clipped.
+    """Longitude and latitude of the canvas' pixels, each (h, w); 0 off the globe.
 
-    Warping by the exact inverse projection, computed once, takes a third of the time of cartopy's
-    nearest-neighbour search for every image.
+    Warping by the inverse projection takes a third of the time of cartopy's nearest-neighbour
+    search.
     """
     (west, east), (south, north) = PROJECTION.x_limits, PROJECTION.y_limits
     height = round(CANVAS_WIDTH * (north - south) / (east - west))
@@ -734,14 +582,12 @@ def _land_on_canvas() -> np.ndarray:
 
 def _warp(values: np.ndarray, ndim: int) -> np.ndarray:
     """The field as pixels of the canvas: (h, w, ...), each the nearest pixel of the field."""
-    if (
-        values.ndim != ndim
-        or values.shape[1] != 2 * values.shape[0]
-        or values.shape[2:] not in ((), (3,))
-    ):
+    shape = np.shape(values)
+    if len(shape) != ndim or shape[1] != 2 * shape[0] or shape[2:] not in ((), (3,)):
         expected = "(H, 2H)" if ndim == 2 else "(H, 2H, 3)"
-        raise ValueError(f"a field of shape {values.shape}: expected {expected}, north row first.")
-    return values[_pixels(*_canvas(), len(values))]
+        raise ValueError(f"a field of shape {values.shape}: give {expected}, north row first")
+    warped: np.ndarray = values[_pixels(*_canvas(), len(values))]
+    return warped
 
 
 def _norm(values: np.ndarray, cmap: str, limits: tuple[float, float] | None) -> Normalize:
@@ -749,7 +595,7 @@ def _norm(values: np.ndarray, cmap: str, limits: tuple[float, float] | None) -> 
         return Normalize(*limits)
     finite = values[np.isfinite(values)]
     if finite.size == 0:
-        raise ValueError("nothing to draw: no value that is shown is finite.")
+        raise ValueError("nothing to draw: no value that is shown is finite")
     if cmap == DIVERGING:
         most = float(np.quantile(np.abs(finite), 0.98))
         return Normalize(-most, most)
@@ -760,11 +606,11 @@ def _norm(values: np.ndarray, cmap: str, limits: tuple[float, float] | None) -> 
 def _palette(classes: np.ndarray, names: Sequence[str]) -> ListedColormap:
     if len(names) > len(CATEGORIES):
         raise ValueError(
-            f"{len(names)} classes cannot be told apart by colour: "
-            f"group them into at most {len(CATEGORIES)}."
+            f"{len(names)} classes cannot be told apart by colour: group them into at most "
+            f"{len(CATEGORIES)}"
         )
     if np.max(classes) >= len(names):
-        raise ValueError(f"class {np.max(classes)} has no name: {len(names)} were given.")
+        raise ValueError(f"class {np.max(classes)} has no name: give one more than {len(names)}")
     return ListedColormap(CATEGORIES[: len(names)])
 
 
@@ -777,7 +623,8 @@ def _ready(ax: GeoAxes | None, title: str, below: float = COLOUR_BAR_INCHES) -> 
 
 
 def _figure(ax: GeoAxes) -> Figure:
-    return ax.get_figure()
+    figure: Figure = ax.get_figure()
+    return figure
 
 
 def _show(ax: GeoAxes, rgba: np.ndarray) -> None:
@@ -785,20 +632,14 @@ def _show(ax: GeoAxes, rgba: np.ndarray) -> None:
     ax.imshow(rgba, origin="upper", extent=extent, transform=PROJECTION, zorder=2)
 
 
-def _point_size(ax: GeoAxes, count: int) -> float:
-    """Area of a marker, points squared: the more points, the smaller."""
-    return float(np.clip(40_000 / max(count, 1), 1.0, 36)) * (_panel_inches(ax) / 8) ** 2
+def _panel_width(ax: GeoAxes) -> float:
+    """Width of a panel as a share of 8 inches."""
+    return _figure(ax).get_figwidth() / int(ax.get_subplotspec().get_gridspec().ncols) / 8
 
 
-def _panel_inches(ax: GeoAxes) -> float:
-    return _figure(ax).get_figwidth() / ax.get_subplotspec().get_gridspec().ncols
-
-
-def _with_unit(label: str, unit: str) -> str:
-    return f"{label} ({unit})" if unit else label
-
-
-def _colour_bar(ax: GeoAxes, norm: Normalize, cmap: str, label: str, values: np.ndarray) -> None:
+def _colour_bar(
+    ax: GeoAxes, norm: Normalize, cmap: str, label: str, unit: str, values: np.ndarray
+) -> None:
     """A colour bar below the map, with arrows where values lie beyond its ends."""
     below, above = np.nanmin(values) < norm.vmin, np.nanmax(values) > norm.vmax
     bar = _figure(ax).colorbar(
@@ -810,7 +651,7 @@ def _colour_bar(ax: GeoAxes, norm: Normalize, cmap: str, label: str, values: np.
         pad=0.03,
         extend={(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above],
     )
-    bar.set_label(label, fontsize=LABEL_POINTS)
+    bar.set_label(f"{label} ({unit})" if unit else label, fontsize=LABEL_POINTS)
     bar.ax.tick_params(labelsize=TICK_POINTS)
     bar.outline.set_linewidth(0.5)
 
@@ -818,7 +659,7 @@ def _colour_bar(ax: GeoAxes, norm: Normalize, cmap: str, label: str, values: np.
 def _legend(ax: GeoAxes, names: Sequence[str]) -> None:
     colours = zip(names, CATEGORIES, strict=False)
     # As many columns as fit the width of the panel, then as few as keep that number of rows.
-    fit = 90 * _panel_inches(ax) / 8 / (max(map(len, names)) + 6)
+    fit = 90 * _panel_width(ax) / (max(map(len, names)) + 6)
     rows = math.ceil(len(names) / max(1, int(fit)))
     ax.legend(
         handles=[Patch(color=colour, label=name) for name, colour in colours],

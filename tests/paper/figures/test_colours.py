@@ -34,6 +34,13 @@ SIMULATED = {
         ]
     ),
 }
+TRITANOPIA = np.array(
+    [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ]
+)
 TO_XYZ = np.array(  # of linear sRGB (IEC 61966-2-1)
     [
         [0.4124564, 0.3575761, 0.1804375],
@@ -46,7 +53,11 @@ TO_XYZ = np.array(  # of linear sRGB (IEC 61966-2-1)
 def lab(colours: np.ndarray, seen_by: str = "full colour vision") -> np.ndarray:
     """(N, 3) sRGB in [0, 1] to (N, 3) CIELAB, as somebody sees them."""
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    xyz = np.clip(linear @ SIMULATED[seen_by].T, 0, 1) @ TO_XYZ.T / TO_XYZ.sum(axis=1)
+    xyz = (
+        np.clip(linear @ (SIMULATED | {"tritanopia": TRITANOPIA})[seen_by].T, 0, 1)
+        @ TO_XYZ.T
+        / TO_XYZ.sum(axis=1)
+    )
     f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = f.T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
@@ -79,6 +90,12 @@ def test_the_simulation_confuses_what_it_should():
 def test_categories_can_be_told_apart(palette, seen_by):
     distance, pair = closest(palette, seen_by)
     assert distance > LEAST, f"{pair} are {distance:.1f} apart, seen with {seen_by}"
+
+
+def test_the_twelve_colours_of_maps_can_be_told_apart_with_tritanopia_too():
+    assert len(set(maps.CATEGORIES)) == 12
+    distance, pair = closest(maps.CATEGORIES, "tritanopia")
+    assert distance > 12, f"{pair} are {distance:.1f} apart"
 
 
 @pytest.mark.parametrize("name", [maps.SEQUENTIAL, "cividis"])
