@@ -1,15 +1,12 @@
 """The command line: what is printed where, and the exit code."""
 
 import hashlib
-import inspect
 import io
 import json
 import re
 import shlex
-import signal
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from command import run, start
 from typer.main import get_command
-from typer.testing import CliRunner, Result
 
 import locties
 from locties import __version__
@@ -35,21 +32,6 @@ from locties.networks import NETWORKS
 from locties.objectives import OBJECTIVES
 from locties.training import SCHEDULES
 from locties_paper.site.notebook import REPOSITORY
-
-runner = CliRunner()
-
-
-def run(*arguments: str | Path, **options: object) -> Result:
-    return runner.invoke(app, [str(argument) for argument in arguments], **options)
-
-
-def start(*arguments: str | Path) -> subprocess.Popen:
-    """The real thing, in a process of its own."""
-    code = "import sys; from locties.cli import app; sys.argv[0] = 'locties'; app()"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, **pipes)
-
 
 # ----------------------------------------------------------------------------------- every command
 
@@ -99,13 +81,6 @@ def test_help_gives_an_example_that_is_understood(path: tuple[str, ...]) -> None
     [
         (["evalute"], "Did you mean 'evaluate'"),
         (["data", "ftech"], "Did you mean 'fetch'"),
-        (["pretrain", "melt", "--epoch", "3"], "--epochs"),
-        (["pretrain", "mlet", "-m", "haze", "-o", "run"], "did you mean 'melt'"),
-        (["pretrain", "melt", "-m", "haez", "-o", "run"], "did you mean 'haze'"),
-        (["pretrain", "melt", "-m", "haze", "-o", "run", "--network", "sirne"], "'siren'"),
-        (["pretrain", "melt", "-m", "haze", "-o", "run", "--network", "siren:hiden=3"], "'hidden'"),
-        (["pretrain", "melt", "-m", "haze", "-o", "run", "--network", "siren:3"], "OPTION=VALUE"),
-        (["pretrain", "melt", "-m", "haze", "-o", "r", "--pairs", "9"], "--pairs 9 in batches"),
         (["evaluate", "metl"], "did you mean 'melt'"),
         (["evaluate", "melt+xzy", "--tasks", "elevation"], "did you mean 'xyz'"),
         (["evaluate", "xyz", "--tasks", "elevatio"], "did you mean 'elevation'"),
@@ -394,107 +369,6 @@ def test_build_prints_path_and_size_alone_on_stdout(earth: embedded.Earth) -> No
     assert Path(path) == embedded.cache_path()
     assert float(size) == pytest.approx(Path(path).stat().st_size / 1e6, abs=0.05)
     assert unit == "MB"
-
-
-# -------------------------------------------------------------------------------- locties pretrain
-
-TINY = shlex.split(
-    "--pairs 512 --batch 64 --epochs 2 --samples 300 --learning-rate 1e-3 --dim 8 "
-    "--features spherical_harmonics:degree=3 --network siren:hidden=8,layers=1"
-)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return locties.load(folder).state_dict()
-
-
-def test_the_defaults_are_those_of_the_library() -> None:
-    command = get_command(app).commands["pretrain"]
-    library = inspect.signature(locties.pretrain).parameters
-    shape = inspect.signature(locties.LocationEncoder).parameters
-    for option in command.params:
-        known = library if option.name in library else shape
-        if option.name in known and option.default is not None and not option.required:
-            assert option.default == known[option.name].default, option.name
-
-
-def test_pretrain_leaves_a_run_as_the_library_makes_it(soil: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    arguments = ["pretrain", "clip", "-m", f"soil={soil}", "-o", folder, *TINY]
-    result = run(*arguments, "--seed", "3")
-    assert result.exit_code == 0, result.stderr
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "encoder",
-        "history.parquet",
-        "settings.json",
-    ]
-    assert result.stdout.startswith(f"{folder / 'encoder'}: clip on soil\n")
-    modality = locties.read_modality(soil, name="soil", beside=(), samples=300, seed=3)
-    start = locties.LocationEncoder(
-        dim=8, feature_options={"degree": 3}, network_options={"hidden": 8, "layers": 1}, seed=3
-    )
-    same = locties.pretrain(
-        "clip",
-        [modality],
-        start,
-        pairs=512,
-        batch=64,
-        epochs=2,
-        samples=300,
-        learning_rate=1e-3,
-        seed=3,
-        progress=False,
-    )
-    for name, values in weights(folder / "encoder").items():
-        assert torch.equal(values, same.encoder.state_dict()[name]), name
-
-    again = run(*arguments, "--seed", "3")
-    assert (again.exit_code, again.stdout) == (1, "")
-    assert "holds a finished run" in again.stderr
-
-
-def test_pretrain_as_json(soil: Path, tmp_path: Path) -> None:
-    objective = ["--objective", "nt_xent:direction=symmetric"]
-    folder = tmp_path / "run"
-    result = run(
-        "pretrain", "melt", "-m", f"soil={soil}", "-o", folder, *TINY, *objective, "--json"
-    )
-    assert result.exit_code == 0, result.stderr
-    printed = json.loads(result.stdout)
-    assert printed["output"] == str(folder)
-    assert printed["settings"]["objective_options"] == {"direction": "symmetric"}
-    history = pd.read_parquet(folder / "history.parquet")
-    assert printed["scores"]["soil"]["recall_at_10"] == history["recall_at_10"].iloc[-1]
-
-
-@pytest.mark.slow
-def test_an_interrupted_pretraining_goes_on_to_the_same_weights(
-    soil: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    arguments = ["pretrain", "melt", "-m", f"soil={soil}", *TINY]
-    arguments += ["--pairs", "30720", "--epochs", "40"]
-    broken, whole = tmp_path / "broken", tmp_path / "whole"
-    first = start(*arguments, "-o", broken)
-    deadline = time.monotonic() + 120
-    while not (broken / "checkpoint" / "state.pt").exists():
-        assert first.poll() is None, first.communicate()[1].decode()
-        assert time.monotonic() < deadline, "no state was written"
-        time.sleep(0.01)
-    first.send_signal(signal.SIGINT)
-    out, said = first.communicate(timeout=60)
-    assert (first.returncode, out) == (130, b"")
-    last = said.decode().splitlines()[-1]
-    assert re.fullmatch(
-        r"locties: stopped after step \d+ of 480; the same command goes on from there", last
-    )
-    assert not (broken / "encoder").exists()
-    for folder in (broken, whole):
-        result = run(*arguments, "-o", folder)
-        assert result.exit_code == 0, result.stderr
-    for name, values in weights(whole / "encoder").items():
-        assert torch.equal(values, weights(broken / "encoder")[name]), name
-    assert not (broken / "checkpoint").exists()
 
 
 # ----------------------------------------------------------------------------------- locties info

@@ -1,16 +1,22 @@
-"""`locties pretrain`: train a location encoder, and go on with a training that was cut short."""
+"""`locties pretrain`: train a location encoder, or continue a training that was stopped."""
 
 from __future__ import annotations
 
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from locties.cli.base import Json, going_on, print_json, say, split_names
+
+if TYPE_CHECKING:
+    from locties.modality import Modality
+
+SCORES = ("validation_loss", "recall_at_10")
 
 
 def pretrain(
@@ -18,7 +24,7 @@ def pretrain(
     modality: Annotated[
         list[str],
         typer.Option(
-            "--modality", "-m", help="One or more; NAME=FILE is one's own, a table or a raster."
+            "--modality", "-m", help="One or more; NAME=FILE is your own table or raster."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
@@ -27,23 +33,23 @@ def pretrain(
     epochs: Annotated[int, typer.Option(help="Parts of the run, each with a validation.")] = 50,
     learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its peak.")] = 1e-4,
     features: Annotated[
-        str, typer.Option(help="Positional features; NAME:OPTION=VALUE,... sets theirs.")
+        str, typer.Option(help="Positional features; NAME:OPTION=VALUE,... sets their options.")
     ] = "spherical_harmonics",
-    network: Annotated[str, typer.Option(help="Network; likewise.")] = "siren",
+    network: Annotated[str, typer.Option(help="Network, with options likewise.")] = "siren",
     dim: Annotated[int, typer.Option(help="Length of an embedding.")] = 256,
-    objective: Annotated[str, typer.Option(help="The loss; likewise.")] = "nt_xent",
+    objective: Annotated[str, typer.Option(help="Loss, with options likewise.")] = "nt_xent",
     locations: Annotated[str, typer.Option(help="fixed, or fresh for every batch.")] = "fixed",
     samples: Annotated[int, typer.Option(help="Of each modality, when fixed.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Of weights, samples and order.")] = 0,
     device: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train a location encoder with one modality or several, into the folder OUTPUT.
+    """Train a location encoder with one modality or several.
 
-    OUTPUT gets `encoder/`, `history.parquet` and `settings.json`, and while the run lasts its
-    state: stopped at any moment, the same command goes on from there. `locties info` lists the
-    names that there are. A file of one's own, as in `-m soil=soil.tif`, is read beside the other
-    modalities, whose cells it leaves out.
+    The folder OUTPUT gets `encoder/`, `history.parquet` and `settings.json`. Until the run is done
+    it also holds its state: after a stop, the same command continues from there. `locties info`
+    lists the names to choose from. A file of your own, as in `-m soil=soil.tif`, leaves out the
+    cells of the other modalities.
 
     Example: `locties pretrain melt -m imagery -m climate --output run --pairs 60000 --batch 512
     --epochs 6 --learning-rate 1e-3 --features spherical_harmonics:degree=10 --network
@@ -51,31 +57,18 @@ def pretrain(
     """
     state = output / "checkpoint"
     if (output / "settings.json").exists() and not (state / "state.pt").exists():
-        raise FileExistsError(f"{output} holds a finished run: choose another folder, or delete it")
+        raise FileExistsError(f"{output} holds a finished run: pass another --output, or delete it")
     import locties
     from locties.training import processes
 
-    named, files = [], {}
-    for item in split_names(modality):
-        name, own, file = item.partition("=")
-        if own:
-            files[name] = file
-        else:
-            named.append(name)
     feature, feature_options = _options(features)
     net, network_options = _options(network)
     loss, objective_options = _options(objective)
     encoder = locties.LocationEncoder(feature, net, dim, feature_options, network_options, seed)
     with going_on():
-        own_ones: list[Any] = []
-        for name, file in files.items():
-            beside = [*named, *own_ones]
-            own_ones.append(
-                locties.read_modality(file, name=name, beside=beside, samples=samples, seed=seed)
-            )
         run = locties.pretrain(
             schedule,
-            [*named, *own_ones],
+            _modalities(modality, samples, seed),
             encoder,
             pairs=pairs,
             batch=batch,
@@ -83,7 +76,7 @@ def pretrain(
             learning_rate=learning_rate,
             objective=loss,
             objective_options=objective_options,
-            locations=locations,  # type: ignore[arg-type]
+            locations=cast(Literal["fixed", "fresh"], locations),
             samples=samples,
             seed=seed,
             device=device,
@@ -92,13 +85,10 @@ def pretrain(
         run.save(output)
     if processes.rank() == 0:
         shutil.rmtree(state)
-    last = run.history[run.history["epoch"] == epochs]
+    last = run.history[run.history["epoch"] == epochs].set_index("modality")
     scores = {
-        row.modality: {
-            "validation_loss": None if math.isnan(row.validation_loss) else row.validation_loss,
-            "recall_at_10": None if math.isnan(row.recall_at_10) else row.recall_at_10,
-        }
-        for row in last.itertuples()
+        name: {score: None if math.isnan(row[score]) else row[score] for score in SCORES}
+        for name, row in last.iterrows()
     }
     say(f"trained in {run.settings['seconds']} s")
     if as_json:
@@ -110,6 +100,22 @@ def pretrain(
         print(f"{name:16} recall at 10: {'none held out' if recall is None else f'{recall:.3f}'}")
 
 
+def _modalities(items: Sequence[str], samples: int, seed: int) -> list[str | Modality]:
+    """Names as they are, then the user's files, each read beside all before it."""
+    import locties
+
+    pairs = [item.partition("=") for item in split_names(items)]
+    modalities: list[str | Modality] = [name for name, equals, _ in pairs if not equals]
+    for name, equals, file in pairs:
+        if equals:
+            modalities.append(
+                locties.read_modality(
+                    file, name=name, beside=list(modalities), samples=samples, seed=seed
+                )
+            )
+    return modalities
+
+
 def _options(text: str) -> tuple[str, dict[str, Any]]:
     """("siren", {"hidden": 64}) of "siren:hidden=64"."""
     name, _, rest = text.partition(":")
@@ -117,7 +123,10 @@ def _options(text: str) -> tuple[str, dict[str, Any]]:
     for part in split_names([rest]):
         option, equals, value = part.partition("=")
         if not equals:
-            raise ValueError(f"{text!r} is not understood at {part!r}: write NAME:OPTION=VALUE,...")
+            raise ValueError(
+                f"{part!r} in {text!r} is no option: write NAME:OPTION=VALUE, such as "
+                "siren:hidden=64"
+            )
         try:
             options[option] = json.loads(value)
         except ValueError:

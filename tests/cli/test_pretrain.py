@@ -1,0 +1,146 @@
+"""`locties pretrain`: what it leaves, what it prints, and what happens when it is stopped."""
+
+import inspect
+import json
+import re
+import shlex
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from command import run, start
+from typer.main import get_command
+
+import locties
+from locties.cli import app
+
+TINY = shlex.split(
+    "--pairs 512 --batch 64 --epochs 2 --samples 300 --learning-rate 1e-3 --dim 8 "
+    "--features spherical_harmonics:degree=3 --network siren:hidden=8,layers=1"
+)
+
+
+def weights(folder: Path) -> torch.Tensor:
+    encoder = locties.load(folder / "encoder")
+    return torch.cat([values.flatten() for values in encoder.state_dict().values()])
+
+
+def test_the_defaults_are_those_of_the_library() -> None:
+    command = get_command(app).commands["pretrain"]
+    library = inspect.signature(locties.pretrain).parameters
+    shape = inspect.signature(locties.LocationEncoder).parameters
+    for option in command.params:
+        known = library if option.name in library else shape
+        if option.name in known and option.default is not None and not option.required:
+            assert option.default == known[option.name].default, option.name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        ("melt --epoch 3", "--epochs"),
+        ("mlet -m haze -o run", "did you mean 'melt'"),
+        ("clip -m haze -m relief -o run", "(haze, relief)"),
+        ("melt -m haez -o run", "did you mean 'haze'"),
+        ("melt -m haze,haze -o run", "'haze' is given twice"),
+        ("melt -m haze -o run --network sirne", "'siren'"),
+        ("melt -m haze -o run --network siren:hiden=3", "'hidden'"),
+        ("melt -m haze -o run --network siren:3", "OPTION=VALUE"),
+        ("melt -m haze -o run --pairs 9", "--pairs 9 in batches"),
+        ("melt -m haze -o run --epochs 0", "at least 1"),
+        ("melt -m haze -o run --batch 1", "--batch 1"),
+        ("melt -m haze -o run --learning-rate -1", "--learning-rate -1"),
+        ("melt -m haze -o run --seed -1", "--seed -1"),
+        ("melt -m haze -o run --locations fix", "'fixed'"),
+        ("melt -m haze -o run --objective ntxent", "'nt_xent'"),
+        ("melt -m haze -o run --device gpu", "'gpu'"),
+    ],
+)
+def test_wrong_usage_is_named_before_any_work(
+    arguments: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("pretrain", *shlex.split(arguments))
+    assert (result.exit_code, result.stdout) == (2, ""), result.stderr
+    assert remedy in " ".join(result.stderr.split())
+    assert not list(tmp_path.iterdir()), "it has begun to write"
+
+
+def test_it_leaves_a_run_as_the_library_makes_it(soil: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ["pretrain", "clip", "-m", f"soil={soil}", "-o", folder, *TINY, "--seed", "3"]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["encoder", "history.parquet", "settings.json"]
+    assert result.stdout.startswith(f"{folder / 'encoder'}: clip on soil\n")
+    start = locties.LocationEncoder(
+        dim=8, feature_options={"degree": 3}, network_options={"hidden": 8, "layers": 1}, seed=3
+    )
+    locties.pretrain(
+        "clip",
+        [locties.read_modality(soil, name="soil", beside=(), samples=300, seed=3)],
+        start,
+        pairs=512,
+        batch=64,
+        epochs=2,
+        samples=300,
+        learning_rate=1e-3,
+        seed=3,
+        progress=False,
+    ).save(tmp_path / "same")
+    assert torch.equal(weights(folder), weights(tmp_path / "same"))
+
+    again = run(*arguments)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert re.search(f"{folder} holds a finished run.*--output", again.stderr)
+
+
+def test_json(soil: Path, tmp_path: Path) -> None:
+    folder, objective = tmp_path / "run", ["--objective", "nt_xent:direction=symmetric"]
+    call = ["pretrain", "melt", "-m", f"soil={soil}", "-o", folder, *TINY, *objective]
+    result = run(*call, "--json")
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert printed["output"] == str(folder)
+    assert printed["settings"]["objective_options"] == {"direction": "symmetric"}
+    history = pd.read_parquet(folder / "history.parquet")
+    assert printed["scores"]["soil"]["recall_at_10"] == history["recall_at_10"].iloc[-1]
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_continues_to_the_same_weights(
+    soil: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    arguments = ["pretrain", "melt", "-m", f"soil={soil}", *TINY]
+    arguments += ["--pairs", "12800", "--epochs", "50"]
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    state = broken / "checkpoint" / "state.pt"
+    first = start(*arguments, "-o", broken)
+    deadline = time.monotonic() + 120
+    while not state.exists():
+        assert first.poll() is None, first.communicate()[1].decode()
+        assert time.monotonic() < deadline, "no state was written"
+        time.sleep(0.01)
+    first.send_signal(signal.SIGINT)
+    out, said = first.communicate(timeout=60)
+    assert (first.returncode, out) == (130, b"")
+    assert re.search(r"after step \d+ of 200; the same command", said.decode().splitlines()[-1])
+    assert not (broken / "encoder").exists()
+
+    kept = state.read_bytes()
+    other = run(*arguments, "-o", broken, "--seed", "5")
+    assert (other.exit_code, other.stdout) == (2, "")
+    assert "seed is 0 there and 5 here" in other.stderr
+    assert f"delete {state.parent}" in other.stderr, "a remedy that works"
+    assert state.read_bytes() == kept
+
+    for folder in (broken, whole):
+        result = run(*arguments, "-o", folder)
+        assert result.exit_code == 0, result.stderr
+    assert torch.equal(weights(whole), weights(broken))
+    assert not state.parent.exists()
