@@ -1,7 +1,6 @@
-"""Model cards: Markdown about an encoder in which every number is read from what was measured.
+"""Model cards: Markdown about an encoder, with every number read from results.
 
-``python -m locties_paper.figures.cards`` writes those of the encoders that ship anew, from the
-published rows.
+``python -m locties_paper.figures.cards`` rewrites the cards of the shipped encoders.
 """
 
 import json
@@ -29,7 +28,7 @@ from locties.evaluation.leakage import OPEN_LEAKS
 from locties_paper import results
 from locties_paper.effects.evidence import FIRST_PILOT_SEED, read_tables
 
-# By modality, the datasets of the manifest that it is read from; `land` says where.
+# The datasets of the manifest behind each modality; `land` says where samples may lie.
 SOURCES: dict[str, tuple[str, ...]] = Registry(
     "modality with known data",
     imagery=("imagery", "land"),
@@ -41,8 +40,8 @@ SOURCES: dict[str, tuple[str, ...]] = Registry(
 )
 METHODS = {
     "melt": "MELT, in which every batch holds all modalities",
-    "salt": "SALT, in which the modalities take turns, an epoch each",
-    "clip": "the two-modality baseline, location and one other, as in SatCLIP",
+    "salt": "SALT, in which one modality is active in each epoch",
+    "clip": "the two-modality baseline in the style of SatCLIP",
 }
 PAPERS = {
     "melt": (
@@ -55,25 +54,21 @@ PAPERS = {
     ),
 }
 PAPERS["salt"] = PAPERS["melt"]
-# Said of an embedding that is not the network's output.
-READOUTS = {"layers": "layers: the outputs of all of them, each as a unit vector, in a row"}
+READOUTS = {"layers": "layers: the outputs of all layers, each scaled to unit length, concatenated"}
 CELL = ["task", "split", "probe"]
-ENDS = ("", "_low", "_high")  # of a metric's name: the score, and its interval
+ENDS = ("", "_low", "_high")  # suffixes of a metric: the score and its interval
 LABELS = ("50", "200", "1000", "all")
-POINTS = 5000  # of a task, where errors are taken apart by continent
-LAND = "all land"  # the group that holds every point
+POINTS = 5000  # per task, for the errors by continent
+LAND = "all land"
 
 
 def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[LocationEncoder, str]:
     """The encoder of a run, with the run as its origin, and its card.
 
     Args:
-        name: under which it ships.
-        run: folder of the run, ``.../<name>-<seed>``, with ``encoder`` and ``settings.json``.
-        folder: of results; the published ones where it is empty.
-
-    Raises:
-        ValueError: where the results hold no row of the run.
+        name: The name under which it ships.
+        run: Folder of the run, ``.../<name>-<seed>``, with ``encoder`` and ``settings.json``.
+        folder: Folder of results; empty for the published ones.
     """
     run = Path(run)
     settings = json.loads((run / "settings.json").read_text())
@@ -94,16 +89,16 @@ def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[Locat
 def by_continent(run: str | Path) -> pd.DataFrame:
     """Errors of a run's encoder on each continent, for the tasks of the embedded tier.
 
-    Block folds, all labels, and on each task the probe that errs least over all points. Of a
-    continent with fewer than 25 points nothing is said.
+    Block folds, all labels and, for each task, the probe with the smallest error over all points.
+    Continents with fewer than 25 points are left out.
 
     Args:
-        run: folder of the run, ``.../<name>-<seed>``, with ``encoder``.
+        run: Folder of the run, ``.../<name>-<seed>``, with ``encoder``.
 
     Returns:
-        Columns encoder and seed (of the run), task, unit, probe, group (a continent, or "all
-        land"), points, blocks, metric ("mae", in the unit, or "error_rate"), value, low, high:
-        the ends of a bootstrap over blocks.
+        Columns encoder, seed, task, unit, probe, group (a continent or "all land"), points, blocks,
+        metric ("mae" in the task's unit, or "error_rate"), value, and low and high: the interval of
+        a block bootstrap.
     """
     name, _, seed = Path(run).name.rpartition("-")
     encoder, tables = load(Path(run) / "encoder"), []
@@ -119,59 +114,49 @@ def by_continent(run: str | Path) -> pd.DataFrame:
 
 
 def card(encoder: str | Path, folder: str | Path = "") -> str:
-    """The card of a saved encoder.
+    """The card of a saved encoder, as Markdown.
 
     Args:
-        encoder: folder of one whose origin is a run, as `describe` leaves it.
-        folder: of results; the published ones where it is empty.
-
-    Returns:
-        Markdown, the same for the same rows.
-
-    Raises:
-        ValueError: where the encoder names no run, or the results hold no row of it.
-
-    Example:
-        >>> card(PUBLISHED / "melt").splitlines()[0]
-        '# melt'
+        encoder: Folder of an encoder whose origin is a run, as `describe` leaves it.
+        folder: Folder of results; empty for the published ones.
     """
     path = Path(encoder)
-    config = read_config(path)
+    config, loaded = read_config(path), load(path)
     origin, rows, last = _measured(path, config, folder)
     run, seed = origin["run"], origin["seed"]
     tiers = [tier for tier in TIERS if tier in set(rows.loc[rows["encoder"] == run, "tier"])]
-    length = load(path).dim
     parts = [
         f"# {path.name}",
-        f"A location encoder: longitude and latitude in, {length} numbers out. Trained on "
+        f"A location encoder: longitude and latitude in, {loaded.dim} numbers out. Trained on "
         f"{_and(origin['modalities'])} by {METHODS[origin['schedule']]}.",
-        f'```python\nembedding = locties.load("{path.name}")([[13.4, 52.5]])  # (1, {length})\n```',
+        f'```python\nembedding = locties.load("{path.name}")([[13.4, 52.5]])'
+        f"  # (1, {loaded.dim})\n```",
         "## Recipe",
-        _recipe(path, config, rows, last),
+        _recipe(path, loaded, config, rows, last),
         "## Scores",
-        "R² or, for classes, accuracy with all labels, and the 95% interval of a bootstrap over "
-        "blocks of test points: of this encoder, by ridge or kNN, whichever scores higher here.",
+        "Scores of this encoder with all labels: R², or accuracy for classes, by ridge or kNN, "
+        "whichever is higher. In brackets, the 95% interval of a block bootstrap over test points.",
         _scores(rows, tiers, run, seed),
-        "The mean over these cells and both probes, over the seeds of the same run, with its "
-        "t-interval where they are enough for one. A number of the study needs "
-        f"{results.ENOUGH_SEEDS} seeds; with fewer it is a preview.",
+        "The mean over these tasks and folds and both probes, over all seeds of this run. In "
+        f"brackets, the 95% t-interval over {results.FEWEST_FOR_AN_INTERVAL} or more seeds. "
+        f"Published numbers need {results.ENOUGH_SEEDS} seeds; fewer are a preview.",
         _means(rows, tiers, run),
         "## Leakage",
-        "Where labels share a source with a modality that it was trained on, an answer may be "
-        f"copied. {' '.join(_leakage(tier, origin['modalities']) for tier in tiers)} Settings "
-        "were chosen on tasks of the embedded tier; the labels of the open tier had no part in it.",
+        "A task leaks where its labels share a source with a training modality: the answer may be "
+        f"copied. {' '.join(_leakage(tier, origin['modalities']) for tier in tiers)} Settings were "
+        "chosen on tasks of the embedded tier, never on labels of the open tier.",
         "## Where it fails",
         _worst(_errors(folder, run, seed)),
-        f"Where samples are read on land, it is north of {-sampling.SOUTHERN_LIMIT:g}° S: at sea "
-        "and in Antarctica the encoder extrapolates.",
+        f"Samples on land were read north of {-sampling.SOUTHERN_LIMIT:g}° S. At sea and in "
+        "Antarctica the encoder extrapolates.",
         _failures(rows, run, tiers),
-        "It is not for navigation, safety, or where a border or a claim to land runs; decisions "
-        "about single people or households; in place of a measurement where there is one. "
-        "Neighbouring fields or streets look alike to it: its data are coarser. Judge it on "
-        "held-out blocks of your own labels before you trust it.",
+        "Do not use it for navigation or safety, for borders or claims to land, for decisions "
+        "about single people or households, or in place of a measurement. It cannot tell "
+        "neighbouring fields or streets apart, because its data are coarser. Test it on held-out "
+        "blocks of your own labels before you trust it.",
         "## Data",
-        "The code is under the MIT licence. What it was trained on is not, and whether these terms "
-        "reach the weights is not settled:",
+        "The code has the MIT licence. The training data have other terms; whether these reach the "
+        "weights is not settled:",
         _data(origin["modalities"]),
         f"Cite: {PAPERS[origin['schedule']]} Encoder {path.name} of locties {config['locties']}, "
         f"sha256 {config['sha256'][:12]}.",
@@ -182,29 +167,39 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
 def _measured(
     path: Path, config: dict[str, Any], folder: str | Path
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.Series]:
-    """Where the encoder comes from, the rows of scores, and the last row of its history."""
+    """The encoder's origin, the rows of scores, and the last row of its history."""
     origin = config["origin"]
     if "run" not in origin:
         raise ValueError(f"{path} names no run of the study: publish it from the run's own folder")
     tables = read_tables(folder)
     rows, histories = tables.runs, tables.histories
-    # The pilot's seeds and points are its own.
+    # Pilot runs, with their own seeds and points, do not count.
     rows = rows[(rows["seed"] < FIRST_PILOT_SEED) & (rows["points_seed"] == 0)]
     this = (rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])
-    own = histories[(histories["encoder"] == origin["run"]) & (histories["seed"] == origin["seed"])]
-    if not this.any() or own.empty:
+    this_run = histories[
+        (histories["encoder"] == origin["run"]) & (histories["seed"] == origin["seed"])
+    ]
+    if not this.any() or this_run.empty:
         raise ValueError(
             f"no results of run {origin['run']!r} with seed {origin['seed']} in "
             f"{folder or results.PUBLISHED_ROWS}: run `make results`, with SWEEP=its sweep if it "
             "belongs to one"
         )
-    return origin, rows, own.sort_values("step").iloc[-1]
+    return origin, rows, this_run.sort_values("step").iloc[-1]
 
 
-def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Series) -> str:
+def _recipe(
+    path: Path,
+    loaded: LocationEncoder,
+    config: dict[str, Any],
+    rows: pd.DataFrame,
+    last: pd.Series,
+) -> str:
     origin = config["origin"]
-    own = rows[(rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])]
-    weights = sum(p.numel() for p in load(path).parameters())
+    this_run = rows[(rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])]
+    made = {name: _and(this_run[name].unique()) for name in ("profile", "code", "torch", "python")}
+    data = _and(hashed[:12] for hashed in this_run["data"].unique())
+    weights = sum(p.numel() for p in loaded.parameters())
     size = (path / "model.safetensors").stat().st_size
     features = _with_options(config["features"], config["feature_options"])
     network = _with_options(config["network"], config["network_options"])
@@ -228,10 +223,8 @@ def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Ser
             ],
             [
                 "run",
-                f"{origin['run']}, seed {origin['seed']}, profile {_and(own['profile'].unique())}: "
-                f"locties {_and(own['code'].unique())}, torch {_and(own['torch'].unique())}, "
-                f"Python {_and(own['python'].unique())}, data "
-                f"{_and(hashed[:12] for hashed in own['data'].unique())}",
+                f"{origin['run']}, seed {origin['seed']}, profile {made['profile']}: locties "
+                f"{made['code']}, torch {made['torch']}, Python {made['python']}, data {data}",
             ],
             ["weights", f"{weights:,}, in {size:,} bytes of sha256 `{config['sha256']}`"],
         ],
@@ -240,12 +233,12 @@ def _recipe(path: Path, config: dict[str, Any], rows: pd.DataFrame, last: pd.Ser
 
 def _scores(rows: pd.DataFrame, tiers: Sequence[str], run: str, seed: int) -> str:
     """The score of each task and split of each tier, by the better probe."""
-    own = rows[(rows["encoder"] == run) & (rows["seed"] == seed) & (rows["labels"] == "all")]
+    this_run = rows[(rows["encoder"] == run) & (rows["seed"] == seed) & (rows["labels"] == "all")]
     columns = {}
-    for tier, split in product(tiers, dict.fromkeys(own["split"])):
-        scored = results.scores(own[own["split"] == split], tier=tier)
+    for tier, split in product(tiers, dict.fromkeys(this_run["split"])):
+        scored = results.scores(this_run[this_run["split"] == split], tier=tier)
         best = scored.loc[scored.groupby("task")["value"].idxmax()]
-        here = results.of_tier(own, tier).set_index([*CELL, "metric"])["value"]
+        here = results.of_tier(this_run, tier).set_index([*CELL, "metric"])["value"]
         columns[f"{tier}, {split} folds"] = {
             task: f"{_interval(*(here[task, split, probe, metric + end] for end in ENDS))} {probe}"
             for task, probe, metric in best[["task", "probe", "metric"]].itertuples(index=False)
@@ -261,14 +254,14 @@ def _scores(rows: pd.DataFrame, tiers: Sequence[str], run: str, seed: int) -> st
 
 def _means(rows: pd.DataFrame, tiers: Sequence[str], run: str) -> str:
     """A tier's mean over its cells, by number of labels, over the seeds of a run."""
-    own = rows[rows["encoder"] == run]
-    counts = [labels for labels in LABELS if labels in set(own["labels"])]
+    this_run = rows[rows["encoder"] == run]
+    counts = [labels for labels in LABELS if labels in set(this_run["labels"])]
     lines = []
     for tier in tiers:
-        seeds = results.of_tier(own, tier)["seed"].nunique()
+        seeds = results.of_tier(this_run, tier)["seed"].nunique()
         line = [f"{tier}, {seeds} seed{'s' if seeds > 1 else ''}"]
         for labels in counts:
-            means = results.scores(own, labels, tier).groupby("seed")["value"].mean()
+            means = results.scores(this_run, labels, tier).groupby("seed")["value"].mean()
             line.append(_mean(means) if len(means) else "")
         lines.append(line)
     return _table(["tier", *(f"{labels} labels" for labels in counts)], lines)
@@ -283,9 +276,10 @@ def _leakage(tier: str, modalities: Sequence[str]) -> str:
     named = [f"{task.replace('_', ' ')} ({_and(names)})" for task, names in shared.items() if names]
     free = [task.replace("_", " ") for task, names in shared.items() if not names]
     if not named:
-        return f"{tier.capitalize()} tier: none."
-    others = f"free of that are {_and(free)}" if free else "no task is free of that"
-    return f"{tier.capitalize()} tier: {_and(named)}; {others}."
+        return f"{tier.capitalize()} tier: no task leaks."
+    leaking = f"{_and(named)} leak{'s' if len(named) == 1 else ''}"
+    rest = f"{_and(free)} do{'es' if len(free) == 1 else ''} not" if free else "no task is free"
+    return f"{tier.capitalize()} tier: {leaking}; {rest}."
 
 
 def _errors(folder: str | Path, run: str, seed: int) -> pd.DataFrame:
@@ -310,35 +304,35 @@ def _worst(errors: pd.DataFrame) -> str:
         worst = continents.loc[continents["value"].idxmax()]
         lines.append(
             [
-                f"{str(task).replace('_', ' ')}, {land['unit'] or 'share that is wrong'}",
+                f"{str(task).replace('_', ' ')}, {land['unit'] or 'error rate'}",
                 worst["group"],
                 f"{worst['value']:.3g} ({worst['low']:.3g} to {worst['high']:.3g})",
                 f"{land['value']:.3g} ({land['low']:.3g} to {land['high']:.3g})",
             ]
         )
     return (
-        "The continent with the largest error, by tasks of the embedded tier: the mean absolute "
-        "error, or the share that is wrong, in block folds with the probe that errs least. Errors "
-        "by climate, and other encoders beside it, are in the book's chapter on errors.\n\n"
+        "The continent with the largest error for each task of the embedded tier: the mean "
+        "absolute error, or the error rate for classes, in block folds with the better probe. The "
+        "book's chapter on errors has errors by climate and other encoders.\n\n"
         + _table(["task", "worst on", "error there", f"on {LAND}"], lines)
     )
 
 
 def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
-    """What was not trained here, and in how many cells it is level with the run or ahead of it."""
+    """Baselines and peers that score at least as high as the run, and in how many cells."""
     trained = set(rows.loc[rows["seconds"] > 0, "encoder"])
     cells, found = {}, []
     for tier in tiers:
         behind = results.not_beaten(rows, run, tier)
         behind = behind[~behind["other"].str.contains("+", regex=False)]
         found.append(behind[~behind["other"].isin(trained)].assign(tier=tier))
-        own = results.scores(rows, tier=tier)
-        cells[tier] = len(own.loc[own["encoder"] == run, CELL].drop_duplicates())
+        scored = results.scores(rows, tier=tier)
+        cells[tier] = len(scored.loc[scored["encoder"] == run, CELL].drop_duplicates())
     behind = pd.concat(found, ignore_index=True)
     if behind.empty:
         return (
             "In no cell (a task, folds and a probe) do raw coordinates, an untrained encoder or a "
-            "peer score as high, on the mean over seeds."
+            "peer score as high on the mean over seeds."
         )
     lines = []
     for other, theirs in behind.groupby("other"):
@@ -349,10 +343,10 @@ def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
             line.append(f"{by_task.sum()} of {cells[tier]}: {named}" if named else "none")
         lines.append(line)
     return (
-        "Raw coordinates, untrained encoders and peers that score at least as high as the run, on "
-        "the mean over seeds: in how many cells (a task, folds and a probe), and of which tasks. "
-        "Those with coordinates appended to them are in the book's results, not here."
-        "\n\n" + _table(["beside it", *(f"{tier} tier" for tier in tiers)], lines)
+        "Raw coordinates, untrained encoders and peers that score at least as high as the run on "
+        "the mean over seeds: the number of cells (a task, folds and a probe), by task. The book's "
+        "results also have those with coordinates appended.\n\n"
+        + _table(["baseline", *(f"{tier} tier" for tier in tiers)], lines)
     )
 
 
@@ -400,18 +394,14 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def shipped(folder: str | Path = "") -> pd.DataFrame:
-    """The encoders that ship, a row for each.
+    """The shipped encoders, one row for each.
 
     Args:
-        folder: of results; the published ones where it is empty.
+        folder: Folder of results; empty for the published ones.
 
     Returns:
-        Columns name, run, schedule, modalities, dim (of an embedding), megabytes, sha256 (its
-        first 12 digits), and for each tier the mean over cells of the run's scores, over its seeds.
-
-    Example:
-        >>> shipped().set_index("name").loc["melt", "run"]
-        'melt-all'
+        Columns name, run, schedule, modalities, dim (length of an embedding), megabytes, sha256
+        (its first 12 digits), and for each tier the mean score of the run over cells and seeds.
     """
     rows = []
     for name in published():
