@@ -1,8 +1,8 @@
 """An interactive map: click a place, and the Earth is coloured by similarity to it.
 
-`explore` embeds the land with several encoders, once, and compresses what they give until a page
-can carry it; `Explorer.html` writes one piece of HTML that holds the data, the style and the
-script, and asks nothing of a network. What the script computes at a click is `cosine`.
+`explore` embeds the land with several encoders and compresses the embeddings for a page.
+`Explorer.html` puts data, style and script into one piece of HTML that needs no network. At a
+click its script computes `cosine`.
 """
 
 import base64
@@ -20,6 +20,7 @@ import numpy as np
 import shapely
 import torch
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from locties import maps
@@ -29,10 +30,10 @@ from locties.data import embedded
 from locties.data.sampling import SOUTHERN_LIMIT
 from locties.lonlat import check
 
-COMPARED = 256  # places whose similarity to all others is measured against the full embedding
-STEP = 8  # dimensions are kept by so many
-PROBES = 6  # points along each side of a cell that look for land
-COAST_DEGREES = 0.1  # what a simplified coast may be off by: a fifth of a pixel on a wide page
+COMPARED = 256  # places whose similarities are compared with those of the full embedding
+STEP = 8  # dimensions are added in steps
+SAMPLES = 6  # points along each side of a cell that are tested for land
+COAST_DEGREES = 0.1  # tolerance of a simplified coast: a fifth of a pixel on a wide page
 SMALLEST_ISLAND, SMALLEST_LAKE = 0.7, 2.0  # degrees
 COLOURS = 64
 
@@ -41,12 +42,12 @@ class Cells(NamedTuple):
     """Cells of nearly equal area that hold land north of Antarctica.
 
     Rows of equal height, north to south, are cut into columns from -180 degrees eastwards, fewer
-    towards the poles; cells are numbered row by row.
+    towards the poles. Cells are numbered row by row.
 
     Attributes:
-        columns: (H,) int, the number of cells in each row.
-        number: (N,) int32, ascending: the number of each cell that is kept.
-        lonlat: (N, 2) float32, its centre, degrees.
+        columns: (H,) int, cells in each row.
+        number: (N,) int32, ascending: numbers of the cells that are kept.
+        lonlat: (N, 2) float32, their centres, degrees.
     """
 
     columns: np.ndarray
@@ -54,7 +55,7 @@ class Cells(NamedTuple):
     lonlat: np.ndarray
 
     def find(self, lonlat: Tensor) -> np.ndarray:
-        """Position among the kept cells of those that hold points (P, 2): (P,), -1 for none."""
+        """Positions (P,) in `number` of the cells that hold points (P, 2); -1 if not kept."""
         lon, lat = check(lonlat).double().numpy().T
         height = len(self.columns)
         row = np.minimum(((90 - lat) * height / 180).astype(int), height - 1)
@@ -67,13 +68,7 @@ class Cells(NamedTuple):
 
 
 def land_cells(resolution: float) -> Cells:
-    """The cells that a page shows.
-
-    Args:
-        resolution: height of a cell, degrees; it must divide 180.
-
-    Raises:
-        ValueError: it does not.
+    """The cells that a page shows; `resolution` is their height in degrees and divides 180.
 
     Example:
         >>> land_cells(10).columns[:3]
@@ -83,26 +78,26 @@ def land_cells(resolution: float) -> Cells:
     columns = np.round(2 * len(lat) * np.cos(np.radians(lat))).astype(int)
     centre_lat = np.repeat(lat, columns)
     centre_lon = np.concatenate([(np.arange(n) + 0.5) * 360 / n - 180 for n in columns])
-    inside = (np.arange(PROBES) + 0.5) / PROBES - 0.5
+    inside = (np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5
     lon = (
         centre_lon[:, None, None]
         + inside[:, None] * (360 / np.repeat(columns, columns))[:, None, None]
     )
     lon, lat = np.broadcast_arrays(lon, centre_lat[:, None, None] + inside * 180 / len(lat))
     points = torch.from_numpy(np.stack([lon, lat], axis=-1).reshape(-1, 2))
-    land = (embedded.load().land.nearest(points)[:, 0] == 1).numpy().reshape(-1, PROBES**2)
+    land = (embedded.load().land.nearest(points)[:, 0] == 1).numpy().reshape(-1, SAMPLES**2)
     number = np.flatnonzero(land.any(axis=1) & (centre_lat > SOUTHERN_LIMIT))
     lonlat = np.stack([centre_lon, centre_lat], axis=1)[number]
     return Cells(columns, number.astype(np.int32), lonlat.astype(np.float32))
 
 
 class Compressed(NamedTuple):
-    """Embeddings of which the directions are kept, up to a known error.
+    """Embeddings whose cosine similarities are kept, up to a known error.
 
     Attributes:
-        codes: (N, d) int8. The cosine similarity of two rows is that of the two embeddings.
-        largest_error: of such a similarity, of all that were compared.
-        mean_error: of the same.
+        codes: (N, d) int8; the cosine of two rows is about that of the two embeddings.
+        largest_error: of the cosines compared.
+        mean_error: of the cosines compared.
     """
 
     codes: np.ndarray
@@ -111,18 +106,14 @@ class Compressed(NamedTuple):
 
 
 def compress(embedding: np.ndarray, tolerance: float) -> Compressed:
-    """Keep as few principal components as similarities need, in one byte each.
+    """Keep the fewest principal components that reach the tolerance, in one byte each.
 
-    The components are those of the second moments of the L2-normalised embeddings, not centred:
-    dropping the last of them changes inner products least. Each row is scaled to fill its bytes,
-    since a cosine does not depend on the length.
+    Embeddings are L2-normalised but not centred: then dropping the last components changes inner
+    products least. Each row is scaled to fill its bytes, since a cosine ignores length.
 
     Args:
-        embedding: (N, D), rows that are not zero.
-        tolerance: the largest error of a cosine similarity, over `COMPARED` places and all others.
-
-    Raises:
-        ValueError: bytes are too coarse for the tolerance.
+        embedding: (N, D), no row zero.
+        tolerance: largest error of a cosine between `COMPARED` places and all others.
 
     Example:
         >>> angle = np.linspace(0, 3, 50)
@@ -142,23 +133,16 @@ def compress(embedding: np.ndarray, tolerance: float) -> Compressed:
         if error.max() <= tolerance:
             return Compressed(codes, float(error.max()), float(error.mean()))
     raise ValueError(
-        f"similarities kept in bytes are off by up to {error.max():.2g}, more than the tolerance "
-        f"{tolerance}: allow more."
+        f"tolerance={tolerance}: similarities kept in bytes are off by up to {error.max():.2g}; "
+        "allow more"
     )
 
 
 def cosine(codes: np.ndarray, places: np.ndarray | int) -> np.ndarray:
-    """Cosine similarity of rows of `codes` to all rows, as the page computes it.
-
-    Args:
-        codes: (N, d) int8.
-        places: (P,) positions, or one.
-
-    Returns:
-        (P, N) or (N,).
-    """
+    """Cosine (P, N) of the rows at P places, or (N,) at one, to all rows of `codes` (N, d)."""
     unit = codes / np.linalg.norm(codes.astype(np.float64), axis=1, keepdims=True)
-    return unit[places] @ unit.T
+    similarity: np.ndarray = unit[places] @ unit.T
+    return similarity
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -166,13 +150,13 @@ class Explorer:
     """What a page shows.
 
     Attributes:
-        cells: where the embeddings are.
+        cells: of land.
         encoders: title to the compressed embeddings of the cells.
         cities: P names, the largest city first.
         countries: P codes (ISO 3166-1 alpha-2).
         lonlat: (P, 2) float32, degrees, of the cities.
-        place: the city that is chosen at first.
-        low: where the colours begin; they end at 1.
+        place: the city shown first.
+        low: lower end of the colours; the upper is 1.
     """
 
     cells: Cells
@@ -184,16 +168,7 @@ class Explorer:
     low: float
 
     def nearest(self, city: str, title: str, count: int = 8) -> list[str]:
-        """The cities most similar to one, itself first; one for each cell, its largest.
-
-        Args:
-            city: a name in `cities`.
-            title: of the encoder.
-            count: of cities.
-
-        Raises:
-            ValueError: there is no such city.
-        """
+        """The cities most similar to `city`, itself first: of each cell the largest."""
         if city not in self.cities:
             raise unknown("city", city, self.cities)
         chosen = self.cities.index(city)
@@ -204,8 +179,8 @@ class Explorer:
         order = sorted(first, key=lambda position: -similar[position])
         return [self.cities[first[position]] for position in order[:count]]
 
-    def draw(self) -> plt.Figure:
-        """The maps that the page shows at first, for those who have no script."""
+    def draw(self) -> Figure:
+        """The maps that the page shows first, for readers without scripts."""
         titles = list(self.encoders)
         figure, axes = maps.globe(1, len(titles), width=4.0 * len(titles))
         chosen = self.lonlat[self.cities.index(self.place)]
@@ -223,7 +198,7 @@ class Explorer:
         return figure
 
     def html(self) -> str:
-        """One piece of HTML with the data, the style and the script in it."""
+        """The data, the style and the script as one piece of HTML."""
         picture = io.BytesIO()
         figure = self.draw()
         figure.savefig(picture, dpi=70)
@@ -251,7 +226,7 @@ class Explorer:
             "place": self.place,
         }
         static = files("locties_paper.figures") / "_static"
-        # A closing tag inside a script would end it; \u003c is the same to a reader of JSON.
+        # A closing tag would end the script; JSON reads \u003c as the same character.
         return Template((static / "explorer.html").read_text("utf-8")).substitute(
             style=(static / "explorer.css").read_text("utf-8"),
             script=(static / "explorer.js").read_text("utf-8"),
@@ -276,13 +251,9 @@ def explore(
     Args:
         encoders: title to a function from lonlat (N, 2) to (N, dim), in the order of the maps.
         resolution: height of a cell, degrees; it must divide 180.
-        tolerance: the largest error of a cosine similarity on the page.
-        population: inhabitants that a city must have to be listed.
-        place: the city that is chosen at first, by its name in GeoNames.
-
-    Raises:
-        ValueError: `resolution` does not divide 180, no city is called `place`, or bytes are too
-            coarse for `tolerance`.
+        tolerance: largest error of a cosine similarity on the page.
+        population: of the smallest city listed.
+        place: the city shown first, by its name in GeoNames.
 
     Example:
         >>> from locties.lonlat import to_xyz
@@ -321,11 +292,11 @@ def _text(values: np.ndarray) -> str:
 
 
 def _lines(lines: Sequence[np.ndarray], smallest: float) -> dict[str, Any]:
-    """Closed lines of some size, simplified, in hundredths of degrees."""
-    large = [line for line in lines if np.ptp(line, axis=0).max() > smallest]
+    """Lines longer than `smallest` degrees, simplified, in hundredths of degrees."""
     simple = [
         shapely.get_coordinates(shapely.simplify(shapely.LineString(line), COAST_DEGREES))
-        for line in large
+        for line in lines
+        if np.ptp(line, axis=0).max() > smallest
     ]
     points = np.round(100 * np.concatenate(simple)).astype(np.int16)
     return {"points": _text(points), "lengths": [len(line) for line in simple]}

@@ -34,13 +34,15 @@ SIMULATED = {
         ]
     ),
 }
-TRITANOPIA = np.array(
-    [
-        [1.255528, -0.076749, -0.178779],
-        [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.303900],
-    ]
-)
+TRITANOPIA = {
+    "tritanopia": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    )
+}
 TO_XYZ = np.array(  # of linear sRGB (IEC 61966-2-1)
     [
         [0.4124564, 0.3575761, 0.1804375],
@@ -54,9 +56,7 @@ def lab(colours: np.ndarray, seen_by: str = "full colour vision") -> np.ndarray:
     """(N, 3) sRGB in [0, 1] to (N, 3) CIELAB, as somebody sees them."""
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     xyz = (
-        np.clip(linear @ (SIMULATED | {"tritanopia": TRITANOPIA})[seen_by].T, 0, 1)
-        @ TO_XYZ.T
-        / TO_XYZ.sum(axis=1)
+        np.clip(linear @ (SIMULATED | TRITANOPIA)[seen_by].T, 0, 1) @ TO_XYZ.T / TO_XYZ.sum(axis=1)
     )
     f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = f.T

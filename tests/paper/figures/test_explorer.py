@@ -78,7 +78,7 @@ def test_the_length_of_an_embedding_does_not_matter(embedding, kept):
 
 
 def test_a_tolerance_that_bytes_cannot_keep_is_refused(embedding):
-    with pytest.raises(ValueError, match="more than the tolerance 1e-06: allow more"):
+    with pytest.raises(ValueError, match=r"1e-06.*allow more"):
         compress(embedding, tolerance=1e-6)
 
 
@@ -120,7 +120,7 @@ def test_the_nearest_of_a_city_begins_with_itself(explorer):
     assert "Addis Ababa" in near
 
 
-def test_the_mistyped_are_told_the_nearest_name(explorer):
+def test_a_mistyped_city_gets_the_nearest_name(explorer):
     with pytest.raises(ValueError, match="did you mean 'Nairobi'"):
         explorer.nearest("Nairoby", "Position")
     with pytest.raises(ValueError, match="did you mean 'Nairobi'"):
