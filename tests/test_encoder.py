@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 import locties
-from locties.encoder import PUBLISHED, LocationEncoder, load, published, read_card, read_config
+from locties.encoder import (
+    PUBLISHED,
+    LocationEncoder,
+    _digest,
+    load,
+    published,
+    read_card,
+    read_config,
+)
 from locties.features import FEATURES
 from locties.networks import NETWORKS
 
@@ -36,10 +44,14 @@ def saved(tmp_path: Path) -> Path:
     return folder
 
 
-def rewrite_config(folder: Path, **changes: object) -> None:
+def rewrite_config(folder: Path, sealed: bool = True, **changes: object) -> None:
+    """Change a configuration, with a checksum that fits it where it is `sealed`."""
     path = folder / "config.json"
     config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in config.items() if value != "drop"}))
+    config = {key: value for key, value in config.items() if value != "drop"}
+    if sealed and "config_sha256" in config:
+        config["config_sha256"] = _digest(config)
+    path.write_text(json.dumps(config))
 
 
 def rewrite_weights(folder: Path, weights: bytes) -> None:
@@ -114,6 +126,28 @@ def test_float64_coordinates_keep_their_digits() -> None:
 
 def test_embeddings_are_not_normalised() -> None:
     assert (small()(PLACES).norm(dim=1) - 1).abs().max() > 0.1
+
+
+def test_another_default_dtype_changes_nothing() -> None:
+    expected = load("melt")(PLACES)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(load("melt")(PLACES), expected)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_weights_that_load_would_refuse_are_not_saved(saved: Path) -> None:
+    with pytest.raises(ValueError, match=r"float16.*encoder\.float\(\)"):
+        small().half().save(saved)
+    assert torch.equal(load(saved)(PLACES), small()(PLACES)), "the old one was lost"
+
+
+def test_an_altered_size_is_refused_before_it_takes_memory(saved: Path) -> None:
+    rewrite_config(saved, sealed=False, dim=400_000_000_000)
+    with pytest.raises(ValueError, match=r"config\.json is altered"):
+        load(saved)
 
 
 def test_output_is_float32_under_autocast() -> None:
@@ -248,7 +282,7 @@ def test_a_configuration_that_fits_the_weights_and_is_altered_is_refused(
     encoder.save(tmp_path / "encoder")
     config = json.loads((tmp_path / "encoder" / "config.json").read_text())
     assert config.keys() >= change.keys()
-    rewrite_config(tmp_path / "encoder", **change)
+    rewrite_config(tmp_path / "encoder", sealed=False, **change)
     for read in (load, read_config):
         with pytest.raises(ValueError, match=r"config\.json is altered.*save the encoder again"):
             read(tmp_path / "encoder")
@@ -440,10 +474,13 @@ def test_a_pickle_is_refused_and_not_run(saved: Path, tmp_path: Path) -> None:
         ({"format": 2, "locties": "9.1"}, r"has format 2, written by locties 9.1.*Update locties"),
         ({"format": "drop"}, "has format None"),
         ({"features": "drop", "sha256": "drop"}, "lacks features, sha256"),
-        ({"features": "xzy"}, r"describes no encoder: unknown feature 'xzy': did you mean 'xyz'"),
-        ({"features": ["xyz"]}, "describes no encoder"),
+        (
+            {"features": "xzy"},
+            r"does not describe an encoder: unknown feature 'xzy': did you mean 'xyz'",
+        ),
+        ({"features": ["xyz"]}, "does not describe an encoder"),
         ({"network_options": {"depth": 2}}, "unknown option of network 'mlp' 'depth'"),
-        ({"network_options": 5}, "describes no encoder"),
+        ({"network_options": 5}, "does not describe an encoder"),
         ({"dim": "6"}, "dim is '6'"),
     ],
 )
@@ -456,7 +493,7 @@ def test_a_config_that_cannot_be_used_says_why(saved: Path, changes: dict, messa
 @pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "\x00\xff"])
 def test_a_config_that_is_no_json_object_is_refused(saved: Path, content: str) -> None:
     (saved / "config.json").write_text(content, encoding="latin-1")
-    with pytest.raises(ValueError, match=r"config.json is (truncated or altered|no JSON object)"):
+    with pytest.raises(ValueError, match=r"config.json is (truncated or )?altered"):
         load(saved)
 
 

@@ -37,35 +37,31 @@ class LocationEncoder(nn.Module):
 
     Embeddings are not normalised; objectives and nearest neighbours do that themselves.
 
-    Training ties the network's output. What it has no use for, such as slow changes over whole
-    continents, is lost in the last layers first, so an embedding can also be read from all of them.
+    Training acts on the network's output. What training does not need, such as slow changes over
+    whole continents, is lost in the last layers first, so an embedding can also be read from all
+    layers.
 
     With spherical harmonics, ``.double()`` makes all but the last rounding float64. `origin` says
     where the weights come from, such as a run and its settings: plain values, saved and loaded
     with them.
 
     Args:
-        features: a name in `locties.features.FEATURES`.
-        network: a name in `locties.networks.NETWORKS`.
+        features: a name in `locties.FEATURES`.
+        network: a name in `locties.NETWORKS`.
         dim: length of the network's output (`network_dim`).
         feature_options: keywords of the feature, e.g. ``{"degree": 10}``.
         network_options: keywords of the network, e.g. ``{"hidden": 256}``.
         seed: of the initial weights; the global random state is neither read nor changed.
-        readout: what an embedding is: the network's "output", or the outputs of all its "layers",
-            each as a unit vector, one behind the other. A layer counts with its activation.
-
-    Raises:
-        ValueError: for an unknown name or option, naming the nearest known one, and for a value
-            that the feature or the network refuses.
+        readout: what an embedding is: the network's "output", or the outputs of all its "layers"
+            (each with its activation, as a unit vector), one after the other.
 
     Example:
         >>> encoder = LocationEncoder(features="xyz", network="linear", dim=4)
         >>> encoder([[13.4, 52.5], [2.35, 48.86]]).shape
         torch.Size([2, 4])
 
-    Source: the pair of positional features and a network is that of Russwurm et al. (ICLR 2024,
-    arXiv 2310.06743); the default sizes are those of the released SatCLIP. Each feature and network
-    names its own source.
+    Source: Russwurm et al. (ICLR 2024, arXiv 2310.06743); the default sizes are those of the
+    released SatCLIP.
     """
 
     def __init__(
@@ -83,7 +79,7 @@ class LocationEncoder(nn.Module):
         if readout not in READOUTS:
             raise unknown("readout", readout, READOUTS)
         make_features = FEATURES[features]
-        with _own_random_state(seed):
+        with _seeded(seed):
             self.features, feature_options = _build(
                 make_features, feature_options, f"feature {features!r}"
             )
@@ -105,14 +101,9 @@ class LocationEncoder(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values, options with their defaults filled in.
-
-        Example:
-            >>> encoder = LocationEncoder("xyz", "linear", dim=4)
-            >>> encoder.config["features"], encoder.config["dim"]
-            ('xyz', 4)
-        """
-        return json.loads(json.dumps(self._config)) | {"readout": self.readout}
+        """The constructor's arguments as plain values, options with their defaults filled in."""
+        config: dict[str, Any] = json.loads(json.dumps(self._config))
+        return config | {"readout": self.readout}
 
     @property
     def dim(self) -> int:
@@ -129,12 +120,7 @@ class LocationEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are (the CPU, if there are none).
-
-        Example:
-            >>> LocationEncoder("xyz", "linear", dim=4).device
-            device(type='cpu')
-        """
+        """Where the weights are; the CPU if there are none."""
         tensors = chain(self.parameters(), self.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
@@ -146,19 +132,11 @@ class LocationEncoder(nn.Module):
         """Embed places, after checking their coordinates.
 
         Args:
-            lonlat: (N, 2), longitude then latitude in degrees: tensor, array or nested lists.
+            lonlat: (N, 2), longitude then latitude in degrees, as `locties.lonlat.check` takes it.
                 float64 keeps its digits into the features.
 
         Returns:
             (N, dim) float32, on the encoder's device.
-
-        Raises:
-            ValueError: for coordinates that `locties.lonlat.check` refuses.
-
-        Example:
-            >>> encoder = LocationEncoder("xyz", "linear", dim=4)
-            >>> encoder([[13.4, 52.5], [2.35, 48.86]]).shape  # calling it is `forward`
-            torch.Size([2, 4])
         """
         points = check(lonlat).to(self.device)
         if self.readout == "output":
@@ -166,42 +144,29 @@ class LocationEncoder(nn.Module):
         return self.read(self.network, self.features(points))
 
     def encode(self, lonlat: Tensor) -> Tensor:
-        """The network's output (N, network_dim), for coordinates already checked and on its device.
+        """The network's output (N, network_dim), for checked coordinates (N, 2) on its device.
 
-        The host never waits for the device here, so this is what a training loop calls.
-
-        Args:
-            lonlat: (N, 2) degrees.
-
-        Returns:
-            (N, network_dim) float32; within torch's autocast, its kind.
-
-        Example:
-            >>> encoder = LocationEncoder("xyz", "linear", dim=4)
-            >>> encoder.encode(torch.tensor([[13.4, 52.5]])).shape
-            torch.Size([1, 4])
+        A training loop calls this: the host never waits for the device. float32, or what autocast
+        makes it.
         """
-        return self.network(self.features(lonlat))
+        output: Tensor = self.network(self.features(lonlat))
+        return output
 
     def read(self, network: nn.Module, x: Tensor) -> Tensor:
-        """The embedding that a network makes of x (N, in_dim), by this encoder's readout."""
+        """The embedding of a network's input x (N, in_dim), by this encoder's readout."""
         if self.readout == "output":
-            return network(x).float()
+            output: Tensor = network(x)
+            return output.float()
         return torch.cat([F.normalize(h.float(), dim=1) for h in layers(network, x)], dim=1)
 
     def save(self, folder: str | os.PathLike[str], card: str = "") -> None:
         """Write ``model.safetensors`` and ``config.json`` into `folder`, which `load` reads.
 
-        The folder appears whole or not at all: it is written aside and renamed. An encoder that
-        is already there is replaced; were the machine to stop between the two renames that this
-        takes, the old one would be found beside, in ``.<name>.<random>.old``.
+        The folder appears whole or not at all. An encoder that is already there is replaced.
 
         Args:
             folder: a new one, or that of an encoder.
             card: Markdown about the encoder, written beside as ``card.md``; `read_card` reads it.
-
-        Raises:
-            FileExistsError: if `folder` is a file, or holds anything but an encoder.
 
         Example:
             >>> encoder = LocationEncoder("xyz", "linear", dim=4)
@@ -212,6 +177,12 @@ class LocationEncoder(nn.Module):
         target = Path(folder).resolve()
         _check_replaceable(target)
         state = {name: value.cpu().contiguous() for name, value in self.state_dict().items()}
+        kinds = {value.dtype for value in state.values()}
+        if not (kinds <= {torch.float32} or kinds == {torch.float64}):
+            raise ValueError(
+                f"the weights are {', '.join(map(str, kinds))}, which cannot be saved: call "
+                "encoder.float() or encoder.double() first."
+            )
         weights = safetensors.torch.save(state)
         config = {
             "format": _FORMAT,
@@ -242,10 +213,8 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         The encoder on the CPU, in eval mode, with bit-identical weights.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or a file is missing in it; it names the
-            nearest encoder that comes with locties, and all of them.
-        ValueError: if the configuration cannot be read, was written in a newer format or names
-            something unknown, or if it or the weights are truncated, altered or do not fit.
+        FileNotFoundError: no such folder or name, or a file is missing in it.
+        ValueError: the configuration or the weights are truncated, altered or do not fit.
 
     Example:
         >>> load("melt")([[13.4, 52.5], [2.35, 48.86]]).shape
@@ -254,16 +223,11 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
     path = _find(folder)
     config = _read_config(path / _CONFIG)
     weights = _read(path / _WEIGHTS)
-    found = hashlib.sha256(weights).hexdigest()
-    if found != config["sha256"]:
-        raise ValueError(
-            f"{path / _WEIGHTS} is truncated or altered: its sha256 is {found}, but {_CONFIG} "
-            f"says {config['sha256']}. Copy or save the encoder again."
-        )
+    _check_digest(path / _WEIGHTS, weights, config["sha256"])
     try:
         encoder = LocationEncoder(**{key: config[key] for key in _ARGUMENTS})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path / _CONFIG} describes no encoder: {error}") from error
+        raise ValueError(f"{path / _CONFIG} does not describe an encoder: {error}") from error
     try:
         state = safetensors.torch.load(weights)
     except SafetensorError as error:
@@ -272,16 +236,12 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         encoder.double()
     _check_fit(encoder, state, path / _WEIGHTS)
     encoder.load_state_dict(state)
-    _check_config(config, path / _CONFIG)
     encoder.origin = config.get("origin", {})
     return encoder.eval()
 
 
 def published() -> list[str]:
-    """What `load` takes beside folders.
-
-    Returns:
-        Names of the encoders that come with locties, in the order of the alphabet.
+    """Names of the encoders that come with locties, sorted.
 
     Example:
         >>> "melt" in published()
@@ -291,40 +251,22 @@ def published() -> list[str]:
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What ``config.json`` says of a saved encoder, with no weights read.
-
-    Args:
-        folder: as in `load`.
+    """The configuration of a saved encoder, without reading its weights.
 
     Returns:
         The constructor's arguments, ``origin``, ``sha256`` of the weights, ``config_sha256`` of
-        all else that it says, and ``locties``, the version that wrote them.
-
-    Raises:
-        FileNotFoundError, ValueError: as in `load`.
+        everything else, and ``locties``, the version that wrote them.
 
     Example:
         >>> read_config("melt")["dim"]
         256
     """
     path = _find(folder) / _CONFIG
-    config = _read_config(path)
-    _check_config(config, path)
-    return config
+    return _read_config(path)
 
 
 def read_card(folder: str | os.PathLike[str]) -> str:
-    """The model card of a saved encoder: what it was trained on, its scores, where it fails.
-
-    Args:
-        folder: as in `load`.
-
-    Returns:
-        Markdown.
-
-    Raises:
-        FileNotFoundError: if there is no such folder, or it holds no card.
-        ValueError: if the card is not the one that was saved with the encoder.
+    """The model card of a saved encoder, in Markdown: its training, its scores, where it fails.
 
     Example:
         >>> read_card("melt").splitlines()[0]
@@ -333,12 +275,7 @@ def read_card(folder: str | os.PathLike[str]) -> str:
     path = _find(folder)
     card = _read(path / _CARD)
     expected = _read_config(path / _CONFIG).get("card_sha256")
-    found = hashlib.sha256(card).hexdigest()
-    if found != expected:
-        raise ValueError(
-            f"{path / _CARD} is truncated or altered: its sha256 is {found}, but {_CONFIG} says "
-            f"{expected}. Copy or save the encoder again."
-        )
+    _check_digest(path / _CARD, card, expected)
     return card.decode()
 
 
@@ -348,7 +285,7 @@ _ARGUMENTS = tuple(inspect.signature(LocationEncoder).parameters)
 def _build(
     make: Callable[..., Any], options: Mapping[str, Any] | None, what: str
 ) -> tuple[Any, dict[str, Any]]:
-    """What `make` makes of `options`, and these as plain values with every default filled in."""
+    """``make(**options)``, and the options as plain values with every default filled in."""
     options = options or {}
     check_options(make, options, what)
     # Defaults may change from version to version; a saved encoder must not.
@@ -365,21 +302,25 @@ def _build(
 
 
 @contextlib.contextmanager
-def _own_random_state(seed: int) -> Iterator[None]:
-    """Draw on the CPU from `seed` inside, and leave every generator outside as it was."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Make float32 weights from `seed` on the CPU; torch's own state is left as it was."""
     if isinstance(seed, bool) or not isinstance(seed, Integral):
         raise ValueError(f"seed is {seed!r}; pass a whole number.")
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        # torch.manual_seed would also reseed every GPU, which fork_rng does not restore here.
-        torch.default_generator.manual_seed(int(seed))
-        yield
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            # torch.manual_seed would also reseed every GPU, which fork_rng does not restore here.
+            torch.default_generator.manual_seed(int(seed))
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def _find(folder: str | os.PathLike[str]) -> Path:
-    """The folder of a published encoder, or the folder itself.
+    """The folder of a published encoder, or the folder itself; a `Path` is always a folder.
 
-    A name means the same encoder wherever it is said, also beside a folder of that name; a `Path`
-    means a folder.
+    A published name means the same encoder even where there is a folder of that name.
     """
     path = Path(folder)
     if path.is_dir() and (isinstance(folder, Path) or str(folder) not in published()):
@@ -408,7 +349,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{path} is missing: {path.parent} is no complete encoder. Copy or save it again."
+            f"{path} is missing: {path.parent} is not a complete encoder. Copy or save it again."
         ) from None
 
 
@@ -416,10 +357,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     content = _read(path)
     try:
         config = json.loads(content)
-    except ValueError as error:
-        raise ValueError(f"{path} is truncated or altered: it is no JSON ({error}).") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} is no JSON object.")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is truncated or altered: it is not JSON ({error}).") from None
+    if not isinstance(config, dict) or not isinstance(config.get("origin", {}), dict):
+        raise ValueError(f"{path} is altered: it, or its origin, is not a JSON object.")
     if config.get("format") != _FORMAT:
         raise ValueError(
             f"{path} has format {config.get('format')!r}, written by locties "
@@ -429,22 +370,28 @@ def _read_config(path: Path) -> dict[str, Any]:
     missing = sorted({"locties", "sha256", "config_sha256", *_ARGUMENTS} - config.keys())
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}. Copy or save the encoder again.")
+    found = _digest(config)
+    if found != config["config_sha256"]:
+        raise ValueError(
+            f"{path} is altered: the sha256 of its content is {found}, but it names "
+            f"{config['config_sha256']}. Copy or save the encoder again."
+        )
     return config
 
 
 def _digest(config: Mapping[str, Any]) -> str:
-    """Of everything in a configuration but its own checksum, whatever the layout of the file."""
+    """The sha256 of a configuration without its own checksum, whatever the file's layout."""
     content = {name: value for name, value in config.items() if name != "config_sha256"}
     plain = json.loads(json.dumps(content))  # as a file would give it back
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def _check_config(config: Mapping[str, Any], path: Path) -> None:
-    found = _digest(config)
-    if found != config["config_sha256"]:
+def _check_digest(path: Path, content: bytes, expected: str | None) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
         raise ValueError(
-            f"{path} is altered: the sha256 of what it says is {found}, but it names "
-            f"{config['config_sha256']}. Copy or save the encoder again."
+            f"{path} is truncated or altered: its sha256 is {found}, but {_CONFIG} says "
+            f"{expected}. Copy or save the encoder again."
         )
 
 
