@@ -1,4 +1,4 @@
-"""What the commands share: one line for what went wrong, an exit code, and names of encoders."""
+"""What the commands share: one line for each error, an exit code, and names of encoders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,15 +16,18 @@ import typer
 from typer.core import TyperCommand
 
 import locties
+from locties._util import registry
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+# The commands' own packages; of any other, the library names the extra.
+PACKAGES = ("pandas", "pyarrow", "rich", "tqdm", "typer")
 
 
 class Command(TyperCommand):
-    """A command that says what went wrong on one line of stderr, without a traceback.
+    """A command that prints an error as one line on stderr, without a traceback.
 
-    Exit codes: 1 for a fault of data or run (OSError, RuntimeError and their like), 2 for wrong
-    usage (ValueError), 130 for an interrupt. A bug, any other exception, keeps its traceback.
+    Exit codes: 1 for an error of data or run (OSError, RuntimeError and the like), 2 for wrong
+    usage (ValueError), 130 for an interrupt. Any other exception is a bug: it keeps its traceback.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -33,7 +35,7 @@ class Command(TyperCommand):
             warnings.showwarning = self._warn
             try:
                 result = super().invoke(ctx)
-                # Here, where typer knows what a reader that has gone away means, not at exit.
+                # Here and not at exit, since typer knows what a closed pipe means.
                 sys.stdout.flush()
             except (BrokenPipeError, typer.Exit, typer.Abort):
                 raise
@@ -52,7 +54,7 @@ class Command(TyperCommand):
         say(f"warning: {self._in_options(str(message))}")
 
     def _in_options(self, text: str) -> str:
-        """A library's message names arguments; here they are options: lon='x' is --lon x."""
+        """The library's messages name arguments; here they are options: lon='x' is --lon x."""
         options = {str(p.name): max(p.opts, key=len) for p in self.params if p.opts[0][0] == "-"}
         if not options:
             return text
@@ -72,35 +74,14 @@ def say(text: str) -> None:
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        extra = _extra(error.name.partition(".")[0])
-        run = f'; run: pip install "locties[{extra}]"' if extra else ""
-        return f"{error}: this command needs it{run}"
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] in PACKAGES:
+        return f'this command needs {error.name}: pip install "locties[cli]"'
     return str(error)
-
-
-def _extra(module: str) -> str | None:
-    """The extra that brings a module: the command line's own, else the one of fewest libraries.
-
-    None for a module of no extra, and where locties itself is run without being installed.
-    """
-    odd = {"PIL": "pillow", "mpl_toolkits": "basemap-data", "sklearn": "scikit-learn"}
-    library = {**odd, "yaml": "pyyaml"}.get(module, module.replace("_", "-"))
-    extras: dict[str, list[str]] = {}
-    try:
-        requirements = metadata.requires("locties") or []
-    except metadata.PackageNotFoundError:
-        requirements = []
-    for requirement in requirements:
-        if found := re.match(r"([\w.-]+).*\bextra == ['\"](\w+)", requirement):
-            extras.setdefault(found[2], []).append(found[1])
-    having = [name for name, libraries in extras.items() if library in libraries]
-    return min(having, key=lambda name: (name != "cli", len(extras[name])), default=None)
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """What a file holds is wrong, not how the command was called: exit code 1."""
+    """Exit with code 1, not 2, at a ValueError: the file is wrong, not the usage."""
     try:
         yield
     except ValueError as error:
@@ -109,7 +90,7 @@ def reading() -> Iterator[None]:
 
 @contextmanager
 def going_on() -> Iterator[None]:
-    """At an interrupt a library's message says how the same call goes on; here it is a command."""
+    """At an interrupt, name the same command where the library names a call."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -118,41 +99,26 @@ def going_on() -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """A value on stdout, with null for what is no number."""
+    """Print a value as JSON on stdout."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def split_names(values: Iterable[str]) -> list[str]:
     """Names given one an option, or several after commas."""
-    from locties._util import registry
-
     return [name for value in values for name in registry.split_names(value)]
 
 
-PUBLISHED = Path(locties.__file__).parent / "published"
-
-
-def published() -> list[str]:
-    """Names of the encoders that come with locties."""
-    return sorted(folder.name for folder in PUBLISHED.glob("*") if folder.is_dir())
-
-
 def find_encoder(name: str, others: Sequence[str] = ()) -> str:
-    """The encoder that a user names: as she wrote it, or the one inside a run's folder.
+    """The encoder that a user names, or the one inside the folder of a run.
 
     Args:
         name: a published encoder, the folder of one or of a run, or one of `others`.
-        others: what else is known here.
-
-    Raises:
-        ValueError: there is neither such a folder nor such a name.
+        others: what else is allowed here.
     """
-    from locties._util.registry import unknown
-
     folder = Path(name)
     if (folder / "encoder" / "config.json").is_file():
         return str(folder / "encoder")
-    known = [*published(), *others]
+    known = [*locties.published(), *others]
     if name not in known and not folder.is_dir():
-        raise ValueError(f"{unknown('encoder', name, known)} Or the folder of one.")
+        raise ValueError(f"{registry.unknown('encoder', name, known)} Or the folder of one.")
     return name

@@ -1,4 +1,4 @@
-"""`locties embed`: a table of places with their embeddings beside them, or the whole globe."""
+"""`locties embed`: add embeddings to a table of places, or embed the whole globe."""
 
 from __future__ import annotations
 
@@ -37,19 +37,18 @@ def embed(
     invalid: Annotated[str, typer.Option(help="raise or drop rows that cannot be used.")] = "raise",
     grid: Annotated[
         float | None,
-        typer.Option(help="No table but the globe, at so many degrees, to OUTPUT .zarr or .tif."),
+        typer.Option(help="Embed the globe at so many degrees, to OUTPUT .zarr or .tif."),
     ] = None,
 ) -> None:
     """Embed the places of a table: its columns as they are, then the embedding's.
 
-    Longitude and latitude are degrees (WGS84). A GeoParquet needs no such columns: its points, in
-    any CRS, say where its rows are, and Parquet made of it is GeoParquet again. A table of any
-    length takes the memory of a few thousand rows. An exported globe that was stopped goes on with
-    the same command.
+    Longitude and latitude are degrees (WGS84). Of a GeoParquet, its points in any CRS are taken,
+    and Parquet made of it is GeoParquet again. A table of any length takes the memory of a few
+    thousand rows. An interrupted export of the globe resumes with the same command.
 
     Example: `locties embed melt < sites.csv > embedded.csv`
 
-    Example: `locties embed melt sites.csv --lon longitude --lat latitude --output sites.parquet`
+    Example: `locties embed melt sites.csv --lon east --lat north --output sites.parquet`
 
     Example: `locties embed melt --grid 0.25 --output melt.zarr`
     """
@@ -77,11 +76,11 @@ def embed(
                 raise ValueError(f"{error}{counted}") from None
             for warning in noted:
                 warnings.warn(f"{warning.message}{counted}", stacklevel=1)
-            if found != encoder:  # the one of a run goes by the run's name
+            if found != encoder:  # the encoder inside a run has the run's name
                 name = Path(encoder).resolve().name
                 embedded.columns = [f"{name}_{old.rpartition('_')[2]}" for old in embedded.columns]
             if taken := set(part.columns) & set(embedded.columns):
-                raise ValueError(f"there is a column {min(taken)!r} already: drop it, or rename it")
+                raise ValueError(f"the table has a column {min(taken)!r}: drop it, or rename it")
             done += len(part)
             left += len(embedded)
             if len(embedded) or not done:
@@ -95,9 +94,9 @@ def embed(
 
 def _export(encoder: str, file: str, output: str, resolution: float) -> None:
     if file != "-":
-        raise ValueError(f"either a table, {file!r}, or --grid, which needs none")
+        raise ValueError(f"--grid needs no table: leave out {file!r}, or --grid")
     if output == "-":
-        raise ValueError("--grid writes no stdout: give --output FILE.zarr or FILE.tif")
+        raise ValueError("--grid writes a file: give --output FILE.zarr or FILE.tif")
     import locties
 
     with going_on():
@@ -109,9 +108,9 @@ def _export(encoder: str, file: str, output: str, resolution: float) -> None:
 
 
 def _parts(file: str) -> Iterator[Any]:
-    """The table in parts of `ROWS` rows; what a CSV holds is left text, as it stands there.
+    """The table in parts of `ROWS` rows. Values of a CSV stay text, geometry stays WKB.
 
-    Of a GeoParquet, `attrs` has what the file says of its geometry, which is left WKB.
+    Of a GeoParquet, ``attrs["geo"]`` has the metadata of its geometry.
     """
     import pandas as pd
 
@@ -121,11 +120,11 @@ def _parts(file: str) -> Iterator[Any]:
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetFile(file) as table:
-            said = (table.schema_arrow.metadata or {}).get(b"geo")
+            metadata = (table.schema_arrow.metadata or {}).get(b"geo")
             some = table.metadata.num_rows > 0
             for batch in table.iter_batches(ROWS) if some else [table.schema_arrow.empty_table()]:
                 part = batch.to_pandas().reset_index(drop=True)
-                part.attrs = {"geo": _geo(said, file)} if said else {}
+                part.attrs = {"geo": _geo(metadata, file)} if metadata else {}
                 yield part
         return
     if file == "-" and sys.stdin.isatty():
@@ -153,15 +152,15 @@ def _parts(file: str) -> Iterator[Any]:
         ) from None
 
 
-def _geo(said: bytes, file: str) -> dict[str, Any]:
-    """What a GeoParquet says of its geometry."""
-    geo = json.loads(said)
+def _geo(metadata: bytes, file: str) -> dict[str, Any]:
+    """The checked metadata of a GeoParquet's geometry."""
+    geo: dict[str, Any] = json.loads(metadata)
     columns = geo.get("columns", {})
     lacks = [key for key in ("primary_column", "columns") if key not in geo]
     lacks += [f"encoding of {name!r}" for name in columns if "encoding" not in columns[name]]
     if lacks or geo["primary_column"] not in columns:
         raise ValueError(
-            f"{file} is no whole GeoParquet: its metadata lacks "
+            f"{file} is not a complete GeoParquet: its metadata lacks "
             f"{', '.join(lacks) or 'its primary column'}. Write it with frame.to_parquet(path) of "
             "geopandas"
         )
@@ -169,18 +168,18 @@ def _geo(said: bytes, file: str) -> dict[str, Any]:
 
 
 def _kind(file: str) -> str:
-    suffixes = Path(file.lower().removesuffix(".gz")).suffix
+    suffix = Path(file.lower().removesuffix(".gz")).suffix
     known = {".csv": "csv", ".tsv": "tsv"}
     known |= dict.fromkeys((".parquet", ".geoparquet", ".pq"), "parquet")
     if file == "-":
         return "csv"
-    if suffixes not in known:
-        raise ValueError(f"{file} is no table known by its ending: {', '.join(known)}")
-    return known[suffixes]
+    if suffix not in known:
+        raise ValueError(f"{file} is not a table: its name must end in {', '.join(known)}")
+    return known[suffix]
 
 
 def _places(part: Any, columns: str | None) -> Any:
-    """What says where the rows are: points, unless columns are named, else the table."""
+    """The points of a GeoParquet, or the table where there are none or columns are given."""
     if columns or "geo" not in part.attrs:
         return _numbers(part)
     return _geometry(part)[part.attrs["geo"]["primary_column"]]
@@ -195,18 +194,19 @@ def _geometry(part: Any) -> dict[str, Any]:
         return {}
     geopandas = need("geopandas", "a GeoParquet file", "own")
     columns = {}
-    for name, said in part.attrs["geo"]["columns"].items():
-        if said["encoding"] != "WKB":
+    for name, described in part.attrs["geo"]["columns"].items():
+        if described["encoding"] != "WKB":
             raise ValueError(
-                f"column {name!r} has its geometry as {said['encoding']!r}: write it as WKB, "
+                f"column {name!r} has its geometry as {described['encoding']!r}: write it as WKB, "
                 "which is what frame.to_parquet(path) of geopandas does"
             )
-        columns[name] = geopandas.GeoSeries.from_wkb(part[name], crs=said.get("crs", "OGC:CRS84"))
+        crs = described.get("crs", "OGC:CRS84")
+        columns[name] = geopandas.GeoSeries.from_wkb(part[name], crs=crs)
     return columns
 
 
 def _numbers(part: Any) -> Any:
-    """Of a CSV, with numbers in the columns of text that hold nothing else."""
+    """A part of a CSV with numbers in the columns that hold nothing else; any other as it is."""
     import pandas as pd
 
     if "text" not in part.attrs:
@@ -226,7 +226,7 @@ def _numbers(part: Any) -> Any:
 
 @contextmanager
 def _open(output: str) -> Iterator[Write]:
-    """A function that writes one part after the other; a file appears whole or not at all."""
+    """A function that writes part after part; a file appears whole or not at all."""
     kind = _kind(output)
     if output == "-":
         yield _csv_writer(sys.stdout.buffer, ",")
@@ -241,14 +241,14 @@ def _open(output: str) -> Iterator[Write]:
 
 
 class _Lines(list[str]):
-    """What `csv.writer` writes to: a line for each row."""
+    """A file for `csv.writer` that keeps a line for each row."""
 
     def write(self, line: str) -> None:
         self.append(line)
 
 
 def _csv_writer(stream: Any, separator: str) -> Write:
-    """Floats are written by pyarrow, eight times as fast as by pandas, and joined to the text."""
+    """Floats are written by pyarrow, eight times as fast as pandas, and joined to the text."""
     import io
 
     import pyarrow as pa
@@ -292,7 +292,7 @@ def _parquet_writer(path: Path) -> Iterator[Write]:
         nonlocal writer
         whole = pd.concat([_numbers(part), embedded], axis=1)
         whole.attrs = embedded.attrs  # which encoder, its hash and licence
-        # The first rows say what each column holds.
+        # The first part sets the type of each column.
         schema = None if writer is None else writer.schema
         table = pa.Table.from_pandas(whole, schema, preserve_index=False)
         if writer is None:

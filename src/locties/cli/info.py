@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import locties
-from locties.cli.base import PUBLISHED, Json, find_encoder, print_json, published
+from locties.cli.base import Json, find_encoder, print_json
 
 REGISTRIES = {
     "features": ("features.py", "FEATURES"),
@@ -51,7 +51,7 @@ def _everything() -> dict[str, Any]:
         what: [str(word.arg) for word in _assigned(*home).keywords]
         for what, home in REGISTRIES.items()
     }
-    facts = {"version": locties.__version__, "encoders": published(), **names}
+    facts = {"version": locties.__version__, "encoders": locties.published(), **names}
     try:
         from locties.data.manifest import cache_folder, manifest_hash
     except ImportError:
@@ -76,6 +76,8 @@ def _assigned(source: str, name: str) -> Any:
 
 def _encoder(name: str) -> dict[str, Any]:
     encoder = locties.load(name)
+    from locties.encoder import PUBLISHED
+
     folder = Path(name) if Path(name).is_dir() else PUBLISHED / name
     config = encoder.config
     sha256 = _sha256(folder)

@@ -1,0 +1,234 @@
+"""What all commands share: help, one line for each error, exit codes, and missing packages."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from locties import __version__
+from locties.cli import app
+from locties.cli.base import PACKAGES, Command
+from locties.data import embedded
+from locties.data.manifest import DataError
+from locties.evaluation import TASKS
+
+REPOSITORY = Path(__file__).parents[2]
+runner = CliRunner()
+
+
+def run(*arguments: str | Path, **options: object) -> Result:
+    return runner.invoke(app, [str(argument) for argument in arguments], **options)
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Every command and group, as the words after `locties`."""
+
+    def below(group: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield path
+        for name, command in getattr(group, "commands", {}).items():
+            yield from below(command, (*path, name))
+
+    return below(get_command(app), ())
+
+
+def test_the_commands_are_those_of_the_book() -> None:
+    top = {path[0] for path in commands() if path}
+    assert top == {"data", "pretrain", "evaluate", "embed", "convert", "s2", "info"}
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"locties {__version__}\n")
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_help_gives_an_example_that_is_understood(path: tuple[str, ...]) -> None:
+    shown = " ".join(run(*path, "--help", env={"COLUMNS": "200"}).stdout.split())
+    assert "Example: locties" in shown
+    command = get_command(app)
+    for name in path:
+        command = command.commands[name]
+    examples = re.findall(r"Example: `locties (.*?)`", " ".join(command.help.split()))
+    assert examples
+    for example in examples:
+        words = shlex.split(re.split(r" [<>|] ", example)[0])
+        context = get_command(app).make_context("locties", list(words))
+        assert tuple(words[: len(path)]) == path
+        while getattr(context.command, "commands", None):
+            name, found, words = context.command.resolve_command(context, words)
+            context = found.make_context(name, words, parent=context)
+        assert isinstance(context.command, Command)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["evalute"], "Did you mean 'evaluate'"),
+        (["data", "ftech"], "Did you mean 'fetch'"),
+        (["pretrain", "melt", "--epoch", "3"], "--epochs"),
+        (["pretrain", "mlet", "-m", "haze", "-o", "run"], "did you mean 'melt'"),
+        (["pretrain", "melt", "-m", "haez", "-o", "run"], "did you mean 'haze'"),
+        (["pretrain", "melt", "-m", "haze", "-o", "run", "--network", "sirne"], "'siren'"),
+        (["pretrain", "melt", "-m", "haze", "-o", "run", "--network", "siren:hiden=3"], "'hidden'"),
+        (["pretrain", "melt", "-m", "haze", "-o", "run", "--network", "siren:3"], "OPTION=VALUE"),
+        (["pretrain", "melt", "-m", "haze", "-o", "r", "--pairs", "9"], "--pairs 9 in batches"),
+        (["evaluate", "metl"], "did you mean 'melt'"),
+        (["evaluate", "melt+xzy", "--tasks", "elevation"], "did you mean 'xyz'"),
+        (["evaluate", "xyz", "--tasks", "elevatio"], "did you mean 'elevation'"),
+        (["evaluate", "xyz", "--tier", "opne"], "did you mean 'open'"),
+        (["evaluate", "xyz", "--target", "ph"], "--points-file FILE --target COLUMN"),
+        (["embed", "metl"], "did you mean 'melt'"),
+        (["embed", "melt", "--output", "x.csb"], "x.csb is not a table"),
+        (["embed", "melt", "--grid", "1"], "--output FILE.zarr or FILE.tif"),
+        (["embed", "melt", "--invalid", "dorp"], "did you mean 'drop'"),
+        (["info", "metl"], "did you mean 'melt'"),
+        (["data", "list", "--tier", "embeded"], "did you mean 'embedded'"),
+        (["data", "verify", "--tier", "opne"], "did you mean 'open'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_usage_names_the_nearest(
+    arguments: list[str], remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(TASKS, "elevation", lambda points: pytest.fail("it came to work"))
+    result = run(*arguments)
+    assert result.exit_code == 2, result.stderr
+    assert remedy in " ".join(result.stderr.split())
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir()), "it has begun to write"
+
+
+def test_a_light_install_is_told_what_the_command_needs() -> None:
+    code = "import sys; sys.modules['typer'] = None; import locties.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    said = 'locties: the command line needs typer: pip install "locties[cli]"\n'
+    assert (done.stdout, done.stderr) == ("", said)
+
+
+def test_help_loads_neither_torch_nor_pandas() -> None:
+    code = (
+        "import sys\nfrom locties.cli import app\n"
+        "sys.argv = ['locties', 'pretrain', '--help']\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        "print({'torch', 'numpy', 'pandas', 'yaml'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("a\nb"), 2, "a b"),
+        (DataError("rain is missing; run: x"), 1, "rain is missing; run: x"),
+        (FileNotFoundError(2, "No such file", "a.csv"), 1, "a.csv: No such file"),
+        (RuntimeError("in use by process 3"), 1, "in use by process 3"),
+        (FloatingPointError("the loss is nan"), 1, "the loss is nan"),
+        (
+            ModuleNotFoundError("No module named 'timm'", name="timm"),
+            1,
+            "No module named 'timm'",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ValueError("force='yes it is' and lon=1"), 2, "--force 'yes it is' and lon=1"),
+        (ValueError("pass force= and no more"), 2, "pass --force and no more"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_fault_is_one_line_and_an_exit_code(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(force: bool) -> None:
+        raise error
+
+    monkeypatch.setattr(embedded, "build", fail)
+    result = run("data", "build")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr == f"locties: {said}\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(force: bool) -> None:
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr(embedded, "build", fail)
+    result = run("data", "build")
+    assert isinstance(result.exception, AssertionError)
+
+
+# ------------------------------------------------------------------------------- what is installed
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+def libraries(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w.-]+", requirement)[0] for requirement in requirements}
+
+
+EXTRAS = {name: libraries(needs) for name, needs in PROJECT["optional-dependencies"].items()}
+MODULES = {"basemap-data": "mpl_toolkits", "pillow": "PIL", "pyyaml": "yaml"}
+MODULES["scikit-learn"] = "sklearn"
+
+
+def module_of(library: str) -> str:
+    return MODULES.get(library, library.replace("-", "_"))
+
+
+def test_the_extra_of_the_command_line_is_what_its_own_commands_need(
+    encoder: Path, tmp_path: Path
+) -> None:
+    """`embed` of a CSV, `info` and `convert`, where no library of another extra is installed."""
+    there = {*EXTRAS["cli"], *libraries(PROJECT["dependencies"]), "filelock"}  # torch brings it
+    missing = sorted(map(module_of, set().union(*EXTRAS.values()) - there))
+    assert "geopandas" in missing
+    (tmp_path / "places.csv").write_text("lon,lat\n13.4,52.5\n")
+    torch.save({"state_dict": {"model.location.nnet.x": torch.zeros(1)}}, tmp_path / "s.ckpt")
+    commands = [
+        ["embed", encoder, tmp_path / "places.csv", "-o", tmp_path / "out.csv"],
+        ["embed", encoder, tmp_path / "places.csv", "-o", tmp_path / "out.parquet"],
+        ["info"],
+        ["info", encoder],
+        ["convert", "satclip", tmp_path / "s.ckpt", tmp_path / "satclip"],
+    ]
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({missing}))\n"
+        "from locties.cli import app\n"
+        f"for command in {[list(map(str, command)) for command in commands]}:\n"
+        "    print('$', *command[:1], file=sys.stderr)\n"
+        "    try:\n        app(command)\n"
+        "    except SystemExit as end:\n        print(end.code, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    *worked, convert = done.stderr.split("$ ")[1:]
+    assert worked == ["embed\n0\n", "embed\n0\n", "info\n0\n", "info\n0\n"]
+    assert "needs" not in convert
+    assert "s.ckpt" in convert, "it has read the checkpoint, and said what is wrong with it"
+    assert len(pd.read_csv(tmp_path / "out.csv")) == len(pd.read_parquet(tmp_path / "out.parquet"))
+
+
+def test_the_commands_own_packages_are_those_of_their_extra() -> None:
+    assert set(PACKAGES) == set(map(module_of, EXTRAS["cli"]))
+
+
+@pytest.mark.parametrize("module", ["pandas", "pyarrow", "tqdm"])
+def test_embed_without_its_packages_names_the_extra_of_the_command_line(
+    module: str, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for loaded in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.setitem(sys.modules, loaded, None)
+    result = run("embed", encoder, input="lon,lat\n1,2\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.search(rf'needs {module}\S*: pip install "locties\[cli\]"\n$', result.stderr)
