@@ -198,9 +198,9 @@ def unguarded(path: Path) -> list[str]:
                 found.append(f"{path.relative_to(LIBRARY)}:{child.lineno} {module}")
             visit(child, here)
 
-    # evaluation/__init__.py imports all of its modules with their extras named.
-    rooms = {"evaluation": EXTRAS["data"] | EXTRAS["study"], "cli": EXTRAS["cli"]}
-    rooms["training"] = {"pandas", "tqdm", "lightning_fabric"}
+    # The packages of these rooms name the extras around all that they import.
+    study = EXTRAS["data"] | EXTRAS["study"]
+    rooms = {"evaluation": study, "training": study, "cli": EXTRAS["cli"]}
     visit(ast.parse(path.read_text()), {"filelock"} | rooms.get(path.parent.name, set()))
     return found
 

@@ -145,7 +145,7 @@ def test_embed_names_what_the_metadata_of_a_geoparquet_lack(encoder: Path, tmp_p
         pq.write_table(table.replace_schema_metadata({"geo": json.dumps(said)}), tmp_path / "p.pq")
         result = run("embed", encoder, tmp_path / "p.pq")
         assert (result.exit_code, result.stdout) == (1, "")
-        assert f"p.pq is no whole GeoParquet: its metadata lacks {lacks}." in result.stderr
+        assert f"GeoParquet: its metadata lacks {lacks}." in result.stderr
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

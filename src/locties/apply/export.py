@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from locties._util.extras import need
+from locties._util.extras import need, needs
 from locties._util.files import sync, written_aside
 from locties.apply import cf
 from locties.apply.grid import embed_points, pixel_centres, rows_embedder
@@ -137,7 +137,8 @@ class _Store:
 
     def write(self, encoder: Encoder, region: Sequence[float], progress: bool) -> None:
         """Write the tiles of a region that are not there yet."""
-        from tqdm import tqdm
+        with needs("export", "export_grid"):
+            from tqdm import tqdm
 
         file, side = self.notes / "note.json", self.side
         if file.exists():
@@ -242,8 +243,9 @@ def _write_geotiff(
     path: Path, store: _Store, pixels: Edges, identity: dict[str, Any], progress: bool
 ) -> None:
     """Copy pixels of a store to a GeoTIFF, block by block, and check what was written."""
-    import rasterio
-    from tqdm import tqdm
+    with needs("export", "a GeoTIFF"):
+        import rasterio
+        from tqdm import tqdm
 
     array = store.zarr.open_array(store.path / "embedding", mode="r")
     about, size = store.grid.attrs, 180 / store.height
@@ -288,7 +290,8 @@ def _write_geotiff(
 
 def _is_geotiff_of(path: Path, identity: dict[str, Any]) -> bool:
     """Whether the finished GeoTIFF is there; FileExistsError if something else is."""
-    import rasterio
+    with needs("export", "a GeoTIFF"):
+        import rasterio
 
     if not path.exists():
         return False

@@ -14,24 +14,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from locties._util.extras import needs
+
 
 def join(device: torch.device) -> torch.device:
-    """Join the other processes where torchrun or srun started several; this process's device.
-
-    Raises:
-        ImportError: where several were started and ``lightning-fabric`` is not installed.
-    """
+    """Join the other processes where torchrun or srun started several; this process's device."""
     # SLURM_NTASKS is set in a batch script too, where nothing but srun starts several.
     several = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", 1)))
     if several == 1 or (dist.is_available() and dist.is_initialized()):
         return device
-    try:
+    with needs("distributed", f"training in {several} processes"):
         from lightning_fabric import Fabric
-    except ImportError:
-        raise ImportError(
-            f"{several} processes were started, and training in several needs lightning-fabric: "
-            'pip install "locties[distributed]"'
-        ) from None
     nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", several // nodes))
     fabric = Fabric(

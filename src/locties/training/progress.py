@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from locties._util.extras import needs
 from locties.training import processes
 
 
@@ -49,7 +50,8 @@ class Flops:
 
 def progress_bar(steps: int, title: str, shown: bool) -> Any:
     """A bar on stderr."""
-    from tqdm import tqdm
+    with needs("data", "a progress bar"):
+        from tqdm import tqdm
 
     return tqdm(total=steps, desc=title, unit="step", disable=not shown or processes.rank() > 0)
 
