@@ -250,7 +250,12 @@ def test_memory_beside_the_result_is_bounded_by_chunks(tensor_sizes) -> None:
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3, 10])
-def test_degree_counts_the_degrees(degree: int) -> None:
+def test_l_goes_up_to_degree_minus_one(degree: int) -> None:
+    lonlat = points(20)
+    values = spherical_harmonics(lonlat, degree).numpy()
+    assert values == pytest.approx(from_scipy(lonlat, degree), abs=1e-12)
+    highest = spherical_harmonics(lonlat, degree + 1).numpy()[:, degree**2 :]
+    assert highest.shape[1] == 2 * degree + 1, "l_max = degree is the next one's"
     assert spherical_harmonics(points(5), degree).shape == (5 + len(EDGES), degree**2)
     assert spherical_harmonics(np.empty((0, 2)), degree).shape == (0, degree**2)
 

@@ -71,6 +71,7 @@ class _MultiScale(nn.Module):
 
     continuous = False
     _per_scale: int
+    _adds_grid = False  # whether the terms of `Grid` follow those of sphereC or sphereM
 
     def __init__(self, scales: int = 16, min_radius: float = 0.01, max_radius: float = 1.0) -> None:
         super().__init__()
@@ -168,7 +169,8 @@ class SphereC(_MultiScale):
     def _terms(self, longitude: Tensor, latitude: Tensor) -> list[Tensor]:
         cos_longitude, sin_longitude = self._waves(longitude)
         cos_latitude, sin_latitude = self._waves(latitude)
-        return [sin_latitude, cos_latitude * cos_longitude, cos_latitude * sin_longitude]
+        grid = [cos_latitude, cos_longitude, sin_longitude] if self._adds_grid else []
+        return [sin_latitude, cos_latitude * cos_longitude, cos_latitude * sin_longitude, *grid]
 
 
 class SphereM(_MultiScale):
@@ -188,6 +190,7 @@ class SphereM(_MultiScale):
     def _terms(self, longitude: Tensor, latitude: Tensor) -> list[Tensor]:
         cos_longitude, sin_longitude = self._waves(longitude)
         cos_latitude, sin_latitude = self._waves(latitude)
+        grid = [cos_latitude, cos_longitude, sin_longitude] if self._adds_grid else []
         lambda_, phi = (torch.deg2rad(x)[:, None] for x in (longitude, latitude))
         cos_phi = phi.cos().float()
         return [
@@ -196,19 +199,11 @@ class SphereM(_MultiScale):
             cos_phi * cos_longitude,
             cos_latitude * lambda_.sin().float(),
             cos_phi * sin_longitude,
+            *grid,
         ]
 
 
-class _PlusGrid(_MultiScale):
-    """The terms of a parent, then those of `Grid` that it lacks (all but sin phi_s)."""
-
-    def _terms(self, longitude: Tensor, latitude: Tensor) -> list[Tensor]:
-        cos_longitude, sin_longitude = self._waves(longitude)
-        cos_latitude, _ = self._waves(latitude)
-        return [*super()._terms(longitude, latitude), cos_latitude, cos_longitude, sin_longitude]
-
-
-class SphereCPlus(_PlusGrid, SphereC):
+class SphereCPlus(SphereC):
     """Sphere2Vec's sphereC+: sphereC, then cos phi_s, cos lambda_s, sin lambda_s; 6 S features.
 
     Args:
@@ -218,9 +213,10 @@ class SphereCPlus(_PlusGrid, SphereC):
     """
 
     _per_scale = 6
+    _adds_grid = True
 
 
-class SphereMPlus(_PlusGrid, SphereM):
+class SphereMPlus(SphereM):
     """Sphere2Vec's sphereM+: sphereM, then cos phi_s, cos lambda_s, sin lambda_s; 8 S features.
 
     Args:
@@ -230,6 +226,7 @@ class SphereMPlus(_PlusGrid, SphereM):
     """
 
     _per_scale = 8
+    _adds_grid = True
 
 
 class _RandomFourier(nn.Module):
@@ -252,7 +249,9 @@ class _RandomFourier(nn.Module):
     def _waves(self, points: Tensor) -> Tensor:
         """(N, inputs) float64 points to (N, dim) float32: all cosines, then all sines."""
         rows = self.frequencies.double().T
-        return torch.cat([torch.cat(_cos_sin(some @ rows), dim=1) for some in points.split(_CHUNK)])
+        return torch.cat(
+            [torch.cat(_cos_sin(some @ rows), dim=1) for some in torch.split(points, _CHUNK)]
+        )
 
 
 class Fourier(_RandomFourier):

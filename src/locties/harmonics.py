@@ -12,13 +12,16 @@ from torch import Tensor
 from locties._util.matmul import NEGLIGIBLE
 from locties.lonlat import check, to_xyz
 
-# Points at a time. On a CPU three blocks of degree 40 then stay in the cache; elsewhere launching
-# kernels is what costs, and the working memory is still bounded.
+# Points at a time. On a CPU three blocks of degree 40 then fit in the cache. A GPU needs few, large
+# kernels; the larger chunk still bounds the memory.
 _CHUNK_CPU, _CHUNK = 2048, 65536
 
 
 def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
     """All real spherical harmonics of degree l = 0, ..., `degree` - 1 at each point.
+
+    `degree` is the number of degrees, not the largest one: ``l_max = degree - 1``, and there are
+    degree^2 columns. ``degree=10`` gives l = 0..9 and 100 columns, as sphericart's ``l_max=9``.
 
     Orthonormal on the unit sphere, without the Condon-Shortley phase; sine for m < 0, cosine for
     m > 0; column l*l + l + m for m = -l, ..., l. With colatitude theta and longitude phi::
@@ -28,25 +31,24 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
 
     for m < 0, m = 0, m > 0.
 
-    The values are polynomials in the unit vector (x, y, z) and are computed as such, in float64:
-    the sectoral ones (m = l and m = -l) from powers of x + iy, all others by the normalised
-    three-term recursion in l. So neither values nor gradients are special at the poles, and nothing
-    overflows. Orders that stay below 1e-17 at a place, as high ones near a pole, may be zero there.
+    Values and gradients are accurate everywhere, the poles included. They are computed in float64
+    as polynomials in the unit vector (x, y, z): m = l and m = -l from powers of x + iy, all others
+    by the normalised three-term recursion in l. Values below 1e-17 may be returned as zero.
 
     Args:
         lonlat: (N, 2), longitude then latitude in degrees: tensor, array or nested lists.
         degree: the number L of degrees, at least 1.
 
     Returns:
-        (N, L*L) in the dtype of `lonlat`, a transposed view: each harmonic is contiguous.
+        (N, L*L) in the dtype of `lonlat`: a transposed view, in which each harmonic is contiguous.
 
     Raises:
-        ValueError: if `degree` is not a whole number of at least 1, or for coordinates that
-            `locties.lonlat.check` refuses.
+        ValueError: `degree` is not a whole number of at least 1, or `locties.lonlat.check` refuses
+            the coordinates.
 
     Example:
         >>> north_pole = [[0.0, 90.0]]
-        >>> [round(value, 4) for value in spherical_harmonics(north_pole, 2)[0].tolist()]
+        >>> [round(value, 4) for value in spherical_harmonics(north_pole, degree=2)[0].tolist()]
         [0.2821, 0.0, 0.4886, 0.0]
 
     Source: Holmes and Featherstone, "A unified approach to the Clenshaw summation and the recursive
@@ -60,7 +62,7 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
 
 
 def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
-    """`spherical_harmonics` in a dtype of choice, without checks, so that no host waits."""
+    """`spherical_harmonics` of checked coordinates, in any dtype. A GPU need not be waited for."""
     x, y, z = to_xyz(lonlat.double()).unbind(-1)
     if torch.is_grad_enabled() and lonlat.requires_grad:
         return torch.cat([block.to(dtype) for block in _blocks(x, y, z, degree)]).T
@@ -68,7 +70,7 @@ def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
     chunk = _CHUNK_CPU if lonlat.device.type == "cpu" else _CHUNK
     for start in range(0, len(lonlat), chunk):
         points = slice(start, start + chunk)
-        parts = rows[:, points].split([2 * ell + 1 for ell in range(degree)])
+        parts = torch.split(rows[:, points], [2 * ell + 1 for ell in range(degree)])
         for part, block in zip(
             parts, _blocks(x[points], y[points], z[points], degree), strict=True
         ):
@@ -77,9 +79,9 @@ def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
 
 
 def legendre(lat: Tensor, degree: int) -> Tensor:
-    """The part of each harmonic that depends on latitude.
+    """The factor of each harmonic that depends on latitude.
 
-    With `waves`, ``Y_lm = legendre[..., l, |m|] * waves[..., degree - 1 + m]``: a grid of H
+    With `waves`, ``Y_lm = legendre[..., l, |m|] * waves[..., degree - 1 + m]``, so a grid of H
     latitudes and W longitudes needs H + W evaluations, not H * W.
 
     Args:
@@ -94,10 +96,8 @@ def legendre(lat: Tensor, degree: int) -> Tensor:
         >>> product = legendre(lat, 3)[0, 2, 1] * waves(lon, 3)[0, 2 + 1]
         >>> bool(product.isclose(spherical_harmonics([[30.0, 60.0]], 3)[0, 7]))
         True
-
-    Source: as `spherical_harmonics`.
     """
-    # At longitude 0 every cosine is 1, so the harmonics with m >= 0 are what is sought.
+    # At longitude 0 every cosine is 1, so the harmonics with m >= 0 are these factors.
     values = harmonics_as(torch.stack([torch.zeros_like(lat), lat], 1), degree, torch.float64)
     parts = values.new_zeros(len(lat), degree, degree)
     for ell in range(degree):
@@ -106,7 +106,7 @@ def legendre(lat: Tensor, degree: int) -> Tensor:
 
 
 def waves(lon: Tensor, degree: int) -> Tensor:
-    """The part of each harmonic that depends on longitude; see `legendre`.
+    """The factor of each harmonic that depends on longitude; see `legendre`.
 
     Args:
         lon: (W,) degrees.
@@ -118,8 +118,6 @@ def waves(lon: Tensor, degree: int) -> Tensor:
     Example:
         >>> waves(torch.tensor([0.0, 90.0]), 2).round().tolist()
         [[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]]
-
-    Source: as `spherical_harmonics`.
     """
     m = torch.arange(1, degree, device=lon.device)
     phase = torch.deg2rad(lon.double())[:, None] * m
@@ -128,10 +126,10 @@ def waves(lon: Tensor, degree: int) -> Tensor:
 
 
 def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
-    """For each degree l its (2l + 1, N) harmonics, rows in the order m = -l, ..., l.
+    """Yield the (2l + 1, N) harmonics of each degree l, rows in the order m = -l, ..., l.
 
-    Where no gradient is recorded, two buffers serve in turn, so that they stay in the cache: a
-    block is to be used before the next but one is asked for.
+    Without gradients, two buffers are reused in turn to stay in the cache, so a block is valid only
+    until the next but one is computed.
     """
     norms, columns = _coefficients(degree, x.device)
     block = torch.full_like(x, math.sqrt(1 / (4 * math.pi)))[None]
@@ -139,17 +137,16 @@ def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
     yield block
     sectoral = norms * _powers(torch.complex(x, y), degree - 1)
     sectoral = torch.stack([sectoral.imag, sectoral.real], dim=1)
-    ends = torch.nn.functional.hardshrink(sectoral, _faint(degree))
+    ends = torch.nn.functional.hardshrink(sectoral, _negligible(degree))
     if torch.is_grad_enabled() and z.requires_grad:
-        ends = sectoral + (ends - sectoral).detach()  # these values, with gradients at zero too
+        ends = sectoral + (ends - sectoral).detach()  # same values; gradients also where zero
         for (up, down), end in zip(columns, ends.unbind(), strict=True):
             inner = torch.addcmul(before * down, block, z) * up
             before = torch.nn.functional.pad(block, (0, 0, 1, 1))
             block = torch.cat([end[:1], inner, end[1:]])
             yield block
         return
-    # Row degree - 1 + m is of order m throughout. What no degree has reached yet is multiplied by
-    # zero, and must be finite for that.
+    # Row degree - 1 + m has order m. Rows not reached yet are multiplied by zero: keep them finite.
     buffers = z.new_zeros(2, 2 * degree - 1, len(z))
     buffers[0, degree - 1] = block
     for ell, ((up, down), end) in enumerate(zip(columns, ends.unbind(), strict=True), start=1):
@@ -160,20 +157,20 @@ def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
         yield block
 
 
-def _faint(degree: int) -> float:
-    """Sectoral values up to this, as near the poles, can be zero: no harmonic is off by 1e-17.
+def _negligible(degree: int) -> float:
+    """Sectoral values up to this size, as near the poles, can be set to zero.
 
-    In l, Y_lm grows from its sectoral value by a factor of at most the square root of
-    (2l + 1) / (2m + 1) binom(l + m, 2m), which it comes near to at a pole; for every m > 0 that is
-    less than the golden ratio to the power l. Up to L = 100 this is above float32's smallest normal
-    number, so that no harmonic is denormal.
+    This changes no harmonic by more than 1e-17. In l, Y_lm grows from its sectoral value by at most
+    the square root of (2l + 1) / (2m + 1) binom(l + m, 2m), nearly reached at a pole; for m > 0
+    that is less than the golden ratio to the power l. Up to L = 100 the result is above float32's
+    smallest normal number, so no harmonic is denormal.
     """
     golden_ratio = (1 + math.sqrt(5)) / 2
     return min(NEGLIGIBLE, 1e-17 * golden_ratio**-degree)
 
 
 def _powers(base: Tensor, count: int) -> Tensor:
-    """(count, N): `base` to the powers 1, ..., `count`; each pass doubles how many there are."""
+    """(count, N): `base` to the powers 1, ..., `count`; each pass doubles their number."""
     powers = base[None]
     while len(powers) < count:
         powers = torch.cat([powers, powers * powers[-1]])
@@ -183,10 +180,10 @@ def _powers(base: Tensor, count: int) -> Tensor:
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a cached inference tensor could never serve a gradient
 def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """What the recursion multiplies by, for l = 1, ..., degree - 1.
+    """The coefficients of the recursion, for l = 1, ..., degree - 1.
 
-    The column of norms of the sectoral (x + iy)^l; then for each l the columns B and A, for m =
-    -(l-1), ..., l-1, of Y_l = A (z Y_(l-1) + B Y_(l-2)). B is zero where Y_(l-2) has no row.
+    The norms of the sectoral (x + iy)^l, as a column; then for each l the columns A and B, for
+    m = -(l-1), ..., l-1, of Y_l = A (z Y_(l-1) + B Y_(l-2)). B is zero where Y_(l-2) has no row.
     """
     ells = torch.arange(1, degree, dtype=torch.float64)[:, None]
     norms = (torch.cumprod((2 * ells + 1) / (2 * ells), dim=0) / (2 * math.pi)).sqrt()

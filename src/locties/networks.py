@@ -14,21 +14,7 @@ from locties._util.registry import Registry, check_counts
 
 
 class Linear(nn.Linear):
-    """One affine map, (N, in_dim) to (N, dim): the features alone, mixed.
-
-    Args:
-        in_dim: number of features.
-        dim: length of an embedding.
-
-    Raises:
-        ValueError: a size that is no whole number of at least 1.
-
-    Example:
-        >>> Linear(3, 2)(torch.ones(5, 3)).shape
-        torch.Size([5, 2])
-
-    Source: elementary; the control for what the other networks add.
-    """
+    """One affine map, (N, in_dim) to (N, dim): the control for the other networks."""
 
     def __init__(self, in_dim: int, dim: int) -> None:
         check_counts(in_dim=in_dim, dim=dim)
@@ -45,14 +31,9 @@ class MLP(nn.Sequential):
         layers: number of hidden layers.
         activation: "gelu" or "relu".
 
-    Raises:
-        ValueError: a size that is no whole number of at least 1, or an unknown activation.
-
     Example:
         >>> MLP(3, 2, hidden=8)(torch.ones(5, 3)).shape
         torch.Size([5, 2])
-
-    Source: elementary; GELU is of Hendrycks and Gimpel (arXiv 1606.08415).
     """
 
     def __init__(
@@ -73,21 +54,13 @@ _ACTIVATIONS = Registry("activation", gelu=nn.GELU, relu=nn.ReLU)
 class Residual(nn.Sequential):
     """Pre-activation residual network, (N, in_dim) to (N, dim).
 
-    The identity path is left clear, with LayerNorm in front of each block and of the output:
-    h + W2 GELU(W1 LayerNorm(h)), with biases.
+    A block is h + W2 GELU(W1 LayerNorm(h)), with biases; a LayerNorm precedes the output too.
 
     Args:
         in_dim: number of features.
         dim: length of an embedding.
         hidden: width of the identity path and of the blocks.
         layers: number of residual blocks, two affine maps each.
-
-    Raises:
-        ValueError: a size that is no whole number of at least 1.
-
-    Example:
-        >>> Residual(3, 2, hidden=8, layers=1)(torch.ones(5, 3)).shape
-        torch.Size([5, 2])
 
     Source: after the residual location encoder of Mac Aodha, Cole and Perona, "Presence-Only
     Geographical Priors for Fine-Grained Image Classification" (ICCV 2019, arXiv 1906.05272), with
@@ -115,15 +88,15 @@ class _ResidualBlock(nn.Module):
         )
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + self.branch(h)
+        output: Tensor = h + self.branch(h)
+        return output
 
 
 class Siren(nn.Sequential):
     """Sinusoidal representation network, (N, in_dim) to (N, dim), with an affine output.
 
-    Layers compute sin(w0 (W x + b)). First-layer weights start uniform within 1 / in_dim, later
-    ones, the output's among them, within sqrt(6 / hidden) / w0; biases uniform within 1 /
-    sqrt(fan-in).
+    Layers compute sin(w0 (W x + b)). Weights start uniform: in the first layer within 1 / in_dim,
+    in later ones and the output within sqrt(6 / hidden) / w0; biases within 1 / sqrt(fan-in).
 
     Args:
         in_dim: number of features.
@@ -132,13 +105,6 @@ class Siren(nn.Sequential):
         layers: number of sine layers.
         w0_first: frequency factor of the first layer.
         w0: frequency factor of the later sine layers.
-
-    Raises:
-        ValueError: a size that is no whole number of at least 1, or a factor that is not positive.
-
-    Example:
-        >>> Siren(3, 2, hidden=8)(torch.ones(5, 3)).shape
-        torch.Size([5, 2])
 
     Source: Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions"
     (NeurIPS 2020, arXiv 2006.09661), with their initialisation.
@@ -175,22 +141,19 @@ class _SineLayer(nn.Linear):
         self.w0 = w0
 
     def forward(self, x: Tensor) -> Tensor:
-        # Scaling the weights, not the activations, spares a pass over the batch.
+        # Scaling the weights is cheaper than scaling the activations.
         return torch.sin(nn.functional.linear(x, self.w0 * self.weight, self.w0 * self.bias))
 
 
 def layers(network: nn.Module, x: Tensor) -> list[Tensor]:
-    """What each layer of a network gives for x (N, in_dim); the last is the network's own output.
+    """The outputs (N, width) of each layer of a network; the last is the network's own output.
 
-    A layer counts with the activation that follows it. A network whose layers are not known is one
-    layer; those of every plain ``nn.Sequential`` are.
+    A layer includes the activation that follows it. The layers of a plain ``nn.Sequential`` are
+    known; any other module counts as one layer.
 
     Args:
         network: any module from (N, in_dim) to (N, dim).
         x: (N, in_dim).
-
-    Returns:
-        Tensors (N, width of the layer).
 
     Example:
         >>> [h.shape[1] for h in layers(MLP(in_dim=3, dim=2, hidden=8), torch.ones(1, 3))]
@@ -206,18 +169,18 @@ def layers(network: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def split(network: nn.Module) -> tuple[Tensor, Tensor, nn.Sequential] | None:
-    """A network as an affine map and what follows it: network(x) = rest(x weight^T + bias).
+    """Split off the first affine map of a network: network(x) = rest(x weight^T + bias).
 
-    Where features have structure, as on a grid, the affine map can then be applied to their
-    factors instead. `layers` of the rest are those of the network.
+    On a grid, the affine map can then be applied to the factors of the features. `layers` gives the
+    same for `rest` as for the network.
 
     Args:
         network: from (N, in_dim) to (N, dim).
 
     Returns:
-        weight (hidden, in_dim), bias (hidden,) and rest, from (N, hidden) to (N, dim); None for a
-        network that is not known to begin with an affine map. Those here do, and so does every
-        plain ``nn.Sequential`` that begins with ``nn.Linear``.
+        weight (hidden, in_dim), bias (hidden,) and rest, from (N, hidden) to (N, dim); None if the
+        network does not begin with an affine map, as far as is known. All networks here do, and
+        so does every plain ``nn.Sequential`` that begins with ``nn.Linear``.
 
     Example:
         >>> network, x = Siren(in_dim=3, dim=2, hidden=8), torch.ones(1, 3)
