@@ -58,7 +58,7 @@ def test_evaluate_prints_a_compact_table(encoder: Path, monkeypatch: pytest.Monk
 def test_evaluate_finds_the_columns_of_coordinates(encoder: Path, soil: Path) -> None:
     table = pd.read_csv(soil).rename(columns={"lon": "Longitude", "lat": "Latitude"})
     table.to_csv(soil, index=False)
-    result = run(encoder, "--points-file", soil, "--target", "ph", "--probes", "knn", "--json")
+    result = run(encoder, "--points-file", soil, "--target", "ph", "--splits", "random", "--json")
     assert result.exit_code == 0, result.stderr
     rows = pd.DataFrame(json.loads(result.stdout))
     assert rows[rows["metric"] == "r2"]["value"].min() > 0.9
