@@ -25,7 +25,7 @@ from locties.evaluation.protocol import predict, share
 from locties.evaluation.splits import block_index
 from locties.evaluation.statistics import block_bootstrap
 from locties.evaluation.tasks import SMALLEST_CLASS, Task
-from locties.lonlat import check, to_xyz
+from locties.lonlat import LonLat, check, to_xyz
 
 Array = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ _FLAT = 1e-9  # share of a target's variance below which it counts as constant
 _HOPELESS = -1e6  # an R2 below this is of a target that is constant
 
 
-def continents(lonlat: Any) -> NDArray[np.str_]:
+def continents(lonlat: LonLat) -> NDArray[np.str_]:
     """Continent of each point on land `(N, 2)`: that of the country of the nearest GeoNames place.
 
     GeoNames counts a country to one continent whole: Turkey to Asia, Egypt to Africa, Greenland to
@@ -71,7 +71,7 @@ def continents(lonlat: Any) -> NDArray[np.str_]:
     return np.where(russia & siberia, "Asia", np.array(continent)[code])
 
 
-def climates(lonlat: Any) -> NDArray[np.str_]:
+def climates(lonlat: LonLat) -> NDArray[np.str_]:
     """Main Köppen-Geiger group of each point `(N, 2)`: tropical, arid, temperate, cold or polar.
 
     Computed as in the task climate_zone.
@@ -219,7 +219,7 @@ class Autocorrelation(NamedTuple):
 
 
 def autocorrelation(
-    lonlat: Any, values: ArrayLike, neighbours: int = 8, permutations: int = 999, seed: int = 0
+    lonlat: LonLat, values: ArrayLike, neighbours: int = 8, permutations: int = 999, seed: int = 0
 ) -> Autocorrelation:
     """Moran's I of values at points: do neighbours have like values?
 

@@ -5,8 +5,6 @@ on that modality. `raw_values` reads a modality at any points, so that `evaluate
 an encoder; `LEAKS` names the pairs that share a source, `OPEN_LEAKS` those of the open tier.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from locties.apply.metadata import Encoder
 from locties.evaluation.tasks import kernel_density
-from locties.lonlat import check, to_xyz
+from locties.lonlat import LonLat, check, to_xyz
 from locties.modalities import Gathered
 from locties.modality import Modality
 
@@ -69,7 +67,7 @@ def raw_values(modality: Modality) -> Encoder:
     return nearest
 
 
-def place_density(sources: Any) -> Encoder:
+def place_density(sources: LonLat) -> Encoder:
     """Where samples are, and nothing of their content: log(1 + samples per 10,000 km2).
 
     Toponyms are sampled where places are, so their locations alone predict population.

@@ -20,7 +20,7 @@ from locties.evaluation.probes import PROBES, is_classification
 from locties.evaluation.splits import SPLITS, block_index, folds, nearest_label_km
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.evaluation.tasks import TASKS, Task
-from locties.lonlat import check
+from locties.lonlat import LonLat, check
 
 Rows = list[dict[str, Any]]
 
@@ -130,7 +130,7 @@ def predict(
 
 def fit_probe(
     encoder: str | Path | Encoder, task: str | Task, split: str = "block", probe: str = "ridge"
-) -> Callable[[Any], NDArray[Any]]:
+) -> Callable[[LonLat], NDArray[Any]]:
     """Fit a probe on all points of a task, to predict anywhere.
 
     Args:
@@ -156,7 +156,7 @@ def fit_probe(
     return lambda lonlat: fitted(checked_embedding(function, lonlat))[0]
 
 
-def checked_embedding(encoder: str | Path | Encoder, lonlat: Any) -> NDArray[Any]:
+def checked_embedding(encoder: str | Path | Encoder, lonlat: LonLat) -> NDArray[Any]:
     """Embeddings `(N, d)` of places `(N, 2)`: without gradients, in evaluation mode, all finite.
 
     A wrong shape or a value that is not finite raises ValueError.

@@ -18,7 +18,7 @@ from locties.data.embedded import load
 from locties.data.sampling import land_lonlat
 from locties.evaluation.baselines import contender
 from locties.evaluation.protocol import checked_embedding
-from locties.lonlat import MEAN_EARTH_RADIUS_KM, check
+from locties.lonlat import MEAN_EARTH_RADIUS_KM, LonLat, check
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def diagnose(encoder: str | Path | Encoder, points: int = 5000, seed: int = 0) -
     }
 
 
-def nearby_points(lonlat: Any, km: float, generator: torch.Generator) -> Tensor:
+def nearby_points(lonlat: LonLat, km: float, generator: torch.Generator) -> Tensor:
     """For each point another, uniform by area in the disc of `km` around it.
 
     Args:

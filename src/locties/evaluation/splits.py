@@ -1,18 +1,16 @@
 """Folds: random, or whole spatial blocks; and how far test points are from their labels."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from locties._util.registry import unknown
-from locties.lonlat import BLOCK_DEGREES, MEAN_EARTH_RADIUS_KM, cell_index, check, to_xyz
+from locties.lonlat import BLOCK_DEGREES, MEAN_EARTH_RADIUS_KM, LonLat, cell_index, check, to_xyz
 
 SPLITS = ("random", "block")
 
 
-def block_index(lonlat: Any) -> NDArray[np.int64]:
+def block_index(lonlat: LonLat) -> NDArray[np.int64]:
     """Spatial block of each point: `(N,)` ids of cells of nearly equal area, 10 degrees high.
 
     Example:
@@ -23,7 +21,7 @@ def block_index(lonlat: Any) -> NDArray[np.int64]:
     return block
 
 
-def folds(lonlat: Any, split: str, n: int = 5, seed: int = 0) -> NDArray[np.int64]:
+def folds(lonlat: LonLat, split: str, n: int = 5, seed: int = 0) -> NDArray[np.int64]:
     """Fold of each point, for cross-validation.
 
     Under ``"random"`` a test point usually has a label close by. Under ``"block"`` whole blocks of
@@ -75,7 +73,7 @@ def _check_enough(found: int, n: int, what: str) -> None:
         )
 
 
-def nearest_label_km(test: Any, train: Any) -> NDArray[np.float64]:
+def nearest_label_km(test: LonLat, train: LonLat) -> NDArray[np.float64]:
     """Great-circle distance in km from each test point to its nearest training label.
 
     Args:

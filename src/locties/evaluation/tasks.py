@@ -22,7 +22,7 @@ from locties._util.registry import Registry, check_counts, unknown
 from locties.data.climate import KOPPEN_CLASSES, koppen
 from locties.data.embedded import load
 from locties.data.sampling import OWNERS, land_lonlat, owner
-from locties.lonlat import MEAN_EARTH_RADIUS_KM, check, to_xyz
+from locties.lonlat import MEAN_EARTH_RADIUS_KM, LonLat, check, to_xyz
 
 KINDS = ("regression", "classification")
 KERNEL_KM = 25.0
@@ -185,7 +185,7 @@ def population(points: int = 5000, seed: int = 0) -> Task:
     return _task("population", lonlat, np.log1p(density), unit="log(1 + persons per km2)")
 
 
-def kernel_density(lonlat: Any, sources: Any, weight: Any) -> NDArray[np.float64]:
+def kernel_density(lonlat: LonLat, sources: LonLat, weight: Any) -> NDArray[np.float64]:
     """Density of weighted sources per km2, with a Gaussian kernel of 25 km cut at 4 sigma.
 
     Args:
