@@ -13,10 +13,10 @@ import yaml
 
 from locties_paper.site.notebook import REPOSITORY
 
-# One modality, one task, one seed; enough epochs to be killed in the middle.
-RUN = {"method": "melt", "modalities": "relief", "features": "xyz", "feature_options": {}}
+# Two small modalities, one task, one seed; enough epochs to be killed in the middle.
+RUN = {"method": "salt", "modalities": "relief,haze", "features": "xyz", "feature_options": {}}
 RUN |= {"network_options": {"hidden": 8}, "dim": 8, "samples": 500, "batch": 64}
-RUN |= {"pairs": 64 * 200, "epochs": 20, "kept": [1], "learning_rate": 1e-3}
+RUN |= {"pairs": 64 * 120, "epochs": 12, "kept": [1], "learning_rate": 1e-3}
 EVALUATE = {"tasks": "elevation", "points": 100, "labels": ["all"]}
 EVALUATE |= {"splits": "random", "probes": "ridge"}
 

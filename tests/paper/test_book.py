@@ -11,13 +11,12 @@ import pytest
 import torch
 import yaml
 
-from locties.encoder import read_card
-from locties_paper.site.notebook import REPOSITORY, split_names
+from locties_paper.site.notebook import REPOSITORY, check_parameters
 
 BOOK = REPOSITORY / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 HEART = ["pretrain", "evaluate", "maps"]
-FOR_READERS = ["tour", "explorer", "models", "use", "command_line"]
+STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
 IGNORED = "nbval-ignore-output"
 
 
@@ -32,10 +31,6 @@ def code_cells(path: Path) -> list[dict]:
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def path(request) -> Path:
     return request.param
-
-
-def test_the_three_notebooks_are_there():
-    assert set(HEART) <= {path.stem for path in NOTEBOOKS}
 
 
 def test_every_code_cell_is_executed_in_order(path):
@@ -73,18 +68,6 @@ def test_parameters_come_first_and_are_checked_next(path):
     assert "notebook.parameters(In, globals())" in second.source
 
 
-def test_what_sets_a_notebook_up_is_shown_to_those_who_run_it_again_alone(path):
-    for cell in code_cells(path):
-        tags = cell.metadata.get("tags", [])
-        if "parameters" in tags or "notebook.parameters(In" in cell.source:
-            if path.stem in HEART:
-                assert "remove-cell" not in tags, cell.source
-            elif path.stem in FOR_READERS:
-                assert "remove-cell" in tags, cell.source
-        elif path.stem in FOR_READERS and re.search(r"^glue\(", cell.source, re.M):
-            assert {"remove-cell", "hide-input"} & set(tags), cell.source
-
-
 def test_no_path_of_a_machine_is_in_it(path):
     text = path.read_text()
     for pattern in (r"/(home|root|Users|tmp)/\w", r"[A-Z]:\\\\Users"):
@@ -101,54 +84,6 @@ def test_figures_have_captions_names_and_alt_text(path):
             assert len(shown["image"]["alt"]) > 30
 
 
-def test_the_kernel_is_the_plain_one(path):
-    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
-
-
-def test_the_record_is_of_the_committed_parameters():
-    recorded = json.loads((BOOK / "recorded.json").read_text())
-    for name, entry in recorded.items():
-        known = papermill.inspect_notebook(str(BOOK / f"{name}.ipynb"))
-        assert set(entry["parameters"]) == set(known), name
-
-
-def test_the_explorer_says_what_its_baseline_learned_from():
-    """In its title, which stands above its map and list, and is read to those who see neither."""
-    known = papermill.inspect_notebook(str(BOOK / "explorer.ipynb"))
-    encoders, titles = (
-        split_names(ast.literal_eval(known[key]["default"])) for key in ("encoders", "titles")
-    )
-    title = dict(zip(encoders, titles, strict=True))["clip"]
-    assert title == "clip (place names)"
-    assert "Trained on toponyms by the two-modality baseline" in read_card("clip")
-    text = " ".join(cell.source for cell in read(BOOK / "explorer.ipynb"))
-    assert "two-modality baseline" in text
-    assert "(toponyms)" in text
-    assert f"in MELT, SALT, {title}: one map each" in (BOOK / "explorer.ipynb").read_text()
-
-
-def test_the_tour_explains_its_words():
-    """It is for readers without background: each word stands in italics where it is explained."""
-    text = "\n".join(
-        cell.source for cell in read(BOOK / "tour.ipynb") if cell.cell_type == "markdown"
-    )
-    explained = ("embedding", "modality", "unpaired", "MELT", "SALT", "labels", "R²", "biome")
-    for word in (*explained, "accuracy", "raw coordinates"):
-        first = re.search(rf"\b{word}\b", text)
-        assert first, word
-        assert text[first.start() - 1] + text[first.end()] == "**", f"{word} is used before"
-    assert len(text.split()) < 620, "one page"
-
-
-def test_every_parameter_of_every_profile_is_known():
-    study = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
-    for profile, settings in study["profiles"].items():
-        for name in (*HEART, "data"):
-            known = papermill.inspect_notebook(str(BOOK / f"{name}.ipynb"))
-            unknown = set(settings[name]) - set(known)
-            assert not unknown, f"{profile}.{name}: {unknown}"
-
-
 @pytest.mark.data
 @pytest.mark.parametrize("name", HEART)
 def test_a_misspelt_parameter_stops_in_the_first_cell(name, tmp_path):
@@ -161,25 +96,13 @@ def test_a_misspelt_parameter_stops_in_the_first_cell(name, tmp_path):
     assert len(ran) <= 4, "it stopped before any work"
 
 
-def pretrain(tmp_path, **parameters) -> Path:
-    out = tmp_path / "run"
-    papermill.execute_notebook(
-        BOOK / "pretrain.ipynb",
-        tmp_path / "out.ipynb",
-        {"output": str(out), "pairs": 512, "batch": 64, "epochs": 2, "samples": 200, **parameters},
-        progress_bar=False,
-    )
-    return out
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_papermill_trains_salt_on_two_modalities(tmp_path):
-    out = pretrain(tmp_path, method="salt", modalities="imagery,climate")
-    settings = json.loads((out / "settings.json").read_text())
-    assert settings["schedule"] == "salt"
-    assert settings["modalities"] == ["imagery", "climate"]
-    assert (out / "encoder" / "model.safetensors").exists()
+@pytest.mark.parametrize("profile", STUDY["profiles"])
+def test_every_parameter_of_every_profile_is_one_of_its_notebook(profile):
+    for name, values in STUDY["profiles"][profile].items():
+        if (path := BOOK / f"{name}.ipynb").exists():
+            known = papermill.inspect_notebook(str(path))
+            defaults = {key: ast.literal_eval(each["default"]) for key, each in known.items()}
+            check_parameters(defaults, values, f"parameter of {path.name}")
 
 
 @pytest.mark.data
@@ -187,6 +110,12 @@ def test_papermill_trains_salt_on_two_modalities(tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("method", ["melt", "salt"])
 def test_papermill_trains_on_a_gpu(tmp_path, method):
-    out = pretrain(tmp_path, method=method, device="cuda")
-    settings = json.loads((out / "settings.json").read_text())
+    small = {"pairs": 512, "batch": 64, "epochs": 2, "samples": 200}
+    papermill.execute_notebook(
+        BOOK / "pretrain.ipynb",
+        tmp_path / "out.ipynb",
+        {"output": str(tmp_path / "run"), "method": method, "device": "cuda", **small},
+        progress_bar=False,
+    )
+    settings = json.loads((tmp_path / "run/settings.json").read_text())
     assert settings["device"] == torch.cuda.get_device_name()
