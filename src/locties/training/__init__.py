@@ -1,4 +1,8 @@
-"""Pretraining: one loop, and three schedules that say which modalities a batch holds."""
+"""Pretraining: one loop, and three schedules that say which modalities a batch holds.
+
+Start with `schedules` (what MELT, SALT and clip do differently) and `Loop.run` and `Loop.step` in
+`loop` (what they share). The other modules each do one thing for the loop.
+"""
 
 from locties._util.extras import needs
 
