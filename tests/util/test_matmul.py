@@ -1,4 +1,4 @@
-"""Products of float32 matrices on a CPU, by the faster of torch's two libraries."""
+"""Products of matrices on a CPU: the faster of torch's two libraries, and bfloat16."""
 
 import os
 import platform
@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from locties._util import matmul as products
-from locties._util.matmul import ByOneDNN, bfloat16_is_fast
+from locties._util import matmul
+from locties._util.matmul import ByOneDNN, bfloat16_is_fast, drop_denormal_gradients
 from locties.encoder import LocationEncoder
 from locties.modality import Modality
 from locties.training.loop import pretrain
@@ -23,12 +24,12 @@ precision = torch.get_float32_matmul_precision
 @pytest.fixture
 def in_float32(monkeypatch):
     """As on a machine where oneDNN keeps float32."""
-    monkeypatch.setattr(products, "_in_float32", lambda: True)
+    monkeypatch.setattr(matmul, "_onednn_keeps_float32", lambda: True)
 
 
 @pytest.fixture(autouse=True)
 def _as_it_was():
-    products._in_float32.cache_clear()
+    matmul._onednn_keeps_float32.cache_clear()
     yield
     torch.set_float32_matmul_precision("highest")
 
@@ -84,7 +85,7 @@ def test_the_last_to_leave_puts_it_back(in_float32):
 
 
 def test_where_onednn_would_round_nothing_changes(monkeypatch):
-    monkeypatch.setattr(products, "_in_float32", lambda: False)
+    monkeypatch.setattr(matmul, "_onednn_keeps_float32", lambda: False)
     with ByOneDNN():
         assert precision() == "highest"
 
@@ -98,12 +99,12 @@ def test_what_a_reader_chose_stays(in_float32, chosen):
 
 
 def test_whether_it_rounds_does_not_depend_on_what_is_set_around():
-    usual = products._in_float32()
-    products._in_float32.cache_clear()
+    usual = matmul._onednn_keeps_float32()
+    matmul._onednn_keeps_float32.cache_clear()
     torch.set_default_dtype(torch.float64)
     try:
         with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
-            assert products._in_float32() == usual
+            assert matmul._onednn_keeps_float32() == usual
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -146,3 +147,18 @@ def test_whether_bfloat16_is_fast_agrees_with_the_processors_flags():
         pytest.skip("Linux on x86 lists the instructions")
     words = set(flags.read_text().split())
     assert bfloat16_is_fast() == bool(words & {"avx512_bf16", "amx_bf16"})
+
+
+def test_measuring_bfloat16_is_not_counted_as_work():
+    bfloat16_is_fast.cache_clear()
+    with FlopCounterMode(display=False) as counter:
+        bfloat16_is_fast()
+    assert counter.get_total_flops() == 0
+
+
+def test_denormal_gradients_are_dropped_and_others_stay():
+    x = torch.zeros(3, requires_grad=True)
+    y = x * 1
+    drop_denormal_gradients(y)
+    y.backward(torch.tensor([1e-31, 1e-29, 1.0]))
+    assert x.grad.tolist() == pytest.approx([0.0, 1e-29, 1.0], rel=1e-6, abs=0)
