@@ -16,14 +16,7 @@ START, ALL_LABELS, FEW_LABELS = 8.0, 0.5, 0.2
 
 
 class Cost(NamedTuple):
-    """What a job is expected to take; the names are those of Snakemake's resources.
-
-    Attributes:
-        seconds: on one core or device like that of the published runs.
-        pairs: that it trains on.
-        steps: of the optimiser.
-        gigaflops: of these steps.
-    """
+    """What a job is expected to take; the names are those of snakemake's resources."""
 
     seconds: float
     pairs: int = 0
@@ -46,7 +39,7 @@ class Rates(NamedTuple):
 
 
 def rates(study: Mapping[str, Any], folder: str | Path = "") -> Rates:
-    """Measured costs, from the histories of the two-modality baselines in a folder of results."""
+    """Costs measured in a folder of results, by the two-modality runs there."""
     scores, histories = results.read(folder)
     last = histories.groupby(["encoder", "seed"])[["flops", "pairs", "seconds"]].max()
     totals = last.groupby("encoder").sum()
@@ -59,7 +52,7 @@ def rates(study: Mapping[str, Any], folder: str | Path = "") -> Rates:
 
 
 def pretraining(run: Mapping[str, Any], measured: Rates) -> Cost:
-    """The cost of a run of `runs`, from what the published ones took.
+    """The cost of a run of `study.runs`.
 
     A pair takes the floating-point operations of the published runs on its modality, plus what the
     location encoder and the logits of the batch take more or less than theirs: 6 for each weight
@@ -80,7 +73,7 @@ def evaluating(contenders: int, points: int, labels: Iterable[Any]) -> Cost:
 
 
 def _multiplications(run: Mapping[str, Any]) -> int:
-    """A pair's, in the forward pass through the location encoder and to the batch's logits."""
+    """Of one pair, in the forward pass through the location encoder and to the logits."""
     own = {name: run[name] for name in ARCHITECTURE if name in run}
     return _weights(repr(own)) + run["batch"] * own["dim"]
 

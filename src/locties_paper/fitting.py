@@ -22,29 +22,20 @@ SHARES = (0.7, 0.1, 0.2)  # of the blocks
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Trainable parameters of a module.
-
-    Example:
-        >>> parameter_count(nn.Linear(3, 2))
-        8
-    """
+    """Trainable parameters of a module."""
     return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
 
 
 def hidden_width(features: str, network: str, budget: int, dim: int) -> int:
-    """The hidden width that makes an encoder's trainable parameters agree with a budget.
+    """The hidden width at which an encoder's trainable parameters agree with a budget to 2%.
 
-    Features with many columns take their parameters in the first layer and leave fewer for the
-    width: that is what they cost.
+    Features with many columns take parameters in the first layer and leave fewer for the width.
 
     Args:
         features: a name in `locties.features.FEATURES`.
         network: a name in `locties.networks.NETWORKS` with an option `hidden`.
-        budget: trainable parameters, agreed with to 2%.
+        budget: trainable parameters.
         dim: of the output.
-
-    Raises:
-        ValueError: if no width does, naming the nearest count, or if the network has no width.
 
     Example:
         >>> hidden_width("xyz", "mlp", 10_000, dim=1)
@@ -75,12 +66,7 @@ def hidden_width(features: str, network: str, budget: int, dim: int) -> int:
 
 
 def globe_lonlat(n: int, seed: int) -> Tensor:
-    """Points (n, 2) float32, uniform by area over the whole globe, sea and poles included.
-
-    Example:
-        >>> globe_lonlat(3, seed=0).shape
-        torch.Size([3, 2])
-    """
+    """Points (n, 2) float32, uniform by area over the whole globe, sea and poles included."""
     generator = torch.Generator().manual_seed(seed)
     turn, height = torch.rand(2, n, generator=generator, dtype=torch.float64)
     latitude = torch.rad2deg(torch.asin(2 * height - 1))
@@ -88,7 +74,7 @@ def globe_lonlat(n: int, seed: int) -> Tensor:
 
 
 def parts(lonlat: Tensor, kilometres: float, seed: int) -> Tensor:
-    """TRAINING, VALIDATION or TEST for each point: whole blocks, 70, 10 and 20% of them.
+    """TRAINING, VALIDATION or TEST for each point, by whole blocks: 70, 10 and 20% of them.
 
     Args:
         lonlat: (N, 2) degrees.
@@ -118,12 +104,12 @@ def fit(
     learning_rate: float,
     seed: int,
 ) -> None:
-    """Fit an encoder's output to a target by least squares; the encoder is trained in place.
+    """Fit an encoder's output to a target by least squares, in place.
 
     AdamW as in the study (weight decay 0.01); the learning rate falls to zero along a cosine.
 
     Args:
-        encoder: whose `dim` is that of the target.
+        encoder: whose output has the length of the target.
         lonlat: (N, 2) checked degrees.
         target: (N, dim) standardised values.
         steps: of the optimiser.
@@ -182,9 +168,9 @@ def compare(
         seeds: of the weights and the batches.
 
     Returns:
-        One row a seed: features, network, hidden, parameters, learning_rate, seed, the mean R² on
-        validation points, and the R² of each column on test points as r2_0, r2_1 and so on. And
-        the encoder of the first seed.
+        One row a seed: features, network, hidden, parameters, learning_rate, seed, validation (mean
+        R² there), and the R² of each column on test points as r2_0, r2_1 and so on. And the encoder
+        of the first seed.
     """
     dim = target.shape[1]
     options = {"hidden": hidden_width(features, network, budget, dim)}

@@ -18,20 +18,18 @@ def publish(
 ) -> None:
     """Copy result tables to where they are tracked, and encoders with their cards to the package.
 
-    Their errors are taken apart by continent first, which adds a table. The first encoder is also
-    drawn, for the first page. Encoders that are not named any more are deleted: their cards would
-    speak of rows that are gone.
+    A table of errors by continent is added first. The first encoder is drawn for the first page.
+    Encoders that are not named any more are deleted, as the rows behind their cards are gone.
 
     Args:
         folder: with the Parquet tables that a profile made.
-        runs: by the name under which `locties.load` shall find its encoder, the folder of a run,
+        runs: by the name under which `locties.load` finds the encoder, the folder of a run,
             ``.../<name>-<seed>``, with ``encoder`` and ``settings.json``.
         root: of the repository.
 
     Raises:
-        ValueError: where a run has no rows in the tables, where one of the book has fewer seeds
-            than `ENOUGH_SEEDS`, or where rows were made by code that was changed and not committed,
-            which nobody could find again. Nothing is published then.
+        ValueError: a run has no rows, or fewer seeds than `ENOUGH_SEEDS`, or rows were made by code
+            that was not committed. Nothing is published then.
     """
     seeds = read(folder)[1].groupby("encoder")["seed"].nunique()
     if len(seeds) and seeds.min() < ENOUGH_SEEDS:

@@ -1,4 +1,4 @@
-"""Rows of results: gathered from runs, with their provenance, published, and read again."""
+"""Rows of results: gathered from runs, with their provenance, and read again."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[s
     Args:
         table: rows of `locties.evaluate`, or others.
         to: Parquet file.
-        profile: smoke, laptop or full.
+        profile: a name in `experiments.yaml`.
         settings: the parameters that made it; ``encoder``, where there is one, is a folder or a
             name, to which a plus sign appends a baseline.
     """
@@ -77,7 +77,7 @@ def gather_histories(
 
     Args:
         runs: "<name>-<seed>", which become the columns encoder and seed.
-        histories: their tables, in the same order; where there are none, as in `gather`.
+        histories: their tables, in the same order.
         to: the file.
         scored: scores of these runs, from which their histories take the `PROVENANCE`.
     """
@@ -96,15 +96,14 @@ def gather_histories(
 def gather_sweeps(
     tables: Sequence[str | Path], runs: Sequence[str], histories: Sequence[str | Path], folder: Path
 ) -> None:
-    """Put what the sweeps made beside the tables of the book's own runs.
+    """Write what the sweeps made beside the tables of the book's own runs.
 
     Args:
         tables: of scores. "<name>@<epoch>" is an encoder kept at the end of an epoch.
         runs: "<name>-<seed>", those that were trained.
         histories: of these, in the same order.
-        folder: gets ``sweeps.parquet`` and ``sweeps_histories.parquet``, with the columns of the
-            book's ``runs.parquet`` and ``histories.parquet``, and ``scores_along.parquet``, the
-            scores of kept encoders with a column pairs.
+        folder: gets ``sweeps.parquet``, ``sweeps_histories.parquet`` and, of kept encoders with a
+            column pairs, ``scores_along.parquet``.
     """
     rows = pd.concat([pd.read_parquet(table) for table in tables], ignore_index=True)
     gather_histories(runs, histories, folder / "sweeps_histories.parquet", rows)
@@ -129,17 +128,9 @@ def write_table(table: pd.DataFrame, to: str | Path) -> None:
 
 
 def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of scores and of training histories in a folder of results.
+    """The scores and the training histories in a folder of results, by default the published ones.
 
-    Args:
-        folder: the published results where it is empty.
-
-    Returns:
-        ``runs.parquet`` and ``histories.parquet``. Every row of scores says its tier; those
-        written before there was more than one are of the embedded tier.
-
-    Raises:
-        FileNotFoundError: with what to run.
+    Every row of scores has a tier; those written before there were several are of the embedded one.
 
     Example:
         >>> runs, histories = read()
@@ -156,15 +147,7 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def of_tier(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
-    """The rows of one tier: a name can stand for different labels in two.
-
-    Args:
-        runs: tidy rows. Those published before there was a column for it are of the embedded tier.
-        tier: "embedded", "open", or empty for tasks of one's own.
-
-    Raises:
-        ValueError: where there is no row of it.
-    """
+    """The rows of one tier; a ValueError where there are none."""
     tiers = _tiers(runs)
     if tier not in set(tiers):
         raise unknown("tier of these rows", tier, set(tiers))
@@ -191,12 +174,6 @@ def scores(
         tier: of the tasks.
         probes: by default those that every encoder has; "mlp" is there for some.
 
-    Returns:
-        Those of `runs` that are such scores.
-
-    Raises:
-        ValueError: where there is no row of the tier.
-
     Example:
         >>> sorted(scores(read()[0])["metric"].unique())
         ['accuracy', 'r2']
@@ -215,8 +192,8 @@ def appending(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
 
     Returns:
         A row for each encoder that was also judged with something appended, best first; columns
-        "alone" and what was appended. Text: the mean over tasks, splits and probes, with the
-        t-interval over seeds where there are at least three.
+        "alone" and what was appended. Text: the mean over cells, with the t-interval over seeds
+        where there are at least three.
     """
     means = scores(runs, tier=tier).groupby(["encoder", "seed"])["value"].mean()
     cells: dict[str, dict[str, str]] = {}
@@ -234,14 +211,9 @@ def appending(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
 def not_beaten(runs: pd.DataFrame, encoder: str, tier: str = "embedded") -> pd.DataFrame:
     """The other encoders whose mean score is at least that of `encoder`, cell by cell.
 
-    Args:
-        runs: tidy rows.
-        encoder: whose.
-        tier: of the tasks.
-
     Returns:
-        Columns task, split, probe, value (of `encoder`), other, other_value; the means over the
-        seeds that there are. This counts, and tests nothing.
+        Columns task, split, probe, value (of `encoder`), other, other_value; means over the seeds
+        that there are. This counts, and tests nothing.
     """
     rows = scores(runs, tier=tier)
     means = rows.groupby([*CELL, "encoder"], as_index=False)["value"].mean()

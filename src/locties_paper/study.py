@@ -7,12 +7,18 @@ default run:
       name: volume
       factors: [{half: {times: {pairs: 0.5}}, double: {times: {pairs: 2}}}]
 
-makes the runs volume-half and volume-double. Keys of a sweep: ``factors``; ``name``, with which the
-names of its runs begin; ``all``, what each of its runs changes; ``called``, combinations that are
-another run; ``runs``, others that belong to it; ``seeds``, the profile's list of seeds; ``first``,
-of how many of these, where not of all. In a run or a level, ``times`` multiplies numbers of the
-profile, and ``each`` there stands for the share of the default's modalities that the run has;
-``more`` sets options beside the profile's own, as in ``more: {network_options.layers: 3}``.
+makes the runs volume-half and volume-double. Keys of a sweep:
+
+- ``factors``: a list of levels by name;
+- ``name``: how the names of its runs begin;
+- ``all``: what each of its runs changes;
+- ``called``: combinations that are a run of another name;
+- ``runs``: other runs that belong to it;
+- ``seeds``: which of the profile's lists of seeds; ``first``: only so many of them.
+
+In a run or a level, ``times`` multiplies numbers of the profile, where ``each`` is the share of the
+default's modalities that the run has; ``more`` sets options beside the profile's own, as in
+``more: {network_options.layers: 3}``.
 """
 
 from collections.abc import Mapping
@@ -33,9 +39,6 @@ def runs(study: Mapping[str, Any], profile: str, sweeps: str = "") -> dict[str, 
         profile: name in it.
         sweeps: names of sweeps and of groups of them, separated by commas; "all" for every one.
             None named: the runs that the book shows.
-
-    Raises:
-        ValueError: a sweep that is unknown, or two runs of one name.
 
     Example:
         >>> profiles = {"tiny": {"seeds": [0], "pretrain": {"pairs": 100, "batch": 10}}}
@@ -63,21 +66,7 @@ def runs(study: Mapping[str, Any], profile: str, sweeps: str = "") -> dict[str, 
 
 
 def run_names(study: Mapping[str, Any], sweep: str) -> list[str]:
-    """What the runs of a sweep are called, without their seeds, in its order.
-
-    Args:
-        study: content of `experiments.yaml`.
-        sweep: one of its sweeps.
-
-    Raises:
-        ValueError: a sweep that is unknown.
-
-    Example:
-        >>> study = {"sweeps": {"volume": {"runs": ["all"], "name": "volume", "factors": [
-        ...     {"half": {"times": {"pairs": 0.5}}}]}}}
-        >>> run_names(study, "volume")
-        ['all', 'volume-half']
-    """
+    """The names of a sweep's runs, without their seeds, in its order."""
     if sweep not in study["sweeps"]:
         raise unknown("sweep", sweep, study["sweeps"])
     described = study["sweeps"][sweep]
@@ -131,7 +120,7 @@ def _described(study: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, 
 
 
 def _derived(run: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's parameters where some are given as what to do with the profile's."""
+    """A run's parameters, where some say what to do with the profile's."""
     for path, value in run.pop("more", {}).items():
         name, option = path.split(".")
         run[name] = {**run[name], option: value}
