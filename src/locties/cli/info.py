@@ -1,8 +1,9 @@
-"""`locties info`: what is here, and what an encoder is."""
+"""`locties info`: what there is to choose from, and what an encoder is."""
 
 from __future__ import annotations
 
-import ast
+import json
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +13,15 @@ import locties
 from locties.cli.base import Json, find_encoder, print_json
 
 REGISTRIES = {
-    "features": ("features.py", "FEATURES"),
-    "networks": ("networks.py", "NETWORKS"),
-    "objectives": ("objectives/__init__.py", "OBJECTIVES"),
-    "schedules": ("training/schedules.py", "SCHEDULES"),
-    "modalities": ("modalities.py", "MODALITIES"),
-    "tasks": ("evaluation/tasks.py", "TASKS"),
-    "open_tasks": ("evaluation/public_tasks.py", "OPEN_TASKS"),
-    "probes": ("evaluation/probes.py", "PROBES"),
-    "baselines": ("evaluation/baselines.py", "BASELINES"),
+    "features": ("features", "FEATURES"),
+    "networks": ("networks", "NETWORKS"),
+    "objectives": ("objectives", "OBJECTIVES"),
+    "schedules": ("training", "SCHEDULES"),
+    "modalities": ("modalities", "MODALITIES"),
+    "tasks": ("evaluation", "TASKS"),
+    "open_tasks": ("evaluation", "OPEN_TASKS"),
+    "probes": ("evaluation", "PROBES"),
+    "baselines": ("evaluation", "BASELINES"),
 }
 
 
@@ -43,44 +44,33 @@ def info(
         if isinstance(value, dict):
             value = [f"{key}={part}" for key, part in value.items()]
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        print(f"{name.replace('_', ' '):{width}}{'none' if text in (None, '') else text}")
+        line = f"{name.replace('_', ' '):{width}}{'none' if text in (None, '') else text}"
+        # What a file says must not steer the terminal.
+        print("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
 
 
 def _everything() -> dict[str, Any]:
-    names = {
-        what: [str(word.arg) for word in _assigned(*home).keywords]
-        for what, home in REGISTRIES.items()
-    }
-    facts = {"version": locties.__version__, "encoders": locties.published(), **names}
+    facts: dict[str, Any] = {"version": locties.__version__, "encoders": locties.published()}
+    for name, (module, registry) in REGISTRIES.items():
+        try:
+            facts[name] = list(getattr(import_module(f"locties.{module}"), registry))
+        except ImportError as missing:
+            facts[name] = str(missing)
     try:
-        from locties.data.manifest import cache_folder, manifest_hash
-    except ImportError:
-        return facts | {"cache": None, "data": 'not there; run: pip install "locties[data]"'}
-    builder = ast.literal_eval(_assigned("data/embedded.py", "BUILDER"))
-    built = (cache_folder() / f"earth-{manifest_hash(builder)[:12]}.npz").is_file()
+        from locties.data.embedded import cache_path
+    except ImportError as missing:
+        return facts | {"cache": None, "data": str(missing)}
+    built = cache_path().is_file()
     state = "built" if built else "not built; run: locties data build"
-    return facts | {"cache": str(cache_folder()), "data": state}
-
-
-def _assigned(source: str, name: str) -> Any:
-    """What a module assigns to a name, as it is written there.
-
-    Importing every registry takes seconds, and takes packages that using an encoder does not need.
-    """
-    path = Path(locties.__file__).parent / source
-    for statement in ast.parse(path.read_text()).body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
-            return statement.value
-    raise LookupError(f"{path} assigns no {name}")
+    return facts | {"cache": str(cache_path().parent), "data": state}
 
 
 def _encoder(name: str) -> dict[str, Any]:
-    encoder = locties.load(name)
     from locties.encoder import PUBLISHED
 
+    encoder = locties.load(name)
     folder = Path(name) if Path(name).is_dir() else PUBLISHED / name
     config = encoder.config
-    sha256 = _sha256(folder)
     card = next(iter(sorted(folder.glob("*.md"))), None)
     return {
         "encoder": name,
@@ -88,16 +78,10 @@ def _encoder(name: str) -> dict[str, Any]:
         "feature_options": config["feature_options"],
         "network": config["network"],
         "network_options": config["network_options"],
-        "dim": encoder.dim,
+        "dim": encoder([[0.0, 0.0]]).shape[1],
         "readout": config["readout"],
         "parameters": sum(weights.numel() for weights in encoder.parameters()),
-        "sha256": sha256,
+        "sha256": json.loads((folder / "config.json").read_text())["sha256"],
         "origin": encoder.origin or None,
         "card": None if card is None else str(card),
     }
-
-
-def _sha256(folder: Path) -> str:
-    import json
-
-    return json.loads((folder / "config.json").read_text())["sha256"]
