@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import shutil
 import signal
@@ -86,6 +87,12 @@ def uninterrupted() -> Iterator[None]:
 def remedy(error: OSError) -> str:
     """What to do about a write that failed."""
     return "make room" if error.errno in _NO_ROOM else "fix the cause"
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Names and counts that users choose, and the one error they see when one is wrong."""
+"""Names and counts that users choose, and the error for a wrong one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
-    """The error for a name that is not known: it names the nearest one, and all of them.
+    """The error for an unknown name: it gives the nearest known name, and all of them.
 
     Example:
         >>> print(unknown("network", "sirne", ["mlp", "siren"]))
@@ -26,16 +26,13 @@ def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
 
 
 class Registry(dict[str, Any]):
-    """A dict from name to class or factory that answers a wrong name with a clear ValueError.
+    """A dict from name to class or factory; an unknown name raises a ValueError that helps.
 
     Extending locties is one assignment: ``FEATURES["mine"] = MyFeature``.
 
     Args:
-        what: what one entry is called in an error, such as "network".
-        entries: the first ones, by name.
-
-    Raises:
-        ValueError: on looking up a name that is not there.
+        what: what an entry is called in an error, such as "network".
+        entries: by name.
 
     Example:
         >>> shapes = Registry("shape", circle=1)
@@ -78,15 +75,7 @@ def split_names(text: str) -> list[str]:
 
 
 def device_of(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU where there is one.
-
-    Raises:
-        ValueError: where torch knows no such device, or there is no GPU.
-
-    Example:
-        >>> device_of("cpu")
-        device(type='cpu')
-    """
+    """The torch device of a name; "auto" takes a GPU where there is one."""
     import torch
 
     if name == "auto":

@@ -1,4 +1,4 @@
-"""Tar archives read member by member, and refused at the first sign of malice."""
+"""Tar archives, read member by member; dangerous ones are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Member:
     Attributes:
         name: its path in the archive.
         size: in bytes.
-        read: reads its content; it must be called before the next member is asked for.
+        read: reads its content; call it before the next member is asked for.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Member:
 def members(
     path: str | os.PathLike[str], most: int = 100_000, largest: int = 2**26
 ) -> Iterator[Member]:
-    """The files of a tar archive, one by one, in its order; nothing is unpacked to disk.
+    """The files of a plain tar archive, one by one, in its order; nothing is unpacked to disk.
 
-    Only plain tar is read. What is compressed is refused before a byte of it is expanded, so no
-    archive can grow beyond its own size on disk.
+    A compressed archive is refused before a byte is expanded, so that none can grow beyond its size
+    on disk.
 
     Args:
         path: the archive.
@@ -49,27 +49,17 @@ def members(
         largest: bytes that one member may declare.
 
     Yields:
-        Its files; folders are passed over.
+        Its files; folders are left out.
 
     Raises:
-        DataError: naming archive and member, at an absolute path, a ``..``, a link, a device, a
-            sparse file, a size above `largest`, more than `most` members; and where the archive
-            is missing, compressed, truncated or altered.
-
-    Example:
-        >>> import io, tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with tarfile.open(f"{folder}/a.tar", "w") as tar:
-        ...         info = tarfile.TarInfo("chip.tif")
-        ...         info.size = 3
-        ...         tar.addfile(info, io.BytesIO(b"abc"))
-        ...     [(member.name, member.read()) for member in members(f"{folder}/a.tar")]
-        [('chip.tif', b'abc')]
+        DataError: naming archive and member: an absolute path, a ``..``, a link, a device, a sparse
+            file, a size above `largest`, more than `most` members; or the archive is missing,
+            compressed, truncated or altered.
     """
     archive = Path(path)
 
     class Header(tarfile.TarInfo):
-        """Every raw header passes here before tarfile acts on it, those of long names too."""
+        """Checks every raw header, also those of long names, before tarfile acts on it."""
 
         @classmethod
         def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:

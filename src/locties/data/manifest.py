@@ -11,46 +11,31 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from locties._util.extras import needs
+from locties._util.files import sha256_of
+from locties._util.registry import unknown
 
 with needs("data", "locties.data"):
     import yaml
     from platformdirs import user_cache_path
 
-from locties._util.registry import unknown
-
 TIERS = ("embedded", "open", "paper")
 
 
 class DataError(OSError):
-    """A data file is missing, truncated or altered; the message says what to run.
-
-    Example:
-        >>> raise DataError("relief: altitude.h5 is missing; run: locties data build")
-        Traceback (most recent call last):
-        locties.data.manifest.DataError: relief: altitude.h5 is missing; run: locties data build
-    """
+    """A data file is missing, truncated or altered; the message says what to run."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file: its path inside the carrier, its size and sha256, and its role if it has one.
+    """One file of a source.
 
     Attributes:
-        path: inside the carrier, relative, with forward slashes.
+        path: inside the carrier: relative, with forward slashes, without ``..``.
         bytes: its size.
         sha256: hex digest.
-        role: which of a source's files it is.
-
-    Raises:
-        ValueError: if the path is absolute or holds ``..``: it would leave the carrier's folder.
-
-    Example:
-        >>> SourceFile("../secret", 1, "00")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        ValueError: the manifest's path '../secret' leaves its carrier: paths are relative, ...
+        role: "data", or what else the file is for, such as a grid of latitudes.
     """
 
     path: str
@@ -79,14 +64,9 @@ class Source:
         description: one line.
         unit: of its values.
         licence: of the data, in short.
-        terms: where the licence is stated, and what else holds.
+        terms: where the licence is stated, and other conditions.
         citation: what to cite.
-        files: its files, in the order in which they are read.
-
-    Example:
-        >>> relief = source("relief")
-        >>> relief.tier, relief.where, relief.bytes > 1_000_000
-        ('embedded', 'pvlib==0.16.1', True)
+        files: in the order in which they are read.
     """
 
     name: str
@@ -102,12 +82,7 @@ class Source:
 
     @property
     def where(self) -> str:
-        """The carrier in one word: ``wheel==version``, or the address, its commit shortened.
-
-        Example:
-            >>> source("relief").where
-            'pvlib==0.16.1'
-        """
+        """The carrier in one word: ``wheel==version``, or the address, its commit shortened."""
         if "wheel" in self.carrier:
             return f"{self.carrier['wheel']}=={self.carrier['version']}"
         address = self.carrier["address"].removeprefix("https://raw.githubusercontent.com/")
@@ -115,26 +90,14 @@ class Source:
 
     @property
     def bytes(self) -> int:
-        """Size of all its files, in bytes.
-
-        Example:
-            >>> relief = source("relief")
-            >>> relief.bytes == sum(file.bytes for file in relief.files)
-            True
-        """
+        """Size of all files."""
         return sum(file.bytes for file in self.files)
 
     def paths(self, role: str = "data") -> list[Path]:
-        """Where its files of one role are, each verified by size and sha256.
-
-        Args:
-            role: of the files.
-
-        Returns:
-            Paths on this machine.
+        """Paths of the files of one role, each verified by size and sha256.
 
         Raises:
-            DataError: if one is missing, truncated or altered.
+            DataError: a file is missing, truncated or altered.
 
         Example:
             >>> [path.name for path in source("relief").paths()]
@@ -144,16 +107,7 @@ class Source:
 
 
 def sources(tier: str | None = None) -> list[Source]:
-    """The manifest's sources, of one tier or of all.
-
-    Args:
-        tier: embedded, open or paper; None for all.
-
-    Returns:
-        The sources, in the manifest's order.
-
-    Raises:
-        ValueError: if `tier` is not embedded, open or paper.
+    """The sources of one tier (embedded, open or paper) or of all, in the manifest's order.
 
     Example:
         >>> [source.name for source in sources("embedded")][:3]
@@ -166,15 +120,6 @@ def sources(tier: str | None = None) -> list[Source]:
 
 def source(name: str) -> Source:
     """One source by its name.
-
-    Args:
-        name: of the source.
-
-    Returns:
-        The source.
-
-    Raises:
-        ValueError: if there is none of that name.
 
     Example:
         >>> source("relief").where
@@ -195,21 +140,17 @@ def _read() -> tuple[Source, ...]:
 
 def parse(text: str) -> tuple[Source, ...]:
     """The sources of a manifest in YAML."""
-    return tuple(_source(entry) for entry in yaml.safe_load(text)["sources"])
-
-
-def _source(entry: dict[str, Any]) -> Source:
-    files = tuple(SourceFile(**file) for file in entry["files"])
-    return Source(**{**entry, "files": files})
+    return tuple(
+        Source(**{**entry, "files": tuple(SourceFile(**file) for file in entry["files"])})
+        for entry in yaml.safe_load(text)["sources"]
+    )
 
 
 def manifest_hash(builder: str = "") -> str:
-    """Hex sha256 of what decides the embedded tier's content: its files, readers and builder.
+    """Hex sha256 of what decides the content of the embedded tier's cache.
 
-    Licences, citations and descriptions do not count: mending a word rebuilds nothing.
-
-    Args:
-        builder: version of the code that turns the files into the cache.
+    That is its files, its readers and `builder`, the version of the code that builds it; licences,
+    citations and descriptions do not count.
     """
     content = [
         [source.name, source.reader, [[f.role, f.path, f.sha256] for f in source.files]]
@@ -219,30 +160,19 @@ def manifest_hash(builder: str = "") -> str:
 
 
 def cache_folder() -> Path:
-    """The folder of built and fetched data: ``LOCTIES_CACHE``, or the platform's cache folder.
-
-    Returns:
-        The path, whether it is there or not.
-
-    Example:
-        >>> import os
-        >>> os.environ["LOCTIES_CACHE"] = "elsewhere"
-        >>> cache_folder().name
-        'elsewhere'
-        >>> del os.environ["LOCTIES_CACHE"]
-    """
+    """The folder of built and fetched data: ``LOCTIES_CACHE``, or the platform's cache folder."""
     chosen = os.environ.get("LOCTIES_CACHE")
     return Path(chosen).expanduser() if chosen else user_cache_path("locties")
 
 
 def locate(source: Source, file: SourceFile) -> Path:
-    """Where a file is on this machine, verified by size and sha256. Never opens a connection.
+    """The path of a file on this machine, verified by size and sha256; never downloads.
 
-    A wheel's file is where the wheel is installed. A fetched file is in `cache_folder`; one that is
-    not there may lie anywhere in the folder that ``LOCTIES_MIRROR`` names, under any name.
+    A wheel's file lies where the wheel is installed. A fetched file lies in `cache_folder`, or
+    under any name in the folder that ``LOCTIES_MIRROR`` names.
 
     Raises:
-        DataError: if the wheel or the file is missing, or the file is truncated or altered; the
+        DataError: the wheel or the file is missing, or the file is truncated or altered; the
             message says what to run.
     """
     return _in_wheel(source, file) if "wheel" in source.carrier else _fetched(source, file)
@@ -268,10 +198,7 @@ def _in_wheel(source: Source, file: SourceFile) -> Path:
 
 
 def fetched_path(source: Source, file: SourceFile) -> Path:
-    """Where a file of an address lies once it is fetched, whether it is there or not.
-
-    Its whole path is kept, since files of one source can share a name.
-    """
+    """Where a file of an address lies once it is fetched, whether it is there or not."""
     return cache_folder() / source.tier / source.name / file.path
 
 
@@ -291,11 +218,7 @@ def _fetched(source: Source, file: SourceFile) -> Path:
 
 
 def mirror_folder() -> Path | None:
-    """The folder that ``LOCTIES_MIRROR`` names, if it names one.
-
-    Raises:
-        DataError: if there is no such folder.
-    """
+    """The folder that ``LOCTIES_MIRROR`` names, or None where it is not set."""
     named = os.environ.get("LOCTIES_MIRROR")
     if not named:
         return None
@@ -309,24 +232,24 @@ def in_mirror(file: SourceFile, folder: Path | None) -> tuple[Path | None, Path 
     """Look for a file in a mirror by its size and sha256, whatever its name there.
 
     Args:
-        file: what is looked for.
-        folder: of the mirror, searched with all folders in it; None finds nothing.
+        file: what to look for.
+        folder: the mirror, searched with all folders in it; None finds nothing.
 
     Returns:
-        Where it lies, or None; and if None, a file that should be it and is not: one that has its
-        size, or its name, and is no file of the manifest.
+        The path, or None; and in that case a file that was probably altered, or None: one of the
+        same size or name that is no other file of the manifest.
     """
     suspects = []
     for path in sorted(folder.rglob("*")) if folder else []:
         if not path.is_file():
             continue
         same_size = path.stat().st_size == file.bytes
-        if same_size and _sha256(path) == file.sha256:
+        if same_size and sha256_of(path) == file.sha256:
             return path, None
         if same_size or path.name == PurePosixPath(file.path).name:
             suspects.append(path)
     known = {other.sha256 for source in sources() for other in source.files}
-    return None, next((path for path in suspects if _sha256(path) not in known), None)
+    return None, next((path for path in suspects if sha256_of(path) not in known), None)
 
 
 def problem(path: Path, file: SourceFile) -> str | None:
@@ -336,26 +259,12 @@ def problem(path: Path, file: SourceFile) -> str | None:
     size = path.stat().st_size
     if size != file.bytes:
         return f"has {size} bytes, expected {file.bytes}"
-    found = _sha256(path)
+    found = sha256_of(path)
     return None if found == file.sha256 else f"has sha256 {found}, expected {file.sha256}"
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def verify(tier: str = "embedded") -> Iterator[tuple[Source, str | None]]:
-    """Check every file of every source; yields each source and what is wrong with it, or None.
-
-    Args:
-        tier: embedded, open or paper.
-
-    Yields:
-        Each source, and what is wrong with it or None.
-
-    Raises:
-        ValueError: if `tier` is not embedded, open or paper.
+    """Check every file of a tier; yields each source and what is wrong with it, or None.
 
     Example:
         >>> [(source.name, fault) for source, fault in verify("embedded")][:1]

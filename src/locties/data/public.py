@@ -1,6 +1,7 @@
-"""The open tier: small readers of public files, one for each format.
+"""The open tier: readers of public files.
 
-Files come from `locties.data.manifest.locate`: a missing one is a DataError that says what to run.
+Each raises DataError where its file is missing or altered; the message says what to run. The
+manifest has the sources in full.
 """
 
 from __future__ import annotations
@@ -24,22 +25,12 @@ from locties.lonlat import check
 
 
 def stations() -> tuple[Tensor, NDArray[np.float64]]:
-    """Weather stations and the annual mean of the air temperature there (Hooker et al. 2018).
+    """Weather stations and the annual mean of their air temperature.
 
     Returns:
         (N, 2) float64 degrees, and (N,) degC.
 
-    Raises:
-        DataError: the file is missing or altered; the message says what to run.
-
-    Example:
-        >>> lonlat, warmth = stations()
-        >>> lonlat.shape[1], len(lonlat) == len(warmth)
-        (2, True)
-
-    Source: Hooker, Duveiller and Cescatti, "A global dataset of air temperature derived from
-    satellite remote sensing and weather stations" (Scientific Data 5, 2018, 180246), by way of
-    SatCLIP; see the manifest.
+    Source: Hooker, Duveiller and Cescatti (Scientific Data 5, 2018, 180246), by way of SatCLIP.
     """
     (path,) = source("stations").paths()
     lon, lat, celsius = _numbers(path, "Lon", "Lat", "meanT")
@@ -47,9 +38,9 @@ def stations() -> tuple[Tensor, NDArray[np.float64]]:
 
 
 def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
-    """The labelled points of MOSAIKS (Rolf et al. 2021) that TorchSpatial tests on.
+    """The labelled points of MOSAIKS that TorchSpatial tests on.
 
-    The columns beside them are another model's output, and stay unread.
+    The file's other columns are the output of another model and are not read.
 
     Args:
         label: "elevation" (m) or "population" (log(1 + persons per km2)).
@@ -57,18 +48,7 @@ def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
     Returns:
         (N, 2) float64 degrees, and (N,) labels as published.
 
-    Raises:
-        DataError: the file is missing or altered; the message says what to run.
-        ValueError: another label.
-
-    Example:
-        >>> lonlat, metres = mosaiks("elevation")
-        >>> lonlat.shape[1], len(lonlat) == len(metres)
-        (2, True)
-
-    Source: Rolf et al., "A generalizable and accessible approach to machine learning with global
-    satellite imagery" (Nature Communications 12, 2021, 4392), by way of TorchSpatial; see the
-    manifest.
+    Source: Rolf et al. (Nature Communications 12, 2021, 4392), by way of TorchSpatial.
     """
     (path,) = source(f"mosaiks_{label}").paths()
     lon, lat, labels = _numbers(path, "lon", "lat", "labels")
@@ -76,25 +56,14 @@ def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
 
 
 def biomes() -> tuple[Tensor, NDArray[np.str_]]:
-    """Places and the WWF biome that each lies in (Olson et al. 2001, by way of D-PLACE).
+    """Places and the WWF biome of each, by way of D-PLACE, of which nothing else is read.
 
-    Of D-PLACE's tables only coordinates and biome are read, nothing about people. A place that
-    several tables have at the same coordinates is kept once; one without a biome, or with several,
-    is left out.
+    A place that several tables give is kept once; one without a biome or with several is left out.
 
     Returns:
         (N, 2) float64 degrees, and (N,) names of biomes.
 
-    Raises:
-        DataError: the files are missing or altered; the message says what to run.
-
-    Example:
-        >>> lonlat, names = biomes()
-        >>> lonlat.shape[1], len(lonlat) == len(names)
-        (2, True)
-
-    Source: Olson et al., "Terrestrial ecoregions of the world: a new map of life on Earth"
-    (BioScience 51, 2001), by way of D-PLACE (Kirby et al., PLoS ONE 11, 2016); see the manifest.
+    Source: Olson et al. (BioScience 51, 2001), by way of D-PLACE (Kirby et al., PLoS ONE 11, 2016).
     """
     biome = source("biomes")
     (codes,), (data,) = biome.paths("codes"), biome.paths()
@@ -114,31 +83,26 @@ def biomes() -> tuple[Tensor, NDArray[np.str_]]:
 
 
 def country_at(lonlat: Any) -> NDArray[np.str_]:
-    """The country of each point: ISO 3166-1 alpha-2, from Natural Earth's polygons at 1:50 million.
+    """The country of each point, from Natural Earth's polygons at 1:50 million.
 
     Args:
         lonlat: (N, 2) degrees.
 
     Returns:
-        (N,) codes, "" at sea, and where Natural Earth gives no code (Somaliland, Northern Cyprus,
-        Siachen Glacier). A point on a border belongs to the polygon that comes first in the file.
-
-    Raises:
-        ValueError: coordinates that are not usable.
-        DataError: the polygons are not there, or altered.
+        (N,) codes of ISO 3166-1 alpha-2; "" at sea, and where Natural Earth gives no code
+        (Somaliland, Northern Cyprus, Siachen Glacier). A point on a border belongs to the polygon
+        that comes first in the file.
 
     Example:
         >>> country_at([[13.4, 52.5], [0.0, -70.0]]).shape
         (2,)
-
-    Source: Natural Earth, 1:50 million; codes are of ISO 3166-1; see the manifest.
     """
     with needs("data", "the map of countries"):
         import shapely
 
     codes, polygons = _countries()
     points = check(lonlat).cpu().double().numpy()
-    # The points make the tree, and each polygon is prepared once for all of them.
+    # The tree holds the points, so that each polygon is prepared once.
     tree = shapely.STRtree(shapely.points(points))
     polygon, point = tree.query(polygons, predicate="intersects")
     # Where two polygons share a point, the first is written last.
@@ -163,23 +127,10 @@ def _countries() -> tuple[NDArray[np.str_], NDArray[Any]]:
 
 @cache
 def night_lights() -> Raster:
-    """Lights at night, 0 to 255: the red channel of NASA's picture, in pixels of 5.3 arcmin.
+    """NASA's Black Marble picture of lights at night: its red channel, 0 to 255, 5.3 arcmin.
 
-    It is a picture, not radiance. Its green and blue show land and sea by moonlight; red is mostly
-    the lights, but deserts are not black in it (about 12 in the Sahara). One pixel is 5.3 arcmin,
-    so patches of them are averages over areas, and nothing is resampled.
-
-    Returns:
-        One channel, (1, H, W) uint8.
-
-    Raises:
-        DataError: the picture is missing or altered; the message says what to run.
-
-    Example:
-        >>> night_lights().sample(torch.tensor([[2.35, 48.86]])).shape
-        torch.Size([1, 1])
-
-    Source: NASA's Black Marble picture; see the manifest.
+    It is a picture, not radiance. Green and blue show land and sea by moonlight; red is mostly the
+    lights, but about 12 in the Sahara.
     """
     (path,) = source("night_lights").paths()
     red = decode_jpeg(np.frombuffer(path.read_bytes(), np.uint8))[:1]
@@ -187,7 +138,7 @@ def night_lights() -> Raster:
 
 
 def _rows(path: Path, *columns: str) -> list[tuple[str, ...]]:
-    """The named columns of a CSV file, as text; the others are dropped."""
+    """The named columns of a CSV file, as text."""
     with path.open(encoding="utf-8", newline="") as stream:
         return [tuple(row[column] for column in columns) for row in csv.DictReader(stream)]
 

@@ -10,28 +10,28 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Raster:
-    """A global grid of values, resident in a small dtype and converted where it is read.
+    """A global grid of values, kept in a small dtype and converted where it is read.
 
-    Row 0 is the northernmost, column 0 the westernmost; the grid goes once round the Earth, so
-    columns wrap at the date line and rows end at the poles. Nothing here checks coordinates or
-    waits for the device: points must be finite (`locties.lonlat.check`).
+    Row 0 is the northernmost and column 0 the westernmost. The columns go once round the Earth.
+    Coordinates are not checked here (`locties.lonlat.check` does that): they must be finite.
 
     Args:
         values: (C, H, W), any real dtype; the real value is ``values * scale + offset``.
         lon0: longitude of the centre of column 0, degrees.
         lat0: latitude of the centre of row 0, degrees.
-        dlon: degrees from one column to the next, eastwards; must be 360 / W.
+        dlon: degrees from one column to the next, eastwards: 360 / W.
         dlat: degrees from one row to the next, southwards, positive.
         scale: unit of the stored values.
         offset: real value of a stored 0.
-
-    Raises:
-        ValueError: if the shape is not (C, H, W), or W columns do not go once round the Earth.
 
     Example:
         >>> quarters = Raster(torch.tensor([[[0, 10, 20, 30]]]), -135, 0, 90, 180)
         >>> quarters.sample(torch.tensor([[-135.0, 0.0], [-90.0, 50.0], [180.0, 0.0]])).tolist()
         [[0.0], [5.0], [15.0]]
+        >>> quarters.nearest(torch.tensor([[-100.0, 0.0], [100.0, 0.0]])).tolist()
+        [[0.0], [30.0]]
+        >>> quarters.patches(torch.tensor([[135.0, 0.0]]), 3)[0, 0, 0].tolist()
+        [20.0, 30.0, 0.0]
     """
 
     values: Tensor = field(repr=False)
@@ -55,21 +55,9 @@ class Raster:
         self.values = self.values.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
     def sample(self, lonlat: Tensor) -> Tensor:
-        """Bilinear values between the four nearest pixel centres.
+        """Bilinear values (N, C) float32 at points (N, 2), on the raster's device.
 
-        Args:
-            lonlat: (N, 2) degrees.
-
-        Returns:
-            (N, C) float32 on the raster's device. Beyond the last row's centre, at the poles,
-            that row's values hold.
-
-        Example:
-            >>> quarters = Raster(torch.tensor([[[0, 10, 20, 30]]]), -135, 0, 90, 180)
-            >>> quarters.sample(torch.tensor([[-90.0, 0.0]])).tolist()  # between two centres
-            [[5.0]]
-
-        Source: bilinear interpolation, as ITU-R P.1144 has it for maps such as that of P.837.
+        Between a pole and the centres of the row next to it, that row's values hold.
         """
         column, row = self._position(lonlat)
         row = row.clamp(0, self.values.shape[1] - 1)
@@ -85,64 +73,28 @@ class Raster:
         return (upper + (lower - upper) * south_share.float()) * self.scale + self.offset
 
     def nearest(self, lonlat: Tensor) -> Tensor:
-        """Values (N, C) float32 of the pixel that each point (N, 2) lies in.
-
-        Args:
-            lonlat: (N, 2) degrees.
-
-        Returns:
-            (N, C) float32 on the raster's device.
-
-        Example:
-            >>> quarters = Raster(torch.tensor([[[0, 10, 20, 30]]]), -135, 0, 90, 180)
-            >>> quarters.nearest(torch.tensor([[-100.0, 0.0], [100.0, 0.0]])).tolist()
-            [[0.0], [30.0]]
-        """
+        """Values (N, C) float32 of the pixel that each point (N, 2) lies in."""
         column, row = self._position(lonlat)
         pixels = self._pixels((row + 0.5).floor().int(), (column + 0.5).floor().int())
         return pixels.float() * self.scale + self.offset
 
     def patches(self, lonlat: Tensor, size: int) -> Tensor:
-        """Square patches of native pixels, as well centred on the points as whole pixels allow.
+        """Patches (N, C, size, size) float32 of native pixels around points (N, 2), north up.
 
         Columns wrap at the date line; rows beyond a pole repeat the last one. Pixels are not
-        resampled, so towards the poles a patch covers ever fewer kilometres from west to east.
-
-        Args:
-            lonlat: (N, 2) degrees.
-            size: pixels along each side.
-
-        Returns:
-            (N, C, size, size) float32 on the raster's device, north up.
-
-        Example:
-            >>> quarters = Raster(torch.tensor([[[0, 10, 20, 30]]]), -135, 0, 90, 180)
-            >>> quarters.patches(torch.tensor([[135.0, 0.0]]), 3)[0, 0, 0].tolist()
-            [20.0, 30.0, 0.0]
+        resampled, so towards the poles a patch covers fewer kilometres from west to east.
         """
         column, row = self._position(lonlat)
         first = -(size - 1) / 2 + 0.5
         steps = torch.arange(size, device=self.values.device, dtype=torch.int32)
         rows = (row + first).floor().int()[:, None, None] + steps[:, None]
         columns = (column + first).floor().int()[:, None, None] + steps
-        # Moved while still small: bytes are permuted faster than floats.
+        # Permuted before the conversion: bytes move faster than floats.
         pixels = self._pixels(rows, columns).permute(0, 3, 1, 2).contiguous()
         return pixels.float() * self.scale + self.offset
 
     def to(self, device: torch.device | str) -> Raster:
-        """The same raster with its values on `device`.
-
-        Args:
-            device: where.
-
-        Returns:
-            A new raster.
-
-        Example:
-            >>> quarters = Raster(torch.tensor([[[0, 10, 20, 30]]]), -135, 0, 90, 180)
-            >>> quarters.to("cpu").values.device
-            device(type='cpu')
-        """
+        """The same raster with its values on `device`."""
         return replace(self, values=self.values.to(device))
 
     def _position(self, lonlat: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Where to sample: points uniform on land, and which modality each place belongs to.
 
-Unpaired means that a cell of about 50 km belongs to one modality, or to validation, never to two.
-Owners come from a fixed hash of the cell, so they are the same in every run and on every machine.
+A cell of about 50 km belongs to one modality or to validation, never to two. Its owner comes from a
+fixed hash, so it is the same in every run and on every machine.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ OWNERS = ("imagery", "climate", "haze", "relief", "toponyms", "night_lights")
 VALIDATION = -1
 VALIDATION_SHARE = 0.1  # of the blocks of 10 degrees
 
-# Antarctica is left out: it is white in the imagery, no station lies behind its climate, nobody
-# lives there and no task has a label there, so a tenth of all pairs would teach next to nothing.
+# Antarctica is left out: it is white in the imagery, has no climate station, no inhabitants and no
+# label of any task, so a tenth of all pairs would teach next to nothing.
 SOUTHERN_LIMIT = -60.0
 
-# Of the first 3,000 salts, the one that shares out validation most evenly: 8 to 13% of the land of
+# Of the first 3,000 salts, the one that spreads validation most evenly: 8 to 13% of the land of
 # each of six continents and of all places.
 _BLOCK_SALT = 652
 _CELL_SALT = 1
@@ -34,9 +34,8 @@ _CELL_SALT = 1
 def owner(lonlat: Tensor) -> Tensor:
     """Who owns each point: an index into `OWNERS`, or `VALIDATION` (-1).
 
-    About a tenth of the blocks of 10 degrees are validation, whole, and with them the cells of
-    about 50 km that lie across their edges. Each other cell falls to one of `OWNERS` with equal
-    chances.
+    About a tenth of the blocks of 10 degrees are validation, with the cells of about 50 km that lie
+    across their edges. Every other cell has one of `OWNERS`, with equal chances.
 
     Args:
         lonlat: (N, 2) degrees.
@@ -47,8 +46,6 @@ def owner(lonlat: Tensor) -> Tensor:
     Example:
         >>> owner(torch.tensor([[13.40, 52.52], [13.41, 52.53]])).unique().numel()
         1
-
-    Source: a division of this project; `locties.lonlat.cell_index` numbers its cells.
     """
     return _owners(lonlat.device)[cell_index(lonlat, CELL_DEGREES)]
 
@@ -75,21 +72,16 @@ def _is_held_out(block: Tensor) -> Tensor:
 def land_lonlat(
     earth: Earth, n: int, generator: torch.Generator, owned_by: str | None = None
 ) -> Tensor:
-    """Points uniform by area on land north of 60 degrees south, lakes left out.
-
-    Points are drawn in the cells that hold land of the right owner, and those off it rejected.
+    """Points uniform by area on land north of 60 degrees south, without lakes.
 
     Args:
-        earth: the embedded tier; its land mask decides, on the device it is on.
+        earth: the embedded tier; its land mask decides.
         n: number of points.
         generator: source of randomness; the points are drawn on its device.
         owned_by: only points that belong to this one of `OWNERS`, or to "validation".
 
     Returns:
         (n, 2) float32 degrees, on the generator's device.
-
-    Raises:
-        ValueError: if `owned_by` is neither a name in `OWNERS` nor "validation".
 
     Example:
         >>> from locties.data import embedded
@@ -113,7 +105,7 @@ def land_lonlat(
 
 @dataclass(frozen=True)
 class _Cells:
-    """Cells to draw points in: their edges, in degrees and in sines of latitude."""
+    """Cells to draw points in: longitudes in degrees, latitudes as sines."""
 
     west: Tensor
     width: Tensor
@@ -158,7 +150,7 @@ def _all_cells() -> _Cells:
 
 @lru_cache(maxsize=32)
 def _land_cells(land: Raster, wanted: int | None, device: torch.device) -> _Cells:
-    """The cells of one owner that any land pixel touches: all that a draw has to search."""
+    """The cells of one owner that any land pixel touches: a draw searches only these."""
     index = _with_land(land)
     if wanted is not None:
         index = index[_owners(index.device)[index] == wanted]
@@ -193,9 +185,9 @@ def _index(owned_by: str) -> int:
 
 
 def _hash(index: Tensor, salt: int) -> Tensor:
-    """Well-mixed non-negative int64 of each index: splitmix64's finaliser (Steele et al. 2014).
+    """Hash int64 to non-negative int64: splitmix64's finaliser (Steele et al. 2014).
 
-    Integers only, so every platform gives the same; int64 multiplication wraps like uint64's.
+    Integers give the same on every platform; int64 multiplication wraps like that of uint64.
     """
     mixed = index + _signed(salt * 0x9E3779B97F4A7C15)
     mixed = (mixed ^ _shift(mixed, 30)) * _signed(0xBF58476D1CE4E5B9)
@@ -204,7 +196,7 @@ def _hash(index: Tensor, salt: int) -> Tensor:
 
 
 def _shift(value: Tensor, bits: int) -> Tensor:
-    """Logical shift to the right; torch's own keeps the sign."""
+    """Logical shift to the right; torch's shift keeps the sign."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)
 
 
