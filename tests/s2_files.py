@@ -46,3 +46,17 @@ def backbone(seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(13 * 4, 6))
+
+
+def dataset(folder):
+    """Two shards with 9 good chips, 3 damaged, 1 stranger; the index has one more, absent."""
+    first = {f"patch_{i}.tif": tiff(i) for i in range(5)}
+    first["patch_5.tif"] = b"small"
+    first["stranger.tif"] = tiff(1)
+    second = {f"patch_{i}.tif": tiff(i) for i in range(6, 10)}
+    second["patch_10.tif"] = tiff(3)[:20_000]
+    second["patch_11.tif"] = tiff(3, (3, 256, 256))
+    # The index has another order than the shards.
+    names = [f"patch_{i}.tif" for i in reversed(range(13))]
+    index = write_index(folder / "index.csv", {n: (i, -i) for i, n in enumerate(names)})
+    return [write_shard(folder / f"shard-{i}.tar", s) for i, s in enumerate((first, second))], index

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import tarfile
 import threading
 import time
@@ -19,12 +18,10 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from s2_files import backbone, pixels, tiff, write_index, write_shard
+from s2_files import backbone, dataset, pixels, tiff, write_index, write_shard
 from safetensors.torch import save_file
 from torch import nn
-from typer.testing import CliRunner
 
-from locties.cli import app
 from locties.data import fetch, sampling, sentinel2
 from locties.data.manifest import DataError
 from locties.data.sentinel2 import (
@@ -37,7 +34,6 @@ from locties.data.sentinel2 import (
     satclip_chip,
 )
 from locties.modalities import sentinel2 as modality
-from locties_paper.site.notebook import REPOSITORY
 
 MIRROR = os.environ.get("LOCTIES_MIRROR")
 fork = multiprocessing.get_context("fork")
@@ -48,18 +44,7 @@ fork = multiprocessing.get_context("fork")
 
 @pytest.fixture
 def data(tmp_path):
-    """Two shards with 9 good chips, 3 damaged, 1 stranger; the index has one more, absent."""
-    first = {f"patch_{i}.tif": tiff(i) for i in range(5)}
-    first["patch_5.tif"] = b"small"
-    first["stranger.tif"] = tiff(1)
-    second = {f"patch_{i}.tif": tiff(i) for i in range(6, 10)}
-    second["patch_10.tif"] = tiff(3)[:20_000]
-    second["patch_11.tif"] = tiff(3, (3, 256, 256))
-    # The index has another order than the shards.
-    names = [f"patch_{i}.tif" for i in reversed(range(13))]
-    index = write_index(tmp_path / "index.csv", {n: (i, -i) for i, n in enumerate(names)})
-    shards = [write_shard(tmp_path / f"shard-{i}.tar", s) for i, s in enumerate((first, second))]
-    return shards, index
+    return dataset(tmp_path)
 
 
 def run(data, out, net=None, **options):
@@ -233,7 +218,7 @@ def test_a_backbone_must_return_a_row_for_each_chip(data, tmp_path, net, message
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch": 0}, "batch=0"),
+        ({"batch": 0}, "batch is 0"),
         ({"dtype": "float61"}, "unknown dtype 'float61': did you mean 'float16'"),
         ({"transform": "satclip"}, "unknown transform 'satclip': did you mean 'satclip_chip'"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
@@ -305,18 +290,16 @@ def slow():
     return net
 
 
-def test_killed_at_random_moments_and_resumed_it_is_bit_identical(data, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
-    import kills
-
-    def files(out):
-        return kills.files(out, ".lock", ".holder")
-
-    kind = kills.Kind("features", lambda out: run(data, out, slow()), rows_done, files)
-    (tmp_path / "killed").mkdir()
-    table = kills.rounds(kind, 3, tmp_path / "killed")
-    assert table["identical"].all(), table
-    assert table["resumed"].any(), "no kill left a row, so nothing was gone on with"
+def test_killed_at_any_moment_and_resumed_it_is_bit_identical(data, tmp_path, whole):
+    out = tmp_path / "out"
+    for moment in (0.15, 0.25, 0.35):
+        process = fork.Process(target=run, args=(data, out, slow()))
+        process.start()
+        process.join(moment)
+        process.kill()
+        process.join()
+    run(data, out)
+    assert result(out) == whole
 
 
 def test_interrupted_it_finishes_a_batch_and_says_how_to_go_on(data, tmp_path, whole, interrupted):
@@ -519,6 +502,13 @@ def test_altered_features_are_recognised(data, tmp_path, whole, name):
         read_features(out)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 1}', "[" * 100_000])
+def test_a_manifest_that_is_none_is_recognised(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(DataError, match=r"manifest.json is altered; delete"):
+        read_features(tmp_path)
+
+
 def test_unfinished_and_absent_features_say_what_to_run(data, tmp_path):
     with pytest.raises(DataError, match="holds no features; run: locties s2 features"):
         read_features(tmp_path / "none")
@@ -581,7 +571,7 @@ def test_weights_that_do_not_fit_or_are_none_are_refused(tmp_path):
 
 
 class Server:
-    """Serves files on localhost; `faults` are answered to the first requests, one each."""
+    """Serves files on localhost; `faults` says after how many bytes each answer breaks off."""
 
     def __init__(self, folder):
         self.requests, self.faults = [], []
@@ -592,15 +582,8 @@ class Server:
                 outer.requests.append((self.path, self.headers["Range"]))
                 fault = outer.faults.pop(0) if outer.faults else None
                 content = (folder / self.path[1:]).read_bytes()
-                if fault == "page":
-                    self.answer(200, b"<html>Sorry</html>", {"Content-Type": "text/html"})
-                elif isinstance(fault, tuple):
-                    self.answer(fault[1], b"")
-                elif self.headers["Range"] and fault != "no ranges":
+                if self.headers["Range"]:
                     begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-                    if begin >= len(content):
-                        self.answer(416, b"", {"Content-Range": f"bytes */{len(content)}"})
-                        return
                     where = f"bytes {begin}-{len(content) - 1}/{len(content)}"
                     self.answer(206, content[begin:], {"Content-Range": where}, fault)
                 else:
@@ -612,7 +595,7 @@ class Server:
                 for name, value in dict(headers).items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(content[:fault] if isinstance(fault, int) else content)
+                self.wfile.write(content[:fault])
 
             def log_message(self, *_):
                 pass
@@ -826,88 +809,3 @@ def test_pretraining_reads_the_features(folder, earth):
     history = made.history.query("modality == 'sentinel2'")
     assert history["validation_loss"].notna().all()
     assert len(history) == 2
-
-
-# ----------------------------------------------------------------------------- command line
-
-
-FACTORIES = """
-from torch import nn
-
-def small():
-    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(52, 6))
-
-def number():
-    return 7
-"""
-
-
-@pytest.fixture
-def command(data, tmp_path, monkeypatch):
-    (tmp_path / "my_factories.py").write_text(FACTORIES)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    shards, index = data
-
-    def invoke(*options):
-        paths = [*map(str, shards), "--index", str(index), "--out", "cli", "--batch", "2"]
-        return CliRunner().invoke(app, ["s2", "features", *paths, "--device", "cpu", *options])
-
-    return invoke
-
-
-def test_command_gives_what_the_call_gives(command, tmp_path, whole):
-    save_file(backbone().state_dict(), tmp_path / "w.safetensors")
-    made = command("--backbone", "my_factories:small", "--weights", "w.safetensors")
-    assert made.exit_code == 0, made.stderr
-    assert "9 of 13 rows; 3 chips damaged, 1 not in the index, 1 rows without a chip" in made.stdout
-    assert "damaged: patch_5.tif has 5 bytes, fewer than 10,000" in made.stderr
-    assert (tmp_path / "cli" / "features.npy").read_bytes() == whole["features.npy"]
-
-
-@pytest.mark.parametrize(
-    ("factory", "message"),
-    [
-        ("none_such:small", "No module named 'none_such'"),
-        ("my_factories:big", "has no attribute 'big'"),
-        ("my_factories", "give module:callable"),
-        ("my_factories:number", "returns int, no torch module"),
-    ],
-)
-def test_command_says_what_is_wrong_with_a_factory(command, factory, message, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
-    made = command("--backbone", factory)
-    assert made.exit_code == 2
-    assert message in made.stderr
-
-
-def test_command_reports_a_fault_on_one_line(command, tmp_path):
-    (tmp_path / "shard-1.tar").unlink()
-    made = command("--backbone", "my_factories:small")
-    assert made.exit_code == 1
-    last = made.stderr.strip().splitlines()[-1]
-    assert last.startswith("locties: there is no shard ")
-    assert last.endswith("shard-1.tar")
-
-
-def test_command_interrupted_says_how_to_go_on(command, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sentinel2, "_decode", interrupt)
-    made = command("--backbone", "my_factories:small")
-    assert made.exit_code == 130
-    assert made.stderr.endswith(
-        "locties: stopped after 0 of 13 chips; the same command goes on from there\n"
-    )
-
-
-def test_help_states_disk_and_time_with_an_example():
-    shown = " ".join(CliRunner().invoke(app, ["s2", "features", "--help"]).stdout.split())
-    for part in (
-        "78 GB in 100 shards",
-        "819 MB",
-        "per 1,000 chips",
-        "Example: locties s2 features",
-    ):
-        assert part in shown.replace("`", "")

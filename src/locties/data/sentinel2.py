@@ -1,8 +1,8 @@
-"""S2-100K: 100,000 Sentinel-2 chips in tar shards, and what a frozen network makes of them.
+"""S2-100K: 100,000 Sentinel-2 chips in tar shards, and their features by a frozen network.
 
-SatCLIP trains its location encoder against image towers that stay frozen up to the last layer
-(Klemmer et al., arXiv 2311.17179). So a chip's features never change: they are computed once, into
-a memory-mapped array, and every epoch of every pretraining reads features instead of images.
+SatCLIP trains its location encoder against image networks that stay frozen up to the last layer
+(Klemmer et al., arXiv 2311.17179). A chip's features therefore never change: they are computed once
+into a memory-mapped array, and every epoch reads them instead of the images.
 
 The dataset is ``torchgeo/s2-100k`` on Hugging Face: ``index.csv`` and 100 tar shards, 78 GB.
 """
@@ -17,9 +17,10 @@ import os
 import shutil
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,17 +32,18 @@ from torch import Tensor, nn
 
 from locties import __version__
 from locties._util.extras import needs
-from locties._util.files import remedy, uninterrupted, written_aside
+from locties._util.files import remedy, sha256_of, uninterrupted, written_aside
 from locties._util.lock import only_process
-from locties._util.registry import Registry, device_of, unknown
+from locties._util.registry import Registry, check_counts, device_of, unknown
 from locties.data.archive import Member, members
 from locties.data.fetch import download
 from locties.data.manifest import DataError, cache_folder
 from locties.lonlat import check
 
 BANDS, SIDE = 12, 256
-SMALLEST = 10_000  # bytes; SatCLIP passes over smaller files, which hold no data
-_FORMAT = 1  # of the manifest: raised when an older locties could not go on from it
+SMALLEST = 10_000  # bytes; smaller files hold no data, and SatCLIP skips them
+_FORMAT = 1  # of the manifest; raised when an older locties could not continue from it
+_KEYS = {"recipe", "shape", "shards", "position", "rows", "damaged", "unindexed", "complete"}
 _MANIFEST, _ARRAY, _INDEX = "manifest.json", "features.npy", "index.csv"
 
 
@@ -55,13 +57,7 @@ class Index:
     Attributes:
         names: file name of each of N chips.
         lonlat: (N, 2) float64 degrees, their centres.
-        content: the file itself.
-
-    Example:
-        >>> Index(("a.tif",), torch.tensor([[13.4, 52.5]]).double(), b"").sha256[:8]
-        'e3b0c442'
-
-    Source: S2-100K, the chips of SatCLIP (Klemmer et al., arXiv 2311.17179).
+        content: the index file itself.
     """
 
     names: tuple[str, ...]
@@ -70,30 +66,16 @@ class Index:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """Hex sha256 of the index file."""
         return hashlib.sha256(self.content).hexdigest()
 
 
 def read_index(path: str | os.PathLike[str]) -> Index:
-    r"""Read S2-100K's ``index.csv``: a row for each chip, with columns fn, lon and lat.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        The N chips.
+    """Read S2-100K's ``index.csv``: a row for each chip, with columns fn, lon and lat.
 
     Raises:
-        DataError: where the file is missing, lacks a column or a row, names a chip twice, or
-            gives a location that is none; the message names the line.
-
-    Example:
-        >>> from pathlib import Path
-        >>> _ = Path("index.csv").write_text("fn,lon,lat\na.tif,13.4,52.5\n")
-        >>> read_index("index.csv").lonlat.tolist()
-        [[13.4, 52.5]]
-
-    Source: S2-100K, the chips of SatCLIP (Klemmer et al., arXiv 2311.17179).
+        DataError: the file is missing or no CSV, lacks a column, names a chip twice or has a wrong
+            location; the message names the line.
     """
     try:
         content = Path(path).read_bytes()
@@ -128,22 +110,16 @@ def read_index(path: str | os.PathLike[str]) -> Index:
 
 @dataclass(frozen=True, eq=False)
 class Chip:
-    """One file of a shard, read or found wanting.
+    """One file of a shard.
 
     Attributes:
         name: its file name.
         shard: number of the shard that holds it, from 0.
         member: its number in that shard, from 0.
-        row: its row in the index, or -1 where it is not in it.
+        row: its row in the index; -1 where it is not in it.
         pixels: (12, 256, 256) uint16, reflectance times 10,000, bands B1 to B8, B8A, B9, B11, B12;
-            or None where there is a problem.
+            None where there is a problem.
         problem: why there are no pixels, or None.
-
-    Example:
-        >>> Chip("a.tif", shard=0, member=0, row=-1, pixels=None, problem="not in the index").row
-        -1
-
-    Source: S2-100K, the chips of SatCLIP (Klemmer et al., arXiv 2311.17179).
     """
 
     name: str
@@ -155,28 +131,18 @@ class Chip:
 
 
 def chips(shards: Iterable[str | os.PathLike[str]], index: Index, skip: int = 0) -> Iterator[Chip]:
-    """Every chip of the shards, in their order, each read once and straight from its tar.
+    """Every chip of the shards, in their order, read once and straight from the tar.
 
-    Nothing is unpacked to disk. Chips are decoded in threads, a few ahead. A damaged chip (under
-    10 kB, or no GeoTIFF of 12 bands of 256x256 uint16) comes without pixels and with its problem,
-    and so does a file that is not in the index.
+    Chips are decoded in threads, a few ahead. A damaged chip (under 10 kB, or no GeoTIFF of 12
+    bands of 256x256 uint16) has no pixels but a problem; so has a file that is not in the index.
 
     Args:
         shards: paths of tar archives; each is asked for when the one before is read.
         index: where the chips are.
-        skip: files of the first shard to pass over unread.
-
-    Yields:
-        The chips.
+        skip: files of the first shard to leave out.
 
     Raises:
         DataError: at a shard that `locties.data.archive.members` refuses.
-
-    Example:
-        >>> list(chips([], Index((), torch.zeros(0, 2).double(), b"")))
-        []
-
-    Source: S2-100K, the chips of SatCLIP (Klemmer et al., arXiv 2311.17179).
     """
     rows = {name: row for row, name in enumerate(index.names)}
 
@@ -195,7 +161,7 @@ def chips(shards: Iterable[str | os.PathLike[str]], index: Index, skip: int = 0)
                     ahead.append(pool.submit(decode, shard, number, member, member.read()))
                 if len(ahead) > 2 * threads:
                     yield ahead.popleft().result()
-            # A caller that keeps count must not see the next shard begun before this one is done.
+            # The next shard begins only after all chips of this one are handed out.
             while ahead:
                 yield ahead.popleft().result()
 
@@ -203,8 +169,7 @@ def chips(shards: Iterable[str | os.PathLike[str]], index: Index, skip: int = 0)
 def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
     """Pixels of a GeoTIFF, or what is wrong with it.
 
-    rasterio, since chips are compressed with LZW: it brings GDAL's decoder, where tifffile would
-    need a second package, imagecodecs.
+    GDAL decodes the chips' LZW; tifffile would need a second package for it.
     """
     with needs("data", "reading images"):
         from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -218,7 +183,7 @@ def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
             MemoryFile(content) as file,
             file.open(driver="GTiff") as image,
         ):
-            # Checked before anything is decoded, so that a small file cannot fill the memory.
+            # Checked before decoding, so that a small file cannot fill the memory.
             found = (image.count, image.height, image.width, *sorted(set(image.dtypes)))
             if found != (BANDS, SIDE, SIDE, "uint16"):
                 return None, f"has (bands, height, width, type) {found}, not 12, 256, 256, uint16"
@@ -228,10 +193,10 @@ def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
 
 
 def satclip_chip(pixels: Tensor) -> Tensor:
-    """SatCLIP's recipe for chips: reflectance in units of 1, and a zero band in B10's place.
+    """Scale chips as SatCLIP does: reflectance in units of 1, and zeros in place of B10.
 
-    S2-100K's chips are of Level-2A, which has no B10; networks trained on all 13 bands of
-    Level-1C expect one, as channel 10.
+    S2-100K's chips are of Level-2A, which has no B10; networks trained on all 13 bands of Level-1C
+    expect it as channel 10.
 
     Args:
         pixels: (..., 12, H, W), reflectance times 10,000.
@@ -242,8 +207,6 @@ def satclip_chip(pixels: Tensor) -> Tensor:
     Example:
         >>> satclip_chip(torch.full((12, 2, 2), 5000))[9:12, 0, 0].tolist()
         [0.5, 0.0, 0.5]
-
-    Source: SatCLIP (Klemmer et al., arXiv 2311.17179), as its authors' code prepares chips.
     """
     scaled = pixels.float() / 10_000
     before, after = torch.split(scaled, [10, 2], dim=-3)
@@ -257,25 +220,19 @@ TRANSFORMS = Registry("transform", satclip_chip=satclip_chip)
 
 
 def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Load weights into a network: safetensors, or a state dict of tensors. Nothing is unpickled.
+    """Load weights into a network, in place. Nothing is unpickled.
 
     Args:
-        backbone: the network, changed in place.
-        path: a ``.safetensors`` file; or what ``torch.save`` wrote of a state dict, which may lie
+        backbone: the network.
+        path: a ``.safetensors`` file, or what ``torch.save`` wrote of a state dict, which may lie
             under the key "state_dict".
 
     Returns:
         The network.
 
     Raises:
-        DataError: where the file is missing or damaged, or holds anything but tensors.
-        ValueError: where its tensors do not fit the network.
-
-    Example:
-        >>> network = nn.Linear(2, 1)
-        >>> torch.save(network.state_dict(), "weights.pt")
-        >>> load_weights(nn.Linear(2, 1), "weights.pt").weight.equal(network.weight)
-        True
+        DataError: the file is missing or damaged, or holds anything but tensors.
+        ValueError: its tensors do not fit the network.
     """
     path = Path(path)
     if not path.is_file():
@@ -286,7 +243,7 @@ def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # A file that holds code and one that is damaged fail alike, in many ways.
+        # Files with code and damaged files fail in many ways.
         reason = str(error).splitlines()[0]
         raise DataError(
             f"{path} is refused: it is damaged, or holds more than tensors ({reason}). Nothing in "
@@ -304,7 +261,7 @@ def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module
 
 
 def _weights_hash(backbone: nn.Module) -> str:
-    """Hex sha256 of all weights and buffers, with their names, types and shapes."""
+    """Hex sha256 of all weights and buffers, with names, types and shapes."""
     digest = hashlib.sha256()
     for name, value in sorted(backbone.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -328,50 +285,63 @@ def features(
     device: str = "auto",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Features of every chip by a frozen network, computed once into a memory-mapped array.
+    """Compute the features of every chip by a frozen network, once, into a memory-mapped array.
 
     `out` gets ``features.npy`` (a row for each row of the index; NaN where there is no chip),
-    ``index.csv`` and ``manifest.json``. It is whole at any moment: whatever ends the process, the
-    same call goes on after the last batch that is safe on disk, and on the same machine the
-    finished array is bit-identical to that of an unbroken run.
+    ``index.csv`` and ``manifest.json``. Whatever ends the process, the same call goes on after the
+    last batch on disk, and on the same machine the array is bit-identical to that of an unbroken
+    run.
 
     Args:
-        shards: tar archives, as paths or as http(s) addresses, which are fetched into
-            `cache_folder` one by one when their turn comes.
-        index: S2-100K's ``index.csv``, as path or address.
-        backbone: any network that takes what `transform` gives, (B, 13, 256, 256) float32, and
-            returns (B, d). It is put in eval mode and moved to `device`.
+        shards: tar archives: paths, or http(s) addresses, each downloaded into `cache_folder` when
+            its turn comes.
+        index: S2-100K's ``index.csv``: path or address.
+        backbone: takes (B, 13, 256, 256) float32, or what else `transform` gives, and returns
+            (B, d). It is put in eval mode and moved to `device`.
         out: folder of the result.
-        name: what the manifest calls the backbone; default: its class.
+        name: of the backbone in the manifest; default: its class.
         transform: a name in `TRANSFORMS`.
         batch: chips computed at once.
         dtype: of the array, "float32" or "float16".
-        device: "auto" takes a GPU when there is one.
+        device: "auto" takes a GPU where there is one.
         progress: show a bar on stderr.
 
     Returns:
-        The manifest: recipe, shape, shards with their sizes and hashes, how many rows are done,
-        the damaged files and those not in the index by name with what is wrong with each, and how
-        many rows of the index have no chip.
+        The manifest: recipe, shape, shards with sizes and hashes, number of rows done, damaged
+        files and their problems, files that are not in the index, number of rows without a chip.
 
     Raises:
-        ValueError: where an argument is impossible, the backbone returns another shape, or `out`
-            holds features of another recipe; the message says what differs.
-        DataError: at a missing, refused or altered file, or where the disk is full; what was
-            computed is kept.
-        RuntimeError: where another process works in `out`, naming it.
-        KeyboardInterrupt: at an interrupt; a batch that is being written is written first.
+        ValueError: an argument is impossible, the backbone returns another shape, or `out` holds
+            features of another recipe; the message says what differs.
+        DataError: a missing, refused or altered file, or a full disk; what was computed is kept.
+        RuntimeError: another process works in `out`.
+        KeyboardInterrupt: after an interrupt; the batch in hand is written first.
 
     Example:
         >>> features(["shard-00000.tar"], "index.csv", network, "s2")  # doctest: +SKIP
-        >>> features(["shard-00000.tar"], "no-such.csv", nn.Identity(), "s2")
-        Traceback (most recent call last):
-        locties.data.manifest.DataError: there is no index no-such.csv
-
-    Source: frozen image towers are SatCLIP's (Klemmer et al., arXiv 2311.17179), the chips
-    S2-100K's; keeping the features is a choice of this project.
     """
-    work = _Work(shards, index, backbone, Path(out), name, transform, batch, dtype, device)
+    addresses = [str(shard) for shard in shards]
+    names = [_file_name(shard) for shard in addresses]
+    twice = sorted({shard for shard in names if names.count(shard) > 1})
+    if not names or twice:
+        raise ValueError(f"shard {twice[0]} is given twice" if twice else "no shard is given")
+    check_counts(batch=batch)
+    if dtype not in ("float32", "float16"):
+        raise unknown("dtype", dtype, ("float32", "float16"))
+    found = read_index(obtain(str(index), cache_folder() / "s2-100k"))
+    prepare, chosen, kind = TRANSFORMS[transform], device_of(device), type(backbone)
+    recipe = {
+        "backbone": name or f"{kind.__module__}:{kind.__qualname__}",
+        "weights": _weights_hash(backbone),
+        "transform": transform,
+        "index": found.sha256,
+        "shards": names,
+        "batch": batch,  # a row's last bits depend on the rows computed with it
+        "dtype": dtype,
+        "device": chosen.type,
+    }
+    compute = partial(_compute, backbone.eval().to(chosen), prepare, chosen, np.dtype(dtype))
+    work = _Work(Path(out), addresses, found, recipe, compute)
     work.out.mkdir(parents=True, exist_ok=True)
     with only_process(work.out):
         try:
@@ -379,72 +349,45 @@ def features(
         except KeyboardInterrupt:
             done = (read_manifest(work.out) or {"rows": 0})["rows"]
             raise KeyboardInterrupt(
-                f"stopped after {done} of {len(work.index.names)} chips: the same call with "
+                f"stopped after {done} of {len(found.names)} chips: the same call with "
                 f"out={str(work.out)!r} goes on from there"
             ) from None
+        except DataError:
+            raise
         except OSError as error:
-            if isinstance(error, DataError):
-                raise
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             raise DataError(
-                f"{work.out}: {error}. What was computed is safe: {remedy(error)}, and the same "
+                f"{work.out}: {cause}. What was computed is safe: {remedy(error)}, and the same "
                 "call goes on from there"
             ) from error
 
 
+@torch.inference_mode()
+def _compute(
+    backbone: nn.Module, prepare: Any, device: torch.device, dtype: np.dtype, pixels: np.ndarray
+) -> np.ndarray:
+    """Features (B, d) of chips (B, 12, 256, 256), in the array's dtype."""
+    images = torch.from_numpy(pixels.astype(np.float32)).to(device)
+    computed = backbone(prepare(images))
+    if not isinstance(computed, Tensor) or computed.ndim != 2 or len(computed) != len(pixels):
+        found = tuple(computed.shape) if isinstance(computed, Tensor) else type(computed)
+        raise ValueError(
+            f"the backbone returns {found} for {len(pixels)} chips: it must return one row of "
+            "features for each; put torch.nn.Identity() in place of its classifier"
+        )
+    with np.errstate(over="ignore"):  # the caller finds infinite values
+        return computed.float().cpu().numpy().astype(dtype)
+
+
+@dataclass
 class _Work:
     """One call of `features`."""
 
-    def __init__(
-        self,
-        shards: Sequence[str | os.PathLike[str]],
-        index: str | os.PathLike[str],
-        backbone: nn.Module,
-        out: Path,
-        name: str | None,
-        transform: str,
-        batch: int,
-        dtype: str,
-        device: str,
-    ) -> None:
-        self.shards = [str(shard) for shard in shards]
-        names = [_file_name(shard) for shard in self.shards]
-        twice = sorted({shard for shard in names if names.count(shard) > 1})
-        if not names or twice:
-            raise ValueError(f"shard {twice[0]} is given twice" if twice else "no shard is given")
-        if batch < 1:
-            raise ValueError(f"batch={batch}: it must be at least 1")
-        if dtype not in ("float32", "float16"):
-            raise unknown("dtype", dtype, ("float32", "float16"))
-        self.index = read_index(obtain(str(index), cache_folder() / "s2-100k"))
-        self.transform = TRANSFORMS[transform]
-        self.device = device_of(device)
-        self.out, self.batch, self.dtype = out, batch, np.dtype(dtype)
-        kind = type(backbone)
-        self.recipe: dict[str, Any] = {
-            "backbone": name or f"{kind.__module__}:{kind.__qualname__}",
-            "weights": _weights_hash(backbone),
-            "transform": transform,
-            "index": self.index.sha256,
-            "shards": names,
-            "batch": batch,  # a row's last bits depend on the rows computed with it
-            "dtype": dtype,
-            "device": self.device.type,
-        }
-        self.backbone = backbone.eval().to(self.device)
-
-    @torch.inference_mode()
-    def compute(self, pixels: np.ndarray) -> np.ndarray:
-        """Features (B, d) of chips (B, 12, 256, 256), in the array's dtype."""
-        images = torch.from_numpy(pixels.astype(np.float32)).to(self.device)
-        computed = self.backbone(self.transform(images))
-        if not isinstance(computed, Tensor) or computed.ndim != 2 or len(computed) != len(pixels):
-            found = tuple(computed.shape) if isinstance(computed, Tensor) else type(computed)
-            raise ValueError(
-                f"the backbone returns {found} for {len(pixels)} chips: it must return one row of "
-                "features for each; put torch.nn.Identity() in place of its classifier"
-            )
-        with np.errstate(over="ignore"):  # infinite values are found by the caller
-            return computed.float().cpu().numpy().astype(self.dtype)
+    out: Path
+    shards: list[str]
+    index: Index
+    recipe: dict[str, Any]
+    compute: Callable[[np.ndarray], np.ndarray]
 
     def run(self, progress: bool) -> dict[str, Any]:
         manifest = self.resume_or_begin()
@@ -469,9 +412,9 @@ class _Work:
                     manifest["damaged"].append([chip.name, chip.problem])
                 else:
                     pending.append(chip)
-                # In memory only: on disk it moves on with the batch that it belongs to.
+                # In memory only: `commit` writes it together with its batch.
                 manifest["position"] = [chip.shard, chip.member + 1]
-                if len(pending) == self.batch:
+                if len(pending) == self.recipe["batch"]:
                     self.commit(pending, manifest, array)
                     bar.update(len(pending))
                     pending = []
@@ -488,7 +431,7 @@ class _Work:
         return manifest
 
     def resume_or_begin(self) -> dict[str, Any]:
-        """The manifest to go on from, with the array beside it."""
+        """The manifest to go on from; a new one is written with its index and array."""
         manifest = read_manifest(self.out)
         if manifest and (manifest["rows"] or manifest["complete"]):
             recorded: dict[str, Any] = manifest["recipe"]
@@ -514,12 +457,12 @@ class _Work:
             "locties": __version__,
             "recipe": self.recipe,
             "shape": shape,
-            "shards": [],
-            "position": [0, 0],
+            "shards": [],  # name, size and sha256 of those begun
+            "position": [0, 0],  # shard, and number of its files that are done
             "rows": 0,
-            "damaged": [],
+            "damaged": [],  # name and problem
             "unindexed": [],
-            "missing": None,
+            "missing": None,  # number of rows without a chip
             "complete": False,
         }
         _write(index, self.index.content)
@@ -528,12 +471,13 @@ class _Work:
         return manifest
 
     def allocate(self, shape: list[int]) -> None:
-        """Write the whole array, all NaN, so that a disk too small is found out now."""
-        row = np.full(shape[1], np.nan, self.dtype).tobytes()
+        """Write the whole array as NaN, so that a disk too small is noticed now."""
+        dtype = np.dtype(self.recipe["dtype"])
+        row = np.full(shape[1], np.nan, dtype).tobytes()
         needed = shape[0] * len(row)
         try:
             with written_aside(self.out / _ARRAY) as aside, aside.open("wb") as file:
-                header = {"descr": self.dtype.str, "fortran_order": False, "shape": tuple(shape)}
+                header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)}
                 np.lib.format.write_array_header_1_0(file, header)
                 for begin in range(0, shape[0], 1024):
                     file.write(row * min(1024, shape[0] - begin))
@@ -545,7 +489,7 @@ class _Work:
             ) from error
 
     def left(self, manifest: dict[str, Any]) -> Iterator[Chip]:
-        """The chips after the position in the manifest, with `shard` counted from the first."""
+        """The chips after the manifest's position."""
         first, skip = manifest["position"]
 
         def opened() -> Iterator[Path]:
@@ -553,8 +497,7 @@ class _Work:
                 path = obtain(address, cache_folder() / "s2-100k")
                 if not path.is_file():
                     raise DataError(f"there is no shard {path}")
-                with path.open("rb") as stream:
-                    sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+                sha256 = sha256_of(path)
                 found = {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256}
                 if number == len(manifest["shards"]):
                     manifest["shards"].append(found)
@@ -571,7 +514,7 @@ class _Work:
             yield replace(chip, shard=chip.shard + first)
 
     def commit(self, batch: list[Chip], manifest: dict[str, Any], array: Any) -> None:
-        """Write the features of one batch, sync them, and only then count them."""
+        """Write the features of one batch, sync them, and then count them in the manifest."""
         computed = self.compute(np.stack([np.asarray(chip.pixels) for chip in batch]))
         finite = np.isfinite(computed).all(axis=1)
         computed[~finite] = np.nan
@@ -579,9 +522,9 @@ class _Work:
         with uninterrupted():
             for chip, row, usable in zip(batch, computed, finite, strict=True):
                 if not usable:
-                    problem = f"its features are not finite in {self.dtype}"
+                    problem = f"its features are not finite in {self.recipe['dtype']}"
                     manifest["damaged"].append([chip.name, problem])
-                # Not through a memory map: a full disk would end the process there, with no error.
+                # Not through a memory map: on a full disk that ends the process without an error.
                 array.seek(start + chip.row * row.nbytes)
                 array.write(row.tobytes())
             array.flush()
@@ -590,7 +533,7 @@ class _Work:
             _write(self.out / _MANIFEST, _json(manifest))
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Count what has no chip, and say that all is done."""
+        """Count the rows without a chip, and mark the manifest as complete."""
         array = _open_array(self.out, manifest)
         empty = np.flatnonzero(np.isnan(array[:, 0]))
         manifest["rows"] = len(array) - len(empty)  # a chip found twice counts once
@@ -601,44 +544,32 @@ class _Work:
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The manifest of features in a folder, or None where there is none.
-
-    Raises:
-        DataError: where it is damaged, or written in a newer format.
-    """
+    """The manifest of features in a folder, or None where there is none."""
     path = Path(folder) / _MANIFEST
     if not path.exists():
         return None
+    altered = DataError(f"{path} is altered; delete {folder} and compute it again")
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         written = manifest["format"]
-    except (ValueError, TypeError, KeyError):
-        raise DataError(f"{path} is altered; delete {folder} and compute it again") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise altered from None
     if written != _FORMAT:
         raise DataError(f"{path} has format {written}, locties {__version__} reads {_FORMAT}")
+    if not manifest.keys() >= _KEYS:
+        raise altered
     return manifest
 
 
 def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
     """The index and the features in a folder that `features` wrote.
 
-    Args:
-        folder: what `features` called `out`.
-
     Returns:
         The index of N chips, and (N, d) features, mapped from the file and read only where they
         are used; a row is NaN where there is no chip.
 
     Raises:
-        DataError: where they are missing, unfinished or altered.
-
-    Example:
-        >>> index, found = read_features("s2")  # doctest: +SKIP
-        >>> read_features("none")
-        Traceback (most recent call last):
-        locties.data.manifest.DataError: none holds no features; run: locties s2 features --out none
-
-    Source: as `features`.
+        DataError: they are missing, unfinished or altered.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -656,14 +587,13 @@ def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
 
 
 def ask_for(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> None:
-    """Ask the system to read some rows that are about to be used, all at once and no more.
+    """Ask the system to read rows that will be used soon, all at once; returns immediately.
 
-    Touched one by one, each row that is not in memory would be waited for, and read with much
-    around it. Where the system cannot be asked, nothing is done.
+    Otherwise each row that is not in memory would be waited for, and read with much around it.
 
     Args:
-        folder: from which `read_features` took them.
-        features: (N, d) as it gave them.
+        folder: that `read_features` read.
+        features: (N, d) from there.
         rows: (B,) int64.
     """
     if not hasattr(os, "posix_fadvise"):
@@ -683,7 +613,7 @@ def _open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     path = folder / _ARRAY
     remedy = f"delete {folder} and compute it again"
     try:
-        # Copy on write: torch has no read-only tensors, and nothing can reach the file this way.
+        # Copy on write, so that nothing can change the file: torch has no read-only tensors.
         array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is missing or altered ({error}); {remedy}") from None
