@@ -172,7 +172,7 @@ def test_a_checkpoint_that_holds_code_is_refused_and_the_code_does_not_run(tmp_p
     else:
         torch.save(checkpoint, path, _use_new_zipfile_serialization=save == "torch")
     with pytest.raises(
-        ValueError, match=r"refused; nothing in it was executed|is no checkpoint"
+        ValueError, match=r"refused; nothing in it was executed|is not a checkpoint"
     ) as said:
         convert_satclip(path, tmp_path / "encoder")
     assert "weights_only" not in str(said.value), "torch's advice is to execute it"
@@ -201,7 +201,7 @@ def test_a_truncated_file_is_said(tmp_path, suffix, share):
         safetensors.torch.save_file(weights(), whole)
     content = whole.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=rf"s{suffix} is no checkpoint, or a truncated one"):
+    with pytest.raises(ValueError, match=rf"s{suffix} is not a checkpoint, or truncated"):
         convert_satclip(path, tmp_path / "encoder")
     assert not (tmp_path / "encoder").exists()
 
@@ -211,7 +211,7 @@ def test_bytes_at_random_are_no_checkpoint(tmp_path, seed):
     # 0x80 and a protocol, so that the reader of pickles goes on for a while.
     noise = np.random.default_rng(seed).integers(0, 256, 500, dtype=np.uint8).tobytes()
     (tmp_path / "s.ckpt").write_bytes(b"\x80\x02" + noise)
-    with pytest.raises(ValueError, match=r"s\.ckpt (is no checkpoint|holds)"):
+    with pytest.raises(ValueError, match=r"s\.ckpt (is not a checkpoint|holds)"):
         convert_satclip(tmp_path / "s.ckpt", tmp_path / "encoder")
 
 
@@ -237,7 +237,7 @@ def without(*keys: str) -> dict[str, Tensor]:
         (
             weights() | {"nnet.layers.0.weight": torch.zeros(16, 15)},
             {},
-            r"takes 15 features, which is no square",
+            r"takes 15 features, not a square",
         ),
         (
             weights() | {"nnet.layers.1.weight": torch.zeros(16, 8)},

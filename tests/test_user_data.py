@@ -146,6 +146,35 @@ def test_whole_numbers_made_floats_by_a_missing_value_are_not_guessed_either() -
     assert task.classes == ("1", "2")
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["6,5", "7,1", "5,9"], r"such as '6,5'.*decimal=','"),
+        (["6.5", "7.1", "<0.5"], r"such as '6.5' beside '<0.5'.*na_values"),
+        (["1", "2", "3"], r"numbers as text.*kind='classification'"),
+    ],
+)
+def test_numbers_as_text_are_not_taken_for_classes(values: list[str], words: str) -> None:
+    frame = table(3).assign(y=values)
+    with pytest.raises(ValueError, match=words):
+        locties.read_task(frame, "y")
+    assert len(locties.read_task(frame, "y", kind="classification").classes) == 3
+
+
+def test_other_coordinates_and_row_numbers_are_no_profile() -> None:
+    frame = points(table()).drop(columns="crop").assign(decimalLongitude=1.0, decimalLatitude=2.0)
+    frame["Unnamed: 0"] = range(len(frame))
+    soil = locties.read_modality(frame, name="soil", beside=())
+    assert soil.samples[torch.arange(1)].shape == (1, 2), "ph and clay"
+
+
+def test_a_raster_without_a_place_is_refused(tmp_path: Path) -> None:
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        write(tmp_path / "a.tif", np.ones((1, 40, 40)), Affine.identity())
+    with pytest.raises(ValueError, match=r"no geotransform.*gdalwarp"):
+        locties.read_modality(tmp_path / "a.tif", name="soil")
+
+
 def test_places_given_twice_are_kept_and_said() -> None:
     frame = pd.concat([table(50), table(50).iloc[:7]])
     with pytest.warns(UserWarning, match="7 of 57 rows stand where another one does"):
@@ -343,7 +372,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="cannot be read"):
             locties.read_task(tmp_path / f"broken.{ending}", "ph")
     (tmp_path / "soil.xlsx").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="known by its ending"):
+    with pytest.raises(ValueError, match="must end in"):
         locties.read_task(tmp_path / "soil.xlsx", "ph")
 
 
@@ -763,5 +792,5 @@ def test_data_arrays_that_lie_nowhere_are_refused() -> None:
         locties.read_modality(xarray.DataArray(values, dims=("lat", "lon")), name="own")
     with pytest.raises(ValueError, match="dimensions"):
         locties.read_modality(plain.rename(x="station"), name="own")
-    with pytest.raises(ValueError, match="no Dataset"):
+    with pytest.raises(ValueError, match="a Dataset: pass one"):
         locties.read_modality(plain.to_dataset(name="t"), name="own")

@@ -1,9 +1,8 @@
-"""Pretrained encoders of others for the same table: SatCLIP converted, GeoCLIP from its package.
+"""Other published encoders for comparison: SatCLIP, converted, and GeoCLIP, from its package.
 
-Neither comes with locties. `convert_satclip` makes an ordinary encoder folder of a released SatCLIP
-checkpoint; `PEERS` names what is read from an installed package, so `contender("geoclip")` works
-where that is. Both were published under the MIT licence, code and weights: SatCLIP by Microsoft,
-GeoCLIP by Vicente Vivanco Cepeda.
+Neither comes with locties. `convert_satclip` makes an encoder folder of a released SatCLIP
+checkpoint; `PEERS` names what is read from an installed package. Both are under the MIT licence,
+code and weights: SatCLIP by Microsoft, GeoCLIP by Vicente Vivanco Cepeda.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ from locties._util.registry import Registry
 from locties.encoder import LocationEncoder
 
 _PREFIXES = ("model.location.nnet.", "location.nnet.", "model.nnet.", "nnet.")
-# How a SatCLIP checkpoint names what its weights already say.
+# Names in a SatCLIP checkpoint of sizes that its weights also show.
 _SIZES = {
     "legendre_polys": "degree",
     "num_hidden_layers": "layers",
@@ -40,38 +39,26 @@ _SIZES = {
 def convert_satclip(
     checkpoint: str | os.PathLike[str], out: str | os.PathLike[str]
 ) -> LocationEncoder:
-    """Make an encoder folder of a released SatCLIP checkpoint.
+    """Make an encoder folder of a released SatCLIP checkpoint. Nothing in it is executed.
 
-    Klemmer et al., "SatCLIP: Global, General-Purpose Location Embeddings with Satellite Imagery"
-    (AAAI 2025, arXiv 2311.17179). Its harmonics Z_lm are ours up to a factor, which is multiplied
-    into the first layer once: they are evaluated at the antipode, which gives (-1)^l; the
-    "analytic" ones, of the released weights, are pi times too large where m = 0; those of
-    "closed-form" keep the Condon-Shortley phase (-1)^m. Everything else is the same: a SIREN with
-    w0 30, then 1. Weights stay float64, as SatCLIP computes; the embedding comes out as float32.
+    SatCLIP's harmonics Z_lm are ours up to a factor, which is multiplied into the first layer once:
+    they are evaluated at the antipode, which gives (-1)^l; the "analytic" ones, of the released
+    weights, are pi times too large where m = 0; those of "closed-form" keep the Condon-Shortley
+    phase (-1)^m. Weights stay float64, as SatCLIP computes; the embedding is float32.
 
     Args:
         checkpoint: Lightning's ``.ckpt``, with ``state_dict`` and ``hyper_parameters``; a bare
             state dict; or one as ``.safetensors``, whose harmonics are taken to be "analytic".
-            Nothing in it is executed.
         out: folder to write, which must not exist yet.
 
     Returns:
-        The encoder, in eval mode, as `locties.load` reads it from `out`. Its `origin` names the
-        file and its SHA-256.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        FileExistsError: `out` exists.
-        ValueError: the file cannot be read, holds code, is no SatCLIP with spherical harmonics and
-            a SIREN, lacks tensors, or has some of the wrong shape.
+        The encoder as `locties.load` reads it from `out`. Its `origin` names the file and its
+        SHA-256.
 
     Example:
         >>> encoder = convert_satclip("satclip-vit16-l40.ckpt", "satclip")  # doctest: +SKIP
         >>> encoder([[13.4, 52.5]]).shape  # doctest: +SKIP
         torch.Size([1, 256])
-        >>> convert_satclip("no-such.ckpt", "satclip")
-        Traceback (most recent call last):
-        FileNotFoundError: no file no-such.ckpt: pass a SatCLIP checkpoint, .ckpt or .safetensors.
 
     Source: Klemmer et al., "SatCLIP: Global, General-Purpose Location Embeddings with Satellite
     Imagery" (AAAI 2025, arXiv 2311.17179).
@@ -138,14 +125,11 @@ def satclip_factors(degree: int, harmonics: str = "analytic") -> Tensor:
         harmonics: "analytic" or "closed-form", the two ways in which SatCLIP computes them.
 
     Returns:
-        (L*L,) float64: (-1)^l, times pi where m = 0, or (-1)^(l + m).
+        (L*L,) float64: (-1)^l, times pi where m = 0; or (-1)^(l + m).
 
     Example:
         >>> satclip_factors(2, "closed-form").tolist()
         [1.0, 1.0, -1.0, 1.0]
-
-    Source: Klemmer et al. (AAAI 2025, arXiv 2311.17179), whose two kinds of harmonics they are, and
-    `locties.harmonics.spherical_harmonics`.
     """
     ell = torch.arange(degree).repeat_interleave(2 * torch.arange(degree) + 1)
     m = torch.arange(degree**2) - ell**2 - ell
@@ -163,9 +147,9 @@ def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any
             content: Any = safetensors.torch.load_file(path)
         else:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of protocols in which no weights are saved
+                warnings.simplefilter("ignore")  # about other protocols of pickle
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    # A file of random bytes may raise nearly anything in a reader of pickles.
+    # Random bytes can raise nearly anything in a reader of pickles.
     except Exception as error:
         text = str(error)
         if code := re.search(r"GLOBAL (\S+)|unrecognized function (.+)", text):
@@ -173,10 +157,10 @@ def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any
                 f"{path} holds more than weights ({code[1] or code[2]}) and is refused; nothing in "
                 "it was executed. If you trust it, save its state_dict and hyper_parameters alone."
             ) from None
-        # torch's own first lines advise to execute what is in the file.
+        # torch's own message begins with advice to execute the file.
         reason = text.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
         raise ValueError(
-            f"{path} is no checkpoint, or a truncated one ({reason or type(error).__name__}). "
+            f"{path} is not a checkpoint, or truncated ({reason or type(error).__name__}). "
             "Fetch it again."
         ) from None
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
@@ -191,7 +175,7 @@ def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any
 def _location_weights(
     state: Mapping[str, Tensor], path: Path
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """SatCLIP's SIREN under the names of ours, in float64, and its sizes."""
+    """SatCLIP's SIREN under our names, in float64, and its sizes."""
     prefix = next((p for p in _PREFIXES if any(key.startswith(p) for key in state)), None)
     if prefix is None:
         raise ValueError(
@@ -203,6 +187,7 @@ def _location_weights(
         (int(key.split(".")[1]) for key in given if re.fullmatch(r"layers\.\d+\.\w+", key)),
         default=0,
     )
+    layers = min(layers, len(given))  # a number in a file must not fill the memory
     blocks = [f"layers.{i}" for i in range(layers)] + ["last_layer"]
     wanted = [f"{block}.{kind}" for block in blocks for kind in ("weight", "bias")]
     for problem, keys in [
@@ -218,8 +203,8 @@ def _location_weights(
     dim, degree = len(given["last_layer.bias"]), math.isqrt(features)
     if degree**2 != features or not degree:
         raise ValueError(
-            f"{path}: {prefix}layers.0.weight takes {features} features, which is no square L², "
-            "so they are no spherical harmonics."
+            f"{path}: {prefix}layers.0.weight takes {features} features, not a square L², "
+            "so they are not spherical harmonics."
         )
     weights = {}
     for index, block in enumerate(blocks):
@@ -246,13 +231,9 @@ def _some(keys: Any) -> str:
 class GeoCLIP(nn.Module):
     """GeoCLIP's pretrained location encoder, lonlat (N, 2) to (N, 512) float32.
 
-    Trained on 4.7 million photographs. Code and weights are those of the package ``geoclip`` 1.3.0,
-    whose image encoder, and so torchvision and transformers, is neither needed nor imported.
-    GeoCLIP takes latitude first: the order is turned here.
-
-    Raises:
-        ImportError: the package is not installed.
-        ValueError: its weights are not those of version 1.3.0.
+    Code and weights are those of the package ``geoclip`` 1.3.0; its image encoder, and so
+    torchvision and transformers, is not imported. GeoCLIP takes latitude first: the order is turned
+    here.
 
     Example:
         >>> GeoCLIP()(torch.tensor([[2.35, 48.86]])).shape  # doctest: +SKIP
@@ -286,16 +267,17 @@ class GeoCLIP(nn.Module):
 
     def forward(self, lonlat: Tensor) -> Tensor:
         """(N, 2) degrees, longitude then latitude, to (N, 512)."""
-        return self.encoder(lonlat.float().flip(1))
+        embedding: Tensor = self.encoder(lonlat.float().flip(1))
+        return embedding
 
 
 _INSTALL = "run: pip install --no-deps geoclip==1.3.0"
 
 
 def _submodule(folder: Path, name: str) -> ModuleType:
-    """Import one module of a package's folder, without the package's own ``__init__``.
+    """Import one module of a package's folder without the package's ``__init__``.
 
-    It gets a package of its own, so that a later ``import geoclip`` finds nothing half-made.
+    Its parent has another name, so that a later ``import geoclip`` is a complete one.
     """
     package = ModuleType("_locties_geoclip")
     package.__path__ = [str(folder)]

@@ -1,7 +1,6 @@
-"""One's own data: a file or frame of points becomes a `Task`, a table or raster a `Modality`.
+"""Your own data: a table of points becomes a `Task`, a table or raster a `Modality`.
 
-pandas reads CSV and Parquet. Geometry needs geopandas, a raster rasterio, an xarray DataArray
-rioxarray: ``pip install "locties[own]"``. Files are local; nothing here opens a connection.
+Files are local; nothing here opens a connection.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def read_task(
     name: str | None = None,
     invalid: str = "raise",
 ) -> Task:
-    """Make a task from a table of one's own: places, and what is to be predicted there.
+    """Make a task from a table: places, and what is to be predicted there.
 
     Args:
         source: path of a CSV, TSV, Parquet, GeoParquet, GeoJSON, GeoPackage or Shapefile; or a
@@ -75,22 +74,15 @@ def read_task(
         lat: column of latitudes, likewise.
         kind: "regression" or "classification". By default fractions are regression, and text,
             categories and truth values classification. Whole numbers can be counts or codes, also
-            where a missing value has made them floats: there, `kind` has to be given.
+            where a missing value has made them floats: `kind` has to be given.
         unit: of a regression target.
         name: of the task; by default `target`.
         invalid: "raise" refuses rows without usable coordinates or target, naming them; "drop"
             leaves them out with a warning. Rows are counted from 0, without the header.
 
     Returns:
-        The task. Points that stand in one place are kept, with a warning: random folds put some
-        of them into training and some into the test.
-
-    Raises:
-        ValueError: columns that are not there, rows that are not usable, coordinates that are
-            swapped, projected or text, geometry without CRS or other than points, a target whose
-            kind is not clear; the message says what to do.
-        DataError: a file that is missing or cannot be read.
-        ImportError: geometry, without geopandas.
+        The task. Points at the same place are kept, with a warning: random folds put some of them
+        into training and some into the test.
 
     Example:
         >>> soil = pd.DataFrame({"lon": [13.4, 2.3], "lat": [52.5, 48.9], "ph": [6.1, 7.4]})
@@ -140,27 +132,25 @@ def read_modality(
     seed: int = 0,
     validation: int = 1024,
 ) -> Modality:
-    """Make a modality from a table or a raster of one's own, to pretrain with.
+    """Make a modality from a table or a raster, to pretrain with.
 
     Modalities are unpaired: a cell of about 50 km belongs to one of them, or to validation. So
     samples in the cells of the modalities that this one is trained `beside` are left out. By
     default these are all of the embedded tier, which leaves a sixth of the land outside validation
-    (the cells of night lights). Name only those that you train with and more is kept: beside two
-    of them, four sixths. With ``beside=()`` every cell outside validation is kept. That is right
-    for a modality trained alone; together with another one, samples of both then lie in the same
-    cells, so the run is no longer unpaired, and `pretrain` warns.
+    (the cells of night lights). Name only those that you train with to keep more: beside two of
+    them, four sixths. ``beside=()`` keeps every cell outside validation, which is right for a
+    modality trained alone; together with another one the run is not unpaired, and `pretrain` warns.
 
     Args:
         source: a table, as for `read_task`; or path of a raster that rasterio opens; or an xarray
             DataArray, of two dimensions or with bands as a third.
         name: of the modality.
-        columns: of a table, numeric: the profile, each column standardised. By default all
-            numeric columns but the coordinates; leave out ids.
+        columns: numeric columns of a table, the profile; each is standardised. By default all
+            but coordinates and row numbers; leave out ids.
         bands: of a raster, counted from 1; by default all but an alpha band.
         patch: 16 for patches of 16x16 pixels of the raster's own grid, none of them nodata; by
             default the profile of the bands at one pixel.
-        lon: column of longitudes, degrees (WGS84). By default the only one with a usual name,
-            such as lon or Longitude. Not used where there is geometry.
+        lon: column of longitudes, as for `read_task`.
         lat: column of latitudes, likewise.
         beside: names in `locties.data.sampling.OWNERS`, or `Modality` objects, that it shares no
             cell with.
@@ -171,13 +161,8 @@ def read_modality(
         validation: at most as many samples in the validation cells.
 
     Returns:
-        The modality; ``locations="fresh"`` draws anew from the same samples. Without a sample in a
-        validation cell its validation is None.
-
-    Raises:
-        ValueError: as `read_task`; a raster without CRS or the bands asked for; no sample left.
-        DataError: a file that is missing or cannot be read.
-        ImportError: a raster without rasterio, geometry without geopandas.
+        The modality. Its validation is None without a sample in a validation cell.
+        ``locations="fresh"`` draws again from the same samples.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -191,12 +176,12 @@ def read_modality(
     check_invalid(invalid)
     for what, number in {"samples": samples, "validation": validation}.items():
         if number < 1:
-            raise ValueError(f"{what}={number}: it must be at least 1")
+            raise ValueError(f"{what}={number}: pass at least 1")
     beside = [beside] if isinstance(beside, str) else list(beside)
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     if _is_raster(source):
         if columns is not None:
-            raise ValueError("columns are those of a table; of a raster, choose bands")
+            raise ValueError("columns are those of a table: choose bands of a raster")
         with _open(source) as raster:
             pixels = _Pixels(raster, bands, patch, rng)
             training = pixels.draw(samples, lambda points: _free(points, beside))
@@ -213,7 +198,7 @@ def read_modality(
             held_out = pixels.draw(validation, _is_validation)
     else:
         if bands is not None or patch is not None:
-            raise ValueError("bands and patch are those of a raster; of a table, choose columns")
+            raise ValueError("bands and patch are those of a raster: choose columns of a table")
         points, rows = _profiles(_frame(source), columns, lon, lat, invalid)
         order = torch.from_numpy(rng.permutation(len(points)))
         points, rows = points[order], rows[order]
@@ -245,7 +230,7 @@ def read_modality(
 
 
 def _free(points: Tensor, beside: Sequence[str | Modality]) -> Tensor:
-    """Which points (N, 2) lie neither in validation's cells nor in those of others: (N,) bool."""
+    """Which points (N, 2) lie in no cell of validation or of another modality: (N,) bool."""
     owners = sampling.owner(points)
     free = owners != sampling.VALIDATION
     for other in beside:
@@ -265,7 +250,7 @@ def _is_validation(points: Tensor) -> Tensor:
 
 
 def _points(lonlat: Array) -> Tensor:
-    """As a modality keeps them, so that a point on a cell's edge is rounded before it is owned."""
+    """Rounded to float32, as a modality keeps them, before a cell is looked up."""
     return check(check(lonlat).float())
 
 
@@ -284,12 +269,12 @@ def _suffix(path: Any) -> str:
 
 
 def _frame(source: Any) -> Any:
-    """A DataFrame or GeoDataFrame of what the user gave."""
+    """The source as a DataFrame or GeoDataFrame."""
     if isinstance(source, pd.DataFrame):
         return source
     if not isinstance(source, str | Path):
         raise ValueError(
-            f"a table is a path, a DataFrame or a GeoDataFrame, not {type(source).__name__}"
+            f"a table is a path, a DataFrame or a GeoDataFrame, not a {type(source).__name__}"
         )
     path, suffix = _file(source), _suffix(source)
     try:
@@ -311,8 +296,8 @@ def _frame(source: Any) -> Any:
     except (OSError, RuntimeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     raise ValueError(
-        f"{path} is no table known by its ending; known: "
-        f"{', '.join([*_DELIMITED, *_PARQUET, *_VECTOR])}. Read it with pandas or geopandas and "
+        f"{path} is not a table: its name must end in "
+        f"{', '.join([*_DELIMITED, *_PARQUET, *_VECTOR])}. Or read it with pandas or geopandas and "
         "pass the frame"
     )
 
@@ -321,8 +306,7 @@ def _delimited(path: Path, separator: str) -> pd.DataFrame:
     try:
         check_separator(str(path), list(pd.read_csv(path, sep=separator, nrows=0)))
         with warnings.catch_warnings():
-            # Left to itself, pandas takes the first column of overlong rows for an index, and
-            # every value stands one column too far to the left.
+            # By default pandas shifts the values of rows that are too long by one column.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(path, sep=separator, low_memory=False, index_col=False)
     except pd.errors.ParserWarning:
@@ -338,6 +322,16 @@ def _delimited(path: Path, separator: str) -> pd.DataFrame:
 
 def _kind(column: Any, name: str) -> str:
     kinds = pd.api.types
+    if kinds.is_object_dtype(column) or kinds.is_string_dtype(column):
+        text = column.dropna().astype(str)
+        numbers = pd.to_numeric(text.str.replace(",", "."), errors="coerce").notna()
+        if numbers.mean() > 0.5:
+            raise ValueError(
+                f"column {name!r} holds numbers as text, such as {text[numbers].iloc[0]!r}"
+                + (f" beside {text[~numbers].iloc[0]!r}" if not numbers.all() else "")
+                + ": read it with pandas.read_csv(path, decimal=',', na_values=[...]), or pass "
+                "kind='classification'"
+            )
     if not kinds.is_numeric_dtype(column) or kinds.is_bool_dtype(column):
         return "classification"
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -362,7 +356,7 @@ def _target(column: Any, name: str, kind: str) -> tuple[Array, Problems]:
         ]
     kinds = pd.api.types
     if kinds.is_datetime64_any_dtype(column) or str(column.dtype) == "geometry":
-        raise ValueError(f"column {name!r} is of type {column.dtype}: it holds no classes")
+        raise ValueError(f"column {name!r} is of type {column.dtype}, not classes")
     missing = column.isna().to_numpy()
     numeric = kinds.is_numeric_dtype(column) and not kinds.is_bool_dtype(column)
     if numeric:
@@ -370,12 +364,12 @@ def _target(column: Any, name: str, kind: str) -> tuple[Array, Problems]:
         missing = ~np.isfinite(values)
         if not (values[~missing] == values[~missing].round()).all():
             raise ValueError(
-                f"column {name!r} holds fractions, which are no codes of classes: pass "
+                f"column {name!r} holds fractions, not codes of classes: pass "
                 "kind='regression', or cut it into classes with pandas.cut"
             )
     problems = [
         (
-            f"{name!r} is missing (empty, NA or null; where they are meant as text, pass "
+            f"{name!r} is missing (empty, NA or null; to read them as text, pass "
             "pandas.read_csv(path, keep_default_na=False))",
             missing,
         )
@@ -386,7 +380,7 @@ def _target(column: Any, name: str, kind: str) -> tuple[Array, Problems]:
 
 
 def _keep(lonlat: Array, problems: Problems, invalid: str) -> Array:
-    """Rows that can be used, (N,) bool; raises or warns about the others."""
+    """Rows that can be used, (N,) bool; raises or warns at the others."""
     n = len(lonlat)
     if not n:
         raise ValueError("the table has no row")
@@ -434,7 +428,7 @@ def _is_raster(source: Any) -> bool:
         return _suffix(source) not in (*_DELIMITED, *_PARQUET, *_VECTOR)
     if type(source).__module__.startswith("xarray."):
         if not hasattr(source, "dtype"):
-            raise ValueError("give one DataArray and no Dataset: dataset['name'], or .to_array()")
+            raise ValueError("a Dataset: pass one DataArray, as dataset['name'] or .to_array()")
         return True
     return False
 
@@ -451,7 +445,7 @@ def _open(source: Any) -> Iterator[Any]:
         return
     path = _file(source)
     with warnings.catch_warnings():
-        # That it lies nowhere is said below, as an error.
+        # A missing CRS or geotransform raises an error below.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         try:
             dataset = rasterio.open(path)
@@ -462,6 +456,16 @@ def _open(source: Any) -> Iterator[Any]:
                 f"{', '.join([*_DELIMITED, *_PARQUET, *_VECTOR])}"
             ) from error
     with dataset:
+        if not dataset.count:
+            raise ValueError(
+                f"{path} holds several variables: pass one, as xarray.open_dataset(path)['name']"
+            )
+        if dataset.crs is not None and dataset.transform.is_identity:
+            raise ValueError(
+                f"{path} has no geotransform, so its pixels could lie anywhere: warp it with "
+                "gdalwarp where it has ground control points, or set its bounds with gdal_edit.py "
+                "-a_ullr WEST NORTH EAST SOUTH"
+            )
         if dataset.crs is None:
             raise ValueError(
                 f"{path} has no CRS, so its pixels could lie anywhere: write it, with "
@@ -498,7 +502,11 @@ def _write(array: Any, memory: Any) -> None:
     bands, height, width = values.shape
     profile = {"count": bands, "height": height, "width": width, "dtype": "float32"}
     with memory.open(
-        driver="GTiff", crs=crs, transform=array.rio.transform(), nodata=np.nan, **profile
+        driver="GTiff",
+        crs=crs,
+        transform=array.rio.transform(recalc=True),
+        nodata=np.nan,
+        **profile,
     ) as dataset:
         dataset.write(values)
 
@@ -515,11 +523,11 @@ class _Pixels:
         self.bands = self._bands(bands)
         self.height, self.width = raster.height, raster.width
         total = self.height * self.width
-        # Of a large raster some pixels, drawn with repeats, which are dropped.
+        # Some pixels of a large raster, drawn with repeats, which are dropped.
         few = total <= _CANDIDATES
         drawn = rng.permutation(total) if few else rng.integers(total, size=_CANDIDATES)
         self.order = pd.unique(drawn)
-        self.tried = 0  # pixels that lie where they may
+        self.tried = 0  # pixels in cells where samples are wanted
         transform = raster.transform
         _, south, _, north = raster.bounds
         beyond = max(abs(south), abs(north)) - abs(transform.e) - abs(transform.d)
@@ -529,7 +537,7 @@ class _Pixels:
                 "its CRS, or its axes are swapped"
             )
         turns = raster.crs.is_geographic and transform.b == transform.d == 0
-        # Columns that go once round the Earth go on at the other side.
+        # A raster once round the Earth wraps from its last column to its first.
         self.wraps = turns and abs(abs(transform.a) * self.width - 360) < 1e-3 * abs(transform.a)
         pyproj = need("pyproj", "a raster", "own")
         crs = pyproj.CRS.from_wkt(raster.crs.to_wkt())
@@ -559,7 +567,7 @@ class _Pixels:
         return numbers
 
     def lonlat(self, row: Array, column: Array) -> Array:
-        """Where in the grid, in pixels from the outer corner of the first, to degrees (N, 2)."""
+        """Degrees (N, 2) of positions in the grid, in pixels from the raster's outer corner."""
         t = self.raster.transform
         x, y = t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
         return np.stack(self.to_wgs84.transform(x, y), axis=1)
@@ -586,9 +594,9 @@ class _Pixels:
             lonlat = self.lonlat(row + 0.5, column + 0.5)
             area = self.area(row + 0.5, column + 0.5)
             if not largest and area.any():
-                # Not the very largest: seen edge on, as at a globe's rim, it has no bound.
+                # Not the largest: at the rim of a map of the globe it has no bound.
                 largest = np.quantile(area[area > 0], 0.99)
-            # Beyond the edge of the Earth, as in the corners of a polar map, there is no pixel.
+            # A corner of a polar map lies outside the Earth.
             there = np.isfinite(lonlat).all(1) & (np.abs(lonlat[:, 1]) <= 90)
             there &= self.rng.random(len(row)) * largest < area
             row, column, candidates = row[there], column[there], _points(lonlat[there])
@@ -607,10 +615,10 @@ class _Pixels:
         return torch.stack(points), torch.from_numpy(np.stack(values))
 
     def sample(self, row: int, column: int) -> Array | None:
-        """(C,) of a pixel, or (C, 16, 16) around it; None where that is not inside the raster."""
+        """(C,) of a pixel, or (C, 16, 16) around it; None where that leaves the raster."""
         if self.patch is None:
             return self.read(slice(row, row + 1), slice(column, column + 1))[:, 0, 0]
-        # South up or east to west is turned about, and the pixel stands where it does elsewhere.
+        # A raster with south up, or east on the left, is flipped like any other.
         upside, mirrored = self.raster.transform.e > 0, self.raster.transform.a < 0
         top = row - PATCH // 2 + upside
         left = column - PATCH // 2 + mirrored

@@ -219,9 +219,9 @@ def test_swapped_columns_are_refused_with_how_to_swap_them():
 def test_an_encoder_that_is_none_is_refused():
     with pytest.raises(FileNotFoundError, match="melt-huge"):
         locties.embed("melt-huge", table())
-    with pytest.raises(ValueError, match=r"int is no encoder.*'melt'"):
+    with pytest.raises(ValueError, match=r"int is not an encoder.*'melt'"):
         locties.embed(3, table())
-    with pytest.raises(ValueError, match=r"DataFrame is no encoder.*first argument"):
+    with pytest.raises(ValueError, match=r"DataFrame is not an encoder.*first argument"):
         locties.embed(table(), "melt")
     with pytest.raises(ValueError, match=r"returned shape \(4,\) for 4 points"):
         locties.embed(lambda lonlat: lonlat[:, 0], table())

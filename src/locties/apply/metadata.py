@@ -1,4 +1,4 @@
-"""What embeddings say of themselves: which encoder they are of, its licence, and their CRS."""
+"""What embeddings carry along: the name of their encoder, its hash and licence, and the CRS."""
 
 import hashlib
 from collections.abc import Callable
@@ -43,15 +43,11 @@ def describe(encoder: Encoder) -> dict[str, str]:
 
 
 def resolve(encoder: str | Path | Encoder) -> tuple[Encoder, dict[str, str]]:
-    """An encoder and what `describe` says of it; one given by name or folder goes by that name.
+    """An encoder, and what `describe` returns for it under its name or the folder's.
 
     Args:
         encoder: name of an encoder that comes with locties, folder that `LocationEncoder.save`
             wrote, `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim).
-
-    Raises:
-        FileNotFoundError, ValueError: as `locties.load`.
-        ValueError: what is no encoder.
 
     Example:
         >>> encoder, metadata = resolve("best")
@@ -63,8 +59,8 @@ def resolve(encoder: str | Path | Encoder) -> tuple[Encoder, dict[str, str]]:
         return loaded, {**describe(loaded), "encoder": Path(encoder).resolve().name}
     if not callable(encoder):
         raise ValueError(
-            f"{type(encoder).__name__} is no encoder: the first argument is a name such as 'melt', "
-            "a folder or a LocationEncoder"
+            f"{type(encoder).__name__} is not an encoder: the first argument is a name such as "
+            "'melt', a folder or a LocationEncoder"
         )
     return encoder, describe(encoder)
 

@@ -19,24 +19,21 @@ with needs("sklearn", "locties.LocationFeatures"):
 
 
 class LocationFeatures(TransformerMixin, BaseEstimator):
-    """Replaces places by their embeddings, which a regression or classifier is fitted on.
+    """Replaces places by their embeddings, as a step before a regression or classifier.
 
-    Nothing is learnt: `fit` loads the encoder and looks at the coordinates. Other columns of a
-    frame are left out; ``sklearn.compose.make_column_transformer((LocationFeatures("melt"),
-    ["lon", "lat"]), remainder="passthrough")`` keeps them, and ``sklearn.pipeline.make_union`` puts
-    two encoders side by side.
+    Nothing is learnt: `fit` loads the encoder and checks the coordinates. Other columns of a frame
+    are left out; ``sklearn.compose.make_column_transformer((LocationFeatures("melt"), ["lon",
+    "lat"]), remainder="passthrough")`` keeps them. ``sklearn.pipeline.make_union`` puts two
+    encoders side by side.
 
     Args:
-        encoder: name of an encoder that comes with locties, folder of a saved one,
-            `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim). A grid
-            search can choose among them.
-        lon: column of longitudes, degrees (WGS84), where places come as a frame; by default the
-            only one with a usual name. Not used where there is geometry.
+        encoder: as in `locties.embed`. A grid search can choose among several.
+        lon: column of longitudes, where places come as a frame; as in `locties.embed`.
         lat: column of latitudes, likewise.
 
     Attributes:
         encoder_: the encoder in use.
-        metadata_: what it is, as `locties.embed` puts it into `attrs`.
+        metadata_: its name, hash and licence, as `locties.embed` puts them into `attrs`.
 
     Example:
         >>> from sklearn.linear_model import Ridge
@@ -58,15 +55,7 @@ class LocationFeatures(TransformerMixin, BaseEstimator):
         self.lat = lat
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Load the encoder and check the coordinates.
-
-        Args:
-            X: array (N, 2), longitude then latitude, degrees; or a frame as `locties.embed` takes.
-            y: not used.
-
-        Raises:
-            ValueError, FileNotFoundError: as `locties.embed`.
-        """
+        """Load the encoder and check the coordinates of X, as `locties.embed` takes them."""
         lonlat = lonlat_of(X, self.lon, self.lat)
         self.encoder_, self.metadata_ = resolve(self.encoder)
         self.n_features_in_ = 2
@@ -74,16 +63,12 @@ class LocationFeatures(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Embeddings (N, dim) float32 of the places of `X`, given as in `fit`; not normalised."""
+        """Embeddings (N, dim) float32 of the places of X, given as in `fit`; not normalised."""
         check_is_fitted(self)
         return embed_points(self.encoder_, lonlat_of(X, self.lon, self.lat))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns (dim,), such as melt_000.
-
-        Args:
-            input_features: not used; the names are of the encoder.
-        """
+        """Names of the columns (dim,), such as melt_000."""
         check_is_fitted(self)
         names = column_names(self.metadata_["encoder"], self.n_features_out_)
         return np.asarray(names, dtype=object)
