@@ -29,15 +29,8 @@ from locties.lonlat import LonLat, check, to_xyz
 
 Array = NDArray[np.float64]
 
-CONTINENTS = {
-    "AF": "Africa",
-    "AN": "Antarctica",
-    "AS": "Asia",
-    "EU": "Europe",
-    "NA": "North America",
-    "OC": "Oceania",
-    "SA": "South America",
-}
+CONTINENTS = {"AF": "Africa", "AN": "Antarctica", "AS": "Asia", "EU": "Europe"}
+CONTINENTS |= {"NA": "North America", "OC": "Oceania", "SA": "South America"}
 URALS = 60.0  # degrees east, where Europe is usually taken to end in Russia
 CLIMATES = {"A": "tropical", "B": "arid", "C": "temperate", "D": "cold", "E": "polar"}
 

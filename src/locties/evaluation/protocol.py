@@ -105,16 +105,9 @@ def evaluate(
 def predict(
     encoder: str | Path | Encoder, task: str | Task, split: str = "block", probe: str = "ridge"
 ) -> NDArray[Any]:
-    """Out-of-fold prediction at each point of a task, as scored by `evaluate` with all labels.
+    """Out-of-fold prediction `(N,)` at each point of a task, as `evaluate` scores with all labels.
 
-    Args:
-        encoder: as in `evaluate`.
-        task: a name in `TASKS`, or a `Task`.
-        split: ``"random"`` or ``"block"``.
-        probe: a name in `PROBES`.
-
-    Returns:
-        `(N,)` in the target's unit, or int64 class codes.
+    Arguments are those of `fit_probe`; predictions are in the target's unit, or int64 class codes.
 
     Example:
         >>> lonlat = torch.rand(300, 2, generator=torch.manual_seed(0)) * 60
@@ -136,7 +129,7 @@ def fit_probe(
     Args:
         encoder: as in `evaluate`.
         task: a name in `TASKS`, or a `Task`.
-        split: the kind of folds on which the ridge penalty is chosen.
+        split: ``"random"`` or ``"block"``, the folds on which the ridge penalty is chosen.
         probe: a name in `PROBES`.
 
     Returns:

@@ -67,14 +67,6 @@ def rank(
         encoder: as in `evaluate`.
         modality_encoders: by name of modality, samples `(B, ...)` to `(B, d)`.
         modality: with a `validation`, whose samples and locations are taken.
-
-    Example:
-        >>> from locties.lonlat import to_xyz
-        >>> lonlat, xyz = torch.tensor([[0.0, 0.0], [90.0, 0.0]]), torch.eye(3)[:2]
-        >>> held_out = Modality("axis", lonlat, xyz, lambda dim: nn.Identity())
-        >>> axis = Modality("axis", lonlat, xyz, lambda dim: nn.Identity(), held_out)
-        >>> rank(to_xyz, {"axis": nn.Identity()}, axis).rank.tolist()
-        [0, 0]
     """
     held_out = modality.validation
     if held_out is None:
@@ -166,9 +158,8 @@ def retrieve(
             for metric, score in scores.items()
         ]
     columns = ["modality", "metric", "value", "low", "high", "chance", "candidates"]
-    return pd.DataFrame(rows, columns=columns).assign(encoder=name or called(encoder), seed=seed)[
-        COLUMNS
-    ]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(encoder=name or called(encoder), seed=seed)[COLUMNS]
 
 
 @torch.no_grad()
