@@ -17,6 +17,7 @@ from locties_paper.effects.evidence import (
     Undecided,
     _paired,
     missing_seeds,
+    read_tables,
     require_equal_pairs,
     tested_scores,
     with_defaults,
@@ -53,8 +54,8 @@ class Pilot(NamedTuple):
     joint_power: float
 
 
-# What the pilots fixed; add one with `python -m locties_paper.effects.claims` before the test seeds
-# are run, and never change it after.
+# What the pilots fixed. `python -m locties_paper.effects.c1_parity` prints a new one: add it before
+# the test seeds are run, and never change it after.
 PILOTS: tuple[Pilot, ...] = (
     Pilot(
         Setting("embedded", "study", "cpu"),
@@ -265,3 +266,11 @@ CLAIM = Claim(
     needs=(*METHODS, *TWO_MODALITY_RUNS),
     test=matches,
 )
+
+
+if __name__ == "__main__":
+    for tier, rows in with_defaults(read_tables().runs).groupby("tier"):
+        try:
+            print(fix_margin(rows))
+        except Undecided as why:
+            print(f"{tier}: {why}")

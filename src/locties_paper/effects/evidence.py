@@ -22,9 +22,7 @@ from locties_paper.results import CELL
 Array = NDArray[np.float64]
 
 SEEDS = 10  # for a verdict
-# Where t-tests look for effects and not for their absence, in means of many scores: as far as these
-# are normal the level holds at any number of seeds, and fewer leave more claims undecided.
-FEWER_SEEDS = 5
+FEWER_SEEDS = 5  # where a test looks for an effect: its error rate holds, its power is lower
 FIRST_PILOT_SEED = 100
 PILOT_POINTS = 1  # the seed of the pilot's points, where they were drawn anew
 FEWEST_TASKS = 4  # a verdict on "the downstream tasks" needs at least the paper's number of them
