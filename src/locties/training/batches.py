@@ -20,7 +20,7 @@ def seed_of(name: str, seed: int) -> int:
 
 
 class Stream:
-    """Indices of a modality's samples in shuffled order, shuffled anew when all were drawn."""
+    """Indices of a modality's samples in shuffled order; a new order when all were drawn."""
 
     def __init__(self, length: int, seed: int) -> None:
         self.length = length
