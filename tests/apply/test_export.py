@@ -544,7 +544,10 @@ def test_other_files_are_left_alone(name, tmp_path):
         assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize(("suffix", "package"), [("zarr", "zarr"), ("tif", "rasterio")])
+@pytest.mark.parametrize(
+    ("suffix", "package"),
+    [("zarr", "zarr"), ("zarr", "tqdm"), ("tif", "zarr"), ("tif", "rasterio")],
+)
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, suffix, package):
     from locties._util import extras
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from locties._util.extras import need, needs
+from locties._util.extras import need
 from locties._util.files import sync, written_aside
 from locties.apply import cf
 from locties.apply.grid import embed_points, pixel_centres, rows_embedder
@@ -96,7 +96,6 @@ def export_grid(
             store.write(function, region, progress)
             store.finish()
         return target
-    need("rasterio", "a GeoTIFF", "export")
     store = _Store(target.with_name(f"{target.name}.unfinished"), grid, identity)
     identity = {**identity, "pixels": list(pixels)}
     if not _is_geotiff_of(target, identity):
@@ -117,7 +116,8 @@ class _Store:
 
     def __init__(self, path: Path, grid: Any, identity: dict[str, Any]) -> None:
         """Take the globe's coordinates as an xarray Dataset."""
-        self.zarr = need("zarr", "an exported grid", "export")
+        self.zarr = need("zarr", "export_grid", "export")
+        self.tqdm = need("tqdm", "export_grid", "export").tqdm
         self.path, self.notes, self.grid, self.identity = path, path / ".locties", grid, identity
         self.height = grid.sizes["lat"]
         # If a divisor of the height is near, chunks have round edges.
@@ -137,9 +137,6 @@ class _Store:
 
     def write(self, encoder: Encoder, region: Sequence[float], progress: bool) -> None:
         """Write the tiles of a region that are not there yet."""
-        with needs("export", "export_grid"):
-            from tqdm import tqdm
-
         file, side = self.notes / "note.json", self.side
         if file.exists():
             self.note = json.loads(file.read_text())
@@ -161,7 +158,7 @@ class _Store:
         (self.path / "zarr.json").unlink(missing_ok=True)
         array = self.zarr.open_array(self.path / "embedding", mode="r+")
         lon, lat = self.grid["lon"].values, self.grid["lat"].values
-        bar = tqdm(missing, self.path.name, len(tiles), file=sys.stderr, disable=not progress)
+        bar = self.tqdm(missing, self.path.name, len(tiles), file=sys.stderr, disable=not progress)
         bar.update(len(tiles) - len(missing))
         for row, column in bar:
             rows, columns = (slice(n * side, (n + 1) * side) for n in (row, column))
@@ -243,10 +240,7 @@ def _write_geotiff(
     path: Path, store: _Store, pixels: Edges, identity: dict[str, Any], progress: bool
 ) -> None:
     """Copy pixels of a store to a GeoTIFF, block by block, and check what was written."""
-    with needs("export", "a GeoTIFF"):
-        import rasterio
-        from tqdm import tqdm
-
+    rasterio = need("rasterio", "a GeoTIFF", "export")
     array = store.zarr.open_array(store.path / "embedding", mode="r")
     about, size = store.grid.attrs, 180 / store.height
     top, bottom, left, right = pixels
@@ -254,7 +248,7 @@ def _write_geotiff(
 
     def blocks(doing: str) -> Iterator[tuple[Any, np.ndarray]]:
         title = f"{doing} {path.name}"
-        for row, column in tqdm(corners, title, file=sys.stderr, disable=not progress):
+        for row, column in store.tqdm(corners, title, file=sys.stderr, disable=not progress):
             values = array[:, row : min(row + TILE, bottom), column : min(column + TILE, right)]
             height, width = values.shape[1:]
             yield rasterio.windows.Window(column - left, row - top, width, height), values
@@ -290,9 +284,7 @@ def _write_geotiff(
 
 def _is_geotiff_of(path: Path, identity: dict[str, Any]) -> bool:
     """Whether the finished GeoTIFF is there; FileExistsError if something else is."""
-    with needs("export", "a GeoTIFF"):
-        import rasterio
-
+    rasterio = need("rasterio", "a GeoTIFF", "export")
     if not path.exists():
         return False
     try:
