@@ -1,5 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -82,6 +84,16 @@ def test_two_writers_at_once_do_not_mix(tmp_path):
         file.write("to its end")
     assert path.read_text() == "first, to its end"
     assert names(tmp_path) == {"table"}
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / ".table.0123.part").touch()  # nobody knows whether its writer lives
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write(tmp_path / "table", "whole")
+    assert names(tmp_path) == {"table", ".table.0123.part"}
 
 
 def test_a_folder_replaces_a_folder_and_what_a_kill_between_the_renames_left(tmp_path):

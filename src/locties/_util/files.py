@@ -10,7 +10,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
@@ -120,7 +120,8 @@ def _marked_as_in_use(aside: Path, folder: bool) -> Iterator[None]:
         return
     handle = os.open(new, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
         new.rename(aside)
         yield
     finally:
@@ -136,13 +137,10 @@ def _remove_abandoned(path: Path) -> None:
             handle = os.open(left, os.O_RDONLY)
         except OSError:
             continue
-        try:
+        with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove(left)
-        except OSError:
-            pass
-        finally:
-            os.close(handle)
+        os.close(handle)
 
 
 def _remove(path: Path) -> None:
