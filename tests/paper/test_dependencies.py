@@ -84,7 +84,7 @@ def test_the_digest_changes_with_code_and_data_alone(root, file, old, new, count
         ("pretrain", {"modalities.py", "training", "data/data_manifest.yaml", "harmonics.py"}),
         ("evaluate", {"apply/grid.py", "evaluation", "encoder.py", "data/public.py"}),
         ("maps", {"maps.py", "apply/grid.py"}),
-        ("own_data", {"own.py", "apply/tables.py"}),
+        ("own_data", {"user_data.py", "apply/tables.py"}),
     ],
 )
 def test_the_books_notebooks_reach_what_they_use(notebook, needed):
