@@ -143,7 +143,7 @@ def test_fidelity_keeps_what_alignment_erases():
             [modality],
             locties.LocationEncoder("xyz", "mlp", dim=6, network_options={"hidden": 64}),
             objective=objective,
-            pairs=128 * 250,
+            pairs=128 * 150,
             batch=128,
             epochs=1,
             learning_rate=3e-3,

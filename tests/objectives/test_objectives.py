@@ -67,18 +67,18 @@ def test_pretraining_with_each_objective_learns(name, schedule):
 
 @pytest.mark.data
 @pytest.mark.parametrize("locations", ["fixed", "fresh"])
-def test_fidelity_reads_all_five_modalities_of_the_embedded_earth(earth, locations):
-    """Profiles, patches and names alike; with all the weight on content, 1 is knowing nothing."""
+def test_fidelity_reads_patches_and_profiles(earth, locations):
+    """With all the weight on content, the mean of a modality has a loss of 1."""
     history = locties.pretrain(
         "melt",
-        ["imagery", "climate", "haze", "relief", "toponyms"],
+        ["relief", "haze"],
         locties.LocationEncoder("xyz", "linear", dim=32),
         objective="fidelity",
         objective_options={"weight": 1.0},
         locations=locations,
-        samples=500,
-        pairs=100 * 40,
-        batch=100,
+        samples=300,
+        pairs=40 * 40,
+        batch=40,
         epochs=2,
         learning_rate=3e-3,
         device="cpu",
