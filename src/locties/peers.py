@@ -166,6 +166,9 @@ def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     items = state.items() if isinstance(state, Mapping) else ()
     tensors = {str(key): value for key, value in items if isinstance(value, Tensor)}
+    for key, value in tensors.items():
+        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+            raise ValueError(f"{path}: {key} has shape {tuple(value.shape)} but fewer values.")
     if not tensors:
         raise ValueError(f"{path} holds no state dict: pass a SatCLIP checkpoint.")
     settings = content.get("hyper_parameters", {})

@@ -460,7 +460,7 @@ def _open(source: Any) -> Iterator[Any]:
             raise ValueError(
                 f"{path} holds several variables: pass one, as xarray.open_dataset(path)['name']"
             )
-        if dataset.crs is not None and dataset.transform.is_identity:
+        if dataset.gcps[0] or (dataset.crs is not None and dataset.transform.is_identity):
             raise ValueError(
                 f"{path} has no geotransform, so its pixels could lie anywhere: warp it with "
                 "gdalwarp where it has ground control points, or set its bounds with gdal_edit.py "
@@ -562,7 +562,7 @@ class _Pixels:
         """(C, h, w) float32, NaN where there is no data."""
         if values.dtype.kind == "c":
             raise ValueError(f"the raster holds complex numbers ({values.dtype}): give real ones")
-        numbers = values.astype(np.float32).filled(np.nan)
+        numbers: Array = values.astype(np.float32).filled(np.nan)
         numbers[~np.isfinite(numbers)] = np.nan
         return numbers
 
@@ -582,7 +582,8 @@ class _Pixels:
                 for sign in (1, -1)
             ]
             sides.append((ends[0] - ends[1]).numpy() / (2 * quarter))
-        return np.nan_to_num(np.linalg.norm(np.cross(sides[0], sides[1]), axis=1))
+        area: Array = np.linalg.norm(np.cross(sides[0], sides[1]), axis=1)
+        return np.nan_to_num(area)
 
     def draw(self, n: int, inside: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """At most n samples at points `inside`, uniform by area: (m, 2) and (m, C[, 16, 16])."""

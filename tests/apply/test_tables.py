@@ -111,3 +111,11 @@ def test_embed_the_readers_and_the_command_line_find_the_same(given: dict, tmp_p
 def test_an_index_that_repeats_is_said_before_a_join_mixes_rows() -> None:
     with pytest.warns(UserWarning, match="reset_index"):
         locties.embed(ENCODER, pd.concat([FRAME[:2], FRAME[:2]]))
+
+
+def test_a_masked_measurement_is_a_missing_one() -> None:
+    values = np.ma.masked_array(LONLAT[:, 1], np.arange(120) == 7)
+    with pytest.raises(ValueError, match="row 7"):
+        evaluation.Task("north", LONLAT, values)
+    with pytest.raises(ValueError, match="finite"):
+        evaluation.autocorrelation(LONLAT, values, permutations=9)

@@ -46,3 +46,13 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert "a.ckpt" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_small_file_cannot_fill_the_memory(checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    state["model.location.nnet.layers.0.weight"] = torch.zeros(1).expand(30_000, 90_000)
+    torch.save({"state_dict": state}, checkpoint)
+    command = ["convert", "satclip", str(checkpoint), str(tmp_path / "out")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert "(30000, 90000)" in result.stderr

@@ -220,7 +220,8 @@ def numbers_of(column: Any, name: str) -> tuple[Array, Problems]:
 
 def any_of(problems: Problems, n: int) -> Array:
     """Rows (n,) in which there is any of these problems."""
-    return np.any([np.zeros(n, dtype=bool), *(rows for _, rows in problems)], axis=0)
+    found: Array = np.any([np.zeros(n, dtype=bool), *(rows for _, rows in problems)], axis=0)
+    return found
 
 
 def complaint(problems: Problems, n: int) -> str:

@@ -250,7 +250,7 @@ def autocorrelation(
             from esda import Moran
         from libpysal.weights import KNN
 
-    points, given = check(lonlat).cpu(), np.asarray(values, dtype=np.float64)
+    points, given = check(lonlat).cpu(), np.ma.filled(np.ma.array(values, dtype=np.float64), np.nan)
     if given.shape != (len(points),) or not np.isfinite(given).all():
         raise ValueError(
             f"values of shape {given.shape} at {len(points)} points: give a finite one for each"
