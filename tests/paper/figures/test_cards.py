@@ -3,6 +3,7 @@
 What is expected is computed here from the Parquet files anew, not by the library's readers.
 """
 
+import functools
 import json
 import re
 from itertools import product
@@ -412,8 +413,12 @@ def test_the_baseline_that_ships_is_the_strongest_by_the_published_rows():
     assert STUDY["published"]["clip"] == means.idxmax(), means.to_string()
 
 
+READ_ONCE = functools.cache(cards.read_tables)
+
+
 @pytest.mark.parametrize("name", published())
-def test_a_card_that_ships_is_what_the_published_rows_say(name):
+def test_a_card_that_ships_is_what_the_published_rows_say(name, monkeypatch):
+    monkeypatch.setattr(cards, "read_tables", READ_ONCE)
     folder = PUBLISHED / name
     text = read_card(name)
     assert text == cards.card(folder), "run `make publish`"
@@ -444,7 +449,8 @@ def test_what_ships_is_small():
     assert sum(sizes) <= 25e6
 
 
-def test_the_table_of_what_ships(made):
+def test_the_table_of_what_ships(monkeypatch):
+    monkeypatch.setattr(cards, "read_tables", READ_ONCE)
     table = cards.shipped().set_index("name")
     assert list(table.index) == published()
     runs = pd.read_parquet(REPOSITORY / "results" / "runs.parquet")
