@@ -2,10 +2,9 @@
 
     python benchmarks/loss_memory.py 32768 256 symmetric float32
 
-prints MB and seconds: of so many pairs, of so many numbers each, in one direction or both, of
-embeddings of this kind. The embeddings themselves are there before; their gradients are counted. On
-Linux alone, whose own count of a process's largest size begins with the process: `getrusage` begins
-with the parent's.
+prints MB and processor seconds: of 32,768 pairs of 256 numbers, in both directions, in float32.
+The embeddings are not counted, their gradients are. It needs Linux, whose /proc counts the largest
+memory of this process alone; `getrusage` begins with that of its parent.
 """
 
 import re
@@ -19,7 +18,7 @@ from locties.objectives import Batch, nt_xent
 
 
 def largest() -> float:
-    """MB of memory that this process has had at once."""
+    """The most memory, in MB, that this process has had."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
 
@@ -36,7 +35,7 @@ def main() -> None:
     pairs, dim, direction = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     kind = getattr(torch, sys.argv[4])
     scale = torch.tensor(2.6, requires_grad=True)
-    nt_xent(pairs_of(64, dim, kind), scale, direction).backward()  # what the first call loads
+    nt_xent(pairs_of(64, dim, kind), scale, direction).backward()  # loads libraries
     batch = pairs_of(pairs, dim, kind)
     before, start = largest(), time.process_time()
     nt_xent(batch, scale, direction).backward()
