@@ -38,7 +38,6 @@ TAKEN: dict[str, Callable] = {
     "folds": lambda x: evaluation.folds(x, "block"),
     "nearest_label_km": lambda x: evaluation.nearest_label_km(x, LONLAT + 1),
     "place_density": lambda x: evaluation.place_density(x)(torch.tensor(LONLAT)),
-    "autocorrelation": lambda x: evaluation.autocorrelation(x, LONLAT[:, 1], permutations=9),
 }
 
 

@@ -7,20 +7,19 @@ import torch
 
 from locties.evaluation import (
     BASELINES,
-    GROUPINGS,
     Appended,
     Task,
-    autocorrelation,
     folds,
     nearest_label_km,
     place_density,
     raw_values,
 )
 from locties.evaluation.protocol import checked_embedding
-from locties.evaluation.representation import nearby_points
 from locties.evaluation.splits import block_index
 from locties.evaluation.tasks import kernel_density
 from locties.modality import Modality
+from locties_paper.geography import GROUPINGS, autocorrelation
+from locties_paper.representation import nearby_points
 
 POINTS = np.random.default_rng(0).uniform([-80, -50], [80, 50], (40, 2)).astype(np.float32)
 VALUES = np.arange(40.0)

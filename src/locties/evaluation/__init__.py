@@ -7,24 +7,10 @@ from locties._util.extras import needs
 
 with needs("data,study", "locties.evaluation"):
     from locties.evaluation.baselines import BASELINES, Appended, contender
-    from locties.evaluation.geography import (
-        GROUPINGS,
-        autocorrelation,
-        predict_with_best_probe,
-        residuals,
-        score_groups,
-    )
     from locties.evaluation.leakage import LEAKS, place_density, raw_values
     from locties.evaluation.probes import PROBES
     from locties.evaluation.protocol import evaluate, fit_probe, predict
     from locties.evaluation.public_tasks import OPEN_TASKS
-    from locties.evaluation.representation import (
-        alignment,
-        diagnose,
-        effective_rank,
-        intrinsic_dimension,
-        uniformity,
-    )
     from locties.evaluation.retrieval import rank, retrieve
     from locties.evaluation.splits import SPLITS, folds, nearest_label_km
     from locties.evaluation.statistics import block_bootstrap, mean_interval
@@ -32,7 +18,6 @@ with needs("data,study", "locties.evaluation"):
 
 __all__ = [
     "BASELINES",
-    "GROUPINGS",
     "LEAKS",
     "OPEN_TASKS",
     "PROBES",
@@ -41,25 +26,16 @@ __all__ = [
     "TIERS",
     "Appended",
     "Task",
-    "alignment",
-    "autocorrelation",
     "block_bootstrap",
     "contender",
-    "diagnose",
-    "effective_rank",
     "evaluate",
     "fit_probe",
     "folds",
-    "intrinsic_dimension",
     "mean_interval",
     "nearest_label_km",
     "place_density",
     "predict",
-    "predict_with_best_probe",
     "rank",
     "raw_values",
-    "residuals",
     "retrieve",
-    "score_groups",
-    "uniformity",
 ]

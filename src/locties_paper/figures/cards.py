@@ -15,18 +15,11 @@ import pandas as pd
 from locties._util.registry import Registry
 from locties.data import manifest, sampling
 from locties.encoder import PUBLISHED, LocationEncoder, load, published, read_config
-from locties.evaluation import (
-    GROUPINGS,
-    LEAKS,
-    TASKS,
-    TIERS,
-    mean_interval,
-    predict_with_best_probe,
-    score_groups,
-)
+from locties.evaluation import LEAKS, TASKS, TIERS, mean_interval
 from locties.evaluation.leakage import OPEN_LEAKS
 from locties_paper import results
 from locties_paper.effects.evidence import FIRST_PILOT_SEED, read_tables
+from locties_paper.geography import GROUPINGS, predict_with_best_probe, score_groups
 
 # The datasets of the manifest behind each modality; `land` says where samples may lie.
 SOURCES: dict[str, tuple[str, ...]] = Registry(

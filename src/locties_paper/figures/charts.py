@@ -343,7 +343,7 @@ def draw_groups(table: pd.DataFrame) -> Figure:
     """Error in each group of places, with its block-bootstrap interval, by grouping and task.
 
     Args:
-        table: Rows of `locties.evaluation.score_groups` with columns encoder, task, unit and
+        table: Rows of `locties_paper.geography.score_groups` with columns encoder, task, unit and
             grouping; the metrics of `ERRORS` are drawn. At most seven encoders.
     """
     drawn = table[table["metric"].isin(ERRORS)]
@@ -401,7 +401,7 @@ def draw_diagnostics(
     """Rank, intrinsic dimension, alignment and uniformity of encoders on land.
 
     Args:
-        diagnostics: By encoder, the result of `locties.evaluation.diagnose`; at most seven.
+        diagnostics: By encoder, the result of `diagnose`; at most seven.
         dimensions: By encoder, the intrinsic dimension by number of points.
     """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")

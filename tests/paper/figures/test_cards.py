@@ -19,11 +19,11 @@ import locties
 from locties.data import embedded, manifest
 from locties.encoder import PUBLISHED, published, read_card, read_config
 from locties.evaluation import TIERS, predict
-from locties.evaluation.geography import continents
 from locties.evaluation.tasks import elevation
 from locties.modalities import EMBEDDED, MODALITIES
 from locties_paper import publish, study
 from locties_paper.figures import cards
+from locties_paper.geography import continents
 from locties_paper.site.notebook import REPOSITORY
 
 STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())

@@ -3,16 +3,16 @@ import pytest
 import torch
 from scipy.special import hyp0f1
 
-from locties.evaluation import (
-    BASELINES,
+from locties.evaluation import BASELINES
+from locties.lonlat import MEAN_EARTH_RADIUS_KM, distance_km
+from locties_paper.representation import (
     alignment,
     diagnose,
     effective_rank,
     intrinsic_dimension,
+    nearby_points,
     uniformity,
 )
-from locties.evaluation.representation import nearby_points
-from locties.lonlat import MEAN_EARTH_RADIUS_KM, distance_km
 
 
 def _sphere(n, dim, seed=0, inside=0):

@@ -2,20 +2,18 @@ import numpy as np
 import pytest
 import torch
 
-from locties.evaluation import (
+from locties.evaluation import TASKS, Task, block_bootstrap, predict
+from locties.evaluation.splits import block_index
+from locties.lonlat import to_xyz
+from locties_paper.geography import (
+    CLIMATES,
+    CONTINENTS,
     GROUPINGS,
-    TASKS,
-    Task,
     autocorrelation,
-    block_bootstrap,
-    predict,
     predict_with_best_probe,
     residuals,
     score_groups,
 )
-from locties.evaluation.geography import CLIMATES, CONTINENTS
-from locties.evaluation.splits import block_index
-from locties.lonlat import to_xyz
 
 
 def _points(n, seed=0):
