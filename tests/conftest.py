@@ -16,6 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import locties
 from locties.data import embedded
 
 torch.set_num_threads(1)
@@ -105,3 +106,15 @@ def interrupted() -> Callable[..., str]:
 def earth() -> embedded.Earth:
     """The embedded tier from the normal cache, which is built if it is not there yet."""
     return embedded.load()
+
+
+@pytest.fixture
+def registries() -> Iterator[list[dict]]:
+    """The five registries; what a test adds to them is gone after it."""
+    names = ("FEATURES", "NETWORKS", "OBJECTIVES", "MODALITIES", "TASKS")
+    found = [getattr(locties, name) for name in names]
+    before = [dict(registry) for registry in found]
+    yield found
+    for registry, old in zip(found, before, strict=True):
+        registry.clear()
+        registry.update(old)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from locties import __version__
 from locties.cli import app
-from locties.cli.base import PACKAGES, Command
+from locties.cli.base import Command
 from locties.data import embedded
 from locties.data.manifest import DataError
 from locties.evaluation import TASKS
@@ -38,11 +38,6 @@ def commands() -> Iterator[tuple[str, ...]]:
             yield from below(command, (*path, name))
 
     return below(get_command(app), ())
-
-
-def test_the_commands_are_those_of_the_book() -> None:
-    top = {path[0] for path in commands() if path}
-    assert top == {"data", "pretrain", "evaluate", "embed", "convert", "s2", "info"}
 
 
 def test_version() -> None:
@@ -217,10 +212,6 @@ def test_the_extra_of_the_command_line_is_what_its_own_commands_need(
     assert "needs" not in convert
     assert "s.ckpt" in convert, "it has read the checkpoint, and said what is wrong with it"
     assert len(pd.read_csv(tmp_path / "out.csv")) == len(pd.read_parquet(tmp_path / "out.parquet"))
-
-
-def test_the_commands_own_packages_are_those_of_their_extra() -> None:
-    assert set(PACKAGES) == set(map(module_of, EXTRAS["cli"]))
 
 
 @pytest.mark.parametrize("module", ["pandas", "pyarrow", "tqdm"])

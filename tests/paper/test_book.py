@@ -62,26 +62,11 @@ def test_no_cell_failed_or_warned(path):
                 assert "Warning" not in output.text, output.text
 
 
-def test_parameters_come_first_and_are_checked_next(path):
-    first, second = code_cells(path)[:2]
-    assert first.metadata.tags[0] == "parameters"
-    assert "notebook.parameters(In, globals())" in second.source
-
-
 def test_no_path_of_a_machine_is_in_it(path):
     text = path.read_text()
     for pattern in (r"/(home|root|Users|tmp)/\w", r"[A-Z]:\\\\Users"):
         assert not re.search(pattern, text), f"{pattern} in {path.name}"
     assert str(REPOSITORY) not in text
-
-
-def test_figures_have_captions_names_and_alt_text(path):
-    for cell in code_cells(path):
-        if any("image/png" in output.get("data", {}) for output in cell.outputs):
-            shown = cell.metadata["mystnb"]
-            assert len(shown["figure"]["caption"]) > 20, cell.source
-            assert shown["figure"]["name"].startswith("fig-")
-            assert len(shown["image"]["alt"]) > 30
 
 
 @pytest.mark.data

@@ -134,28 +134,11 @@ def test_a_group_without_variation_has_an_error_but_no_r2():
     assert 0.9 < _cell(table, "varied", "r2").value < 1
 
 
-def test_r2_has_no_lower_end_where_resamples_do_not_vary():
-    lonlat = _points(100)
-    one = block_index(lonlat) == block_index(lonlat)[0]
-    task = Task("mine", lonlat, np.where(one, 5.0 + np.arange(100), 0.0))
-    table = score_groups(task, task.target + 1, np.full(100, "all"))
-    assert _cell(table, "all", "r2").low == -np.inf
-    assert np.isfinite(_cell(table, "all", "r2").value)
-
-
 def test_small_groups_are_left_out():
     lonlat = _points(60)
     task = Task("mine", lonlat, lonlat[:, 1])
     group = np.array(["big"] * 25 + ["small"] * 24 + ["other"] * 11)
     assert set(score_groups(task, task.target, group)["group"]) == {"big"}
-
-
-@pytest.mark.parametrize("what", ["predictions", "groups"])
-def test_lengths_that_differ_are_named(what):
-    task = Task("mine", _points(40), np.arange(40.0))
-    lengths = {"predictions": 40, "groups": 40} | {what: 39}
-    with pytest.raises(ValueError, match=f"39 {what} for the 40 points"):
-        score_groups(task, np.zeros(lengths["predictions"]), np.full(lengths["groups"], "a"))
 
 
 # ----------------------------------------------------------------------- predictions, residuals
@@ -236,19 +219,6 @@ def test_moran_is_that_of_plain_loops_on_the_sphere():
         lagged += deviation[i] * sum(deviation[j] for j in nearest) / k
     expected = lagged / (deviation**2).sum()
     assert autocorrelation(lonlat, values, k, 9).moran == pytest.approx(expected)
-
-
-def test_permutations_come_from_the_seed_and_leave_the_global_state():
-    lonlat, values = _points(200), np.random.default_rng(0).normal(size=200)
-    np.random.seed(3)  # noqa: NPY002
-    expected = np.random.random()  # noqa: NPY002
-    np.random.seed(3)  # noqa: NPY002
-    first = autocorrelation(lonlat, values, permutations=99, seed=1)
-    assert np.random.random() == expected  # noqa: NPY002
-    assert autocorrelation(lonlat, values, permutations=99, seed=1) == first
-    other = autocorrelation(lonlat, values, permutations=99, seed=2)
-    assert other.moran == first.moran
-    assert (other.low, other.high) != (first.low, first.high)
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,6 @@ def test_a_crumpled_line_looks_like_more_until_points_are_dense():
     assert intrinsic_dimension(line(5000)) == pytest.approx(1, abs=0.05)
 
 
-def test_copies_of_points_change_nothing():
-    points = _sphere(800, 3)
-    alone = intrinsic_dimension(points)
-    assert intrinsic_dimension(np.concatenate([points, points[:300]])) == pytest.approx(alone)
-
-
 def test_two_different_embeddings_have_no_dimension():
     with pytest.raises(ValueError, match="2 different embeddings"):
         intrinsic_dimension(np.eye(2).repeat(10, 0))

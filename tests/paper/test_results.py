@@ -120,20 +120,6 @@ def test_rows_of_two_tiers_never_mix():
     assert results.scores(old)["value"].tolist() == [0.5]
 
 
-def test_a_tier_without_rows_is_named():
-    with pytest.raises(ValueError, match=r"tier of these rows 'open'.*Known: embedded"):
-        results.scores(rows("melt", 0.5), tier="open")
-
-
-def test_reading_fills_the_tier_of_old_rows(tmp_path):
-    pd.concat([rows("melt", 0.5), rows("melt", 0.9).assign(tier="open")]).to_parquet(
-        tmp_path / "runs.parquet"
-    )
-    pd.DataFrame({"epoch": [1]}).to_parquet(tmp_path / "histories.parquet")
-    runs, _ = results.read(tmp_path)
-    assert runs["tier"].tolist() == ["embedded", "open"]
-
-
 def test_a_folder_without_results_says_what_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run `make results`"):
         results.read(tmp_path)

@@ -1,6 +1,5 @@
 """The study as `experiments.yaml` describes it: complete and comparable."""
 
-import re
 from itertools import product
 
 import papermill
@@ -8,8 +7,6 @@ import pytest
 import yaml
 
 from locties._util.registry import check_options
-from locties.features import FEATURES
-from locties.networks import NETWORKS
 from locties.objectives import OBJECTIVES
 from locties_paper import cost, study
 from locties_paper.effects import c1_parity, c2_modalities, c3_encoder, c4_peak, claims, evidence
@@ -42,12 +39,6 @@ def test_without_a_sweep_there_are_the_runs_of_the_book():
         "modalities": "imagery,climate,toponyms",
         "seed": 0,
     }
-
-
-def test_every_sweep_is_in_a_group_and_every_name_fits_the_pipeline(everything):
-    alone = {"recipe", "control", "parts"}
-    assert set().union(*STUDY["groups"].values(), alone) == set(STUDY["sweeps"])
-    assert all(re.fullmatch(r"[a-z0-9_-]+-\d+", name) for name in everything)
 
 
 def test_runs_of_two_names_differ(everything):
@@ -94,12 +85,6 @@ def test_the_sweep_of_the_claims_holds_all_that_they_need():
         assert all(int(seed) >= evidence.FIRST_PILOT_SEED for seed in of_run)
 
 
-def test_each_claim_has_a_sweep_of_its_own():
-    for name, claim in claims.CLAIMS.items():
-        if claim.needs:  # C6 rests on the runs of its own chapter
-            assert set(by_name(study.runs(STUDY, "study", name.lower()))) == set(claim.needs)
-
-
 def test_pairs_are_equal_where_a_claim_compares(everything):
     runs = by_name(everything)
     for claim in ("C1", "C3", "C5"):
@@ -143,65 +128,6 @@ def test_runs_along_training_keep_encoders_early_and_at_the_end(everything):
         shares = [epoch * steps // run["epochs"] / steps for epoch in run["kept"]]
         assert sum(share <= c4_peak.EARLY for share in shares) >= 2
         assert shares[-1] == 1
-
-
-def test_a_factor_changes_one_thing_from_the_default(everything):
-    runs = by_name(everything)
-    default = runs[STUDY["default"]]
-    own = {
-        "modalities": {"modalities"},
-        "encoders": {"features", "feature_options", "network", "network_options"},
-        "degree": {"feature_options"},
-        "objectives": {"objective", "objective_options"},
-        "pairs": {"pairs", "epochs"},
-        "samples": {"samples"},
-        "locations": {"locations", "method"},
-        "batch": {"batch"},
-        "learning_rate": {"learning_rate"},
-        "epochs": {"epochs", "method"},
-    }
-    assert list(own) == STUDY["groups"]["factors"]
-    for sweep, keys in own.items():
-        names = {*study._combinations(STUDY, STUDY["sweeps"][sweep])}
-        assert len(names) >= 2
-        for name in names:
-            run = runs[name]
-            assert {k for k in run | default if run.get(k) != default.get(k)} <= keys, name
-
-
-def test_the_encoders_are_every_feature_with_every_network():
-    runs = by_name(study.runs(STUDY, "smoke", "encoders"))
-    usual = {"features": "spherical_harmonics", "network": "siren"}
-    pairs = {tuple((usual | run)[key] for key in usual) for run in runs.values()}
-    assert pairs == set(product(FEATURES, NETWORKS))
-    assert len(FEATURES) >= 10
-
-
-def test_the_objectives_are_all_with_each_direction():
-    runs = by_name(study.runs(STUDY, "smoke", "objectives")).values()
-    assert {run.get("objective", "nt_xent") for run in runs} == set(OBJECTIVES)
-    options = [run.get("objective_options") or {} for run in runs]
-    assert {o["direction"] for o in options if "direction" in o} == {
-        "location_to_modality",
-        "symmetric",
-    }, "the third is the default's"
-
-
-def test_the_recipe_loses_one_part_at_a_time():
-    runs = by_name(study.runs(STUDY, "study", "recipe"))
-    whole, default = runs.pop("recipe-whole"), runs.pop("recipe-default")
-    wide, untrained, kept = (runs.pop(f"recipe-{name}") for name in ("wide", "untrained", "kept"))
-    parts = {key for key in whole if whole[key] != default.get(key)}
-    assert parts == {"objective", "readout", "network_options", "locations"}
-    lost = [{key for key in run if run[key] != whole[key]} for run in runs.values()]
-    assert sorted(lost, key=str) == sorted(({part} for part in parts), key=str)
-    layers = 1 + whole["network_options"]["layers"]
-    assert wide["dim"] == layers * whole["dim"] == layers * whole["network_options"]["hidden"]
-    assert untrained["learning_rate"] * untrained["pairs"] / untrained["batch"] < 1e-7
-    best = by_name(study.runs(STUDY, "study"))["best"]
-    for key in {*best, *kept} - {"modalities"}:
-        usual = {"objective": "nt_xent", "locations": "fixed"}.get(key)
-        assert best.get(key, usual) == kept.get(key, usual), key
 
 
 def test_options_are_added_to_those_of_the_profile():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from locties._util.files import remedy, uninterrupted, written_aside
+from locties._util.files import uninterrupted, written_aside
 
 fork = multiprocessing.get_context("fork")
 
@@ -139,8 +139,3 @@ def test_an_interrupt_waits_for_the_end_and_a_second_one_does_not(interrupts_arr
         interrupt(2)
     assert done == [1], "the second is to act at once"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_room_is_asked_for_only_where_it_is_lacking():
-    assert "room" in remedy(OSError(28, "No space left on device"))
-    assert "room" not in remedy(PermissionError(13, "Permission denied"))

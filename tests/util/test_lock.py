@@ -1,6 +1,5 @@
 """A folder held while a command runs, and free again however that ends."""
 
-import re
 import signal
 import subprocess
 import sys
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from locties._util.lock import only_process
-from locties_paper.site.notebook import REPOSITORY
 
 
 def holding(folder, *command: str) -> subprocess.Popen:
@@ -51,19 +49,3 @@ def test_a_folder_is_held_where_its_holder_cannot_be_named(tmp_path, monkeypatch
             out, err = second.communicate()
     assert (second.returncode, out) == (1, "")
     assert "in use by another process: wait" in err
-
-
-@pytest.mark.parametrize("target", ["book", "pdf", "results", "publish"])
-def test_make_runs_the_pipeline_only_while_it_holds_the_folder(target):
-    """Without the lock of snakemake, which is left out; a dry run writes nothing."""
-    command = ["make", "--dry-run", "--no-print-directory", target]
-    printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    lines = [" ".join(line.split()) for line in printed.stdout.replace("\\\n", " ").split("\n")]
-    runs = [line for line in lines if "bin/snakemake" in line and "--dry-run" not in line]
-    assert len(runs) == 1, printed.stdout
-    held = (
-        r"\.venv/bin/python -m locties\._util\.lock _build \.venv/bin/snakemake --nolock .*-- (\w+)"
-    )
-    found = re.fullmatch(held, runs[0])
-    assert found, f"nothing holds the folder in {runs[0]}"
-    assert found[1] == target

@@ -17,7 +17,7 @@ from locties_paper.effects import (
     evidence,
     judging,
 )
-from locties_paper.effects.statistics import equivalence, holm, variance_shares
+from locties_paper.effects.statistics import equivalence, variance_shares
 from locties_paper.results import scores
 
 TASKS = ("air_temperature", "elevation", "population", "climate_zone")
@@ -109,14 +109,6 @@ def test_c1_is_refuted_by_one_cell_beyond_the_margin(size, said):
     assert (beyond["p_better"].iloc[0] < 0.05) == (size > 0)
 
 
-def test_c1_reports_superiority_within_the_margin():
-    overall, rows = judged("C1", parity(only("melt-all", HARD, 0.012), noise=0.003, seed=3))
-    assert overall["verdict"] == "supported"
-    better = rows[rows["p_better"] < 0.05]
-    assert better["cell"].tolist() == ["elevation block ridge (clip-haze)"]
-    assert better["verdict"].tolist() == ["equivalent"]
-
-
 def test_c1_is_undecided_where_the_spread_is_too_large():
     overall, rows = judged("C1", parity(noise=0.03))
     assert overall["verdict"] == "undecided"
@@ -178,12 +170,6 @@ def test_a_mix_is_undecided_and_named(column, other, named):
     assert overall["verdict"] == "undecided"
     assert f"{column}: {named}" in overall["note"]
     assert rows.empty
-
-
-def test_two_makes_of_gpu_are_one_kind_of_device():
-    runs = parity().reset_index(drop=True)
-    runs.loc[runs["seed"] == 3, "device"] = "NVIDIA H200"
-    assert judged("C1", runs)[0]["verdict"] == "supported"
 
 
 def test_a_pilot_of_another_profile_chooses_nothing():
@@ -355,20 +341,6 @@ def test_c2_checks_the_budgets():
     overall, _ = judged("C2", by_size(lambda cell: 0.03), history_rows(dict.fromkeys(SIZE, 1000)))
     assert overall["verdict"] == "undecided"
     assert "pairs seen are not equal" in overall["note"]
-
-
-def test_every_modality_is_in_three_of_the_sets_of_three():
-    text = " ".join(c2_modalities.THREES).replace("melt-three", "imagery-climate-toponyms")
-    assert [text.count(name) for name in judging.FIVE] == [3] * 5
-
-
-def test_c2_hurts_somewhere_by_chance_no_more_often_than_stated():
-    rng = np.random.default_rng(1)
-    hurt = [
-        (holm(p) < 0.05).any()
-        for p in judging.one_sided(rng.normal(size=(2000, 2, 16, 10)), 0.0, "less")
-    ]
-    assert 0.03 < np.mean(hurt) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 def test_the_step_to_three_without_leaking_sets_is_that_of_the_published_rows():
@@ -730,10 +702,3 @@ def test_each_tier_is_judged_by_itself():
     assert found["C1", "open"] == "refuted"
     for claim in ("C5", "C6"):
         assert set(found.xs(claim).index) == {"embedded"}, "it reads no labels, so no tier's"
-
-
-def test_every_claim_says_what_it_tests():
-    for found in claims.CLAIMS.values():
-        text = found.test.__doc__
-        assert "Supported:" in text, f"{found.name} does not say what supports it"
-        assert "Refuted:" in text, f"{found.name} does not say what refutes it"

@@ -66,10 +66,3 @@ def test_trained_encoders_tied_by_location_keep_what_theory_says():
     world = World(geographic=0.5)
     found = measure(world, train(world, 12, tie="location", similarity="dot", steps=150))
     assert found == pytest.approx(predict(world, 12, tie="location").r2, abs=0.05)
-
-
-def test_training_repeats():
-    one, other = (
-        measure(World(), train(World(), 3, 0.4, hidden=8, steps=5, batch=32)) for _ in range(2)
-    )
-    assert one == other

@@ -73,13 +73,6 @@ def test_a_single_seed_has_no_interval_and_decides_nothing():
     assert found.summary == "undecided (erasure, the fall of private content: +0.300)"
 
 
-def test_a_verdict_names_the_statistic_that_decides_it():
-    found = verdict(readings(around(0.3), around(0.3, NOISE[::-1])))
-    assert found.summary.startswith(
-        "refuted (selectivity, the fall of private content less that of shared: +0.000 [-0.0"
-    )
-
-
 def test_encoders_are_compared_with_the_untrained_or_with_those_of_content_alone():
     table = all_readings(10)
     falls = {

@@ -16,12 +16,11 @@ import yaml
 from scipy import stats
 
 import locties
-from locties.data import embedded, manifest
+from locties.data import manifest
 from locties.encoder import PUBLISHED, published, read_card, read_config
 from locties.evaluation import TIERS, predict
 from locties.evaluation.tasks import elevation
-from locties.modalities import EMBEDDED, MODALITIES
-from locties_paper import publish, study
+from locties_paper import publish
 from locties_paper.figures import cards
 from locties_paper.geography import continents
 from locties_paper.site.notebook import REPOSITORY
@@ -299,28 +298,6 @@ def test_licences_and_citations_are_the_manifests(made, run):
             assert source.citation in citation
 
 
-def test_the_sources_of_every_modality_are_known():
-    assert set(cards.SOURCES) == set(MODALITIES)
-    assert {name for names in cards.SOURCES.values() for name in names} <= {
-        source.name for source in manifest.sources()
-    }
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_a_modality_reads_the_sources_that_its_card_names(name, earth, monkeypatch):
-    class Watched:
-        def __getattr__(self, attribute: str) -> object:
-            read.add(attribute)
-            return getattr(earth, attribute)
-
-    read: set[str] = set()
-    watched = Watched()
-    monkeypatch.setattr(embedded, "load", lambda: watched)
-    MODALITIES[name](20, 0, 5)
-    assert read == set(cards.SOURCES[name])
-
-
 def test_a_run_without_rows_is_refused(made):
     (made / "melt-all-2").rename(made / "melt-al-2")
     with pytest.raises(ValueError, match=r"no results of run 'melt-al' with seed 2.*make results"):
@@ -390,27 +367,7 @@ def test_too_few_seeds_are_not_published(made, tmp_path, monkeypatch):
     assert not (tmp_path / "root").exists()
 
 
-@pytest.mark.parametrize("profile", STUDY["profiles"])
-def test_what_ships_is_a_run_of_the_study(profile):
-    known = study.runs(STUDY, profile) | study.runs(STUDY, profile, "all")
-    first = STUDY["profiles"][profile]["seeds"][0]
-    assert {f"{run}-{first}" for run in STUDY["published"].values()} <= set(known)
-
-
 # ------------------------------------------------------------------------------------ what ships
-
-
-def test_no_encoder_ships_that_the_study_does_not_name():
-    assert {"melt"} <= set(published()) <= set(STUDY["published"])
-
-
-def test_the_baseline_that_ships_is_the_strongest_by_the_published_rows():
-    table = pd.read_parquet(REPOSITORY / "results" / "runs.parquet")
-    table = table[table["encoder"].str.fullmatch(r"clip-\w+") & (table["tier"] == "embedded")]
-    table = table[(table["labels"] == "all") & table["metric"].isin(["r2", "accuracy"])]
-    table = table[table["probe"].isin(["ridge", "knn"])]
-    means = table.groupby("encoder")["value"].mean()
-    assert STUDY["published"]["clip"] == means.idxmax(), means.to_string()
 
 
 READ_ONCE = functools.cache(cards.read_tables)
@@ -429,24 +386,6 @@ def test_a_card_that_ships_is_what_the_published_rows_say(name, monkeypatch):
     published = published[published["seed"] < 100]
     origin = config["origin"]
     assert expect_scores(text, published, origin["run"], origin["seed"]) == 20
-
-
-@pytest.mark.parametrize("name", published())
-def test_an_encoder_that_ships_was_trained_as_the_study_says(name):
-    origin = read_config(name)["origin"]
-    profile = pd.read_parquet(REPOSITORY / "results" / "runs.parquet")["profile"].iloc[0]
-    described = study.runs(STUDY, profile) | study.runs(STUDY, profile, "all")
-    run = described[f"{origin['run']}-{origin['seed']}"]
-    assert origin["seed"] == STUDY["profiles"][profile]["seeds"][0]
-    assert origin["schedule"] == run["method"]
-    assert origin["modalities"] == run["modalities"].split(",")
-    for key in ("pairs", "batch", "epochs", "samples", "learning_rate"):
-        assert origin[key] == run[key], key
-
-
-def test_what_ships_is_small():
-    sizes = [path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file()]
-    assert sum(sizes) <= 25e6
 
 
 def test_the_table_of_what_ships(monkeypatch):

@@ -110,13 +110,6 @@ def test_histories_draw_a_line_a_seed_and_name_each_run_once(histories):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["melt-all", "clip"]
 
 
-def test_a_history_draws_each_modality_twice(histories):
-    run = histories.query("encoder == 'melt-all' and seed == 0")
-    figure = charts.draw_history(run)
-    assert [len(ax.lines) for ax in figure.axes] == [2, 2]
-    assert all("pairs" in ax.get_xlabel() for ax in figure.axes)
-
-
 def test_the_gap_is_between_the_better_probes_of_both_splits(runs):
     worse = runs.assign(probe="ridge", value=runs["value"] - 0.3)
     lower = runs["split"] == "block"
@@ -310,13 +303,3 @@ def test_growth_is_drawn_beside_its_floor():
     assert list(measured.get_ydata()) == [10, 20]
     assert list(floor.get_ydata()) == [10, 10]
     assert ax.get_xlabel() == "batch"
-
-
-def test_growth_in_many_ways_has_four_panels_in_a_row():
-    rows = [benchmark_rows(f"step by {n}", size, "locties", 1) for n in range(7) for size in (1, 2)]
-    figure = charts.draw_growth(pd.DataFrame(rows))
-    assert [ax.get_xlabel() for ax in figure.axes] == [str(n) for n in range(7)]
-    places = [ax.get_subplotspec() for ax in figure.axes]
-    assert [(p.rowspan.start, p.colspan.start) for p in places][3:5] == [(0, 3), (1, 0)]
-    assert [bool(ax.get_ylabel()) for ax in figure.axes].count(True) == 2
-    assert {ax.get_ylim() for ax in figure.axes} == {(10, 1000)}, "floors at 10, times at 1,000"

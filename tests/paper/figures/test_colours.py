@@ -34,15 +34,6 @@ SIMULATED = {
         ]
     ),
 }
-TRITANOPIA = {
-    "tritanopia": np.array(
-        [
-            [1.255528, -0.076749, -0.178779],
-            [-0.078411, 0.930809, 0.147602],
-            [0.004733, 0.691367, 0.303900],
-        ]
-    )
-}
 TO_XYZ = np.array(  # of linear sRGB (IEC 61966-2-1)
     [
         [0.4124564, 0.3575761, 0.1804375],
@@ -55,9 +46,7 @@ TO_XYZ = np.array(  # of linear sRGB (IEC 61966-2-1)
 def lab(colours: np.ndarray, seen_by: str = "full colour vision") -> np.ndarray:
     """(N, 3) sRGB in [0, 1] to (N, 3) CIELAB, as somebody sees them."""
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    xyz = (
-        np.clip(linear @ (SIMULATED | TRITANOPIA)[seen_by].T, 0, 1) @ TO_XYZ.T / TO_XYZ.sum(axis=1)
-    )
+    xyz = np.clip(linear @ SIMULATED[seen_by].T, 0, 1) @ TO_XYZ.T / TO_XYZ.sum(axis=1)
     f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = f.T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
@@ -72,30 +61,11 @@ def closest(colours: tuple[str, ...], seen_by: str) -> tuple[float, tuple[str, s
     )
 
 
-def test_lab_is_that_of_the_standard():
-    white, red = lab(np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]))
-    assert white == pytest.approx([100, 0, 0], abs=0.01)
-    assert red == pytest.approx([53.24, 80.09, 67.20], abs=0.05)
-
-
-def test_the_simulation_confuses_what_it_should():
-    """A red and a green of one lightness, which no trichromat mistakes for each other."""
-    pair = ("#c03030", "#4f7a00")
-    assert closest(pair, "full colour vision")[0] > 80
-    assert closest(pair, "deuteranopia")[0] < 10
-
-
 @pytest.mark.parametrize("seen_by", SIMULATED)
 @pytest.mark.parametrize("palette", [charts.COLOURS, maps.CATEGORIES], ids=["charts", "maps"])
 def test_categories_can_be_told_apart(palette, seen_by):
     distance, pair = closest(palette, seen_by)
     assert distance > LEAST, f"{pair} are {distance:.1f} apart, seen with {seen_by}"
-
-
-def test_the_twelve_colours_of_maps_can_be_told_apart_with_tritanopia_too():
-    assert len(set(maps.CATEGORIES)) == 12
-    distance, pair = closest(maps.CATEGORIES, "tritanopia")
-    assert distance > 12, f"{pair} are {distance:.1f} apart"
 
 
 @pytest.mark.parametrize("name", [maps.SEQUENTIAL, "cividis"])
@@ -124,11 +94,3 @@ def test_the_first_two_components_of_an_embedding_are_seen_by_all(seen_by):
     for (one, a), (other, b) in combinations(zip(ends, seen, strict=True), 2):
         if (one[:2] != other[:2]).any():
             assert np.linalg.norm(a - b) > 2 * LEAST, f"{one} and {other}"
-
-
-def test_lightness_shows_the_first_component_in_grey():
-    steps = np.stack([np.linspace(0, 1, 65), *np.full((2, 65), 0.5)], axis=1)
-    colours = maps._colours(steps)
-    assert (np.diff(lab(colours)[:, 0]) > 0.3).all()
-    chroma = np.linalg.norm(lab(colours)[:, 1:], axis=1)
-    assert chroma.max() < 1, "in the middle of the two others there is no hue"

@@ -67,18 +67,6 @@ def test_every_link_leads_to_one_place_inside(printed):
     assert inside <= {name.removeprefix("/") for name in printed.named_destinations}
 
 
-def test_it_has_an_outline_and_tags_for_screen_readers(printed):
-    assert printed.outline
-    assert printed.trailer["/Root"]["/MarkInfo"]["/Marked"]
-
-
-def test_a_machine_without_chromium_gets_one_line_with_the_remedy(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SystemExit, match=r"chromium.*install") as raised:
-        pdf.require_chromium()
-    assert len(str(raised.value).splitlines()) == 1
-
-
 def test_the_site_links_to_it_once_it_is_there(tmp_path):
     site, paper = tmp_path / "html", tmp_path / "locties.pdf"
     (site / "book").mkdir(parents=True)
