@@ -116,5 +116,3 @@ def test_a_masked_measurement_is_a_missing_one() -> None:
     values = np.ma.masked_array(LONLAT[:, 1], np.arange(120) == 7)
     with pytest.raises(ValueError, match="row 7"):
         evaluation.Task("north", LONLAT, values)
-    with pytest.raises(ValueError, match="finite"):
-        evaluation.autocorrelation(LONLAT, values, permutations=9)

@@ -237,3 +237,10 @@ def test_what_has_no_moran_is_named(values, neighbours, message):
 
 def test_no_error_anywhere_has_no_autocorrelation():
     assert np.isnan(autocorrelation(_points(10), np.zeros(10), 3, 9)).all()
+
+
+def test_a_masked_value_has_no_autocorrelation():
+    points = np.random.default_rng(0).uniform([-80, -60], [80, 60], (120, 2))
+    values = np.ma.masked_array(points[:, 1], np.arange(120) == 7)
+    with pytest.raises(ValueError, match="finite"):
+        autocorrelation(points, values, permutations=9)
