@@ -9,11 +9,8 @@ from synthetic import LIGHT
 from locties.data import sampling
 from locties.data.manifest import DataError
 from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
-from locties.modalities import EMBEDDED, MODALITIES
-from locties.modality import (
-    PATCH,
-    TOKENS,
-)
+from locties.modalities import EMBEDDED, MODALITIES, HashedNames
+from locties.modality import PATCH, TOKENS, tokenise
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +63,14 @@ def test_draws_depend_on_the_seed_alone(five, name):
     assert torch.equal(again.lonlat, five[name].lonlat)
     other = MODALITIES[name](600, seed=1, validation=100)
     assert not torch.equal(other.lonlat, five[name].lonlat)
+
+
+def test_names_are_hashed_when_they_are_read():
+    names = [["Rome", "Roma"], ["Київ"], ["Ōsu"]]
+    pool, all_rows = HashedNames(names), tokenise(names)
+    for index in ([2, 0, 2], [0], [], [1, 2]):
+        assert torch.equal(pool[torch.tensor(index, dtype=torch.int64)], all_rows[index])
+    assert HashedNames(names).to(torch.device("meta")).shape == all_rows.shape
 
 
 @pytest.mark.data

@@ -7,7 +7,7 @@ A new one is a function that returns a `locties.modality.Modality`, and one line
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 
@@ -20,8 +20,10 @@ from locties.data.raster import Raster
 from locties.data.sentinel2 import ask_for, read_features
 from locties.modality import (
     PATCH,
+    TOKENS,
     EncoderFactory,
     Modality,
+    Samples,
     Standardise,
     patch_encoder,
     profile_encoder,
@@ -67,16 +69,16 @@ class Gathered:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """Samples chosen from a pool of places; fresh ones are drawn from the whole pool.
+    """N samples, at `index` (N,), of a pool of P places; fresh ones are drawn from the whole pool.
 
     Args:
-        lonlat: (P, 2) degrees, the pool.
-        pool: (P, ...) its samples.
-        index: (N,) int64, the chosen ones.
+        lonlat: (P, 2) degrees.
+        pool: P samples, as a tensor (P, ...) or any `Samples`.
+        index: (N,) int64.
     """
 
     lonlat: Tensor
-    pool: Tensor
+    pool: Samples
     index: Tensor
 
     def __getitem__(self, index: Tensor) -> Tensor:
@@ -87,12 +89,34 @@ class Chosen:
 
     def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw places (n, 2) from the pool, with their samples."""
-        drawn = torch.randint(len(self.pool), (n,), generator=generator).to(self.pool.device)
+        drawn = torch.randint(len(self.pool), (n,), generator=generator).to(self.lonlat.device)
         return self.lonlat[drawn], self.pool[drawn]
 
     def to(self, device: torch.device) -> Chosen:
         """A copy on `device`."""
         return Chosen(self.lonlat.to(device), self.pool.to(device), self.index.to(device))
+
+
+class HashedNames:
+    """Rows of `tokenise`; on a CPU each is computed when it is first read, since all take 3 s."""
+
+    def __init__(self, names: Sequence[list[str]]) -> None:
+        self.names = names
+        self.rows = torch.zeros(len(names), TOKENS, dtype=torch.int64)
+        self.known = torch.zeros(len(names), dtype=torch.bool)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        new = torch.unique(index[~self.known[index]])
+        self.rows[new] = tokenise([self.names[i] for i in new.tolist()])
+        self.known[new] = True
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to(self, device: torch.device) -> HashedNames | Tensor:
+        """On a GPU, all rows."""
+        return self if torch.device(device).type == "cpu" else self[torch.arange(len(self))].to(device)
 
 
 # -------------------------------------------------------------------------- the embedded tier
@@ -232,10 +256,10 @@ def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mo
 
     def pool(owner: int, n: int) -> Modality:
         owned = (owners == owner).nonzero().squeeze(1)
-        tokens = tokenise([places.names[i] for i in owned.tolist()])
+        names = HashedNames([places.names[i] for i in owned.tolist()])
         index = torch.randperm(len(owned), generator=generator)[:n]
         lonlat = places.lonlat[owned]
-        return Modality("toponyms", lonlat[index], Chosen(lonlat, tokens, index), make)
+        return Modality("toponyms", lonlat[index], Chosen(lonlat, names, index), make)
 
     training = pool(sampling.OWNERS.index("toponyms"), samples)
     return replace(training, validation=pool(sampling.VALIDATION, validation))

@@ -125,7 +125,7 @@ def test_the_first_step_that_diverged_is_named(monkeypatch):
 @pytest.fixture(scope="module")
 def five(earth):
     names = ["imagery", "climate", "haze", "relief", "toponyms"]
-    return [MODALITIES[name](samples=64, validation=64) for name in names]  # place names take 5 s
+    return [MODALITIES[name](samples=64, validation=64) for name in names]
 
 
 @pytest.mark.data
