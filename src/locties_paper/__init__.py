@@ -1,1 +1,1 @@
-"""The study and its book: runs, tables, figures and pages. It is no part of the wheel."""
+"""The study and its book: runs, tables, figures and pages. The wheel does not contain it."""

@@ -1,4 +1,4 @@
-"""What training and scoring are expected to cost, from what the published runs took."""
+"""Estimate the cost of training and scoring from the published runs."""
 
 import ast
 from collections.abc import Iterable, Mapping
@@ -10,13 +10,13 @@ from locties.encoder import LocationEncoder
 from locties_paper import results
 from locties_paper.study import ARCHITECTURE
 
-# Seconds on one core of a laptop: to start a notebook, and to judge one encoder at 1,000 points on
-# the four tasks of a tier, with all labels and with each smaller number of them.
+# Seconds on one core of a laptop: to start a notebook, and to score one encoder at 1,000 points on
+# the tasks of a tier, with all labels and with each smaller number of labels.
 START, ALL_LABELS, FEW_LABELS = 8.0, 0.5, 0.2
 
 
 class Cost(NamedTuple):
-    """What a job is expected to take; the names are those of snakemake's resources."""
+    """The expected cost of a job. The fields are named like snakemake's resources."""
 
     seconds: float
     pairs: int = 0
@@ -25,12 +25,12 @@ class Cost(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What training cost in the published runs.
+    """The cost of training in the published runs.
 
     Attributes:
-        flops_a_pair: by modality.
-        flops_a_second: of all runs together.
-        pretrain: the profile's parameters that they had.
+        flops_a_pair: floating-point operations of a pair, by modality.
+        flops_a_second: mean over all runs.
+        pretrain: the settings of these runs.
     """
 
     flops_a_pair: dict[str, float]
@@ -39,7 +39,7 @@ class Rates(NamedTuple):
 
 
 def rates(study: Mapping[str, Any], folder: str | Path = "") -> Rates:
-    """Costs measured in a folder of results, by the two-modality runs there."""
+    """Read the rates from the two-modality runs in a folder of results."""
     scores, histories = results.read(folder)
     last = histories.groupby(["encoder", "seed"])[["flops", "pairs", "seconds"]].max()
     totals = last.groupby("encoder").sum()
@@ -54,9 +54,10 @@ def rates(study: Mapping[str, Any], folder: str | Path = "") -> Rates:
 def pretraining(run: Mapping[str, Any], measured: Rates) -> Cost:
     """The cost of a run of `study.runs`.
 
-    A pair takes the floating-point operations of the published runs on its modality, plus what the
-    location encoder and the logits of the batch take more or less than theirs: 6 for each weight
-    and for each number of a candidate's embedding. Drawing fresh locations is not counted.
+    A pair costs what it cost in the published runs on its modality, corrected for another encoder
+    or
+    batch size: 6 operations for each weight, and 6 for each number of each candidate's embedding.
+    Drawing fresh locations is not counted.
     """
     names = run["modalities"].split(",")
     more = _multiplications(run) - _multiplications(measured.pretrain)
@@ -67,15 +68,15 @@ def pretraining(run: Mapping[str, Any], measured: Rates) -> Cost:
 
 
 def evaluating(contenders: int, points: int, labels: Iterable[Any]) -> Cost:
-    """The cost of judging encoders on the tasks of one tier."""
+    """The cost of scoring encoders on the tasks of one tier."""
     each = ALL_LABELS + FEW_LABELS * (len(list(labels)) - 1)
     return Cost(START + contenders * each * points / 1000)
 
 
 def _multiplications(run: Mapping[str, Any]) -> int:
-    """Of one pair, in the forward pass through the location encoder and to the logits."""
-    own = {name: run[name] for name in ARCHITECTURE if name in run}
-    return _weights(repr(own)) + run["batch"] * own["dim"]
+    """Multiplications for one pair: the location encoder's forward pass, then the logits."""
+    architecture = {name: run[name] for name in ARCHITECTURE if name in run}
+    return _weights(repr(architecture)) + run["batch"] * run["dim"]
 
 
 @cache

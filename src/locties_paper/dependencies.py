@@ -1,7 +1,7 @@
-"""The code that a notebook or a module rests on, found from its imports.
+"""Find the code that a notebook or a module depends on, from its imports.
 
-The pipeline runs a job again when the `digest` of the code behind it changes. A digest does not
-depend on comments, docstrings or layout, so that rewording them repeats no training.
+The pipeline runs a job again when the `digest` of its code changes. Comments, docstrings and layout
+do not count, so rewording them repeats no training.
 """
 
 import ast
@@ -15,12 +15,12 @@ SOURCES = Path(__file__).resolve().parents[1]  # the folder of both packages
 
 
 def digest(*start: str | Path, without: Sequence[str] = (), root: Path = SOURCES) -> str:
-    """12 hex digits that change when the code or package data behind `start` does.
+    """12 hex digits that change when the code or package data behind `start` changes.
 
     Args:
-        start: notebooks (paths) and modules (dotted names).
-        without: modules and packages to leave out, with what only they import.
-        root: folder of the packages.
+        start: paths of notebooks and dotted names of modules.
+        without: modules and packages to leave out, with everything that only they import.
+        root: the folder that holds the packages.
     """
     total, root = hashlib.sha256(), root.resolve()
     for path in files(*start, without=without, root=root):
@@ -29,11 +29,11 @@ def digest(*start: str | Path, without: Sequence[str] = (), root: Path = SOURCES
 
 
 def files(*start: str | Path, without: Sequence[str] = (), root: Path = SOURCES) -> list[Path]:
-    """The files that `start` imports, directly or not, with the data in their packages.
+    """The files that `start` imports, directly or not, and the data files of their packages.
 
-    Imports inside functions count; those for type checking do not. What a package's ``__init__``
-    imports for type checking is taken for the names that it loads lazily: using such a name imports
-    its module. Arguments are those of `digest`.
+    The arguments are those of `digest`. Imports inside functions count; imports for type checking
+    do not. A package may load names lazily. Its ``__init__`` then imports them for type checking,
+    and using such a name counts as importing its module.
 
     Example:
         >>> [path.name for path in files("locties.lonlat")]
@@ -68,7 +68,7 @@ def _started(start: str | Path, root: Path) -> list[str]:
 
 @cache
 def _file(module: str, root: Path) -> Path | None:
-    """The file of a module in one of the packages; None of any other."""
+    """The file of a module in `root`, or None."""
     path = root.joinpath(*module.split("."))
     there = [each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()]
     return there[0] if module and there else None
@@ -76,7 +76,7 @@ def _file(module: str, root: Path) -> Path | None:
 
 @cache
 def _imported(source: str, package: str, root: Path) -> list[str]:
-    """Modules of `root` that a source imports by statement, or by using a package's lazy name."""
+    """Modules of `root` that a source imports, or whose lazy names it uses."""
     tree = ast.parse(source)
     modules: list[str] = []
     meaning: dict[str, str] = {}  # what a name in this source stands for
@@ -103,7 +103,7 @@ def _imported(source: str, package: str, root: Path) -> list[str]:
 
 
 def _resolved(dotted: str, root: Path) -> list[str]:
-    """The modules on the way to ``package.module.name``, or to a package's lazy name."""
+    """The modules on the way to ``package.module.name``, or the module of a lazy name."""
     parts = dotted.split(".")
     if not _file(parts[0], root):
         return []
@@ -120,7 +120,7 @@ def _resolved(dotted: str, root: Path) -> list[str]:
 
 @cache
 def _lazy(init: Path) -> dict[str, str]:
-    """By name, the modules from which a package's ``__init__`` imports for type checking alone."""
+    """The module of each name that a package's ``__init__`` imports for type checking only."""
     if init.name != "__init__.py":
         return {}
     blocks = [node for node in ast.parse(init.read_text()).body if _for_types(node)]
@@ -138,7 +138,7 @@ def _for_types(node: ast.AST) -> bool:
 
 
 def _run(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those under ``if TYPE_CHECKING``."""
+    """All nodes except those under ``if TYPE_CHECKING``."""
     yield node
     for child in ast.iter_child_nodes(node):
         if not _for_types(child):
@@ -146,7 +146,7 @@ def _run(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _dotted(node: ast.expr) -> str:
-    """The text of ``a.b.c``, or nothing where it does not begin with a name."""
+    """The text of ``a.b.c``, or "" if the expression does not begin with a name."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute) and (before := _dotted(node.value)):
@@ -155,13 +155,13 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _data(folder: Path) -> list[Path]:
-    """What is no code in the folder of a package, or in its ``_static``."""
+    """Files in a package's folder, or in its ``_static``, that are not code."""
     beside = [*folder.glob("*"), *folder.glob("_static/*")]
     return [path for path in beside if path.is_file() and path.suffix not in (".py", ".pyc")]
 
 
 def _content(path: Path) -> bytes:
-    """The file; of Python its code, without comments, docstrings and layout."""
+    """The bytes of a file. For Python: its code without comments, docstrings and layout."""
     return _code(path.read_text()) if path.suffix == ".py" else path.read_bytes()
 
 

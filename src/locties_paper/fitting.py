@@ -1,7 +1,7 @@
-"""What an encoder can represent: fields fitted by regression, at an equal number of parameters.
+"""Measure what an encoder can represent: fit fields by regression, with equal parameters.
 
-No contrastive training here: the output is the field itself, so what differs from one fit to the
-next is the encoder alone.
+There is no contrastive training here. The output is the field itself, so fits differ only by their
+encoder.
 """
 
 import math
@@ -16,26 +16,20 @@ from locties.features import FEATURES
 from locties.lonlat import MEAN_EARTH_RADIUS_KM, cell_index, check
 from locties.networks import NETWORKS
 
-TOLERANCE = 0.02  # how far the number of parameters may be from the budget, as a share of it
+TOLERANCE = 0.02  # allowed distance of the number of parameters from the budget, as a share
 TRAINING, VALIDATION, TEST = 0, 1, 2
 SHARES = (0.7, 0.1, 0.2)  # of the blocks
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Trainable parameters of a module."""
+    """Number of trainable parameters of a module."""
     return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
 
 
 def hidden_width(features: str, network: str, budget: int, dim: int) -> int:
-    """The hidden width at which an encoder's trainable parameters agree with a budget to 2%.
+    """The hidden width that brings an encoder's trainable parameters within 2% of a budget.
 
     Features with many columns take parameters in the first layer and leave fewer for the width.
-
-    Args:
-        features: a name in `locties.features.FEATURES`.
-        network: a name in `locties.networks.NETWORKS` with an option `hidden`.
-        budget: trainable parameters.
-        dim: of the output.
 
     Example:
         >>> hidden_width("xyz", "mlp", 10_000, dim=1)
@@ -66,7 +60,7 @@ def hidden_width(features: str, network: str, budget: int, dim: int) -> int:
 
 
 def globe_lonlat(n: int, seed: int) -> Tensor:
-    """Points (n, 2) float32, uniform by area over the whole globe, sea and poles included."""
+    """Points (n, 2) float32, uniform by area over the whole globe, with sea and poles."""
     generator = torch.Generator().manual_seed(seed)
     turn, height = torch.rand(2, n, generator=generator, dtype=torch.float64)
     latitude = torch.rad2deg(torch.asin(2 * height - 1))
@@ -74,19 +68,10 @@ def globe_lonlat(n: int, seed: int) -> Tensor:
 
 
 def parts(lonlat: Tensor, kilometres: float, seed: int) -> Tensor:
-    """TRAINING, VALIDATION or TEST for each point, by whole blocks: 70, 10 and 20% of them.
+    """TRAINING, VALIDATION or TEST for each point (N, 2), by whole blocks: 70, 10 and 20% of them.
 
-    Args:
-        lonlat: (N, 2) degrees.
-        kilometres: side of a block; the nearest that divides the meridian is taken.
-        seed: of the division, which does not depend on the points.
-
-    Returns:
-        (N,) int64.
-
-    Example:
-        >>> parts(torch.tensor([[13.40, 52.5], [13.41, 52.5]]), 300, seed=0).unique().numel()
-        1
+    `kilometres` is the side of a block, rounded so that it divides the meridian. The division
+    depends on `seed` and not on the points.
     """
     bands = round(180 * math.radians(MEAN_EARTH_RADIUS_KM) / kilometres)
     block = cell_index(lonlat, 180 / bands)
@@ -104,18 +89,11 @@ def fit(
     learning_rate: float,
     seed: int,
 ) -> None:
-    """Fit an encoder's output to a target by least squares, in place.
+    """Fit an encoder's output to a standardised target (N, dim) by least squares, in place.
 
-    AdamW as in the study (weight decay 0.01); the learning rate falls to zero along a cosine.
-
-    Args:
-        encoder: whose output has the length of the target.
-        lonlat: (N, 2) checked degrees.
-        target: (N, dim) standardised values.
-        steps: of the optimiser.
-        batch: points a step, drawn with replacement.
-        learning_rate: at the first step.
-        seed: of the batches, so that two encoders see the same points in the same order.
+    AdamW as in the study (weight decay 0.01); the learning rate falls to zero along a cosine. Each
+    step draws `batch` points with replacement. `seed` fixes the batches, so two encoders see the
+    same points in the same order.
     """
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=learning_rate, weight_decay=0.01)
@@ -152,25 +130,14 @@ def compare(
 ) -> tuple[pd.DataFrame, LocationEncoder]:
     """Fit one kind of encoder with several seeds, at the learning rate that validation prefers.
 
-    The learning rate is chosen with the first seed, by mean R² over the target's columns on the
-    validation points. Test points choose nothing.
-
-    Args:
-        features: a name in `locties.features.FEATURES`.
-        network: a name in `locties.networks.NETWORKS`.
-        lonlat: (N, 2) degrees.
-        target: (N, dim) standardised values.
-        part: (N,) of `parts`.
-        budget: trainable parameters.
-        steps: of the optimiser.
-        batch: points a step.
-        learning_rates: to choose from.
-        seeds: of the weights and the batches.
+    The first seed chooses the learning rate, by mean R² over the columns of `target` (N, dim,
+    standardised) at validation points. Test points choose nothing. `part` comes from `parts`, and
+    `budget` is the number of trainable parameters.
 
     Returns:
-        One row a seed: features, network, hidden, parameters, learning_rate, seed, validation (mean
-        R² there), and the R² of each column on test points as r2_0, r2_1 and so on. And the encoder
-        of the first seed.
+        One row for each seed: features, network, hidden, parameters, learning_rate, seed,
+        validation (mean R² there), and the R² of each column at test points as r2_0, r2_1 and so
+        on. Then the encoder of the first seed.
     """
     dim = target.shape[1]
     options = {"hidden": hidden_width(features, network, budget, dim)}

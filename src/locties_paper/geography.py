@@ -1,7 +1,7 @@
 """Geography of error: where a probe on frozen embeddings errs, by group of places and by distance.
 
-`predict_with_best_probe` gives out-of-fold predictions, `residuals` their errors, `score_groups`
-the errors on each continent or in each climate, and `autocorrelation` whether neighbours err alike.
+`predict_with_best_probe` makes out-of-fold predictions and `residuals` their errors. `score_groups`
+scores each continent or climate. `autocorrelation` measures whether neighbours have similar errors.
 """
 
 import warnings
@@ -31,19 +31,19 @@ Array = NDArray[np.float64]
 
 CONTINENTS = {"AF": "Africa", "AN": "Antarctica", "AS": "Asia", "EU": "Europe"}
 CONTINENTS |= {"NA": "North America", "OC": "Oceania", "SA": "South America"}
-URALS = 60.0  # degrees east, where Europe is usually taken to end in Russia
+URALS = 60.0  # degrees east, the usual end of Europe in Russia
 CLIMATES = {"A": "tropical", "B": "arid", "C": "temperate", "D": "cold", "E": "polar"}
 
 _FLAT = 1e-9  # share of a target's variance below which it counts as constant
-_HOPELESS = -1e6  # an R2 below this is of a target that is constant
+_HOPELESS = -1e6  # an R² below this belongs to a constant target
 
 
 def continents(lonlat: LonLat) -> NDArray[np.str_]:
     """Continent of each point on land `(N, 2)`: that of the country of the nearest GeoNames place.
 
-    GeoNames counts a country to one continent whole: Turkey to Asia, Egypt to Africa, Greenland to
-    North America, Indonesia to Asia. Russia, which it counts to Europe, is divided here at 60
-    degrees east, near the Urals.
+    GeoNames puts each country on one continent: Turkey in Asia, Egypt in Africa, Greenland in North
+    America, Indonesia in Asia. Russia, which it puts in Europe, is divided here at 60 degrees east,
+    near the Urals.
 
     Example:
         >>> continents([[13.4, 52.5], [129.7, 62.0], [-60.0, -3.1]]).tolist()
@@ -88,21 +88,11 @@ def predict_with_best_probe(
     split: str = "block",
     probes: Sequence[str] = ("ridge", "knn"),
 ) -> tuple[str, NDArray[Any]]:
-    """The probe that errs least over all points, and its out-of-fold predictions `(N,)`.
+    """The probe with the smallest error over all points, and its predictions `(N,)`, out of fold.
 
-    Comparing encoders by one probe would compare how well they suit it: ridge is weak on
-    coordinates, and kNN on an embedding of 256 numbers.
-
-    Args:
-        encoder: as in `evaluate`.
-        task: points and targets.
-        split: ``"random"`` or ``"block"``.
-        probes: names in `PROBES`; of equals, the first.
-
-    Example:
-        >>> lonlat = np.random.default_rng(0).uniform(0, 60, (300, 2))
-        >>> predict_with_best_probe(lambda x: x, Task("north", lonlat, lonlat[:, 1]))[0]
-        'ridge'
+    With one fixed probe, a comparison of encoders would measure how well they suit that probe:
+    ridge is weak on coordinates, and kNN on an embedding of 256 numbers. Of equal probes the first
+    is taken.
     """
     function = contender(encoder)
     predictions = {probe: predict(function, task, split, probe) for probe in probes}
@@ -111,12 +101,7 @@ def predict_with_best_probe(
 
 
 def residuals(task: Task, predicted: NDArray[Any]) -> Array:
-    """Error at each point `(N,)`: prediction minus truth; for classes 1 where wrong, else 0.
-
-    Example:
-        >>> residuals(Task("north", [[0, 1], [0, 3]], [1.0, 3.0]), np.array([1.5, 2.0])).tolist()
-        [0.5, -1.0]
-    """
+    """Error at each point `(N,)`: prediction minus truth; for classes 1 if wrong, else 0."""
     if is_classification(task.target):
         return np.asarray(predicted != task.target, dtype=np.float64)
     error: Array = np.asarray(predicted, dtype=np.float64) - task.target
@@ -126,12 +111,15 @@ def residuals(task: Task, predicted: NDArray[Any]) -> Array:
 def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.DataFrame:
     """Scores of predictions in each group of points, with block-bootstrap intervals.
 
-    For regression ``mae``, the mean absolute error in the target's unit, and ``r2`` against the
-    group's own mean. For classes ``error_rate``, the share that is wrong, and ``skill``, one minus
-    that over the error of always answering the group's commonest class. The first of each pair
-    compares the size of errors between groups. The second compares what is explained of the
-    variation within a group, so it is low where little varies, such as air temperature in the
-    tropics; NaN where nothing varies; and its lower end -inf where nothing varies in a resample.
+    Regression has ``mae``, the mean absolute error in the target's unit, and ``r2`` about the
+    group's own mean. Classification has ``error_rate``, the share that is wrong, and ``skill``: 1
+    minus that share over the share that is wrong if the group's commonest class is always the
+    answer.
+
+    ``mae`` and ``error_rate`` compare the size of errors between groups. ``r2`` and ``skill``
+    compare the explained part of the variation within a group. They are low where little varies,
+    such as air temperature in the tropics, and NaN where nothing varies. Their lower end is -inf if
+    nothing varies in a resample.
 
     Args:
         task: points and targets.
@@ -139,16 +127,8 @@ def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.Da
         group: `(N,)` name of each point's group. Groups of fewer than 25 points are left out.
 
     Returns:
-        Table with columns group, points, blocks, metric, value, low, high; groups sorted by name.
-        Intervals of groups with few blocks are too narrow.
-
-    Example:
-        >>> lonlat = np.random.default_rng(0).uniform([-180, -60], [180, 60], (400, 2))
-        >>> task = Task("north", lonlat, lonlat[:, 1])
-        >>> half = np.where(lonlat[:, 0] < 0, "west", "east")
-        >>> table = score_groups(task, lonlat[:, 1] + np.where(half == "west", 3, 1), half)
-        >>> table[table["metric"] == "mae"].set_index("group")["value"].round(3).to_dict()
-        {'east': 1.0, 'west': 3.0}
+        Columns group, points, blocks, metric, value, low, high; groups sorted by name. Intervals of
+        groups with few blocks are too narrow.
     """
     groups = np.asarray(group)
     for what, given in (("predictions", predicted), ("groups", groups)):
@@ -175,14 +155,14 @@ def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.Da
 
 
 def _measured(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]:
-    """What each point adds to the sums that mean absolute error and R2 are functions of."""
+    """For each point, the terms of the sums from which mean absolute error and R² follow."""
     scale = truth.std() or 1.0
-    truth = (truth - truth.mean()) / scale  # leaves R2 as it is, its sums free of cancellation
+    truth = (truth - truth.mean()) / scale  # R² stays the same; its sums avoid cancellation
     terms = [np.abs(error), (error / scale) ** 2, truth**2, truth, np.ones_like(truth)]
 
     def r2(sums: Array) -> Array:
         _, squares, seconds, firsts, n = np.moveaxis(sums, -1, 0)
-        # A resample may hold only blocks in which the target is the same.
+        # The target may be constant in a resample.
         value: Array = 1 - squares / np.maximum(seconds - firsts**2 / n, _FLAT * n)
         return value
 
@@ -203,7 +183,7 @@ def _missed(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]:
 
 
 class Autocorrelation(NamedTuple):
-    """Moran's I, the 2.5th and 97.5th percentile of I over permutations, and the p-value."""
+    """Moran's I, the 2.5th and 97.5th percentiles of I over permutations, and the p-value."""
 
     moran: float
     low: float
@@ -214,23 +194,23 @@ class Autocorrelation(NamedTuple):
 def autocorrelation(
     lonlat: LonLat, values: ArrayLike, neighbours: int = 8, permutations: int = 999, seed: int = 0
 ) -> Autocorrelation:
-    """Moran's I of values at points: do neighbours have like values?
+    """Moran's I of values at points: do neighbours have similar values?
 
-    The correlation of each point's value with the mean of its nearest neighbours' (by great-circle
-    distance, weights standardised by row). Values without spatial pattern have about -1/(N - 1),
-    smooth ones nearly 1. Computed by esda, neighbours by libpysal.
+    It correlates each point's value with the mean of its nearest neighbours (by great-circle
+    distance, weights standardised by row). Values without spatial pattern give about -1/(N - 1),
+    smooth ones nearly 1. esda computes it; libpysal finds the neighbours.
 
     Args:
         lonlat: `(N, 2)` degrees.
         values: `(N,)` finite, such as `residuals`.
-        neighbours: how many of each point.
+        neighbours: number for each point.
         permutations: of the values over the points.
         seed: of the permutations: the same for all values at N points.
 
     Returns:
-        I; the percentiles of I over the permutations, so the range expected by chance and no
-        interval for I; and the share of permutations, I itself among them, that are as far out on
-        its side. All are NaN where the values are all the same.
+        I; the percentiles of I over the permutations, which is the range expected by chance and not
+        an interval for I; and the share of permutations, I included, that are as far out on its
+        side. All are NaN if the values are all the same.
 
     Example:
         >>> lonlat = np.random.default_rng(0).uniform([-180, -60], [180, 60], (400, 2))
@@ -244,7 +224,7 @@ def autocorrelation(
         from tqdm import TqdmWarning
 
     with warnings.catch_warnings():
-        # esda brings libpysal, and that tqdm's bar for notebooks, which misses its widgets.
+        # esda imports libpysal, which imports tqdm's bar for notebooks; that warns without widgets.
         warnings.simplefilter("ignore", TqdmWarning)
         with needs("study", "Moran's I"):
             from esda import Moran
@@ -261,9 +241,9 @@ def autocorrelation(
         )
     if np.ptp(given) == 0:
         return Autocorrelation(np.nan, np.nan, np.nan, np.nan)
-    # The order of chords is that of arcs. Continents need not be connected.
+    # Chords sort like arcs. The graph need not be connected across oceans: no warning.
     weights = KNN(to_xyz(points.double()).numpy(), k=neighbours, silence_warnings=True)
-    # esda draws from numpy's global state: it is set, and put back as it was.
+    # esda draws from numpy's global state: set it, and restore it afterwards.
     state = np.random.get_state()  # noqa: NPY002
     try:
         np.random.seed(seed)  # noqa: NPY002

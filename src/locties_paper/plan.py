@@ -1,4 +1,4 @@
-"""What the pipeline would do, and what that would cost: `make plan`.
+"""What the pipeline would do, and its cost: `make plan`.
 
 python -m locties_paper.plan CORES --config profile=laptop sweep=claims
 """
@@ -15,7 +15,7 @@ from locties_paper.cost import Cost
 
 
 class Job(NamedTuple):
-    """A job that is still to be done: its rule, and what the Snakefile says that it costs."""
+    """A job still to be done: its rule, and its cost from the Snakefile."""
 
     rule: str
     cost: Cost
@@ -36,14 +36,10 @@ class _Jobs(logging.Handler):
 
 
 def jobs(config: Mapping[str, str], target: str = "results") -> list[Job]:
-    """The jobs that snakemake, in this folder, would run for a target; nothing is run.
+    """The jobs that snakemake would run for a target (a rule or file) in this folder. Runs nothing.
 
-    Args:
-        config: what the Snakefile reads, such as ``{"profile": "smoke"}``.
-        target: a rule or file.
-
-    Raises:
-        SystemExit: where there is a fault in the Snakefile or its configuration; it is printed.
+    `config` is what the Snakefile reads, such as ``{"profile": "smoke"}``. A fault in the Snakefile
+    or its configuration is printed and ends the program.
     """
     from snakemake.api import SnakemakeApi
     from snakemake.logging import logger
@@ -72,7 +68,7 @@ def jobs(config: Mapping[str, str], target: str = "results") -> list[Job]:
 
 
 def describe(planned: Sequence[Job], cores: int) -> str:
-    """Jobs, pairs, steps, floating-point operations and hours.
+    """Jobs, pairs, steps, floating-point operations and hours, as text.
 
     Example:
         >>> print(describe([Job("pretrain", Cost(5400, 1000, 10, 2000)), Job("data", Cost(0))], 2))

@@ -1,4 +1,4 @@
-"""Publishing: result tables to results/, encoders with their cards to the library."""
+"""Publish result tables to results/, and encoders with their cards to the library."""
 
 import shutil
 from collections.abc import Mapping
@@ -16,20 +16,18 @@ from locties_paper.site.notebook import REPOSITORY
 def publish(
     folder: str | Path, runs: Mapping[str, str | Path], root: str | Path = REPOSITORY
 ) -> None:
-    """Copy result tables to where they are tracked, and encoders with their cards to the package.
+    """Copy result tables to `results/`, and encoders with their cards to the package.
 
-    A table of errors by continent is added first. The first encoder is drawn for the first page.
-    Encoders that are not named any more are deleted, as the rows behind their cards are gone.
+    This adds a table of errors by continent, draws the first encoder for the first page, and
+    deletes encoders that `runs` does not name, since the rows behind their cards are gone. If a run
+    has no rows or fewer seeds than `ENOUGH_SEEDS`, or if uncommitted code made a row, a ValueError
+    is raised before anything is published.
 
     Args:
-        folder: with the Parquet tables that a profile made.
-        runs: by the name under which `locties.load` finds the encoder, the folder of a run,
-            ``.../<name>-<seed>``, with ``encoder`` and ``settings.json``.
+        folder: with the Parquet tables of a profile.
+        runs: by published name, the folder ``.../<name>-<seed>`` of a run, with ``encoder`` and
+            ``settings.json``.
         root: of the repository.
-
-    Raises:
-        ValueError: a run has no rows, or fewer seeds than `ENOUGH_SEEDS`, or rows were made by code
-            that was not committed. Nothing is published then.
     """
     seeds = read(folder)[1].groupby("encoder")["seed"].nunique()
     if len(seeds) and seeds.min() < ENOUGH_SEEDS:

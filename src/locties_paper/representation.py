@@ -1,6 +1,6 @@
 """Diagnostics of an embedding that need no labels: how it spreads over the places on land.
 
-All of them look at L2-normalised embeddings, whose cosines are what was trained.
+All of them use L2-normalised embeddings, since training compares cosines.
 """
 
 import math
@@ -22,20 +22,20 @@ from locties.lonlat import MEAN_EARTH_RADIUS_KM, LonLat, check
 
 Array = NDArray[np.float64]
 
-NEAR_KM = 50.0  # a cell: what training takes for one place
-_KEPT = 0.9  # of the ratios of distances, as Facco et al. do
+NEAR_KM = 50.0  # about the size of a cell of training
+_KEPT = 0.9  # share of the ratios that is fitted, as in Facco et al.
 _ROWS = 1024
 
 
 def diagnose(encoder: str | Path | Encoder, points: int = 5000, seed: int = 0) -> dict[str, float]:
     """Effective rank, intrinsic dimension, alignment and uniformity of a location encoder.
 
-    Alignment is that of points with partners within 50 km of them, both on land, so that it needs
-    no samples of modalities.
+    Alignment compares points with partners within 50 km, both on land, so it needs no samples of
+    modalities.
 
     Args:
         encoder: as in `evaluate`.
-        points: how many, uniform by area on land.
+        points: number of points, uniform by area on land.
         seed: of the points and their partners.
 
     Returns:
@@ -61,22 +61,9 @@ def diagnose(encoder: str | Path | Encoder, points: int = 5000, seed: int = 0) -
 
 
 def nearby_points(lonlat: LonLat, km: float, generator: torch.Generator) -> Tensor:
-    """For each point another, uniform by area in the disc of `km` around it.
+    """For each point `(N, 2)` another, uniform by area in the disc of `km` around it.
 
-    Args:
-        lonlat: `(N, 2)` degrees.
-        km: radius of the discs; small beside that of the Earth.
-        generator: source of randomness.
-
-    Returns:
-        `(N, 2)` degrees, in the dtype of `lonlat`.
-
-    Example:
-        >>> from locties.lonlat import distance_km
-        >>> here = torch.tensor([[13.4, 52.5]])
-        >>> there = nearby_points(here, 50.0, torch.Generator().manual_seed(0))
-        >>> bool(distance_km(here, there) <= 50)
-        True
+    The radius must be small compared with the Earth's.
     """
     points = check(lonlat)
     area, turn = torch.rand(2, len(points), generator=generator, dtype=torch.float64)
@@ -91,16 +78,16 @@ def nearby_points(lonlat: LonLat, km: float, generator: torch.Generator) -> Tens
 
 
 def effective_rank(embedding: NDArray[Any]) -> float:
-    """How many directions embeddings `(N, d)` use: from 1 to d, and 0 where all are the same.
+    """Number of directions that embeddings `(N, d)` use: 1 to d, or 0 if all are the same.
 
-    The exponential of the entropy of the singular values' shares, once the mean is taken out.
+    It is the exponential of the entropy of the singular values' shares, after subtracting the mean.
 
     Example:
         >>> round(effective_rank(np.concatenate([np.eye(5), -np.eye(5)])), 6)
         5.0
 
     Source: Roy and Vetterli, "The Effective Rank: A Measure of Effective Dimensionality" (15th
-    European Signal Processing Conference, 2007, 606-610), which leaves the mean in.
+    European Signal Processing Conference, 2007, 606-610), who keep the mean.
     """
     unit = _unit(embedding)
     singular = np.linalg.svd(unit - unit.mean(0), compute_uv=False)
@@ -112,18 +99,13 @@ def effective_rank(embedding: NDArray[Any]) -> float:
 def intrinsic_dimension(embedding: NDArray[Any]) -> float:
     """Dimension of the surface that embeddings `(N, d)` lie on, at the distance of neighbours.
 
-    TwoNN: the ratio of the distances of the second and the first neighbour has the distribution
-    function 1 - ratio^-dimension where density changes little over that distance. It is fitted to
-    the smaller nine tenths of the ratios. Points that coincide with another are left out.
+    TwoNN: take the ratio of the distances to the second and to the first neighbour. Where density
+    changes little over that distance, its distribution function is 1 - ratio^-dimension. This is
+    fitted to the smaller nine tenths of the ratios. Points that coincide with another are left out.
 
-    A continuous location encoder maps the globe to a surface, so with enough points the answer is
-    2. It is higher where the embedding changes so much between neighbouring points that the surface
+    A continuous location encoder maps the globe to a surface, so with enough points the result is
+    2. It is higher if the embedding changes so much between neighbouring points that the surface
     looks crumpled.
-
-    Example:
-        >>> turn = np.random.default_rng(0).uniform(0, 2 * np.pi, 2000)
-        >>> round(intrinsic_dimension(np.stack([np.cos(turn), np.sin(turn)], 1)), 1)
-        1.0
 
     Source: Facco, d'Errico, Rodriguez and Laio, "Estimating the intrinsic dimension of datasets by
     a minimal neighborhood information" (Scientific Reports 7, 2017, 12140).
@@ -141,13 +123,7 @@ def intrinsic_dimension(embedding: NDArray[Any]) -> float:
 
 
 def alignment(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Mean squared distance between paired embeddings `(N, d)` that should be alike, from 0 to 4.
-
-    0 where the two are the same, 2 where they are orthogonal.
-
-    Example:
-        >>> alignment(np.array([[1.0, 0.0]]), np.array([[0.0, 2.0]]))
-        2.0
+    """Mean squared distance between paired embeddings `(N, d)`: 0 if equal, 2 if orthogonal.
 
     Source: Wang and Isola, "Understanding Contrastive Representation Learning through Alignment and
     Uniformity on the Hypersphere" (ICML 2020, arXiv 2005.10242), with exponent 2.
@@ -158,18 +134,14 @@ def alignment(first: NDArray[Any], second: NDArray[Any]) -> float:
 def uniformity(embedding: NDArray[Any], t: float = 2.0) -> float:
     """Log of the mean over all pairs of exp(-t * squared distance): lower is more evenly spread.
 
-    0 where all embeddings are the same. Spread evenly over a sphere in 3 dimensions -2.08 (at
-    t = 2), in 256 dimensions -3.97.
-
-    Args:
-        embedding: `(N, d)`, N at least 2.
-        t: the larger, the more near pairs count.
+    It is 0 if all embeddings are the same. An even spread over a sphere gives -2.08 in 3 dimensions
+    and -3.97 in 256 (t = 2). With a larger `t`, near pairs count more.
 
     Example:
         >>> round(uniformity(np.array([[1.0, 0.0], [0.0, 1.0]])), 6)
         -4.0
 
-    Source: Wang and Isola (ICML 2020, arXiv 2005.10242), as `alignment`.
+    Source: Wang and Isola (ICML 2020, arXiv 2005.10242).
     """
     unit = _unit(embedding)
     total = -float(len(unit))  # each with itself

@@ -1,4 +1,4 @@
-"""Rows of results: gathered from runs, with their provenance, and read again."""
+"""Rows of results: gather them from runs with their provenance, and read them again."""
 
 import hashlib
 import json
@@ -17,26 +17,27 @@ from locties.evaluation.statistics import mean_interval
 from locties_paper.site.notebook import REPOSITORY, commit
 
 PUBLISHED_ROWS = REPOSITORY / "results"  # the folder
-CELL = ["task", "split", "probe"]  # what one score is of
-ENOUGH_SEEDS = 5  # for a published number; with fewer the book is a preview
-PROVENANCE = ["profile", "config", "data", "code", "device", "torch", "python"]  # of a run's rows
-CONTINENTS = "continents.parquet"  # errors of the encoders that ship
+CELL = ["task", "split", "probe"]
+ENOUGH_SEEDS = 5  # for a published number; a book with fewer is a preview
+PROVENANCE = ["profile", "config", "data", "code", "device", "torch", "python"]
+CONTINENTS = "continents.parquet"  # errors of the shipped encoders
 FEWEST_FOR_AN_INTERVAL = 3  # seeds; with two, a t-interval is wider than the axis
 
 
 def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[str, Any]) -> None:
-    """Write the scores of one encoder, or another table, with where they come from.
+    """Write the scores of one encoder, or another table, with their provenance.
 
     Columns added: profile; config, the first 12 hex digits of the SHA-256 of the settings; data,
     the hash of the manifest; code, version and commit; device; torch and python, their versions;
-    seconds, the training's. A trained encoder's own settings are read beside its folder.
+    seconds of training. Settings of a trained encoder are read from ``settings.json`` beside its
+    folder.
 
     Args:
         table: rows of `locties.evaluate`, or others.
         to: Parquet file.
         profile: a name in `experiments.yaml`.
-        settings: the parameters that made it; ``encoder``, where there is one, is a folder or a
-            name, to which a plus sign appends a baseline.
+        settings: the parameters behind the table. ``encoder`` is a folder or a name, with an
+            appended baseline after a plus sign.
     """
     import torch
 
@@ -62,7 +63,8 @@ def write(table: pd.DataFrame, to: str | Path, profile: str, settings: Mapping[s
 def gather(tables: Sequence[str | Path], to: str | Path) -> None:
     """Put the tables of many runs into one Parquet file.
 
-    Where there are none, as after a sweep alone, it has the columns of the published rows.
+    Without tables, as after a sweep alone, the file is empty but has the columns of the published
+    rows.
     """
     found = [pd.read_parquet(table) for table in tables]
     if not found:
@@ -79,7 +81,7 @@ def gather_histories(
         runs: "<name>-<seed>", which become the columns encoder and seed.
         histories: their tables, in the same order.
         to: the file.
-        scored: scores of these runs, from which their histories take the `PROVENANCE`.
+        scored: scores of these runs; their `PROVENANCE` is copied to the histories.
     """
     made = scored[["encoder", "seed", *PROVENANCE]].drop_duplicates(["encoder", "seed"])
     tables = []
@@ -96,14 +98,14 @@ def gather_histories(
 def gather_sweeps(
     tables: Sequence[str | Path], runs: Sequence[str], histories: Sequence[str | Path], folder: Path
 ) -> None:
-    """Write what the sweeps made beside the tables of the book's own runs.
+    """Write the tables of sweeps beside those of the book's own runs.
 
     Args:
         tables: of scores. "<name>@<epoch>" is an encoder kept at the end of an epoch.
-        runs: "<name>-<seed>", those that were trained.
-        histories: of these, in the same order.
-        folder: gets ``sweeps.parquet``, ``sweeps_histories.parquet`` and, of kept encoders with a
-            column pairs, ``scores_along.parquet``.
+        runs: "<name>-<seed>" of the trained runs.
+        histories: their tables, in the same order.
+        folder: gets ``sweeps.parquet``, ``sweeps_histories.parquet`` and, for kept encoders,
+            ``scores_along.parquet`` with a column pairs.
     """
     rows = pd.concat([pd.read_parquet(table) for table in tables], ignore_index=True)
     gather_histories(runs, histories, folder / "sweeps_histories.parquet", rows)
@@ -120,7 +122,7 @@ def gather_sweeps(
 
 
 def write_table(table: pd.DataFrame, to: str | Path) -> None:
-    """Write Parquet, so that a half-written file never has the name."""
+    """Write Parquet. The file appears under its name only when it is whole."""
     to = Path(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(to) as aside:
@@ -130,7 +132,7 @@ def write_table(table: pd.DataFrame, to: str | Path) -> None:
 def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     """The scores and the training histories in a folder of results, by default the published ones.
 
-    Every row of scores has a tier; those written before there were several are of the embedded one.
+    Every row of scores has a tier. Rows without one belong to the embedded tier.
 
     Example:
         >>> runs, histories = read()
@@ -147,7 +149,7 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def of_tier(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
-    """The rows of one tier; a ValueError where there are none."""
+    """The rows of one tier. Raises ValueError if there are none."""
     tiers = _tiers(runs)
     if tier not in set(tiers):
         raise unknown("tier of these rows", tier, set(tiers))
@@ -168,15 +170,8 @@ def scores(
 ) -> pd.DataFrame:
     """One score for each encoder, task, split, probe and seed: R² or accuracy.
 
-    Args:
-        runs: tidy rows.
-        labels: "all", or a number of labels as text.
-        tier: of the tasks.
-        probes: by default those that every encoder has; "mlp" is there for some.
-
-    Example:
-        >>> sorted(scores(read()[0])["metric"].unique())
-        ['accuracy', 'r2']
+    `labels` is "all" or a number as text. Every encoder has the default probes; some also have
+    "mlp".
     """
     rows = of_tier(runs, tier)
     wanted = rows["metric"].isin(["r2", "accuracy"]) & rows["probe"].isin(probes)
@@ -186,14 +181,9 @@ def scores(
 def appending(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     """What raw coordinates appended to an embedding change, in the mean over all cells.
 
-    Args:
-        runs: tidy rows; "melt+xyz" is melt with xyz appended.
-        tier: of the tasks.
-
-    Returns:
-        A row for each encoder that was also judged with something appended, best first; columns
-        "alone" and what was appended. Text: the mean over cells, with the t-interval over seeds
-        where there are at least three.
+    A row for each encoder that was also scored with a baseline appended ("melt+xyz"), best first,
+    and columns "alone" and each baseline. Each text is the mean over cells, with its t-interval
+    over three or more seeds.
     """
     means = scores(runs, tier=tier).groupby(["encoder", "seed"])["value"].mean()
     cells: dict[str, dict[str, str]] = {}
@@ -211,15 +201,14 @@ def appending(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
 def not_beaten(runs: pd.DataFrame, encoder: str, tier: str = "embedded") -> pd.DataFrame:
     """The other encoders whose mean score is at least that of `encoder`, cell by cell.
 
-    Returns:
-        Columns task, split, probe, value (of `encoder`), other, other_value; means over the seeds
-        that there are. This counts, and tests nothing.
+    Columns task, split, probe, value (of `encoder`), other, other_value. Means are over the seeds
+    that exist. This counts; it is no test.
     """
     rows = scores(runs, tier=tier)
     means = rows.groupby([*CELL, "encoder"], as_index=False)["value"].mean()
-    own = means[means["encoder"] == encoder].drop(columns="encoder")
+    chosen = means[means["encoder"] == encoder].drop(columns="encoder")
     others = means[means["encoder"] != encoder].rename(
         columns={"encoder": "other", "value": "other_value"}
     )
-    pairs = own.merge(others, on=CELL)
+    pairs = chosen.merge(others, on=CELL)
     return pairs[pairs["other_value"] >= pairs["value"]].reset_index(drop=True)

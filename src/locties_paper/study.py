@@ -1,6 +1,6 @@
-"""The runs of the study, as `experiments.yaml` describes them.
+"""The runs of the study, from `experiments.yaml`.
 
-A sweep is every combination of the levels of its factors. Each level changes some parameters of the
+A sweep holds every combination of the levels of its factors. A level changes some parameters of the
 default run:
 
     volume:
@@ -11,13 +11,13 @@ makes the runs volume-half and volume-double. Keys of a sweep:
 
 - ``factors``: a list of levels by name;
 - ``name``: how the names of its runs begin;
-- ``all``: what each of its runs changes;
+- ``all``: changes for each of its runs;
 - ``called``: combinations that are a run of another name;
 - ``runs``: other runs that belong to it;
-- ``seeds``: which of the profile's lists of seeds; ``first``: only so many of them.
+- ``seeds``: one of the profile's lists of seeds; ``first``: how many of them.
 
-In a run or a level, ``times`` multiplies numbers of the profile, where ``each`` is the share of the
-default's modalities that the run has; ``more`` sets options beside the profile's own, as in
+In a run or a level, ``times`` multiplies numbers of the profile. The factor ``each`` is the run's
+share of the default's modalities. ``more`` sets options beside the profile's own, as in
 ``more: {network_options.layers: 3}``.
 """
 
@@ -32,13 +32,13 @@ ARCHITECTURE = ("features", "network", "dim", "feature_options", "network_option
 
 
 def runs(study: Mapping[str, Any], profile: str, sweeps: str = "") -> dict[str, dict[str, Any]]:
-    """The parameters of every pretraining, by "<name>-<seed>".
+    """The parameters of every pretraining run, by "<name>-<seed>".
 
     Args:
         study: content of `experiments.yaml`.
         profile: name in it.
-        sweeps: names of sweeps and of groups of them, separated by commas; "all" for every one.
-            None named: the runs that the book shows.
+        sweeps: names of sweeps or groups, separated by commas, or "all". Empty for the book's own
+            runs.
 
     Example:
         >>> profiles = {"tiny": {"seeds": [0], "pretrain": {"pairs": 100, "batch": 10}}}
@@ -66,7 +66,7 @@ def runs(study: Mapping[str, Any], profile: str, sweeps: str = "") -> dict[str, 
 
 
 def run_names(study: Mapping[str, Any], sweep: str) -> list[str]:
-    """The names of a sweep's runs, without their seeds, in its order."""
+    """The names of a sweep's runs in its order, without seeds."""
     if sweep not in study["sweeps"]:
         raise unknown("sweep", sweep, study["sweeps"])
     described = study["sweeps"][sweep]
@@ -88,7 +88,7 @@ def _named(study: Mapping[str, Any], text: str) -> list[str]:
 
 
 def _combinations(study: Mapping[str, Any], sweep: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What each run of a sweep changes, by name."""
+    """The changes of each run of a sweep, by name."""
     if "factors" not in sweep:
         return {}
     found = {}
@@ -120,7 +120,7 @@ def _described(study: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, 
 
 
 def _derived(run: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's parameters, where some say what to do with the profile's."""
+    """A run's parameters, after its ``more`` and ``times``."""
     for path, value in run.pop("more", {}).items():
         name, option = path.split(".")
         run[name] = {**run[name], option: value}
@@ -130,6 +130,6 @@ def _derived(run: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
             factor = len(run["modalities"].split(",")) / len(default["modalities"].split(","))
         value = run[name] * factor
         run[name] = max(1, round(value)) if isinstance(run[name], int) else value
-    if "pairs" in times:  # whole batches, so that runs see just the pairs that they are said to
+    if "pairs" in times:  # whole batches, so that a run sees exactly this number
         run["pairs"] = round(run["pairs"] / run["batch"]) * run["batch"]
     return run

@@ -1,1 +1,1 @@
-"""What the study claims, tested on its rows."""
+"""The six claims of the study, each with its test."""

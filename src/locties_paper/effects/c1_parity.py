@@ -38,11 +38,11 @@ from locties_paper.effects.statistics import equivalence, equivalence_power, hol
 
 PILOT_SEEDS = 5
 POWER = 0.8
-MARGINS = (0.01, 0.02, 0.03, 0.05)  # in R² or accuracy; a pilot takes the smallest with power
+MARGINS = (0.01, 0.02, 0.03, 0.05)  # in R² or accuracy; a pilot takes the first with enough power
 
 
 class Pilot(NamedTuple):
-    """The margin that a pilot fixes, and the numbers it rests on."""
+    """The margin that a pilot fixes, and the numbers behind it."""
 
     setting: Setting
     margin: float
@@ -54,8 +54,8 @@ class Pilot(NamedTuple):
     joint_power: float
 
 
-# What the pilots fixed. `python -m locties_paper.effects.c1_parity` prints a new one: add it before
-# the test seeds are run, and never change it after.
+# The margins that pilots fixed. `python -m locties_paper.effects.c1_parity` prints a new one. Add
+# it before the test seeds are run, and never change it afterwards.
 PILOTS: tuple[Pilot, ...] = (
     Pilot(
         Setting("embedded", "study", "cpu"),
@@ -81,17 +81,12 @@ PILOTS: tuple[Pilot, ...] = (
 
 
 def fix_margin(runs: pd.DataFrame) -> Pilot:
-    """The margin of equivalence that the pilot seeds fix.
+    """The margin of equivalence, fixed from the pilot seeds of one tier.
 
-    The smallest of `MARGINS` at which ten seeds have a power of at least .8 in the median cell, if
-    the true difference is 0. `least_power` is that of the worst cell, and `joint_power` that of all
-    cells together if they were independent.
-
-    Args:
-        runs: tidy rows of one tier, with seeds from 100 on.
-
-    Raises:
-        Undecided: too few pilot rows, a mix of settings, or a spread that no margin covers.
+    It is the smallest of `MARGINS` that gives ten seeds a power of at least 0.8 in the median cell
+    when the true difference is 0. `least_power` is the power of the worst cell. `joint_power` is
+    the power in all cells at once, if cells were independent. Raises `Undecided` if no margin has
+    enough power.
     """
     pilot = pilot_scores(with_defaults(runs))
     spread = _lead(pilot, strongest_runs(pilot)).std(axis=-1, ddof=1).ravel()
@@ -116,24 +111,22 @@ def fix_margin(runs: pd.DataFrame) -> Pilot:
 
 
 def matches(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
-    """Equivalence of MELT and of SALT, on all five modalities, to the strongest baseline.
+    """MELT and SALT on five modalities, each against the strongest two-modality run.
 
-    - Statistic: score minus the baseline's, paired by seed, in each cell (method × task × split ×
-      probe); all runs see the same number of pairs.
-    - Margin: fixed after a pilot of the seeds' spread (`fix_margin`), once for each tier, profile
-      and kind of device.
-    - Supported: two one-sided t-tests show every cell within the margin. All must pass (an
-      intersection-union test), so nothing is corrected.
-    - Refuted: some cell lies beyond the margin, on either side, after Holm's correction over all
+    - Statistic: score minus the baseline's score, paired by seed, in each cell (method × task ×
+      split × probe). All runs see the same number of pairs.
+    - Margin: fixed from a pilot (`fix_margin`), once for each tier, profile and kind of device.
+    - Supported: two one-sided t-tests show that every cell is within the margin. All must pass (an
+      intersection-union test), so no correction is needed.
+    - Refuted: some cell is beyond the margin, on either side, after Holm's correction over all
       cells and both sides.
-    - Beside it, `p_better` tests superiority over the baseline, Holm-corrected over all cells: what
-      is not equivalent may be better.
-    - The strongest baseline is chosen for each task on the pilot seeds, which no test reads, by the
-      mean over splits and probes. Where the pilot also has points of its own
-      (``points_seed`` 1) the choice has seen neither the seeds nor the points of the test; what
-      optimism remains comes from the pilot's points lying near them. Where it has not, the note
-      says so: a baseline that does well at just these points is then preferred, which lifts the
-      baseline a little.
+    - `p_better` tests whether a method beats the baseline, Holm-corrected over all cells. A method
+      that is not equivalent may be better.
+    - The strongest baseline of each task has the highest mean over splits and probes on the pilot
+      seeds, which no test reads. If the pilot also has its own points (``points_seed`` 1), the
+      choice saw no score of the test. The two sets of points still lie near each other, so a little
+      optimism remains. If the pilot was scored at the points of the test, the note says so; this
+      favours the baseline a little.
     """
     tested = tested_scores(tables.runs, [*METHODS, *TWO_MODALITY_RUNS])
     require_equal_pairs(tables.histories, dict.fromkeys([*METHODS, *TWO_MODALITY_RUNS], 1))
@@ -155,42 +148,40 @@ def matches(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     differences = _lead(tested, strongest)
     within, worse, better = _parity(differences, margin)
     superior = holm(one_sided(differences, 0.0, "greater"))
-    said = cell_verdicts(missing, equivalent=within, worse=worse, better=better)
+    judged = cell_verdicts(missing, equivalent=within, worse=worse, better=better)
     rows = [
         mean_row(
             f"{METHODS[i]} minus the strongest baseline",
             f"{' '.join(tested.cells[j])} ({strongest[tested.cells[j][0]]})",
             "difference of scores",
             differences[i, j],
-            verdict=said[i, j],
+            verdict=judged[i, j],
             margin=margin,
             p=within[i, j],
             p_against=min(worse[i, j], better[i, j]),
             p_better=superior[i, j],
         )
-        for i, j in np.ndindex(said.shape)
+        for i, j in np.ndindex(judged.shape)
     ]
-    notes.append(count_verdicts(said))
+    notes.append(count_verdicts(judged))
     return Outcome(missing, *verdict_of_all(rows), rows, tested.setting, join(notes))
 
 
 def leak_free_parity(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """C1's comparison for MELT where neither side saw what shares its source with the task.
+    """Compare MELT with two-modality runs when neither saw a modality that leaks.
 
-    MELT on the four other modalities (the runs ``without-<modality>``), less the strongest of the
-    other two-modality runs, chosen on the pilot as in C1. It has no part in the verdict.
+    For each task, MELT on the four modalities that share no source with it (the run
+    ``without-<modality>``) is compared with the strongest two-modality run on one of these four,
+    chosen on the pilot as in C1. This does not change C1's verdict.
 
     Args:
         tables: of one tier.
         leaks: by task, the one modality that shares its source with the labels.
 
     Returns:
-        A row for each cell: group is the run, cell names the baseline; verdict equivalent, worse or
-        better beyond C1's margin, or unclear, corrected over these cells. Two columns more: mean,
-        the run's score, and five, that of MELT on all five.
-
-    Raises:
-        Undecided: where rows of these runs are missing, or no margin is fixed.
+        A row for each cell. ``group`` is the run and ``cell`` names the baseline. ``verdict`` is
+        equivalent, worse, better (both beyond C1's margin) or unclear, corrected over these cells.
+        ``mean`` is the run's score and ``five`` that of MELT on all five modalities.
     """
     left_out = {task: f"without-{modality}" for task, (modality,) in leaks.items()}
     runs = list(dict.fromkeys(left_out.values()))
@@ -208,14 +199,14 @@ def leak_free_parity(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.D
         [tested.value[left_out[c[0]]][i] - tested.value[strongest[c[0]]][i] for i, c in cells]
     )
     within, worse, better = _parity(differences, margin)
-    said = cell_verdicts([], equivalent=within, worse=worse, better=better)
+    judged = cell_verdicts([], equivalent=within, worse=worse, better=better)
     return pd.DataFrame(
         mean_row(
             left_out[cell[0]],
             f"{' '.join(cell)} ({strongest[cell[0]]})",
             "difference of scores",
             differences[k],
-            verdict=said[k],
+            verdict=judged[k],
             margin=margin,
             p=within[k],
             p_against=min(worse[k], better[k]),
@@ -227,7 +218,7 @@ def leak_free_parity(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.D
 
 
 def pilot_scores(runs: pd.DataFrame) -> Scores:
-    """`Scores` of the pilot's seeds, at points of their own where there are any."""
+    """`Scores` of the pilot seeds, at the pilot's own points if it has any."""
     rows = runs[runs["seed"] >= FIRST_PILOT_SEED]
     anew = rows[rows["points_seed"] == PILOT_POINTS]
     found = _paired(anew if len(anew) else rows, [*METHODS, *TWO_MODALITY_RUNS])
@@ -247,13 +238,13 @@ def strongest_runs(pilot: Scores, among: Sequence[str] = TWO_MODALITY_RUNS) -> d
 
 
 def _lead(scores: Scores, strongest: Mapping[str, str]) -> Array:
-    """`(methods, cells, seeds)`: each method minus the task's strongest run."""
+    """Each method minus the strongest run of the task: `(methods, cells, seeds)`."""
     base = np.stack([scores.value[strongest[cell[0]]][i] for i, cell in enumerate(scores.cells)])
     return np.stack([scores.value[method] - base for method in METHODS])
 
 
 def _parity(differences: Array, margin: float) -> tuple[Array, Array, Array]:
-    """p-values of within the margin, below it and above it; the latter two corrected together."""
+    """p-values for being within, below and above the margin; the last two corrected together."""
     within = np.nan_to_num(equivalence(differences, margin), nan=1.0)
     sides = [one_sided(differences, -margin, "less"), one_sided(differences, margin, "greater")]
     worse, better = holm(np.stack(sides))

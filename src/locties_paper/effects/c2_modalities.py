@@ -29,9 +29,9 @@ from locties_paper.effects.judging import (
 )
 from locties_paper.effects.statistics import ALPHA, holm
 
-# MELT on one modality: the baselines' samples with MELT's direction of the loss.
+# MELT on one modality: the samples of a baseline, with MELT's direction of the loss.
 ONES = tuple(f"one-{modality}" for modality in FIVE)
-# Each modality is in three of them, so their mean differs from that of ONES in number alone.
+# Each modality is in three sets, so their mean differs from that of ONES only in the number.
 THREES = (
     "three-imagery-climate-haze",
     "three-climate-haze-relief",
@@ -57,20 +57,19 @@ NEEDS = tuple(
 def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     """Five modalities against three, and three against one, at two budgets.
 
-    - Runs: MELT on each modality alone, on five sets of three that hold each modality three times,
-      and on all five; a size's score is the mean over its sets, so that sizes differ in number and
-      not in which modalities they hold. All have MELT's direction of the loss.
-    - Budgets: equal pairs in all, and equal pairs for each modality (a fifth of the pairs alone,
-      three fifths with three). The histories are checked for it.
-    - Statistic: five minus three and three minus one, paired by seed, in each cell (task × split ×
-      probe). To *help consistently* is to help at both steps in every cell.
-    - Refuted: at both budgets one-sided t-tests show every difference above 0 (intersection-union,
-      so nothing is corrected).
-    - Supported: at both budgets some difference is below 0, after Holm's correction over the
-      budget's cells and steps.
-    - Undecided otherwise: differences that are not shown to be above 0 are not shown to be below.
-    - A cell is *better* by its own test, which is not corrected since all would have to be, and
-      *worse* after the correction.
+    - Runs: MELT on each modality alone, on five sets of three in which each modality occurs three
+      times, and on all five. The score of a size is the mean over its sets, so that sizes differ in
+      number and not in which modalities they hold. All use MELT's direction of the loss.
+    - Budgets: equal pairs in all, and equal pairs for each modality (one modality alone gets a
+      fifth of the pairs, three get three fifths). The training histories are checked for this.
+    - Statistic: five minus three, and three minus one, paired by seed, in each cell (task × split ×
+      probe). More modalities *help consistently* if both steps help in every cell.
+    - Refuted: at both budgets, one-sided t-tests show that every difference is above 0
+      (intersection-union, so no correction is needed).
+    - Supported: at both budgets, some difference is below 0, after Holm's correction over the cells
+      and steps of the budget.
+    - Undecided otherwise.
+    - A single cell is *better* by its uncorrected test and *worse* by its corrected one.
     """
     tested = tested_scores(tables.runs, NEEDS)
     for budget, sizes in BUDGETS.items():
@@ -91,18 +90,18 @@ def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome
             verdicts[budget] = SUPPORTED
         else:
             verdicts[budget] = REFUTED if (helps < ALPHA).all() else UNDECIDED
-        said = cell_verdicts(missing, worse=hurts, better=helps)
+        judged = cell_verdicts(missing, worse=hurts, better=helps)
         rows += [
             mean_row(
                 f"{budget}: {('five minus three', 'three minus one')[i]}",
                 " ".join(tested.cells[j]),
                 "difference of scores",
                 steps[i, j],
-                verdict=said[i, j],
+                verdict=judged[i, j],
                 p=hurts[i, j],
                 p_against=helps[i, j],
             )
-            for i, j in np.ndindex(said.shape)
+            for i, j in np.ndindex(judged.shape)
         ]
     agreed = set(verdicts.values())
     verdict = agreed.pop() if len(agreed) == 1 else UNDECIDED
@@ -110,25 +109,22 @@ def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome
         [tested.note] if missing else [f"at {budget} {found}" for budget, found in verdicts.items()]
     )
     notes += [count_verdicts(np.array([row["verdict"] for row in rows]))]
-    decisive = max(rows, key=lambda row: row["p_against"])  # the one that helps least
+    decisive = max(rows, key=lambda row: row["p_against"])  # the cell where it helps least
     return Outcome(missing, verdict, decisive, rows, tested.setting, join(notes))
 
 
 def leak_free(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """C2's step from one modality to three, without the sets that hold a leaking modality.
 
-    A set of three is compared with the mean of its own three alone, so that with every set kept
-    this is C2's own step. It has no part in the verdict, and nothing is corrected.
+    Each set of three is compared with the mean of its three modalities alone. With every set kept,
+    this is C2's own step. It does not change the verdict, and nothing is corrected.
 
     Args:
         tables: of one tier.
         leaks: by task, the modalities that share their source with its labels.
 
     Returns:
-        Rows as of `verdicts`, a group for each budget; verdict better, worse or unclear.
-
-    Raises:
-        Undecided: where rows of C2's runs are missing.
+        Rows like those of `verdicts`, with a group for each budget.
     """
     tested = tested_scores(with_defaults(tables.runs), NEEDS)
     rows = []
@@ -160,7 +156,7 @@ def leak_free(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFram
 
 
 def _held(run: str) -> frozenset[str]:
-    """The modalities of one of `THREES`, by its name."""
+    """The modalities of a run of `THREES`."""
     if run.startswith("melt-three"):
         return frozenset({"imagery", "climate", "toponyms"})
     return frozenset(run.split("-")[1:4])

@@ -32,7 +32,7 @@ FACTORS = {
 
 
 def crossed_run(encoder: str, modalities: str, objective: str) -> str:
-    """The run at one combination of levels of `FACTORS`; three belong to other claims too."""
+    """The run at one combination of levels of `FACTORS`. Three of them serve other claims too."""
     if (encoder, objective) == ("harmonics", "nt_xent"):
         return {"one": "one-imagery", "three": "melt-three", "five": "melt-all"}[modalities]
     return f"cross-{encoder}-{modalities}-{objective}"
@@ -44,17 +44,17 @@ NEEDS = tuple(crossed_run(*levels) for levels in product(*FACTORS.values()))
 def main_limit(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     """Share of the variance that encoder, modalities and objective each explain.
 
-    - Design: three location encoders × three modality sets × three objectives, MELT, every
-      combination with every seed, at equal pairs. Three levels each, so that no factor has more
-      room than another, and noise adds the same to each.
+    - Design: three location encoders × three modality sets × three objectives, trained by MELT at
+      equal pairs. Every combination is run with every seed. Each factor has three levels, so none
+      has more room than another, and noise adds the same to each share.
     - Statistic: omega squared of each main effect within a seed, in each cell (task × split ×
-      probe), averaged over the cells, each counting alike; the encoder's less another factor's,
-      paired by seed.
-    - Supported: one-sided t-tests show both differences above 0 (intersection-union, so nothing is
-      corrected).
+      probe), averaged over cells. The encoder's share minus another factor's share is paired by
+      seed.
+    - Supported: one-sided t-tests show that both differences are above 0 (intersection-union, so no
+      correction is needed).
     - Refuted: some difference is below 0, after Holm's correction over the two.
-    - It holds for these levels: a factor explains more where its levels differ more. They were
-      chosen as ones that a practitioner would consider, before any was run.
+    - The result holds for these levels only: a factor explains more if its levels differ more. The
+      levels are choices that a practitioner would consider; they were fixed before any run.
     """
     needed = NEEDS
     tested = tested_scores(tables.runs, needed)
@@ -68,7 +68,7 @@ def main_limit(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     above = one_sided(differences, 0.0, "greater")
     below = holm(one_sided(differences, 0.0, "less"))
     missing = missing_seeds(n, FEWER_SEEDS)
-    said = cell_verdicts(missing, more=above, less=below)
+    judged = cell_verdicts(missing, more=above, less=below)
     encoder, *others = FACTORS
     rows = [
         mean_row(
@@ -76,7 +76,7 @@ def main_limit(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
             "mean",
             "difference of shares",
             differences[i],
-            verdict=said[i],
+            verdict=judged[i],
             p=above[i],
             p_against=below[i],
         )

@@ -38,18 +38,18 @@ ALONG = tuple(
 
 
 def peaks_early(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
-    """What is gained after a quarter of the run, at a constant learning rate.
+    """The gain in score after the first quarter of a run, at a constant learning rate.
 
-    - Runs: MELT on one, three and five modalities; a quarter of the samples, all of them, and
-      fresh locations at every step. The histories are checked for a constant learning rate after
-      the warm-up, so that no schedule can fake a peak.
+    - Runs: MELT on one, three and five modalities, each with a quarter of the samples, with all of
+      them, and with fresh locations at every step. The histories must show a constant learning rate
+      after the warm-up, so that no schedule can fake a peak.
     - Statistic: in each run and cell (task × split × probe), the score at the best checkpoint after
-      a quarter of the pairs minus that at the best before. Half of the seeds choose the two
-      checkpoints, by their mean; the other half is tested, so the choice flatters neither.
+      a quarter of the pairs minus the score at the best one before. Half of the seeds choose the
+      two checkpoints by their mean; the other half is tested, so the choice flatters neither.
     - Margin: that of C1's pilot.
-    - Supported: one-sided t-tests show every gain below the margin (intersection-union, so nothing
-      is corrected). A score that rises no more and one that falls both count; a cell is said to
-      have fallen where the last checkpoint is shown to be below the early one by the margin.
+    - Supported: one-sided t-tests show that every gain is below the margin (intersection-union, so
+      no correction is needed). A score that stays flat and one that falls both count. A cell has
+      *fallen* if the last checkpoint is shown to be below the early one by more than the margin.
     - Refuted: some gain is above the margin, after Holm's correction over runs and cells.
     """
     rows_of = rows_of_runs(tables.along, ALONG, "scores along training")
@@ -78,34 +78,34 @@ def peaks_early(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     small = one_sided(gains, margin, "less")
     large = holm(one_sided(gains, margin, "greater"))
     fallen = holm(one_sided(finals, -margin, "less"))
-    said = cell_verdicts(missing, rises=large, fell=np.maximum(small, fallen), peaked=small)
+    judged = cell_verdicts(missing, rises=large, fell=np.maximum(small, fallen), peaked=small)
     rows = [
         mean_row(
             ALONG[i],
             " ".join(tested.cells[j]),
             "late gain of score",
             gains[i, j],
-            verdict=said[i, j],
+            verdict=judged[i, j],
             margin=margin,
             p=small[i, j],
             p_against=large[i, j],
         )
-        for i, j in np.ndindex(said.shape)
+        for i, j in np.ndindex(judged.shape)
     ]
-    note = join([tested.note, count_verdicts(said)])
+    note = join([tested.note, count_verdicts(judged)])
     return Outcome(missing, *verdict_of_all(rows), rows, tested.setting, note)
 
 
 def _late_gain(values: Array, early: int) -> tuple[Array, Array]:
-    """Gain after the first `early` checkpoints, and at the last, over the best of them.
+    """Gain after the first `early` checkpoints, and at the last, over the best early one.
 
-    Every other seed chooses the best early and the best late checkpoint of each cell, and the
-    others are scored there: on the same seeds, the best of many would always seem to beat the best
+    Every other seed chooses the best early and the best late checkpoint of each cell; the other
+    seeds are scored there. On the same seeds, the best of many would always seem to beat the best
     of few.
 
     Args:
         values: `(checkpoints, cells, seeds)`.
-        early: how many checkpoints are early.
+        early: number of early checkpoints.
 
     Returns:
         Two arrays `(cells, seeds // 2)`.

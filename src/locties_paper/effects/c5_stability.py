@@ -36,15 +36,16 @@ SETTLED = 0.2  # of a run's pairs, after which its changes are counted
 def more_stable(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     """How much the validation losses of MELT and SALT jump from epoch to epoch.
 
-    - Rows: validation loss of each modality on one fixed batch at one temperature, at the same
-      numbers of pairs seen; both on all five modalities.
-    - Statistic: the standard deviation of the changes from epoch to epoch after a fifth of the
-      run, SALT's over MELT's; its logarithm, paired by seed, for each modality.
-    - Supported: one-sided t-tests show every modality's ratio above 1 (intersection-union, so
-      nothing is corrected).
+    - Rows: each modality's validation loss on one fixed batch at one temperature, at the same
+      numbers of pairs seen. Both methods train on all five modalities.
+    - Statistic: the standard deviation of the changes from epoch to epoch after the first fifth of
+      the run, SALT's divided by MELT's, as a logarithm, paired by seed, for each modality.
+    - Supported: one-sided t-tests show that every modality's ratio is above 1 (intersection-union,
+      so no correction is needed).
     - Refuted: some modality's ratio is below 1, after Holm's correction over modalities.
-    - Beside it, and without a vote: forgetting, the fall of a modality's recall at 10 from the end
-      of its turn in SALT to the end of its pause, minus that of MELT over the same epochs.
+    - Shown beside it, without a part in the verdict: forgetting. This is the fall of a modality's
+      recall at 10 from the end of its turn in SALT to the end of its pause, minus MELT's fall over
+      the same epochs.
     """
     histories = tables.histories[tables.histories["seed"] < FIRST_PILOT_SEED]
     rows_of = with_provenance(rows_of_runs(histories, METHODS, "histories"), tables.runs)
@@ -55,9 +56,10 @@ def more_stable(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     changes: dict[str, list[float]] = {name: [] for name in modalities}
     falls: dict[str, list[float]] = {name: [] for name in modalities}
     seeds = []
-    for seed, own in rows_of.groupby("seed"):
+    for seed, of_seed in rows_of.groupby("seed"):
         melt, salt = (
-            own[own["encoder"] == run].pivot(index="pairs", columns="modality") for run in METHODS
+            of_seed[of_seed["encoder"] == run].pivot(index="pairs", columns="modality")
+            for run in METHODS
         )
         if not melt.index.equals(salt.index) or len(melt) < 3:
             continue
@@ -78,11 +80,11 @@ def more_stable(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
     ratios = np.array([changes[name] for name in modalities])
     above = one_sided(ratios, 0.0, "greater")
     below = holm(one_sided(ratios, 0.0, "less"))
-    said = cell_verdicts(missing, steadier=above, jumpier=below)
+    judged = cell_verdicts(missing, steadier=above, jumpier=below)
     rows = []
     for i, name in enumerate(modalities):
         ends = np.exp(mean_interval(ratios[i], 1 - 2 * ALPHA)).tolist()
-        more = {"verdict": said[i], "p": above[i], "p_against": below[i]}
+        more = {"verdict": judged[i], "p": above[i], "p_against": below[i]}
         statistic = "ratio of standard deviations"
         rows.append(
             result_row("SALT over MELT", name, statistic, Interval(*ends), len(seeds), **more)
@@ -97,7 +99,7 @@ def more_stable(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
 
 
 def _fall(recall: Array, active: NDArray[np.bool_]) -> float:
-    """Mean fall from the last epoch of each turn to the last of the pause after it."""
+    """Mean fall of recall from the last epoch of each turn to the end of the pause after it."""
     ends = np.flatnonzero(active[:-1] & ~active[1:])
     starts = np.append(np.flatnonzero(active[1:] & ~active[:-1]), len(active) - 1)
     pauses = [(end, starts[starts > end][0]) for end in ends]

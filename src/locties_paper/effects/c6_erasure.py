@@ -8,19 +8,19 @@ from locties_paper.erasure.verdict import MARGIN, verdict
 
 
 def erases(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
-    """What ridge reads of private and of shared content, before tying and after.
+    """What ridge reads of private and of shared content, before alignment and after.
 
-    - Rows: R² read from modality embeddings of the parts of each modality's content that the other
-      modalities do not predict (private) and that they do (shared), from untrained encoders and
-      from trained ones; with fewer dimensions than content has, as `erasure` explains.
-    - Statistics, paired by seed and as means over modalities: *erasure*, the fall of private R²;
-      *selectivity*, erasure less the fall of shared R².
-    - Margin: fixed in `locties_paper.erasure.verdict` after a pilot of one seed, never moved. The
-      intervals of 95% and the rule of ten seeds followed two more trials of few seeds.
-    - Changed after a verdict was seen: a first set of ten seeds, of 160 steps, said refuted. That
-      was judged too short, and the runs that count have 1,000 steps, at ten other seeds.
+    - Rows: R² read from modality embeddings. *Private* is the part of a modality's content that the
+      other modalities do not predict; *shared* is the part that they do. Encoders are untrained or
+      trained, and have fewer dimensions than content has.
+    - Statistics, paired by seed, as means over modalities: *erasure* is the fall of private R²;
+      *selectivity* is erasure minus the fall of shared R².
+    - Margin: fixed after a pilot of one seed, in `locties_paper.erasure.verdict`, and never moved.
+      The 95% intervals and the rule of ten seeds came later, after two more trials of few seeds.
+    - Changed after a verdict was seen: the first ten seeds, with runs of 160 steps, gave *refuted*.
+      We judged these runs too short. The runs that count have 1,000 steps and ten other seeds.
     - Supported: both lower ends are above the margin (intersection-union).
-    - Refuted: an upper end is below it (at 2.5% each, Bonferroni).
+    - Refuted: an upper end is below the margin (at 2.5% each, Bonferroni).
     """
     if tables.erasure.empty:
         raise Undecided("readings of content are missing")

@@ -1,7 +1,5 @@
-"""The paper's claims, judged from rows of results.
+"""Judge the claims from rows of results.
 
-from locties_paper.effects.claims import verdicts
-from locties_paper.effects.evidence import read_tables
 table = verdicts(read_tables())
 table[table["group"] == "overall"]
 """
@@ -38,32 +36,31 @@ CLAIMS = Registry(
 
 
 def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> pd.DataFrame:
-    """Judge every claim, on each tier that has rows; once where it reads no scores of tasks.
+    """Judge every claim on each tier that has rows. C5 and C6 read no labels: they are judged once.
 
     Args:
-        tables: of `read_tables`.
+        tables: from `read_tables`.
         margins: of equivalence; by default those of `c1_parity.PILOTS`.
 
     Returns:
         Columns claim, group, cell, verdict, statistic, value, low, high, level, n, margin, p,
-        p_against, p_better, note, tier, profile, device. For each claim and tier first a row of
-        group "overall", with the verdict and the numbers of the row that decides; then the rows
-        behind it. ``p`` is of the test that would support the claim, ``p_against`` of the one that
-        would refute it, ``p_better`` of superiority. Rows that no test judges have an empty
-        verdict.
+        p_against, p_better, note, tier, profile, device. Each claim and tier begins with a row of
+        group "overall": the verdict, and the numbers of the row that decides it. The rows behind it
+        follow. ``p`` tests for the claim, ``p_against`` against it, ``p_better`` whether a method
+        beats its baseline. The verdict is empty in rows that no test judges.
     """
     if margins is None:
         margins = {pilot.setting: pilot.margin for pilot in c1_parity.PILOTS}
     runs, along, content = (with_defaults(t) for t in (tables.runs, tables.along, tables.erasure))
     judged = []
     for tier in dict.fromkeys(runs["tier"]):
-        own = tables._replace(
+        of_tier = tables._replace(
             runs=runs[runs["tier"] == tier],
             along=along[along["tier"] == tier],
             erasure=content[content["tier"] == tier],
         )
         asked = [found for found in CLAIMS.values() if found.of_tasks or tier == "embedded"]
-        judged += [judge(found, own, margins).assign(tier=tier) for found in asked]
+        judged += [judge(found, of_tier, margins).assign(tier=tier) for found in asked]
     return pd.concat(judged, ignore_index=True)
 
 
@@ -89,5 +86,5 @@ def judge(which: Claim, tables: Tables, margins: Mapping[Setting, float]) -> pd.
 
 
 def write(folder: str | Path, to: str | Path) -> None:
-    """Judge the tables in a folder and write the verdicts: `results/claims.parquet`."""
+    """Judge the tables in a folder and write `claims.parquet`."""
     results.write_table(verdicts(read_tables(folder)), to)

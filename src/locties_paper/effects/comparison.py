@@ -1,7 +1,7 @@
-"""One encoder beside others: differences of mean score and of mean rank, paired by seed.
+"""Compare one encoder with others: differences of mean score and of mean rank, paired by seed.
 
-`CONTENDERS` and the rule of `comes_first` were written down before the encoder that they judge in
-the book was scored on the open tier.
+`CONTENDERS` and `comes_first` were written before the encoder that they judge in the book was
+scored on the open tier.
 """
 
 from typing import Any
@@ -17,10 +17,10 @@ from locties_paper.results import CELL
 
 APPENDED = ("", "+xyz", "+harmonics_10")
 RAW = ("constant", "xyz", "harmonics_10", "harmonics_40")
-# Functions that no seed changes: their rows stand under one.
+# Functions without a seed: their rows have one seed only.
 SEEDLESS = (*RAW, "geoclip", "satclip")
-# What a better encoder has to come before: every baseline and peer, the two-modality runs, MELT and
-# SALT on all modalities; each that is learnt or drawn also with raw coordinates appended.
+# The encoders that `best` must beat: every baseline and peer, the two-modality runs, MELT and SALT
+# on all modalities. Those with weights also count with raw coordinates appended.
 CONTENDERS = (
     *RAW,
     *(
@@ -42,22 +42,22 @@ CONTENDERS = (
 
 
 def difference_from_others(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
-    """One encoder minus every other, in the mean over all cells and in the mean rank.
+    """One encoder minus every other, in mean score over all cells and in mean rank.
 
-    A cell is a task, split and probe. Within a seed all encoders are ranked in each cell; an
-    encoder that no seed changes (`SEEDLESS`) has the same score in all.
+    A cell is a task, split and probe. Encoders are ranked within each cell and seed.
 
     Args:
         rows: one score for each encoder, cell and seed, from `locties_paper.results.scores`.
-        encoder: whose seeds are paired with those of the others.
+        encoder: the one to compare; the others need scores at its seeds, unless they are
+            `SEEDLESS`.
 
     Returns:
-        A row for each encoder, best mean first. Columns: mean and rank, over cells and seeds; n,
-        seeds; difference, low, high, p: the encoder's mean minus the row's, with its 95% t-interval
-        over seeds and the one-sided p-value of a difference above 0; rank_difference, rank_low,
-        rank_high, rank_p: the same of the row's mean rank minus the encoder's. Above 0 favours the
-        encoder in both. The encoder's own row has none of these. Other points and folds would move
-        the mean by more.
+        A row for each encoder, highest mean first. ``mean`` and ``rank`` are over cells and seeds.
+        ``difference``, ``low``, ``high`` are the encoder's mean minus the row's with its 95%
+        t-interval over n seeds; ``p`` is one-sided, for a difference above 0. ``rank_difference``,
+        ``rank_low``, ``rank_high``, ``rank_p`` are the row's mean rank minus the encoder's.
+        Positive values favour the encoder. Intervals do not cover the choice of points and folds,
+        which matters more.
 
     Example:
         >>> rows = pd.DataFrame({"encoder": ["a", "a", "xyz"], "seed": [2, 3, 0], "task": "country",
@@ -65,8 +65,8 @@ def difference_from_others(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
         >>> print(f"{difference_from_others(rows, 'a').loc['xyz', 'difference']:.2f}")
         0.15
 
-    Source: mean ranks over cells as Demšar, "Statistical Comparisons of Classifiers over Multiple
-    Data Sets" (JMLR 7, 2006), has them over data sets.
+    Source: mean ranks over cells follow those over data sets of Demšar, "Statistical Comparisons of
+    Classifiers over Multiple Data Sets" (JMLR 7, 2006).
     """
     wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
     names = list(dict.fromkeys(wide.columns.get_level_values("encoder")))
@@ -80,20 +80,20 @@ def difference_from_others(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
     values = np.stack([_by_seed(wide[name], name, seeds) for name in names])
     means = values.mean(axis=1)  # (encoders, seeds)
     ranks = stats.rankdata(-values, axis=0).mean(axis=1)
-    own = names.index(encoder)
+    chosen = names.index(encoder)
     table: list[dict[str, Any]] = []
     for i, name in enumerate(names):
         row: dict[str, Any] = {"encoder": name, "mean": means[i].mean(), "rank": ranks[i].mean()}
-        if i != own:
-            row |= {"n": len(seeds), **_difference(means[own] - means[i])}
-            in_rank = _difference(ranks[i] - ranks[own])
+        if i != chosen:
+            row |= {"n": len(seeds), **_difference(means[chosen] - means[i])}
+            in_rank = _difference(ranks[i] - ranks[chosen])
             row |= {f"rank_{column}": value for column, value in in_rank.items()}
         table.append(row)
     return pd.DataFrame(table).set_index("encoder").sort_values("mean", ascending=False)
 
 
 def _by_seed(scores: pd.DataFrame, name: str, seeds: list[int]) -> Any:
-    """`(cells, seeds)`; what no seed changes is the same in all."""
+    """Scores `(cells, seeds)`. Those of a seedless encoder are repeated."""
     if scores.shape[1] == 1 and name.partition("+")[0] in SEEDLESS:
         scores = pd.concat([scores] * len(seeds), axis=1, keys=seeds)
     elif missing := sorted(set(seeds) - set(scores.columns)):
@@ -108,7 +108,7 @@ def _by_seed(scores: pd.DataFrame, name: str, seeds: list[int]) -> Any:
 
 def _difference(values: np.ndarray) -> dict[str, float]:
     mean, low, high = mean_interval(values)
-    if np.ptp(values) == 0:  # as of ranks that no seed changes
+    if np.ptp(values) == 0:  # such as ranks that are the same at every seed
         p = 0.0 if mean > 0 else 1.0
     else:
         p = float(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
@@ -118,11 +118,8 @@ def _difference(values: np.ndarray) -> dict[str, float]:
 def comes_first(table: pd.DataFrame) -> dict[str, bool]:
     """Whether the encoder comes before every other, by "mean" and by "rank".
 
-    Every one-sided t-test must be passed at 5%: an intersection-union test (Berger, Technometrics
-    24, 1982), so that nothing is corrected.
-
-    Args:
-        table: of `difference_from_others`.
+    Every one-sided t-test in a table of `difference_from_others` must pass at 5%. This is an
+    intersection-union test (Berger, Technometrics 24, 1982), so no correction is needed.
 
     Example:
         >>> comes_first(pd.DataFrame({"p": [np.nan, 0.01], "rank_p": [np.nan, 0.2]}))
@@ -136,26 +133,17 @@ def comes_first(table: pd.DataFrame) -> dict[str, bool]:
 
 
 def effect_of_parts(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
-    """What is lost when a part of a recipe is left out, for all cells and for each probe.
+    """The loss in score when a part of a recipe is left out, for all cells and for each probe.
 
     Args:
-        rows: of the whole and of the runs that lack a part, as for `difference_from_others`.
-        whole: the name of the former.
+        rows: scores of the whole and of the runs that lack a part, as for `difference_from_others`.
+        whole: its name.
 
     Returns:
-        Columns group ("both probes" or the probe), cell (the run), statistic, value, low, high,
-        margin, p, p_against, verdict, as `charts.draw_forest` draws them. The value is the whole
-        minus the run without the part; *better* is the whole above it and *worse* below it by a
-        one-sided t-test at 5%, after Holm's correction over the group.
-
-    Example:
-        >>> rows = pd.DataFrame({"encoder": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1],
-        ...                      "task": "elevation", "split": "block", "probe": "knn",
-        ...                      "value": [0.6, 0.7, 0.5, 0.601]})
-        >>> effect_of_parts(rows, "a")[["group", "cell", "verdict"]]
-                 group cell verdict
-        0  both probes    b  better
-        1          knn    b  better
+        Rows that `charts.draw_forest` draws: ``group`` is "both probes" or a probe, ``cell`` the
+        run, ``value`` the whole minus that run. ``verdict`` is *better* if the whole is shown to
+        score higher and *worse* if lower, by one-sided t-tests at 5% after Holm's correction in the
+        group.
     """
     groups = {"both probes": rows} | dict(list(rows.groupby("probe", sort=False)))
     tables = []
@@ -171,26 +159,19 @@ def effect_of_parts(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
 
 
 def difference_from_default(rows: pd.DataFrame, default: str) -> pd.DataFrame:
-    """Each run minus the default one in the mean over all cells, paired by seed.
+    """Each run minus the default run, in the mean over all cells, paired by seed.
 
     A run that shares fewer than two seeds with the default is left out.
 
     Args:
         rows: one score for each run, cell and seed, as for `difference_from_others`.
-        default: the run that the others change one thing of.
+        default: the run from which the others differ in one thing.
 
     Returns:
-        A row for each run. Columns cell (the run), mean (at the shared seeds), n (how many),
-        statistic, value, low, high (95% t-interval over seeds), margin, p (of a difference above 0,
-        after Holm's correction over these runs), p_against (below 0), verdict: *better*, *worse* or
-        *unclear*.
-
-    Example:
-        >>> rows = pd.DataFrame({"encoder": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1],
-        ...                      "task": "elevation", "split": "block", "probe": "knn",
-        ...                      "value": [0.6, 0.7, 0.5, 0.601]})
-        >>> difference_from_default(rows, "a")[["cell", "n", "verdict"]].values.tolist()
-        [['b', 2, 'worse']]
+        A row for each run (``cell``): ``mean`` at the n shared seeds; ``value``, ``low`` and
+        ``high``, the difference with its 95% t-interval; ``p`` and ``p_against`` for a difference
+        above and below 0, after Holm's correction over these runs; ``verdict``, *better*, *worse*
+        or *unclear*.
     """
     wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
     names = list(dict.fromkeys(rows["encoder"]))
@@ -201,15 +182,15 @@ def difference_from_default(rows: pd.DataFrame, default: str) -> pd.DataFrame:
         seeds = sorted(set(wide[name].columns) & set(wide[default].columns))
         if name == default or len(seeds) < 2:
             continue
-        own, usual = (_by_seed(wide[run], run, seeds).mean(0) for run in (name, default))
-        found = _difference(own - usual)
-        row = {"cell": name, "mean": own.mean(), "n": len(seeds), **found}
-        table.append(row | {"p_against": _difference(usual - own)["p"]})
+        changed, usual = (_by_seed(wide[run], run, seeds).mean(0) for run in (name, default))
+        found = _difference(changed - usual)
+        row = {"cell": name, "mean": changed.mean(), "n": len(seeds), **found}
+        table.append(row | {"p_against": _difference(usual - changed)["p"]})
     columns = ["cell", "mean", "n", "difference", "low", "high", "p", "p_against"]
-    changed = pd.DataFrame(table, columns=columns).rename(columns={"difference": "value"})
+    result = pd.DataFrame(table, columns=columns).rename(columns={"difference": "value"})
     for column in ("p", "p_against"):
-        changed[column] = holm(changed[column]) if len(changed) else changed[column]
+        result[column] = holm(result[column]) if len(result) else result[column]
     verdict = np.select(
-        [changed["p"] < ALPHA, changed["p_against"] < ALPHA], ["better", "worse"], "unclear"
+        [result["p"] < ALPHA, result["p_against"] < ALPHA], ["better", "worse"], "unclear"
     )
-    return changed.assign(verdict=verdict, statistic="difference of scores", margin=np.nan)
+    return result.assign(verdict=verdict, statistic="difference of scores", margin=np.nan)

@@ -1,9 +1,8 @@
-"""The rows that the claims are judged by, and what they must have in common.
+"""The rows that claims are judged by, and the conditions they must meet.
 
-A verdict rests on rows of one tier, one profile, one state of the data and one kind of device, and
-on every cell (task × split × probe). Where any of that is missing, `Undecided` says what. Seeds
-from 100 on belong to the pilot: they fix the margin and choose the strongest baseline, and no test
-reads them.
+A verdict needs rows of one tier, one profile, one version of the data and one kind of device, in
+every cell (task × split × probe). If something is missing, `Undecided` says what. Seeds from 100 on
+belong to the pilot, which fixes the margin and chooses the strongest baseline. No test reads them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,15 +21,15 @@ from locties_paper.results import CELL
 Array = NDArray[np.float64]
 
 SEEDS = 10  # for a verdict
-FEWER_SEEDS = 5  # where a test looks for an effect: its error rate holds, its power is lower
+FEWER_SEEDS = 5  # for tests that look for an effect: same error rate, less power
 FIRST_PILOT_SEED = 100
-PILOT_POINTS = 1  # the seed of the pilot's points, where they were drawn anew
-FEWEST_TASKS = 4  # a verdict on "the downstream tasks" needs at least the paper's number of them
+PILOT_POINTS = 1  # the seed of the pilot's own points
+FEWEST_TASKS = 4  # as many as in the paper
 PROBES = ("ridge", "knn")
 
 
 class Setting(NamedTuple):
-    """What the rows behind one verdict must share."""
+    """What all rows behind one verdict share."""
 
     tier: str
     profile: str
@@ -41,9 +40,9 @@ class Tables(NamedTuple):
     """Rows that the tests read.
 
     Attributes:
-        runs: of `locties.evaluate`, with provenance.
+        runs: scores from `locties.evaluate`, with provenance.
         histories: of training, with columns encoder and seed.
-        along: as `runs`, with a column pairs: scores of checkpoints within runs.
+        along: scores of checkpoints within runs: as `runs`, with a column pairs.
         erasure: R² of each modality's content from its embeddings, with provenance.
     """
 
@@ -54,7 +53,7 @@ class Tables(NamedTuple):
 
 
 class Undecided(Exception):
-    """Why the rows carry no verdict."""
+    """The reason why the rows carry no verdict."""
 
 
 class Scores(NamedTuple):
@@ -68,7 +67,7 @@ class Scores(NamedTuple):
 
 
 def read_tables(folder: str | Path = "") -> Tables:
-    """The tables in a folder of results, by default the published ones; some may be empty."""
+    """The tables in a folder of results, by default the published ones. Some may be empty."""
     runs, histories = results.read(folder)
     folder = Path(folder) if folder else results.PUBLISHED_ROWS
 
@@ -90,8 +89,8 @@ def tested_scores(runs: pd.DataFrame, needed: Sequence[str]) -> Scores:
 
 
 def _paired(table: pd.DataFrame, needed: Sequence[str]) -> Scores:
-    """A seed that any run lacks in any cell is left out of all, and the note names it."""
-    # Of every tier that is in it: a mix is found below, and named.
+    """Scores of the seeds that every run has in every cell. The note names the seeds left out."""
+    # Take every tier: `setting_of` refuses a mix and names it.
     parts = [results.scores(part, tier=tier) for tier, part in table.groupby("tier", sort=False)]
     rows = pd.concat(parts) if parts else table
     rows = rows_of_runs(rows[np.isfinite(rows["value"])], needed, "scores")
@@ -124,7 +123,7 @@ def _paired(table: pd.DataFrame, needed: Sequence[str]) -> Scores:
 
 
 def setting_of(rows: pd.DataFrame) -> Setting:
-    """What all rows share; undecided, naming the mix, where they do not."""
+    """The setting that all rows share. Raises `Undecided` if they mix several."""
     columns = {
         "tier": rows["tier"],
         "profile": rows["profile"],
@@ -142,7 +141,7 @@ def setting_of(rows: pd.DataFrame) -> Setting:
 
 
 def rows_of_runs(table: pd.DataFrame, needed: Sequence[str], what: str) -> pd.DataFrame:
-    """The rows of the runs needed; undecided where a run has none."""
+    """The rows of the runs needed. Raises `Undecided` if a run has none."""
     present = set(table["encoder"])
     absent = [run for run in needed if run not in present]
     if absent:
@@ -154,12 +153,12 @@ def rows_of_runs(table: pd.DataFrame, needed: Sequence[str], what: str) -> pd.Da
 
 
 def missing_seeds(n: int, needed: int = SEEDS) -> list[str]:
-    """A note where there are fewer seeds than a test needs."""
+    """A note if there are fewer seeds than a test needs."""
     return [f"{n} of the {needed} seeds needed"] if n < needed else []
 
 
 def require_equal_pairs(histories: pd.DataFrame, parts: Mapping[str, int]) -> None:
-    """Undecided unless all runs saw equally many pairs a part, up to rounding to batches."""
+    """Raise `Undecided` unless all runs saw equally many pairs a part, to 2%."""
     rows = rows_of_runs(histories[histories["seed"] < FIRST_PILOT_SEED], list(parts), "histories")
     seen = rows.groupby("encoder")["pairs"].max()
     for_each = seen / pd.Series(parts)
@@ -169,10 +168,10 @@ def require_equal_pairs(histories: pd.DataFrame, parts: Mapping[str, int]) -> No
 
 
 def with_provenance(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Training rows with the provenance of the same run's scores."""
+    """Rows of training, with the provenance of the same runs' scores."""
     where = runs[["encoder", "seed", "tier", "profile", "device", "data"]].drop_duplicates()
-    own = table.drop(columns=[*where.columns[2:]], errors="ignore")
-    return own.merge(where, on=["encoder", "seed"], how="inner")
+    bare = table.drop(columns=[*where.columns[2:]], errors="ignore")
+    return bare.merge(where, on=["encoder", "seed"], how="inner")
 
 
 def with_defaults(runs: pd.DataFrame) -> pd.DataFrame:

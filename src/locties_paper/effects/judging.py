@@ -1,8 +1,8 @@
-"""Claims, and the steps from p-values to a verdict that they share.
+"""Claims, and the steps from p-values to a verdict that their tests share.
 
-A verdict is *supported*, *refuted* or *undecided*. Nothing is supported because a test failed to
-reject. Tests are one-sided at the 5% level, and intervals of paired differences have 90% coverage,
-so that each end is the bound of one such test.
+A verdict is *supported*, *refuted* or *undecided*. A claim is never supported because a test failed
+to reject it. Tests are one-sided at 5%. Intervals of paired differences have 90% coverage, so each
+end bounds one such test.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,12 +26,12 @@ class Outcome(NamedTuple):
     """A verdict and its reasons.
 
     Attributes:
-        missing: what is missing for a verdict; the verdict stands only where nothing is.
+        missing: what a verdict still needs. Anything here makes the claim undecided.
         verdict: supported, refuted or undecided.
         decisive: the row whose numbers the overall row repeats.
-        rows: one for each test behind the verdict.
-        setting: of the rows.
-        note: what else there is to say.
+        rows: one for each test.
+        setting: what the rows share.
+        note: further remarks.
     """
 
     missing: list[str]
@@ -43,10 +43,10 @@ class Outcome(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """One claim: what it says, which runs on how many seeds its test needs, and the test.
+    """A claim: its text, the runs and seeds that its test needs, and the test.
 
-    The book prints the test's docstring. A claim that reads no scores of tasks (`of_tasks`) is
-    judged once, not on each tier.
+    The book prints the test's docstring. A claim that reads no scores of tasks (`of_tasks` false)
+    is judged once, not on each tier.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Claim(NamedTuple):
 def result_row(
     group: str, cell: str, statistic: str, interval: Interval, n: int, **more: Any
 ) -> dict[str, Any]:
-    """A row of `verdicts`: an interval with its names, and NaN where no test applies."""
+    """A row of `verdicts`. Numbers of tests that do not apply are NaN."""
     value, low, high = interval
     names = {"group": group, "cell": cell, "verdict": "", "statistic": statistic}
     numbers = {"value": value, "low": low, "high": high, "level": 1 - 2 * ALPHA, "n": n}
@@ -71,38 +71,38 @@ def result_row(
 def mean_row(
     group: str, cell: str, statistic: str, differences: Array, **more: Any
 ) -> dict[str, Any]:
-    """`result_row` of the mean of differences and its 90% t-interval."""
+    """`result_row` for the mean of differences and its 90% t-interval."""
     interval = mean_interval(differences, 1 - 2 * ALPHA)
     return result_row(group, cell, statistic, interval, len(differences), **more)
 
 
 def one_sided(differences: Array, bound: float, alternative: str) -> Array:
-    """p-values of t-tests over the last axis; 1 where no spread allows no test."""
+    """p-values of t-tests over the last axis; 1 where the values do not vary."""
     p = stats.ttest_1samp(differences, bound, axis=-1, alternative=alternative).pvalue
     return np.nan_to_num(p, nan=1.0)
 
 
 def cell_verdicts(missing: Sequence[str], **p: Array) -> NDArray[np.str_]:
-    """For each cell the first name whose p-value is small, else "unclear"."""
+    """For each cell, the first name whose p-value is below 5%, else "unclear"."""
     found = np.select([values < ALPHA for values in p.values()], list(p), "unclear")
     return np.full(found.shape, UNDECIDED) if missing else found
 
 
 def verdict_of_all(rows: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """Verdict and decisive row of a claim that every test must pass and one can refute."""
-    against = min(rows, key=lambda row: row["p_against"])
-    if against["p_against"] < ALPHA:
-        return REFUTED, against
+    """Verdict and decisive row of a claim that needs every test and that one test can refute."""
+    contrary = min(rows, key=lambda row: row["p_against"])
+    if contrary["p_against"] < ALPHA:
+        return REFUTED, contrary
     weakest = max(rows, key=lambda row: row["p"])
     return SUPPORTED if weakest["p"] < ALPHA else UNDECIDED, weakest
 
 
-def count_verdicts(said: NDArray[np.str_]) -> str:
+def count_verdicts(verdicts: NDArray[np.str_]) -> str:
     """How many cells have each verdict, as text."""
-    names, counts = np.unique(said[said != UNDECIDED], return_counts=True)
+    names, counts = np.unique(verdicts[verdicts != UNDECIDED], return_counts=True)
     return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
 
 
 def join(notes: Iterable[str]) -> str:
-    """Notes as one, without the empty ones."""
+    """The notes that are not empty, as one text."""
     return "; ".join(note for note in notes if note)

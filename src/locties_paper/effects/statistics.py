@@ -9,12 +9,12 @@ ALPHA = 0.05  # of every one-sided test
 
 
 def equivalence(differences: ArrayLike, margin: float) -> Array:
-    """p-values of two one-sided t-tests (TOST) that paired differences lie within a margin.
+    """p-values of two one-sided t-tests (TOST) that a mean difference lies within a margin.
 
-    The larger of the two one-sided p-values. At p < .05 the 90% t-interval lies inside the margin.
+    This is the larger of the two p-values. Below 0.05, the 90% t-interval lies inside the margin.
 
     Args:
-        differences: `(..., S)` one for each seed; at least two.
+        differences: `(..., S)`, one for each of at least two seeds.
         margin: in the unit of the differences.
 
     Example:
@@ -31,17 +31,11 @@ def equivalence(differences: ArrayLike, margin: float) -> Array:
 def equivalence_power(
     spread: ArrayLike, seeds: int, margin: float, difference: float = 0.0, alpha: float = 0.05
 ) -> Array:
-    """Chance that `equivalence` rejects at `alpha`, for normal differences.
+    """Power of `equivalence` at level `alpha`, for normal differences.
 
-    Given the sample's standard deviation, the mean has to fall into an interval of known width;
-    that probability is averaged over the chi distribution of the standard deviation.
-
-    Args:
-        spread: `(...)` true standard deviation of the paired differences.
-        seeds: how many pairs.
-        margin: of equivalence.
-        difference: true mean difference.
-        alpha: level of the test.
+    Given the sample's standard deviation, the mean must fall into an interval of known width. That
+    probability is averaged over the chi distribution of the standard deviation. `spread` is the
+    true standard deviation `(...)` of the paired differences, and `difference` their true mean.
 
     Example:
         >>> print(f"{equivalence_power(0.015, seeds=5, margin=0.02):.2f}")
@@ -51,7 +45,7 @@ def equivalence_power(
     """
     free = seeds - 1
     middles = (np.arange(4000) + 0.5) / 4000
-    sample = np.sqrt(stats.chi2.ppf(middles, free) / free)  # of the true standard deviation
+    sample = np.sqrt(stats.chi2.ppf(middles, free) / free)  # over the true standard deviation
     reach = stats.t.ppf(1 - alpha, free) * sample
     error = np.asarray(spread, dtype=np.float64)[..., None] / np.sqrt(seeds)
     upper = stats.norm.cdf((margin - difference) / error - reach)
@@ -60,9 +54,9 @@ def equivalence_power(
 
 
 def holm(p: ArrayLike) -> Array:
-    """p-values of a family of tests, corrected by Holm's method; the shape stays.
+    """p-values of a family of tests after Holm's correction, in the shape given.
 
-    Rejecting below 5% keeps the chance of any false rejection below 5%. (The function of
+    If tests reject below 5%, the chance of any false rejection stays below 5%. (The version in
     statsmodels collects garbage at every call, which takes half a second in a long session.)
 
     Example:
@@ -83,13 +77,13 @@ def variance_shares(values: ArrayLike) -> Array:
     """Share of each seed's variance that each factor of a balanced crossed design explains.
 
     Omega squared of the main effects, ``(SS - df MS_error) / (SS_total + MS_error)``. Sums of
-    squares are taken within a seed, so that what a seed does to all combinations does not count;
-    the error is from interactions with the seed. A share may be below 0. What is missing to 1 is
-    interactions and noise.
+    squares are taken within a seed, so what a seed adds to all combinations does not count. The
+    error comes from interactions with the seed. A share may be below 0. Interactions and noise
+    explain the rest.
 
     Args:
-        values: `(S, ..., A, B, C)`: at least two seeds first, the levels of the three factors last;
-            what lies between are separate designs.
+        values: `(S, ..., A, B, C)`: at least two seeds, any number of separate designs, and the
+            levels of the three factors.
 
     Returns:
         `(S, ..., 3)` shares.

@@ -1,1 +1,1 @@
-"""What alignment erases."""
+"""What alignment erases, in worlds with known factors and in real modalities."""

@@ -1,4 +1,4 @@
-"""What a fidelity term keeps beyond plain alignment that is aligned as well."""
+"""What a fidelity term keeps, compared with plain alignment that is aligned equally well."""
 
 from typing import NamedTuple
 
@@ -13,16 +13,16 @@ PRIVATE_LESS_SHARED = "private less shared"
 
 
 def gain_at_equal_alignment(table: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Relative gain of fidelity over plain alignment that is aligned as well.
+    """Relative gain of each fidelity run over plain alignment that is aligned equally well.
 
     Plain alignment that is trained for less is aligned less and may keep more. So each fidelity run
-    is compared with the plain runs of its seed, interpolated to its own alignment. A run aligned
-    less or more than all of these has no row.
+    is compared with the plain runs of its seed, interpolated to its own alignment. Runs outside
+    their range have no row.
 
     Args:
-        table: one row a run: seed, weight (0 for plain alignment), alignment (greater is more) and
-            `value`.
-        value: the column compared, such as a mean R² of private content.
+        table: one row for each run: seed, weight (0 for plain alignment), alignment (greater is
+            more) and `value`.
+        value: the column to compare, such as a mean R² of private content.
 
     Returns:
         Columns seed, weight, alignment, value, plain (at that alignment) and gain (relative).
@@ -54,22 +54,14 @@ def gain_at_equal_alignment(table: pd.DataFrame, value: str) -> pd.DataFrame:
 
 
 def trade_off(readings: pd.DataFrame) -> pd.DataFrame:
-    """How aligned each run with alignment in its loss is, and what can be read from it.
+    """The alignment of each run and the R² of each part of content, means over modalities.
 
     Args:
-        readings: as for `locties_paper.erasure.verdict.compare`, with a column alignment, of the
-            run.
+        readings: as for `locties_paper.erasure.verdict.compare`, with a column alignment.
 
     Returns:
-        One row a run: columns seed, weight, trained, alignment, and for each part its R² from
-        modality embeddings, a mean over modalities.
-
-    Example:
-        >>> readings = pd.DataFrame({
-        ...     "seed": 0, "weight": 0.5, "trained": 1.0, "alignment": 0.1, "source": "modality",
-        ...     "modality": ["haze", "relief"], "part": "private", "r2": [0.2, 0.4]})
-        >>> trade_off(readings).round(3).to_dict("records")
-        [{'seed': 0, 'weight': 0.5, 'trained': 1.0, 'alignment': 0.1, 'private': 0.3}]
+        One row for each trained run with alignment in its loss: seed, weight, trained, alignment,
+        and a column for each part, read from modality embeddings.
     """
     runs = readings.query("source == 'modality' and trained > 0 and weight < 1")
     runs = runs.pivot_table("r2", ["seed", "weight", "trained", "alignment"], "part")
@@ -77,16 +69,17 @@ def trade_off(readings: pd.DataFrame) -> pd.DataFrame:
 
 
 class Gains(NamedTuple):
-    """What fidelity gains at equal alignment, by kind of content, as means over seeds.
+    """Gain of fidelity at equal alignment, by kind of content, as means over seeds.
+
+    The kinds are private, contrast and shared, and "private less shared", paired by seed.
 
     Attributes:
-        relative: by kind (private, contrast, shared; then "private less shared", paired by seed),
-            0.1 for a tenth more than plain alignment keeps; 95% intervals, NaN where there are no
-            seeds.
+        relative: by kind; 0.1 is a tenth more than plain alignment keeps. 95% intervals; NaN
+            without seeds.
         r2: the same as differences of R².
-        compared: number of fidelity runs that have a plain run to be compared with.
+        compared: number of fidelity runs with a plain run to compare with.
         runs: number of all fidelity runs.
-        seeds: of those compared.
+        seeds: number of seeds of the runs compared.
     """
 
     relative: dict[str, Interval]
@@ -97,7 +90,7 @@ class Gains(NamedTuple):
 
     @property
     def table(self) -> pd.DataFrame:
-        """As text: a row for each kind; columns "relative gain", "gain in R²" and "compared"."""
+        """A row for each kind, as text: "relative gain", "gain in R²" and "compared"."""
         shown = {
             "relative gain": {kind: text_of(gain, "+.1%") for kind, gain in self.relative.items()},
             "gain in R²": {kind: text_of(gain, "+.3f") for kind, gain in self.r2.items()},
@@ -106,7 +99,7 @@ class Gains(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """The relative gains as a clause, also of one seed, or of none."""
+        """The relative gains as a clause, also for one seed or none."""
         had = f"{self.compared} of {self.runs} fidelity runs were aligned between plain runs of "
         had += "their seed"
         if not self.seeds:
@@ -119,9 +112,9 @@ class Gains(NamedTuple):
 
     @property
     def specific(self) -> str:
-        """Whether private content gains more R² than shared content does, as a clause.
+        """Whether private content gains more R² than shared content, as a clause.
 
-        "Hardly" where, by the upper end, less than half of the gain could be beyond that of shared.
+        "Hardly" means: by the upper end, less than half of the gain exceeds that of shared content.
         """
         extra = self.r2[PRIVATE_LESS_SHARED]
         if extra.low > 0:
@@ -134,32 +127,23 @@ class Gains(NamedTuple):
 
 
 def gains(readings: pd.DataFrame) -> Gains:
-    """`gain_at_equal_alignment` by kind of content: mean over a seed's runs, then over seeds.
+    """`gain_at_equal_alignment` by kind of content: the mean over a seed's runs, then over seeds.
 
-    Args:
-        readings: as for `trade_off`, with parts private, contrast and shared.
-
-    Example:
-        >>> runs = [(0.0, 0.5, 0.1, 0.5), (0.0, 1.0, 0.3, 0.3), (0.5, 1.0, 0.2, 0.5)]
-        >>> rows = [(0, *run[:3], "haze", "modality", part, run[3])
-        ...         for run in runs for part in ("private", "contrast", "shared")]
-        >>> columns = ["seed", "weight", "trained", "alignment", "modality", "source", "part", "r2"]
-        >>> gains(pd.DataFrame(rows, columns=columns)).table.loc["private"].tolist()
-        ['+25.0%', '+0.100', '1 of 1']
+    `readings` are as for `trade_off`, with parts private, contrast and shared.
     """
     runs = trade_off(readings)
-    own = {kind: gain_at_equal_alignment(runs, kind) for kind in CONTENT}
+    compared = {kind: gain_at_equal_alignment(runs, kind) for kind in CONTENT}
     seeds = {
         kind: table.assign(r2=table["value"] - table["plain"])
         .groupby("seed")[["gain", "r2"]]
         .mean()
-        for kind, table in own.items()
+        for kind, table in compared.items()
     }
     seeds[PRIVATE_LESS_SHARED] = seeds["private"] - seeds["shared"]
     return Gains(
         {kind: interval_of(table["gain"]) for kind, table in seeds.items()},
         {kind: interval_of(table["r2"]) for kind, table in seeds.items()},
-        len(own["private"]),
+        len(compared["private"]),
         int((runs["weight"] > 0).sum()),
         len(seeds["private"]),
     )

@@ -1,7 +1,7 @@
-"""How much private content embeddings of real modalities still hold.
+"""How much private content the embeddings of real modalities still hold.
 
-What no other modality predicts of a modality's content is private, and ridge says how much of it
-can be read from an embedding.
+The private content of a modality is the part that no other modality predicts. A ridge regression
+measures how much of it can be read from an embedding.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def readable(
         fold: `(N,)` integer fold of each row.
 
     Returns:
-        By name, one minus the squared error of all columns together over that of the column means.
+        By name, 1 minus the squared error over the variance, all columns together.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(200, 3))
@@ -56,7 +56,7 @@ def readable(
 
 
 def _held_out(x: NDArray[Any], y: Array, fold: NDArray[Any]) -> Array:
-    """(N, c): each row of y predicted by a ridge that was not fitted on its fold."""
+    """`(N, c)`: each row of y, predicted by a ridge that was not fitted on its fold."""
     probe = Ridge(x, list(y.T), fold)
     answer = np.empty_like(y)
     for held_out in np.unique(fold):
@@ -67,17 +67,17 @@ def _held_out(x: NDArray[Any], y: Array, fold: NDArray[Any]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Privacy:
-    """What is private in modalities that can be read anywhere, and how much of it encoders hold.
+    """The private content of raster modalities, and how much of it encoders hold.
 
-    Modalities are unpaired in training; for measurement, rasters can all be read at the same
-    points. Each modality's content (`locties.objectives.content`) is standardised and split in two
-    ways, by ridge in held-out folds, so that chance predicts nothing:
+    Modalities are unpaired in training, but rasters can all be read at the same points. Each
+    modality's content (`locties.objectives.content`) is standardised and split in two ways, by
+    ridge in held-out folds, so that chance predicts nothing:
 
-    - *shared* is what the contents of all others predict together; *private* is the rest;
+    - *shared* is what the contents of all other modalities predict together; *private* is the rest;
     - *placed* is what the positional features predict; *unplaced* is the rest.
 
-    *contrast* is the private part of numbers that no objective here uses: the standard deviations
-    within a sample, of each channel over a patch's pixels or of a profile over its numbers.
+    *contrast* is the private part of numbers that no objective here uses: the standard deviation of
+    each channel over a patch, or of a profile over its numbers.
 
     Attributes:
         samples: by modality, `(N, ...)`.
@@ -93,46 +93,40 @@ class Privacy:
 
     @classmethod
     def of(cls, modalities: Sequence[Modality], features: Encoder, lonlat: Tensor) -> Privacy:
-        """Read at least two modalities of rasters at points, and split their contents.
+        """Read at least two raster modalities at points `(N, 2)`, and split their contents.
 
-        Args:
-            modalities: of rasters.
-            features: positional features: from lonlat `(N, 2)` to `(N, d)`.
-            lonlat: `(N, 2)` degrees.
+        `features` maps lonlat to the positional features that predict what is placed.
         """
         if len(modalities) < 2:
-            raise ValueError("what is private needs at least two modalities to compare")
+            raise ValueError(f"{len(modalities)} modalities: private content needs at least two")
         samples = {}
         for modality in modalities:
             held = modality.samples
             if not isinstance(held, Gathered):
                 raise ValueError(
-                    f"modality {modality.name!r} has samples only where they stand, and what is "
-                    "private is measured at points common to all: leave it out"
+                    f"modality {modality.name!r} cannot be read at any point, and private content "
+                    "is measured at points common to all modalities: leave it out"
                 )
             samples[modality.name] = held.read(held.rasters, lonlat)
         fold = folds(lonlat, "random")
         contents = {name: _standard(content(x)) for name, x in samples.items()}
         place = features(lonlat).double().numpy()
         parts = {}
-        for name, own in contents.items():
+        for name, content_of in contents.items():
             others = np.concatenate([x for other, x in contents.items() if other != name], axis=1)
             contrast = _standard(_contrast(samples[name]))
-            shared, placed = _held_out(others, own, fold), _held_out(place, own, fold)
+            shared, placed = (_held_out(x, content_of, fold) for x in (others, place))
             parts[name] = {
                 "shared": shared,
-                "private": own - shared,
+                "private": content_of - shared,
                 "placed": placed,
-                "unplaced": own - placed,
+                "unplaced": content_of - placed,
                 "contrast": contrast - _held_out(others, contrast, fold),
             }
         return cls(samples, lonlat, fold, parts)
 
     def shares(self) -> pd.DataFrame:
-        """Variance of each part of a standardised content: columns modality, part, share.
-
-        The share of "contrast" is its private one.
-        """
+        """Share of each part in the variance of content: columns modality, part, share."""
         return pd.DataFrame(
             [
                 {"modality": name, "part": part, "share": float(x.var(0).mean())}
@@ -143,7 +137,7 @@ class Privacy:
 
     @torch.no_grad()
     def read(self, encoder: Encoder, modality_encoders: Mapping[str, nn.Module]) -> pd.DataFrame:
-        """R² of each part of each modality, from its own embedding and from that of location.
+        """R² of each part of each modality, from its own embedding and from the location's.
 
         Args:
             encoder: from lonlat `(N, 2)` to `(N, d)`.
@@ -163,12 +157,12 @@ class Privacy:
 
 
 def _standard(samples: Tensor) -> Array:
-    """(N, c) with means 0 and variances 1, or 0 where a column is constant."""
+    """`(N, c)` with means 0 and variances 1; constant columns become 0."""
     x = samples.double().numpy()
     spread = x.std(0)
     return (x - x.mean(0)) / np.where(spread > 0, spread, np.inf)
 
 
 def _contrast(samples: Tensor) -> Tensor:
-    """(N, c): standard deviation of each channel of a patch, or of all of a profile."""
+    """`(N, c)`: standard deviation of each channel of a patch, or of a whole profile."""
     return samples.flatten(2).std(2) if samples.ndim == 4 else samples.std(1, keepdim=True)

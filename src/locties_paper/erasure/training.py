@@ -1,4 +1,4 @@
-"""Encoders trained in a linear world, to set beside what theory says of the best ones."""
+"""Train encoders in a linear world, to compare them with the best ones by theory."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -17,23 +17,11 @@ BLUR = 0.05  # of the embedding's root mean square
 
 
 def on_sphere(samples: Tensor, locations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Lift embeddings so that their cosines, times a scale, are their dot products.
+    """Lift embeddings (B, d) to (B, d + 2), so that scaled cosines become their dot products.
 
-    `nt_xent` compares cosines; linear theory knows dot products. With r the greatest length,
-    (z, sqrt(r² - |z|²), 0) and (e, 0, sqrt(r² - |e|²)) have length r and the dot product z.e.
-
-    Args:
-        samples: (B, d).
-        locations: (B, d).
-
-    Returns:
-        Both as (B, d + 2), and the log_scale, log r², at which `nt_xent` sees z.e.
-
-    Example:
-        >>> z, e = torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0, 1.0]])
-        >>> a, b, log_scale = on_sphere(z, e)
-        >>> round((log_scale.exp() * F.cosine_similarity(a, b)).item(), 4)
-        3.0
+    `nt_xent` compares cosines, and linear theory uses dot products. With r the greatest length, (z,
+    sqrt(r² - |z|²), 0) and (e, 0, sqrt(r² - |e|²)) have length r and the dot product z·e. The third
+    result is the log_scale, log r², at which `nt_xent` sees z·e.
     """
     square = [part.square().sum(1, keepdim=True) for part in (samples, locations)]
     r2 = torch.cat(square).max().detach() * (1 + 1e-4)
@@ -63,24 +51,15 @@ def train(
 
     The loss is (1 - weight) `nt_xent` + weight times the mean squared error of linear decoders from
     each modality's embedding to its sample. Each step draws new locations. Paired modalities see
-    the same ones and are each other's anchors (symmetric). Tied by location, each sees its own half
-    of the batch, as in MELT: samples are the anchors, all locations of the batch the candidates.
+    the same locations and are each other's anchors (symmetric). Modalities tied by location each
+    see their
+    own half of the batch, as in MELT: samples are anchors, all locations of the batch are
+    candidates.
 
-    Args:
-        world: the world.
-        dim: length of an embedding.
-        weight: of fidelity, 0 to 1.
-        tie: "paired" or "location".
-        similarity: "cosine", with a learned temperature as in the library, or "dot", for which the
-            theory is exact.
-        hidden: width of two hidden layers; 0 for linear encoders.
-        steps: of Adam; its rate falls to zero along a cosine.
-        batch: pairs a step.
-        learning_rate: at the first step.
-        seed: of weights and draws.
-
-    Returns:
-        By modality, and "location" where that is the tie, encoders from (B, d) to (B, dim).
+    `similarity` "cosine" has a learned temperature, as in the library. The theory is exact for
+    "dot". `hidden` is the width of two hidden layers; 0 gives linear encoders. Adam's learning rate
+    falls to zero along a cosine. The result maps (B, d) to (B, dim), by modality, with "location"
+    if that is the tie.
     """
     check(tie, weight)
     if similarity not in ("dot", "cosine"):
@@ -144,11 +123,9 @@ def measure(
 ) -> dict[tuple[str, str], float]:
     """R² of a world's factors, read by ridge in five folds from n embedded samples.
 
-    Noise of `BLUR` times the embedding's root mean square is added first: on exact numbers ridge
-    would read a direction however short alignment has made it.
-
-    Returns:
-        As `Prediction.r2`.
+    Noise of `BLUR` times the embedding's root mean square is added first. Without noise, ridge
+    would read a direction no matter how short alignment has made it. The result is like
+    `Prediction.r2`.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = world.draw(n, generator)

@@ -17,14 +17,14 @@ STATISTICS = {
 
 
 def interval_of(values: pd.Series) -> Interval:
-    """As `mean_interval`; one value alone has NaN for its ends, and none has NaN throughout."""
+    """`mean_interval`, but NaN ends for a single value and NaN throughout for none."""
     if len(values) > 1:
         return mean_interval(values)
     return Interval(float(values.mean()), math.nan, math.nan)
 
 
 def text_of(interval: Interval, form: str) -> str:
-    """The mean and, where they are known, the ends."""
+    """The mean, and the ends if they are known."""
     if math.isnan(interval.mean):
         return "none"
     mean, low, high = (format(number, form) for number in interval)
@@ -32,10 +32,10 @@ def text_of(interval: Interval, form: str) -> str:
 
 
 class Verdict(NamedTuple):
-    """A verdict with the statistics that it rests on.
+    """A verdict and the statistics behind it.
 
     Attributes:
-        verdict: of the two together.
+        verdict: of the two statistics together.
         decisive: "erasure" or "selectivity", the one that decides.
         intervals: of both, by name.
         n: number of seeds.
@@ -48,13 +48,7 @@ class Verdict(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """The verdict, and the statistic that decides it.
-
-        Example:
-            >>> intervals = {"erasure": Interval(0.3, 0.2, 0.4)}
-            >>> Verdict("supported", "erasure", intervals, 10).summary
-            'supported (erasure, the fall of private content: +0.300 [+0.200, +0.400])'
-        """
+        """The verdict, and the statistic that decides it."""
         name = self.decisive
         return (
             f"{self.verdict} ({name}, {STATISTICS[name]}: {text_of(self.intervals[name], '+.3f')})"
@@ -64,27 +58,26 @@ class Verdict(NamedTuple):
 def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
     """Whether alignment erases what modalities do not share.
 
-    For each seed, take the mean over modalities of the R² read from modality embeddings, of private
-    and of shared content, before tying (untrained encoders) and after. Two statistics, paired by
-    seed:
+    For each seed, take the mean over modalities of the R² read from modality embeddings, for
+    private and for shared content, before tying (untrained encoders) and after. Two statistics are
+    paired by seed:
 
-    1. *erasure*: private R² before, less private R² after;
-    2. *selectivity*: erasure, less the same fall of shared R². An encoder that loses everything
-       alike erases nothing in particular.
+    1. *erasure*: the fall of private R²; 2. *selectivity*: erasure minus the fall of shared R². An
+    encoder that loses everything equally has no selectivity.
 
-    Each has a 95% t-interval over seeds. Supported where both lower ends are above `margin`: wrong
-    in at most 2.5% of cases, since both have to be (intersection-union). Refuted where an upper end
-    is below it: wrong in at most 5%, since either may be (Bonferroni). Otherwise, and with fewer
-    than ten seeds, undecided. The statistic that decides has the lower upper end where one is below
-    the margin, else the lower lower end.
+    Each has a 95% t-interval over seeds. Supported: both lower ends are above `margin`. This is
+    wrong in at most 2.5% of cases, since both must pass (intersection-union). Refuted: an upper end
+    is below the margin. This is wrong in at most 5%, since either is enough (Bonferroni).
+    Otherwise, and with fewer than ten seeds, undecided. The statistic that decides has the lowest
+    upper end if refuted, else the lowest lower end.
 
-    The margin was fixed after a pilot of one seed and never moved; the intervals and the rule of
+    The margin was fixed after a pilot of one seed and never moved. The intervals and the rule of
     ten seeds followed two more trials of few seeds. All came before any published run.
 
     Args:
         table: columns seed, modality, part ("private" or "shared"), stage ("before" or "after"),
             r2; one row for each combination.
-        margin: the least fall in R² that counts.
+        margin: the smallest fall in R² that counts.
     """
     cells = table[["seed", "modality", "part", "stage"]].drop_duplicates()
     known = cells["part"].isin(["private", "shared"]) & cells["stage"].isin(["before", "after"])
@@ -111,24 +104,14 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
 
 
 def compare(readings: pd.DataFrame, after: Case = (0.0, 1.0), before: Case = (0.0, 0.0)) -> Verdict:
-    """`verdict` on some encoders against others of the same seeds.
+    """`verdict` on some encoders compared with others of the same seeds.
 
     Args:
         readings: one row for each seed, run, modality, source and part: columns seed, weight (of
-            fidelity), trained (the share of all pairs; 0 is untrained), and those of
-            `Privacy.read`.
-        after: weight and trained of the encoders judged; by default aligned on all pairs.
-        before: those of the encoders they are compared with; by default untrained. (1.0, 1.0) is
+            fidelity), trained (share of all pairs; 0 is untrained), and those of `Privacy.read`.
+        after: weight and trained of the encoders to judge; by default aligned on all pairs.
+        before: the same of the encoders to compare with; by default untrained. (1.0, 1.0) is
             training for content alone.
-
-    Example:
-        >>> readings = pd.DataFrame(
-        ...     [(0, 0.0, t, "haze", "modality", part, r2)
-        ...      for t, part, r2 in [(0.0, "private", 0.5), (0.0, "shared", 0.6),
-        ...                          (1.0, "private", 0.2), (1.0, "shared", 0.6)]],
-        ...     columns=["seed", "weight", "trained", "modality", "source", "part", "r2"])
-        >>> compare(readings).summary
-        'undecided (erasure, the fall of private content: +0.300)'
     """
     read = readings.query("source == 'modality' and part in ('private', 'shared')")
     stages = {before: "before", after: "after"}

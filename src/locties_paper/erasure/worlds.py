@@ -1,7 +1,7 @@
-"""Linear worlds of known factors, and what theory says of the best encoders there.
+"""Linear worlds of known factors, and the best encoders there by theory.
 
-Source: the question of what alignment erases is that of Thoreau, Levillain and Derksen (arXiv
-2509.17943); the worlds, measures and derivations here are this project's own.
+Source: Thoreau, Levillain and Derksen (arXiv 2509.17943) ask what alignment erases. The worlds,
+measures and derivations here are this project's own.
 """
 
 import math
@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 Tie = Literal["paired", "location"]
 TIES = ("paired", "location")
 PAIR = ("first", "second")  # the modalities of a world
-NOISE = 0.2  # variance of each channel's own noise, before scaling
-SHARED_GAINS, PRIVATE_GAINS = (1.0, 0.4), (2.2, 1.3)  # variances, from the strongest to the weakest
+NOISE = 0.2  # variance of the noise in each channel, before scaling
+SHARED_GAINS, PRIVATE_GAINS = (1.0, 0.4), (2.2, 1.3)  # variances, strongest and weakest factor
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class World:
 
         x_m = A_m s + B_m p_m + noise,        p_m = sqrt(g) u_m + sqrt(1 - g) v_m
 
-    A location determines s and u_m and says nothing of v_m: g is the share of the private factors
-    that is geographic. Of a location a rotation of (s, u_1, u_2) is known. The columns of (A_m,
-    B_m) are orthogonal, private ones longer than shared ones; a channel's variance is 1 on average.
+    A location determines s and u_m but not v_m, so g is the geographic share of the private
+    factors. What is known of a location is a rotation of (s, u_1, u_2). The columns of (A_m, B_m)
+    are orthogonal, private ones longer than shared ones. The mean variance of a channel is 1.
 
     Args:
         factors: k, the number of shared factors, and of private factors of each modality.
         channels: of each modality, at least 2 k.
         geographic: g, in [0, 1].
-        bend: b in [0, 1): each channel becomes x + b/2 sin 2x, which only a nonlinear encoder
+        bend: b in [0, 1). Each channel becomes x + b/2 sin 2x, which only a nonlinear encoder
             undoes.
         seed: of the loadings.
 
@@ -69,13 +69,13 @@ class World:
         if not 0 <= self.geographic <= 1:
             raise ValueError(f"geographic={self.geographic}: it must be in [0, 1]")
         if not 0 <= self.bend < 1:
-            raise ValueError(f"bend={self.bend}: it must be in [0, 1), or samples cannot be undone")
+            raise ValueError(f"bend={self.bend}: it must be in [0, 1), or encoders cannot undo it")
 
     @cached_property
     def loadings(self) -> dict[str, Array]:
-        """By name in `draw`, linear maps `(d, F)` of F independent standard normal numbers.
+        """Linear maps `(d, F)` from F independent standard normal numbers, by name in `draw`.
 
-        These numbers are s, u_1, u_2, v_1, v_2, and then the noise of each modality's channels.
+        The numbers are s, u_1, u_2, v_1, v_2, then the noise of each modality's channels.
         """
         k, c = self.factors, self.channels
         rng = np.random.default_rng(self.seed)
@@ -85,25 +85,21 @@ class World:
         scale = math.sqrt(c / (lengths @ lengths + c * NOISE))
         maps = {"location": _rotation(3 * k, rng) @ eye[: 3 * k], "shared": shared}
         for m, name in enumerate(PAIR):
-            own = math.sqrt(self.geographic) * u[m]
-            own = own + math.sqrt(1 - self.geographic) * v[m * k : (m + 1) * k]
+            private = math.sqrt(self.geographic) * u[m]
+            private = private + math.sqrt(1 - self.geographic) * v[m * k : (m + 1) * k]
             noise = math.sqrt(NOISE) * eye[5 * k + m * c : 5 * k + (m + 1) * c]
             mixing = _rotation(c, rng)[:, : 2 * k] * lengths
-            maps[name] = scale * (mixing @ np.concatenate([shared, own]) + noise)
-            maps[f"private_{name}"] = own
+            maps[name] = scale * (mixing @ np.concatenate([shared, private]) + noise)
+            maps[f"private_{name}"] = private
         order = [*PAIR, "location", "shared", *(f"private_{name}" for name in PAIR)]
         return {name: maps[name] for name in order}
 
     def covariance(self, one: str, other: str) -> Array:
-        """Covariance of two of the parts that `draw` gives, before any bend."""
+        """Covariance of two parts that `draw` returns, before any bend."""
         return self.loadings[one] @ self.loadings[other].T
 
     def draw(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Samples of both modalities at n locations, the known location, and the factors.
-
-        Returns:
-            By name, as in `loadings`, `(n, ...)` float32.
-        """
+        """Samples of both modalities at n locations, the locations and the factors, as float32."""
         maps = {name: torch.from_numpy(part).float() for name, part in self.loadings.items()}
         independent = torch.randn(n, maps["first"].shape[1], generator=generator)
         drawn = {name: independent @ part.T for name, part in maps.items()}
@@ -120,11 +116,11 @@ class Prediction(NamedTuple):
     """The best linear encoders of a world, and what can be read from them.
 
     Attributes:
-        encoders: by modality, and "location" where that is the tie, weights (dim, d).
-        value: of the objective that they maximise; see `predict`.
+        encoders: weights (dim, d) by modality, with "location" if that is the tie.
+        value: of the objective in `predict`.
         r2: by (embedded modality, factors), the mean R² of those factors.
-        lasting: the same for the optimum that is reached from alignment alone. Where it differs
-            from `r2` there are several optima, and training may end in any of them.
+        lasting: the same for the optimum reached from alignment alone. Where it differs from `r2`
+            there are several optima, and training may end in any of them.
     """
 
     encoders: dict[str, Array]
@@ -136,23 +132,23 @@ class Prediction(NamedTuple):
 def predict(world: World, dim: int, weight: float = 0.0, tie: Tie = "paired") -> Prediction:
     """The linear encoders that maximise alignment and fidelity, and what they keep.
 
-    In a Gaussian world with many negatives, the least contrastive loss of linear encoders, given
-    the subspaces that they read, is -1/2 times the sum of squared canonical correlations between
-    these subspaces; the best linear decoder loses what its subspace does not hold. So the encoders
+    In a Gaussian world with many negatives, the smallest contrastive loss of linear encoders that
+    read given subspaces is -1/2 times the sum of squared canonical correlations between the
+    subspaces. The best linear decoder loses what its subspace does not hold. So the encoders
     maximise
 
         (1 - weight)/2 mean_t |P_a K_t P_b|² + weight mean_m tr(P_m S_m) / tr(S_m)
 
-    over projections P of rank `dim` in whitened coordinates; K_t is the whitened cross-covariance
-    of the tie t = (a, b), S_m the covariance of modality m. Paired modalities have one tie, with
-    each other; unpaired ones are each tied to location. With all projections but one fixed, the
-    best last one solves a generalised symmetric eigenproblem. These are solved in turn until
+    over projections P of rank `dim` in whitened coordinates. K_t is the whitened cross-covariance
+    of the tie t = (a, b), and S_m the covariance of modality m. Paired modalities have one tie,
+    with each other; unpaired ones are each tied to location. With all projections but one fixed,
+    the best last one solves a generalised symmetric eigenproblem. These are solved in turn until
     nothing changes, from starts that mix the best directions of alignment and of fidelity in every
-    proportion, and the best result is taken. Any bend is ignored.
+    proportion. The best result is returned. Any bend is ignored.
 
     With a weight of 0 and more dimensions than correlations, the loss does not determine the spare
-    dimensions. Here they are empty, so R² is the least that a best encoder holds; a small weight,
-    such as 1e-6, gives the most.
+    dimensions. They are empty here, so R² is the smallest that a best encoder can have. A small
+    weight, such as 1e-6, gives the largest.
 
     Args:
         world: the world.
@@ -179,12 +175,12 @@ def predict(world: World, dim: int, weight: float = 0.0, tie: Tie = "paired") ->
         value = -math.inf
         while True:
             for view in views:
-                pull = weight * held.get(view, np.zeros_like(spread[view]))
+                objective = weight * held.get(view, np.zeros_like(spread[view]))
                 for pair in (pair for pair in ties if view in pair):
                     other = pair[0] if view == pair[1] else pair[1]
                     toward = world.covariance(view, other) @ encoders[other].T
-                    pull = pull + (1 - weight) / 2 / len(ties) * toward @ toward.T
-                encoders = encoders | {view: _leading(pull, spread[view], dim)}
+                    objective = objective + (1 - weight) / 2 / len(ties) * toward @ toward.T
+                encoders = encoders | {view: _leading(objective, spread[view], dim)}
             before, value = value, _value(world, encoders, ties, held, weight)
             if value <= before + 1e-12:
                 return value, encoders
@@ -200,15 +196,15 @@ def predict(world: World, dim: int, weight: float = 0.0, tie: Tie = "paired") ->
     return Prediction(best, value, _r2(world, best), _r2(world, ends[0][1]))
 
 
-def _leading(pull: Array, spread: Array, dim: int) -> Array:
+def _leading(objective: Array, spread: Array, dim: int) -> Array:
     """(dim, d): leading generalised eigenvectors, of unit variance, or 0 where the value is 0."""
     d = len(spread)
-    values, vectors = linalg.eigh(pull, spread, subset_by_index=[d - dim, d - 1])
+    values, vectors = linalg.eigh(objective, spread, subset_by_index=[d - dim, d - 1])
     return np.ascontiguousarray(np.where(values > 1e-9, vectors, 0.0).T[::-1])
 
 
 def _r2(world: World, encoders: Mapping[str, Array]) -> dict[tuple[str, str], float]:
-    """R² of the factors, from encoders whose outputs are uncorrelated, of variance 1 or 0."""
+    """R² of the factors, for encoders whose outputs are uncorrelated with variance 1 or 0."""
     factors = ("shared", *(f"private_{m}" for m in PAIR))
     return {
         (view, name): float(np.square(world.covariance(name, view) @ w.T).sum(1).mean())

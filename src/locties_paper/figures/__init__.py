@@ -1,1 +1,1 @@
-"""Charts, model cards and the map explorer."""
+"""Charts, model cards and the explorer."""

@@ -1,4 +1,4 @@
-"""Model cards: Markdown about an encoder, with every number read from results.
+"""Write model cards: Markdown about an encoder, with every number read from results.
 
 ``python -m locties_paper.figures.cards`` rewrites the cards of the shipped encoders.
 """
@@ -59,9 +59,9 @@ def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[Locat
     """The encoder of a run, with the run as its origin, and its card.
 
     Args:
-        name: The name under which it ships.
-        run: Folder of the run, ``.../<name>-<seed>``, with ``encoder`` and ``settings.json``.
-        folder: Folder of results; empty for the published ones.
+        name: the name under which it ships.
+        run: folder ``.../<name>-<seed>`` of the run, with ``encoder`` and ``settings.json``.
+        folder: of results; empty for the published ones.
     """
     run = Path(run)
     settings = json.loads((run / "settings.json").read_text())
@@ -82,16 +82,13 @@ def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[Locat
 def by_continent(run: str | Path) -> pd.DataFrame:
     """Errors of a run's encoder on each continent, for the tasks of the embedded tier.
 
-    Block folds, all labels and, for each task, the probe with the smallest error over all points.
-    Continents with fewer than 25 points are left out.
-
-    Args:
-        run: Folder of the run, ``.../<name>-<seed>``, with ``encoder``.
+    Uses block folds, all labels and, for each task, the probe with the smallest error over all
+    points. Continents with fewer than 25 points are left out.
 
     Returns:
         Columns encoder, seed, task, unit, probe, group (a continent or "all land"), points, blocks,
-        metric ("mae" in the task's unit, or "error_rate"), value, and low and high: the interval of
-        a block bootstrap.
+        metric ("mae" in the task's unit, or "error_rate"), value, and the ends low and high of a
+        block-bootstrap interval.
     """
     name, _, seed = Path(run).name.rpartition("-")
     encoder, tables = load(Path(run) / "encoder"), []
@@ -109,9 +106,8 @@ def by_continent(run: str | Path) -> pd.DataFrame:
 def card(encoder: str | Path, folder: str | Path = "") -> str:
     """The card of a saved encoder, as Markdown.
 
-    Args:
-        encoder: Folder of an encoder whose origin is a run, as `describe` leaves it.
-        folder: Folder of results; empty for the published ones.
+    Its origin must be a run, as `describe` leaves it. `folder` holds the results; empty means the
+    published ones.
     """
     path = Path(encoder)
     config, loaded = read_config(path), load(path)
@@ -160,7 +156,7 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
 def _measured(
     path: Path, config: dict[str, Any], folder: str | Path
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.Series]:
-    """The encoder's origin, the rows of scores, and the last row of its history."""
+    """The encoder's origin, the rows of scores, and the last row of its training history."""
     origin = config["origin"]
     if "run" not in origin:
         raise ValueError(f"{path} names no run of the study: publish it from the run's own folder")
@@ -261,7 +257,7 @@ def _means(rows: pd.DataFrame, tiers: Sequence[str], run: str) -> str:
 
 
 def _leakage(tier: str, modalities: Sequence[str]) -> str:
-    """Which tasks of a tier are made from the source of one of the modalities."""
+    """Which tasks of a tier share a source with one of the modalities."""
     leaks = {"embedded": LEAKS, "open": OPEN_LEAKS}[tier]
     shared = {
         task: [name for name in leaks.get(task, ()) if name in modalities] for task in TIERS[tier]
@@ -276,7 +272,7 @@ def _leakage(tier: str, modalities: Sequence[str]) -> str:
 
 
 def _errors(folder: str | Path, run: str, seed: int) -> pd.DataFrame:
-    """The rows of `by_continent` of a run, as `results.publish` wrote them."""
+    """The rows of `by_continent` for a run, from the published table."""
     folder = Path(folder) if folder else results.PUBLISHED_ROWS
     path = folder / results.CONTINENTS
     errors = pd.read_parquet(path) if path.exists() else pd.DataFrame({"encoder": [], "seed": []})
@@ -389,12 +385,8 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 def shipped(folder: str | Path = "") -> pd.DataFrame:
     """The shipped encoders, one row for each.
 
-    Args:
-        folder: Folder of results; empty for the published ones.
-
-    Returns:
-        Columns name, run, schedule, modalities, dim (length of an embedding), megabytes, sha256
-        (its first 12 digits), and for each tier the mean score of the run over cells and seeds.
+    Columns name, run, schedule, modalities, dim (length of an embedding), megabytes, sha256 (its
+    first 12 digits), and for each tier the mean score of the run over cells and seeds.
     """
     rows = []
     for name in published():

@@ -36,12 +36,10 @@ def draw_history(history: pd.DataFrame) -> Figure:
 
 
 def draw_histories(histories: pd.DataFrame, encoders: Sequence[str]) -> Figure:
-    """Validation loss along several runs: one panel for each modality, one line for each seed.
+    """Validation loss of several runs: one panel for each modality, one line for each seed.
 
-    Args:
-        histories: Histories of runs, with columns encoder and seed.
-        encoders: The runs to draw. ``clip-<modality>`` is drawn beside them in its modality's
-            panel.
+    `histories` have columns encoder and seed. The two-modality run ``clip-<modality>`` is drawn
+    beside `encoders` in the panel of its modality.
     """
     modalities = _unique(histories["modality"])
     figure, axes = _panels(1, modalities, 3.2)
@@ -59,13 +57,11 @@ def draw_histories(histories: pd.DataFrame, encoders: Sequence[str]) -> Figure:
 
 
 def draw_learning_curves(scored: pd.DataFrame) -> Figure:
-    """Mean score along training, with its t-interval over three or more seeds.
+    """Mean score during training, with its t-interval over three or more seeds.
 
-    A dotted line marks a quarter of the training pairs.
-
-    Args:
-        scored: One row for each score of a checkpoint, with columns panel, line, seed, pairs and
-            value. Every checkpoint of a line has the same cells (task, split, probe).
+    A dotted line marks a quarter of the training pairs. `scored` has one row for each score of a
+    checkpoint: columns panel, line, seed, pairs and value. Every checkpoint of a line needs the
+    same cells (task, split, probe).
     """
     panels, lines = _unique(scored["panel"]), _unique(scored["line"])
     figure, axes = _panels(1, panels, 3.2)
@@ -93,10 +89,10 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str], tier: str = "embedde
     the t-interval over three or more seeds. A grey line marks the best baseline.
 
     Args:
-        runs: Rows of `evaluate`.
-        trained: Encoders drawn in blue, or in green with coordinates appended ("melt+xyz"). All
+        runs: rows of `evaluate`.
+        trained: encoders drawn in blue, or in green with coordinates appended ("melt+xyz"). All
             others are baselines, in orange.
-        tier: The tier of the tasks.
+        tier: of the tasks.
     """
     points = scores(runs, tier=tier)
     tasks = _unique(points["task"])
@@ -140,10 +136,7 @@ def draw_scores(runs: pd.DataFrame, trained: Sequence[str], tier: str = "embedde
 def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str], tier: str = "embedded") -> Figure:
     """Score by number of labels: the mean over seeds with the better probe, by task and split.
 
-    Args:
-        runs: Rows of `evaluate`.
-        encoders: At most seven.
-        tier: The tier of the tasks.
+    `runs` are rows of `evaluate`; `encoders` are at most seven names.
     """
     rows = of_tier(runs, tier)
     few = rows[rows["metric"].isin(METRICS) & rows["labels"].str.isdigit()]
@@ -167,11 +160,9 @@ def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str], tier: str = "em
 
 
 def draw_split_gap(runs: pd.DataFrame, tier: str = "embedded") -> Figure:
-    """Score in random and in block folds, with all labels and the better probe, by task.
+    """Score in random and in block folds, by task, with all labels and the better probe.
 
-    Args:
-        runs: Rows of `evaluate`; seeds are averaged.
-        tier: The tier of the tasks.
+    `runs` are rows of `evaluate`; seeds are averaged.
     """
     best = best_probe(runs, tier).pivot_table("value", ["task", "encoder"], "split")
     metrics = scores(runs, tier=tier).groupby("task", sort=False)["metric"].first()
@@ -198,10 +189,10 @@ def draw_leakage(
     """How well each modality predicts each task: a heat map for each split, with the better probe.
 
     Args:
-        runs: Rows of `evaluate`, with the modality in the column encoder.
-        tasks: The columns of the heat maps.
-        leaks: By task, the modalities to frame.
-        tier: The tier of the tasks.
+        runs: rows of `evaluate`, with the modality in the column encoder.
+        tasks: the columns of the heat maps.
+        leaks: by task, the modalities to frame.
+        tier: of the tasks.
     """
     best = best_probe(runs, tier).pivot_table("value", ["split", "encoder"], "task")
     rows = _unique(of_tier(runs, tier)["encoder"])
@@ -223,11 +214,9 @@ def draw_leakage(
 def draw_crossed(scored: pd.DataFrame) -> Figure:
     """Scores of every positional feature with every network: a panel for each split and probe.
 
-    Colours start at the lowest tenth, so that one failure does not take the whole scale. The
-    highest score is framed. Pairs that were not run stay blank.
-
-    Args:
-        scored: Columns features, network, split, probe and value; rows of one cell are averaged.
+    Colours start at the lowest tenth, so that one failure does not take the whole scale. A frame
+    marks the highest score. Pairs that were not run stay blank. `scored` has columns features,
+    network, split, probe and value; rows of one cell are averaged.
     """
     features, networks = _unique(scored["features"]), _unique(scored["network"])
     panels = list(scored.groupby(["split", "probe"], sort=False))
@@ -247,9 +236,8 @@ def draw_crossed(scored: pd.DataFrame) -> Figure:
 def draw_retrieval(table: pd.DataFrame) -> Figure:
     """Share of samples whose best match lies within each distance, beside chance, by modality.
 
-    Args:
-        table: Rows of `locties.evaluation.retrieve`, of one encoder. Values and the ends of their
-            block-bootstrap intervals are averaged over seeds.
+    `table` has rows of `locties.evaluation.retrieve` for one encoder. Values and the ends of their
+    block-bootstrap intervals are averaged over seeds.
     """
     within = table[table["metric"].str.startswith("within_")]
     columns = ["value", "low", "high", "chance"]
@@ -273,12 +261,9 @@ def draw_retrieval(table: pd.DataFrame) -> Figure:
 def draw_forest(rows: pd.DataFrame) -> Figure:
     """Effects with their intervals, beside zero and the margin: a panel for each group.
 
-    Blue supports the claim, orange speaks against it, and an open grey dot is undecided. Black was
-    not tested.
-
-    Args:
-        rows: Rows of `locties_paper.effects.claims.verdicts` for one claim, without the overall
-            one.
+    Blue supports the claim and orange contradicts it. An open grey dot is undecided, black was not
+    tested. `rows` are those of `locties_paper.effects.claims.verdicts` for one claim, without the
+    overall one.
     """
     cells = rows.groupby("group", sort=False).size()
     columns = 2 if len(cells) == 4 else min(3, len(cells))
@@ -318,11 +303,8 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
 def draw_comparison(table: pd.DataFrame) -> Figure:
     """Lead of one encoder over each contender, in mean score and in mean rank.
 
-    A blue dot is a significant lead, an orange one a contender that leads, and an open grey dot is
-    undecided.
-
-    Args:
-        table: The result of `locties_paper.effects.comparison.difference_from_others`.
+    Blue is a significant lead, orange a contender that leads, an open grey dot undecided. `table`
+    comes from `locties_paper.effects.comparison.difference_from_others`.
     """
     contenders = table[table["p"].notna()]
     figure, axes = _subplots(1, 2, (10, 0.8 + 0.19 * len(contenders)), sharey=True)
@@ -342,9 +324,8 @@ def draw_comparison(table: pd.DataFrame) -> Figure:
 def draw_groups(table: pd.DataFrame) -> Figure:
     """Error in each group of places, with its block-bootstrap interval, by grouping and task.
 
-    Args:
-        table: Rows of `locties_paper.geography.score_groups` with columns encoder, task, unit and
-            grouping; the metrics of `ERRORS` are drawn. At most seven encoders.
+    `table` has rows of `locties_paper.geography.score_groups` with columns encoder (at most seven),
+    task, unit and grouping. The metrics of `ERRORS` are drawn.
     """
     drawn = table[table["metric"].isin(ERRORS)]
     tasks, encoders, groupings = (_unique(drawn[c]) for c in ("task", "encoder", "grouping"))
@@ -375,9 +356,8 @@ def draw_groups(table: pd.DataFrame) -> Figure:
 def draw_autocorrelation(table: pd.DataFrame) -> Figure:
     """Moran's I of each encoder's residuals, beside that of the target, by task.
 
-    Args:
-        table: Columns task, encoder, moran, low, high. The encoder "target" becomes a dashed line;
-            low and high, the range expected by chance, a grey band.
+    `table` has columns task, encoder, moran, low and high. The encoder "target" becomes a dashed
+    line. The range low to high, expected by chance, becomes a grey band.
     """
     tasks = _unique(table["task"])
     encoders = [name for name in _unique(table["encoder"]) if name != "target"][::-1]
@@ -398,11 +378,11 @@ def draw_autocorrelation(table: pd.DataFrame) -> Figure:
 def draw_diagnostics(
     diagnostics: Mapping[str, Mapping[str, float]], dimensions: Mapping[str, Mapping[int, float]]
 ) -> Figure:
-    """Rank, intrinsic dimension, alignment and uniformity of encoders on land.
+    """Rank, intrinsic dimension, alignment and uniformity of at most seven encoders on land.
 
     Args:
-        diagnostics: By encoder, the result of `diagnose`; at most seven.
-        dimensions: By encoder, the intrinsic dimension by number of points.
+        diagnostics: by encoder, the result of `diagnose`.
+        dimensions: by encoder, the intrinsic dimension by number of points.
     """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
     colours = dict(zip(diagnostics, COLOURS, strict=False))
@@ -428,11 +408,9 @@ def draw_diagnostics(
 def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
     """Time of each contender, slowest first: a panel for each case and size.
 
-    A dot is the median round, its line runs from the fastest to the slowest. The grey stroke is the
-    best that the machine's arithmetic or memory allows.
-
-    Args:
-        benchmarks: Rows of ``benchmarks/side_by_side.py``, of any cases but growth.
+    A dot is the median round; its line runs from the fastest to the slowest. The grey stroke is the
+    shortest time that the machine's arithmetic or memory allows. `benchmarks` has rows of
+    ``benchmarks/side_by_side.py``, without its cases of growth.
     """
     cases = benchmarks.groupby(["case", "size"], sort=False)
     heights = [0.8 + 0.3 * len(rows) for _, rows in cases]
@@ -454,8 +432,7 @@ def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
 def draw_growth(benchmarks: pd.DataFrame) -> Figure:
     """Measured time and its floor as each size grows: a panel for each case, four in a row.
 
-    Args:
-        benchmarks: Rows of ``benchmarks/side_by_side.py``, of the cases "<what> by <size>".
+    `benchmarks` has rows of ``benchmarks/side_by_side.py`` for the cases "<what> by <size>".
     """
     cases = benchmarks.groupby("case", sort=False)
     columns = min(4, len(cases))
@@ -484,12 +461,7 @@ def draw_growth(benchmarks: pd.DataFrame) -> Figure:
 def best_probe(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     """Score with all labels and the better probe, averaged over seeds.
 
-    Args:
-        runs: Rows of `evaluate`.
-        tier: The tier of the tasks.
-
-    Returns:
-        Columns encoder, task, split, value.
+    `runs` are rows of `evaluate`. Columns of the result: encoder, task, split, value.
     """
     cell = ["encoder", "task", "split"]
     means = scores(runs, tier=tier).groupby([*cell, "probe"], sort=False)["value"].mean()
@@ -501,7 +473,7 @@ def _unique(column: pd.Series) -> list[Any]:
 
 
 def _base(encoder: str) -> str:
-    """The encoder's name without what is appended to its embedding."""
+    """The encoder's name without the baseline appended to it."""
     return encoder.partition("+")[0]
 
 
@@ -532,7 +504,7 @@ def _legend(figure: Figure, ax: Any) -> None:
 def _interval(
     ax: Any, y: int, value: float, low: float, high: float, colour: str, undecided: bool
 ) -> None:
-    """A dot, open where `undecided`, on the line of its interval."""
+    """A dot on the line of its interval; open if `undecided`."""
     ax.plot([low, high], [y, y], color=colour, linewidth=1.2)
     fill = "white" if undecided else colour
     ax.plot(value, y, "o", markersize=4, color=colour, markerfacecolor=fill)
@@ -547,7 +519,7 @@ def _cells_down(ax: Any, names: Sequence[str], size: float) -> None:
 def _heat_map(
     ax: Any, shown: np.ndarray, framed: Sequence[tuple], digits: int, size: float, **scale: float
 ) -> Any:
-    """Cells coloured by their value, with the value written in them; some in a frame."""
+    """Coloured cells with their values written in them; some in a frame."""
     image = ax.imshow(shown, cmap="cividis", aspect="auto", **scale)
     for (i, j), value in np.ndenumerate(shown):
         if np.isfinite(value):

@@ -1,8 +1,8 @@
 """An interactive map: click a place, and the Earth is coloured by similarity to it.
 
 `explore` embeds the land with several encoders and compresses the embeddings for a page.
-`Explorer.html` puts data, style and script into one piece of HTML that needs no network. At a
-click its script computes `cosine`.
+`Explorer.html` makes one piece of HTML of data, style and script, which needs no network. At a
+click, the script computes `cosine`.
 """
 
 import base64
@@ -68,12 +68,7 @@ class Cells(NamedTuple):
 
 
 def land_cells(resolution: float) -> Cells:
-    """The cells that a page shows; `resolution` is their height in degrees and divides 180.
-
-    Example:
-        >>> land_cells(10).columns[:3]
-        array([ 3,  9, 15])
-    """
+    """The cells on land. `resolution` is their height in degrees; it must divide 180."""
     _, lat = pixel_centres(resolution)
     columns = np.round(2 * len(lat) * np.cos(np.radians(lat))).astype(int)
     centre_lat = np.repeat(lat, columns)
@@ -92,10 +87,10 @@ def land_cells(resolution: float) -> Cells:
 
 
 class Compressed(NamedTuple):
-    """Embeddings whose cosine similarities are kept, up to a known error.
+    """Embeddings in fewer bytes that keep their cosine similarities, up to a known error.
 
     Attributes:
-        codes: (N, d) int8; the cosine of two rows is about that of the two embeddings.
+        codes: (N, d) int8; cosines of its rows approximate those of the embeddings.
         largest_error: of the cosines compared.
         mean_error: of the cosines compared.
     """
@@ -108,18 +103,9 @@ class Compressed(NamedTuple):
 def compress(embedding: np.ndarray, tolerance: float) -> Compressed:
     """Keep the fewest principal components that reach the tolerance, in one byte each.
 
-    Embeddings are L2-normalised but not centred: then dropping the last components changes inner
-    products least. Each row is scaled to fill its bytes, since a cosine ignores length.
-
-    Args:
-        embedding: (N, D), no row zero.
-        tolerance: largest error of a cosine between `COMPARED` places and all others.
-
-    Example:
-        >>> angle = np.linspace(0, 3, 50)
-        >>> flat = np.stack([np.cos(angle), np.sin(angle), *np.zeros((30, 50))], axis=1)
-        >>> compress(flat, tolerance=0.02).codes.shape
-        (50, 8)
+    Embeddings (N, D) are L2-normalised but not centred. Then dropping the last components changes
+    inner products least. Each row is scaled to fill its bytes, since a cosine ignores length.
+    `tolerance` is the largest error of a cosine between `COMPARED` places and all others.
     """
     unit = embedding / np.linalg.norm(embedding.astype(np.float64), axis=1, keepdims=True)
     _, axes = np.linalg.eigh(unit.T @ unit)  # ascending
@@ -147,16 +133,16 @@ def cosine(codes: np.ndarray, places: np.ndarray | int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explorer:
-    """What a page shows.
+    """The content of a page.
 
     Attributes:
         cells: of land.
-        encoders: title to the compressed embeddings of the cells.
+        encoders: by title, the compressed embeddings of the cells.
         cities: P names, the largest city first.
         countries: P codes (ISO 3166-1 alpha-2).
         lonlat: (P, 2) float32, degrees, of the cities.
         place: the city shown first.
-        low: lower end of the colours; the upper is 1.
+        low: lower end of the colours; the upper end is 1.
     """
 
     cells: Cells
@@ -168,7 +154,7 @@ class Explorer:
     low: float
 
     def nearest(self, city: str, title: str, count: int = 8) -> list[str]:
-        """The cities most similar to `city`, itself first: of each cell the largest."""
+        """The cities most similar to `city`, itself first. Each cell names its largest city."""
         if city not in self.cities:
             raise unknown("city", city, self.cities)
         chosen = self.cities.index(city)
@@ -249,7 +235,7 @@ def explore(
     """Embed the land with several encoders, for a page.
 
     Args:
-        encoders: title to a function from lonlat (N, 2) to (N, dim), in the order of the maps.
+        encoders: by title, a function from lonlat (N, 2) to (N, dim), in the order of the maps.
         resolution: height of a cell, degrees; it must divide 180.
         tolerance: largest error of a cosine similarity on the page.
         population: of the smallest city listed.

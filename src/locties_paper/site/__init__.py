@@ -1,1 +1,1 @@
-"""What the book needs beside its pages: notebook parameters, downloads, PDF."""
+"""Tools for the book: notebook parameters, downloads and the PDF."""

@@ -1,6 +1,6 @@
 """The book's page of downloads: every table of results as CSV and as Parquet.
 
-The pipeline runs it: ``python -m locties_paper.site.downloads BOOK FOLDER...``.
+The pipeline runs ``python -m locties_paper.site.downloads BOOK FOLDER...``.
 """
 
 import sys
@@ -33,9 +33,8 @@ CONTENTS = {
 def write(folders: Sequence[Path], book: Path) -> None:
     """Write ``downloads.md`` and the files that it links to.
 
-    Args:
-        folders: Folders of tables, Parquet or CSV. Of two tables with one name, the first counts.
-        book: The folder of the book's pages; the files go into ``downloads/`` inside it.
+    If two tables in `folders` (Parquet or CSV) have one name, the first counts. `book` holds the
+    book's pages; the files go to ``downloads/`` inside it.
     """
     tables: dict[str, Path] = {}
     for folder in folders:
@@ -76,7 +75,7 @@ def _save(table: pd.DataFrame, stem: Path) -> list[Path]:
     if csv.stat().st_size > LARGE:
         csv.unlink()
         csv = stem.with_suffix(".csv.gz")
-        # Without a time inside, the file is the same each time.
+        # Without a time inside, equal tables give equal files.
         table.to_csv(csv, index=False, compression={"method": "gzip", "mtime": 0})
     table.to_parquet(parquet, index=False)
     return [csv, parquet]

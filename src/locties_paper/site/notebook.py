@@ -1,8 +1,7 @@
-"""What the book's notebooks need beside the science: their parameters, checked and recorded.
+"""Notebook parameters, checked, and measured values, compared with a record.
 
-papermill accepts a misspelt or mistyped parameter, and nbval compares printed text to the last
-digit. `parameters` makes the first an error, and `report` makes the second a comparison with a
-tolerance.
+papermill accepts a misspelt or mistyped parameter; `parameters` refuses it. nbval compares printed
+text to the last digit; `report` compares numbers with a tolerance.
 """
 
 import ast
@@ -20,16 +19,16 @@ from locties._util.registry import split_names, unknown
 REPOSITORY = Path(__file__).resolve().parents[3]
 RECORDED = REPOSITORY / "book" / "recorded.json"
 __all__ = ["check_parameters", "commit", "parameters", "record", "report", "split_names"]
-INJECTED = "# Parameters"  # how papermill begins the cell that it injects
+INJECTED = "# Parameters"  # the first line of the cell that papermill injects
 PLAIN = (str, int, float, list, dict, type(None))
 
 
 @cache
 def commit() -> str:
-    """The commit of the working tree when first asked, with "-dirty" where it was changed.
+    """The commit of the working tree at the first call, with "-dirty" if it was changed.
 
-    "unknown" outside of a repository. `parameters` asks first, so that a commit made while a
-    notebook runs is not taken for its code.
+    "unknown" outside a repository. `parameters` calls it first, so a commit made while a notebook
+    runs is not taken for its code.
     """
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=10"]
     try:
@@ -43,7 +42,7 @@ def check_parameters(
 ) -> None:
     """Refuse a parameter that is unknown, or whose type is not that of its default.
 
-    A whole number passes for a float, and anything where the default is None.
+    A float may be given as a whole number. A default of None allows any type.
 
     Example:
         >>> check_parameters({"batch": 64}, {"batch": 64.0})
@@ -63,7 +62,7 @@ def check_parameters(
 
 
 def _assigned(source: str) -> dict[str, Any]:
-    """Values that the top level of `source` assigns; they are literals."""
+    """The literals that the top level of `source` assigns, by name."""
     values = {}
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign):
@@ -88,7 +87,7 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
     """
     commit()
     sources = [cell for cell in cells if cell.strip()]
-    if not sources:  # nbval keeps no history, and injects nothing
+    if not sources:  # nbval keeps no history and injects nothing
         return {
             name: value
             for name, value in values.items()
@@ -102,16 +101,16 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
 
 
 def report(notebook: str, settings: Mapping[str, Any], tolerance: float, **values: float) -> None:
-    """Print values; where this very run is on record, say whether they agree with it.
+    """Print values, and whether they agree with the record of this notebook.
 
-    The committed notebooks are checked by what this prints: the recorded number, not the measured
-    one, so that machines which differ in the last digits print the same line. With
-    ``LOCTIES_RECORD=1`` (``make notebooks``) the values are put on record first.
+    nbval compares what this prints in the committed notebooks. It prints the recorded number and
+    not the measured one, so machines that differ in the last digits print the same line. With
+    ``LOCTIES_RECORD=1`` (``make notebooks``) the values are recorded first.
 
     Args:
         notebook: its name.
-        settings: its parameters; a run with others is not on record.
-        tolerance: how far a value may be from the one on record, in its own unit.
+        settings: its parameters; a record counts only for the same parameters and tolerance.
+        tolerance: largest allowed difference from the record, in the value's own unit.
         values: by name.
     """
     key = {"parameters": dict(settings), "tolerance": tolerance}
@@ -135,10 +134,10 @@ def report(notebook: str, settings: Mapping[str, Any], tolerance: float, **value
 
 
 def record(path: str | Path) -> None:
-    """Execute a notebook in place, in its own folder, and put what it measures on record.
+    """Execute a notebook in place, in its own folder, and record the values that it reports.
 
-    Progress on stderr and the times of the cells are left out, so that a second execution that
-    measures the same changes nothing.
+    Progress on stderr and the times of the cells are left out, so a second execution with the same
+    results changes nothing.
     """
     import nbformat
     from nbclient import NotebookClient

@@ -1,4 +1,4 @@
-"""The book as one PDF: Sphinx's single page of all chapters, printed by a headless Chromium.
+"""The book as one PDF: a headless Chromium prints Sphinx's single page of all chapters.
 
 ``make pdf`` runs it. ``print.js`` prepares the page; ``book/_static/locties.css`` styles it.
 """
@@ -17,7 +17,7 @@ TITLE = "Location encoders tied to several unpaired modalities"
 SUBTITLE = "MELT, SALT and two-modality baselines: a paper that can be run again"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu"]
-# What the page of downloads says of the PDF, and what stands there once there is one.
+# The text about the PDF on the page of downloads, and the link that replaces it.
 MENTION = "The whole book as one PDF"
 LINK = f'<a href="../locties.pdf">{MENTION}</a>'
 
@@ -28,7 +28,7 @@ def find_chromium() -> str | None:
 
 
 def require_chromium() -> str:
-    """The path of a Chromium; without one the program ends with one line that says what to do."""
+    """The path of a Chromium. Without one, the program ends and says what to install."""
     return find_chromium() or sys.exit(
         f"make pdf needs Chromium or Chrome, but none of {', '.join(CHROMIUM)} is on PATH: "
         "install it (on Debian: apt-get install chromium)"
@@ -36,12 +36,10 @@ def require_chromium() -> str:
 
 
 def write(single: Path, to: Path) -> None:
-    """Print Sphinx's single page of the book.
+    """Print Sphinx's single page of the book to a PDF with an outline and tags for screen readers.
 
-    Args:
-        single: The page that the builder ``singlehtml`` made; its addresses are relative to the
-            folder above its own.
-        to: The PDF, with an outline and tags for screen readers.
+    `single` comes from the builder ``singlehtml``; its addresses are relative to the folder above
+    its own.
     """
     script = Path(__file__).with_name("print.js").read_text("utf-8")
     copy = single.resolve().parents[1] / "print.html"
@@ -51,13 +49,13 @@ def write(single: Path, to: Path) -> None:
             executable_path=require_chromium(), args=CHROMIUM_OPTIONS
         )
         page = browser.new_page()
-        page.route("http**", lambda route: route.abort())  # the book is whole without a network
+        page.route("http**", lambda route: route.abort())  # the book needs no network
         page.goto(copy.as_uri())
-        page.evaluate("window.MathJax?.startup?.promise")  # equations are set
+        page.evaluate("window.MathJax?.startup?.promise")  # wait until equations are set
         page.evaluate(
             script, {"title": TITLE, "subtitle": SUBTITLE, "version": locties.__version__}
         )
-        # A browser does not know page numbers before it prints, so they are read from a first PDF.
+        # Page numbers are known only after printing, so read them from a first PDF.
         page.evaluate(
             """(pages) => document.querySelectorAll(".book-contents li").forEach((item) => {
                 const id = item.querySelector("a").getAttribute("href").slice(1);
@@ -74,7 +72,7 @@ def _print(page: Page) -> bytes:
 
 
 def page_numbers(pdf: bytes) -> dict[str, int]:
-    """The page, from 1, on which each named place of a PDF lies."""
+    """The page, from 1, of each named destination of a PDF."""
     reader = PdfReader(io.BytesIO(pdf))
     found = {}
     for name, place in reader.named_destinations.items():
@@ -86,7 +84,7 @@ def page_numbers(pdf: bytes) -> dict[str, int]:
 def link(pdf: Path, site: Path) -> None:
     """Copy the PDF beside the pages of the built book, and link to it from the page of downloads.
 
-    The pages are built before the PDF: without ``make pdf`` they have no link that leads nowhere.
+    Pages are built before the PDF, so a book without ``make pdf`` has no dead link.
     """
     page = site / "book" / "downloads.html"
     text = page.read_text("utf-8")
