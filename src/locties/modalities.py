@@ -116,7 +116,9 @@ class HashedNames:
 
     def to(self, device: torch.device) -> HashedNames | Tensor:
         """On a GPU, all rows."""
-        return self if torch.device(device).type == "cpu" else self[torch.arange(len(self))].to(device)
+        if torch.device(device).type == "cpu":
+            return self
+        return self[torch.arange(len(self))].to(device)
 
 
 # -------------------------------------------------------------------------- the embedded tier

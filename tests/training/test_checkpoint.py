@@ -24,8 +24,7 @@ import locties
 from locties.modality import Modality
 from locties.objectives import NTXent
 from locties.training import pretrain
-from locties.training.checkpoint import Checkpoint
-from locties.training.digests import digest
+from locties.training.checkpoint import Checkpoint, digest
 
 LONGER = {"pairs": 64 * 100, "epochs": 50}  # about half a second
 processes = multiprocessing.get_context("fork")

@@ -12,8 +12,7 @@ import locties
 from locties.modalities import MODALITIES
 from locties.objectives import NTXent
 from locties.training import pretrain
-from locties.training.loop import Loop
-from locties.training.optimiser import adamw, rate_factor
+from locties.training.loop import Loop, adamw, rate_factor
 
 
 @pytest.mark.parametrize("schedule", ["melt", "salt", "clip"])

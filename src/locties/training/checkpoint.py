@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -9,15 +10,17 @@ import pickle
 import signal
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from locties import __version__
 from locties._util.files import written_aside
 from locties._util.lock import only_process
+from locties.modality import Modality
 from locties.training.processes import count, rank
 
 STATE = "state.pt"
@@ -27,22 +30,16 @@ SCHEMA = 2  # raise it when the layout of the state, or what a run computes, cha
 class Checkpoint:
     """A folder for the state of one run, used in a ``with`` block.
 
-    The state belongs to the settings that it was written with. With others it is neither read nor
-    overwritten: `read` raises an error that names each difference.
-
-    Inside the block the folder belongs to this process, and another one is refused. The operating
-    system holds the lock and releases it when the process ends, however it ends. SIGINT and SIGTERM
-    only set `interrupted`, so that a step or a write is finished first; a second one acts as usual.
+    Inside the block another process is refused. SIGINT and SIGTERM only set `interrupted`, so that
+    a step or a write is finished first; a second one acts as usual.
 
     In a run of several processes all read, and only the first one locks and writes. Signals then
     act as usual, because each process would stop at another step.
 
     Args:
         folder: made where it does not exist. None keeps nothing, and every method does nothing.
-        settings: plain values by name: everything that decides what the run computes.
-
-    Raises:
-        RuntimeError: on entering, where another process is inside; it names that process.
+        settings: plain values by name: everything that decides what the run computes. With others,
+            the state is neither read nor overwritten.
 
     Example:
         >>> with Checkpoint("state", {"seed": 0}) as checkpoint:
@@ -85,11 +82,7 @@ class Checkpoint:
             signal.signal(*self._handlers.popitem())
 
     def read(self) -> dict[str, Any] | None:
-        """The state last written, with tensors on the CPU, or None. No code is unpickled.
-
-        Raises:
-            ValueError: where it was written with other settings, or is damaged.
-        """
+        """The state last written, with tensors on the CPU, or None. No code is unpickled."""
         if self.folder is None or not (path := self.folder / STATE).exists():
             return None
         remedy = f"Pass another folder, or delete {self.folder} to start again"
@@ -123,14 +116,7 @@ class Checkpoint:
         return state
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Replace the state on disk: written aside, synced to the disk, renamed.
-
-        Args:
-            state: tensors and plain values, nested as you like.
-
-        Raises:
-            OSError: where there is no room; the state before is still whole.
-        """
+        """Replace the state on disk by tensors and plain values, nested as you like."""
         if self.folder is None or rank() > 0:
             return
         kept = {"schema": SCHEMA, "settings": self.settings, "state": dict(state)}
@@ -146,3 +132,24 @@ class Checkpoint:
                 f"{error.strerror}. The state before it is whole: make room and start again",
                 str(self.folder),
             ) from None
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """A hash of the bits of tensors, in their order."""
+    whole = hashlib.sha256()
+    for tensor in tensors:
+        whole.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()[:12]
+
+
+def digests(modalities: Mapping[str, Modality], learned: nn.Module) -> dict[str, str]:
+    """Hashes of each modality's data and of the initial weights."""
+    data = {f"samples of {name}": _of_data(m) for name, m in modalities.items()}
+    return {**data, "initial weights": digest(learned.state_dict().values())}
+
+
+def _of_data(modality: Modality) -> str:
+    """All locations and some samples at even distances, held-out ones too."""
+    sets = [modality] if modality.validation is None else [modality, modality.validation]
+    some = (m.samples[torch.arange(0, len(m.lonlat), 1 + len(m.lonlat) // 256)] for m in sets)
+    return digest([*(m.lonlat for m in sets), *some])

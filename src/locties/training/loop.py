@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,29 +21,26 @@ from locties.modality import Modality
 from locties.objectives import Batch, Objective, place_of
 from locties.training import processes
 from locties.training.batches import Batches, Pairs, seed_of
-from locties.training.checkpoint import Checkpoint
-from locties.training.digests import digests
-from locties.training.finite import find_fault
-from locties.training.inputs import (
-    check_callback,
-    check_sizes,
-    list_modalities,
-    load_modalities,
-    names_of,
-    starting_encoder,
-)
-from locties.training.optimiser import adamw, rate_factor
-from locties.training.progress import (
+from locties.training.checkpoint import Checkpoint, digests
+from locties.training.run import (
     Flops,
     Progress,
+    Run,
     progress_bar,
     random_state,
     set_random_state,
 )
-from locties.training.run import Run
-from locties.training.settings import Settings
-from locties.training.validation import held_out_scores
+from locties.training.settings import (
+    Settings,
+    by_name,
+    check_callback,
+    load_modalities,
+    starting_encoder,
+)
+from locties.training.validation import find_fault, held_out_scores
 
+WARM_UP = 0.05  # share of the steps in which the learning rate rises
+WEIGHT_DECAY = 0.01
 AfterEpoch = Callable[[LocationEncoder, int], object]
 
 
@@ -69,8 +67,7 @@ def pretrain(
 ) -> Run:
     """Train a location encoder by contrast with samples of one or more unpaired modalities.
 
-    Runs compare at equal compute: `pairs` counts (sample, location) pairs over the whole run,
-    whatever the schedule and the number of modalities. A run takes ``pairs // batch`` steps, cut
+    A run takes ``pairs // batch`` steps, whatever the schedule and the number of modalities, cut
     into `epochs` of equal length. At the end of an epoch SALT changes its modality and all
     modalities are validated.
 
@@ -85,10 +82,9 @@ def pretrain(
         learning_rate: of AdamW, at its peak after a linear rise over 5% of the steps.
         decay: "cosine" to zero at the end, or "constant".
         objective: name in `locties.objectives.OBJECTIVES`.
-        objective_options: its options. `direction`, where the objective has one, is by default
-            the schedule's: samples to locations for MELT and SALT, symmetric for clip.
-        locations: "fixed" draws each modality's locations once; "fresh" draws new ones for every
-            batch.
+        objective_options: its options. The default of `direction` is the schedule's: samples to
+            locations for MELT and SALT, symmetric for clip.
+        locations: "fixed" draws each modality's locations once, "fresh" new ones for every batch.
         samples: samples of each modality named by a string, when locations are fixed.
         seed: of weights, samples and order. On one thread of a CPU two runs are identical.
         device: "auto" takes a GPU when there is one.
@@ -97,22 +93,16 @@ def pretrain(
         progress: show a progress bar on stderr.
         checkpoint: folder for the state of the run, written at the end of each epoch and at an
             interrupt (SIGINT, SIGTERM). The same call continues from there; on one thread of a CPU
-            it ends with the bits of an unbroken run. A call with other settings or data is refused
-            and changes nothing. Delete the folder when the run is saved; in a run of several
-            processes only the first one may. Default: nothing is kept. A modality of your own
-            must draw its samples with the generator that it is given, and no other.
-        after_epoch: called at the end of each epoch with a copy of the encoder and the number of
-            the epoch, from 1; nothing that it does changes the run. After a kill it may be called
-            once more for the same epoch. In a run of several processes only the first one calls it.
+            it ends with the bits of an unbroken run, if a modality of your own draws only from the
+            generator that it is given. Delete the folder when the run is saved.
+        after_epoch: called at the end of each epoch, in the first process, with a copy of the
+            encoder and the number of the epoch, from 1; nothing that it does changes the run. After
+            a kill it may be called once more for the same epoch.
 
     Raises:
-        ValueError: for arguments that cannot be trained, before any work; where `checkpoint` holds
-            another run, naming what differs.
-        RuntimeError: where another process uses `checkpoint`.
-        FloatingPointError: where loss or weights stop being finite, naming step, modality and
-            remedy. `checkpoint` keeps the last good state.
-        OSError: where there is no room for the state; the one before stays.
-        KeyboardInterrupt: at an interrupt, after the state was written.
+        ValueError: an argument cannot be trained with, or `checkpoint` holds another run.
+        RuntimeError: another process uses `checkpoint`.
+        FloatingPointError: loss or weights are not finite; `checkpoint` keeps the last good state.
 
     Example:
         >>> encoder = LocationEncoder("xyz", "mlp", dim=16, network_options={"hidden": 32})
@@ -123,10 +113,10 @@ def pretrain(
 
     Source: Hecht et al., arXiv 2606.20167 (MELT, SALT); Klemmer et al., arXiv 2311.17179 (clip).
     """
-    given = list_modalities(modalities)
+    named = by_name(modalities)
     settings = Settings(
         schedule=schedule,
-        modalities=names_of(given),
+        modalities=list(named),
         pairs=pairs,
         batch=batch,
         epochs=epochs,
@@ -144,8 +134,7 @@ def pretrain(
     loss, encoder = settings.make_objective(), starting_encoder(encoder, settings.seed)
     on = processes.join(device_of(device))
     settings = settings.on(on)
-    loaded = load_modalities(given, settings)
-    check_sizes(settings, loaded)
+    loaded = load_modalities(named, settings)
     loop = Loop(settings, encoder, loaded, loss, on)
     identity = {} if checkpoint is None else {**loop.described(), **digests(loaded, loop.learned)}
     title = f"{schedule} on {'+'.join(settings.modalities)}, seed {seed}"
@@ -324,3 +313,27 @@ class Loop:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(modality.name, self.settings.seed))
             return modality.encoder(self.encoder.network_dim)
+
+
+def adamw(learned: nn.Module, learning_rate: float) -> torch.optim.AdamW:
+    """AdamW (arXiv 1711.05101); weight decay on matrices, none on biases, norms, temperature."""
+    parameters = [p for p in learned.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
+def rate_factor(steps: int, decay: str) -> Callable[[int], float]:
+    """The learning rate of a step as a share of its peak: a linear rise, then `decay`."""
+    warm_up = max(1, round(WARM_UP * steps))
+
+    def factor(step: int) -> float:
+        rising = min(1.0, (step + 1) / warm_up)
+        if decay == "constant":
+            return rising
+        along = max(0, step - warm_up) / max(1, steps - warm_up)
+        return rising * (1 + math.cos(math.pi * along)) / 2
+
+    return factor

@@ -60,12 +60,7 @@ def total(number: int, device: torch.device) -> int:
 
 
 def share(n: int) -> slice:
-    """This process's share of n rows; where n cannot be divided, some have one more.
-
-    Example:
-        >>> share(7)
-        slice(0, 7, None)
-    """
+    """This process's share of n rows; where n cannot be divided, some have one more."""
     return slice(n * rank() // count(), n * (rank() + 1) // count())
 
 
@@ -106,9 +101,7 @@ class _Gather(torch.autograd.Function):
 def sum_gradients(split: nn.Module, whole: nn.Module) -> None:
     """Make the gradients those of the whole batch in every process; None stays None.
 
-    Args:
-        split: what each process used on its share of the batch.
-        whole: what each used on the whole batch: the objective.
+    Each process used `split` on its share of the batch, and `whole` on all of it.
     """
     if count() == 1:
         return

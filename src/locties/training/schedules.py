@@ -48,8 +48,7 @@ class Melt(Schedule):
 class Salt(Schedule):
     """SALT, Sequential Alternating Location Training: one modality an epoch, in turn.
 
-    The location encoder and its optimiser state continue through all epochs. The encoders of the
-    other modalities get no gradient, so neither they nor their optimiser state change.
+    The location encoder and its optimiser state go on; those of resting modalities do not change.
 
     Example:
         >>> salt = Salt(["imagery", "climate"])

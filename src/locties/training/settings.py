@@ -1,20 +1,27 @@
-"""The settings of a run: checked before any work, and kept with its results."""
+"""What a run starts from: its settings, encoder and modalities, checked before any work."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import math
+import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from numbers import Integral, Real
 from typing import Any
 
 import torch
 
 from locties._util.matmul import bfloat16_is_fast
-from locties._util.registry import Registry, check_counts, check_options, unknown
+from locties._util.registry import check_counts, check_options, unknown
+from locties.encoder import LocationEncoder
+from locties.lonlat import CELL_DEGREES, cell_index
+from locties.modalities import MODALITIES
+from locties.modality import Modality
 from locties.objectives import OBJECTIVES, Objective
 from locties.training import processes
 from locties.training.schedules import SCHEDULES, Schedule
@@ -43,18 +50,23 @@ class Settings:
         check_counts(pairs=self.pairs, batch=self.batch, epochs=self.epochs, samples=self.samples)
         if not _is(Integral, self.seed) or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed!r}: pass a whole number from 0 to 2**63 - 1")
-        if not _is(Real, self.learning_rate) or not 0 < self.learning_rate < math.inf:
-            raise ValueError(
-                f"learning_rate={self.learning_rate!r}: pass a positive number, such as 1e-4"
-            )
-        _one_of("decay", self.decay, "cosine", "constant")
-        _one_of("kind of locations", self.locations, "fixed", "fresh")
-        _one_of("precision", self.precision, "auto", "float32", "bfloat16")
+        rate = self.learning_rate
+        if not _is(Real, rate) or not 0 < rate < math.inf:
+            raise ValueError(f"learning_rate={rate!r}: pass a positive number, such as 1e-4")
+        for what, name, known in (
+            ("schedule", self.schedule, SCHEDULES),
+            ("objective", self.objective, OBJECTIVES),
+            ("decay", self.decay, ("cosine", "constant")),
+            ("kind of locations", self.locations, ("fixed", "fresh")),
+            ("precision", self.precision, ("auto", "float32", "bfloat16")),
+        ):
+            if not isinstance(name, str) or name not in known:
+                raise unknown(what, name, known)
         if not isinstance(self.device, str | torch.device):
             raise ValueError(f"device={self.device!r}: pass 'auto', 'cpu' or 'cuda'")
         for name in ("pairs", "batch", "epochs", "samples", "seed"):  # numpy's are not JSON's
             object.__setattr__(self, name, int(getattr(self, name)))
-        object.__setattr__(self, "learning_rate", float(self.learning_rate))
+        object.__setattr__(self, "learning_rate", float(rate))
         object.__setattr__(self, "objective_options", self._options())
         if self.batch < 2:
             raise ValueError(f"batch={self.batch}: a contrastive batch needs at least 2 pairs")
@@ -67,7 +79,7 @@ class Settings:
 
     def _options(self) -> dict[str, Any]:
         """The objective's options, with the schedule's direction where none is named."""
-        options, objective = self.objective_options, _named(OBJECTIVES, self.objective)
+        options, objective = self.objective_options, OBJECTIVES[self.objective]
         if not isinstance(options, Mapping):
             raise ValueError(
                 f"objective_options={options!r}: pass a dict, such as {{'direction': 'symmetric'}}"
@@ -83,19 +95,14 @@ class Settings:
         return self.pairs // self.batch
 
     def epoch_of(self, step: int) -> int:
-        """The epoch, from 0, of a step, from 0; epoch e ends before step (e + 1) steps // epochs.
-
-        Example: with 10 steps and 4 epochs, the epochs end before steps 2, 5, 7 and 10.
-        """
+        """The epoch of a step, both from 0; epoch e ends before step (e + 1) steps // epochs."""
         return ((step + 1) * self.epochs - 1) // self.steps
 
     def make_schedule(self) -> Schedule:
-        """The schedule over the modalities."""
-        schedule: Schedule = _named(SCHEDULES, self.schedule)(self.modalities)
+        schedule: Schedule = SCHEDULES[self.schedule](self.modalities)
         return schedule
 
     def make_objective(self) -> Objective:
-        """The loss, with its options."""
         objective: Objective = OBJECTIVES[self.objective](**self.objective_options)
         return objective
 
@@ -118,7 +125,7 @@ class Settings:
         return replace(self, device=name, precision=precision)
 
     def plain(self) -> dict[str, Any]:
-        """Plain values by name, as JSON holds them."""
+        """The settings as JSON holds them."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_plain))
         return values
 
@@ -131,12 +138,87 @@ def _is(kind: type, value: object) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _one_of(what: str, value: object, *known: str) -> None:
-    if value not in known:
-        raise unknown(what, value, known)
+def check_callback(checkpoint: object, after_epoch: object) -> None:
+    """Raise ValueError now, and not after the first epoch."""
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise ValueError(f"checkpoint={checkpoint!r}: pass a folder")
+    if after_epoch is not None and not callable(after_epoch):
+        raise ValueError(f"after_epoch={after_epoch!r}: pass a function of an encoder and an epoch")
 
 
-def _named(registry: Registry, name: object) -> Any:
-    if not isinstance(name, str):
-        raise unknown(registry.what, name, registry)
-    return registry[name]
+def starting_encoder(encoder: LocationEncoder | None, seed: int) -> LocationEncoder:
+    """A copy of `encoder`; where there is none, the default one."""
+    if encoder is None:
+        return LocationEncoder(seed=seed)
+    if not isinstance(encoder, LocationEncoder):
+        raise ValueError(
+            f"encoder={encoder!r} is no LocationEncoder: pass locties.LocationEncoder(...), or "
+            "locties.load(...) of a name or folder"
+        )
+    return copy.deepcopy(encoder)
+
+
+def by_name(modalities: Any) -> dict[str, str | Modality]:
+    """What `pretrain` was given as modalities, by name; a single one is a list of one."""
+    if isinstance(modalities, str | Modality):
+        modalities = [modalities]
+    if isinstance(modalities, Mapping | set | frozenset) or not isinstance(modalities, Iterable):
+        raise ValueError(f"modalities={modalities!r}: pass a list of names or Modality objects")
+    named: dict[str, str | Modality] = {}
+    for item in modalities:
+        if not isinstance(item, str | Modality):
+            raise ValueError(
+                f"modality {item!r} is a {type(item).__name__}: pass a name "
+                f"({', '.join(MODALITIES)}) or a Modality"
+            )
+        name = item.name if isinstance(item, Modality) else str(item)
+        if name in named:
+            raise ValueError(f"modality {name!r} is given twice: name each modality once")
+        named[name] = item
+    if not named:
+        raise ValueError(f"no modality given: name at least one of {', '.join(MODALITIES)}")
+    return named
+
+
+def load_modalities(named: Mapping[str, str | Modality], settings: Settings) -> dict[str, Modality]:
+    """The modalities; those given by name are drawn by their factories."""
+    factories = [m if isinstance(m, Modality) else MODALITIES[m] for m in named.values()]
+    loaded = {}
+    for name, made in zip(named, factories, strict=True):
+        modality = made if isinstance(made, Modality) else made(settings.samples, settings.seed)
+        if not isinstance(modality, Modality) or modality.name != name:
+            what = getattr(modality, "name", type(modality).__name__)
+            raise ValueError(
+                f"MODALITIES[{name!r}] returned {what!r}: let it return a Modality named {name!r}"
+            )
+        loaded[name] = modality
+    _check_sizes(settings, loaded)
+    cells = {
+        name: torch.unique(cell_index(m.lonlat.cpu(), CELL_DEGREES)) for name, m in loaded.items()
+    }
+    for one, other in combinations(cells, 2):
+        if shared := int(torch.isin(cells[one], cells[other]).sum()):
+            warnings.warn(
+                f"modalities {one!r} and {other!r} share {shared} cells of about 50 km, so they "
+                "are not unpaired there. Read your own with read_modality(..., beside=[...]), "
+                "naming the others",
+                stacklevel=3,
+            )
+    return loaded
+
+
+def _check_sizes(settings: Settings, modalities: Mapping[str, Modality]) -> None:
+    """Raise ValueError where a batch takes more samples than a modality has, or too few."""
+    schedule = settings.make_schedule()
+    for epoch in range(settings.epochs):
+        for name, n in schedule.counts(epoch, settings.batch).items():
+            what = f"batch={settings.batch} takes {n} samples of {name!r}"
+            if n < processes.count():
+                raise ValueError(
+                    f"{what}, fewer than the {processes.count()} processes: raise batch"
+                )
+            if n > len(modalities[name].lonlat) and settings.locations == "fixed":
+                raise ValueError(
+                    f"{what}, which has {len(modalities[name].lonlat)}: lower batch, raise "
+                    "samples, or pass locations='fresh'"
+                )

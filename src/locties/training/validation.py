@@ -1,10 +1,11 @@
-"""How well a modality's held-out samples find their own locations."""
+"""Checks between epochs: scores on held-out samples, and whether all numbers are finite."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from locties.encoder import LocationEncoder
 from locties.modality import Modality
@@ -15,7 +16,7 @@ from locties.objectives import INITIAL_LOG_SCALE, Batch, nt_xent, place_of
 def held_out_scores(
     encoder: LocationEncoder, modality_encoder: nn.Module, held_out: Modality | None
 ) -> dict[str, float]:
-    """Loss at a temperature of 0.07, and recall at 10; NaN where nothing is held out."""
+    """How well held-out samples find their own locations, at temperature 0.07; NaN for none."""
     if held_out is None:
         return {"validation_loss": math.nan, "recall_at_10": math.nan}
     index = torch.arange(len(held_out.lonlat), device=held_out.lonlat.device)
@@ -28,3 +29,33 @@ def held_out_scores(
         "validation_loss": nt_xent(batch, torch.tensor(INITIAL_LOG_SCALE)).item(),
         "recall_at_10": (better < 10).float().mean().item(),
     }
+
+
+def find_fault(
+    losses: Sequence[Tensor], step: int, learned: nn.Module, active: Mapping[str, Modality]
+) -> str | None:
+    """A message where one of the `losses` of the steps up to `step`, or a weight, is not finite.
+
+    Called once an epoch: at every step, the host would wait for the device.
+    """
+    finite = torch.stack(list(losses)).isfinite().tolist() if losses else []
+    if not all(finite):
+        bad = finite.index(False)
+        what = f"the loss is {losses[bad].item()} at step {step - len(losses) + bad + 1}"
+    elif not torch.stack([p.isfinite().all() for p in learned.parameters()]).all():
+        what = f"a weight is not finite by step {step}"
+    else:
+        return None
+    return f"{what}, on {', '.join(active)}: {_remedy(active)}"
+
+
+def _remedy(active: Mapping[str, Modality]) -> str:
+    for name, modality in active.items():
+        for index in torch.split(torch.arange(len(modality.samples)), 1024):
+            samples = modality.samples[index.to(modality.lonlat.device)]
+            wrong = samples.isfinite().flatten(1).all(1).logical_not().nonzero()
+            if len(wrong):
+                return (
+                    f"sample {int(index[wrong[0]])} of {name!r} is not finite: correct or drop it"
+                )
+    return "all their samples are finite, so training diverged: lower learning_rate"

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from locties.training.optimiser import WARM_UP
+from locties.training.loop import WARM_UP
 from locties_paper.effects.evidence import (
     Array,
     Setting,
