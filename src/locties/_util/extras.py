@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -25,6 +26,14 @@ def needs(extra: str, what: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         message = f'{what} needs {error.name}: pip install "locties[{extra}]"'
         raise ModuleNotFoundError(message, name=error.name) from error
+
+
+def require(extra: str, what: str, *modules: str) -> None:
+    """Raise the error of `needs` now for modules that are imported later."""
+    with needs(extra, what):
+        for module in modules:
+            if find_spec(module) is None:
+                raise ModuleNotFoundError(name=module)
 
 
 def need(module: str, what: str, extra: str) -> Any:

@@ -3,8 +3,10 @@
 Example: ``evaluate("best", tasks=["air_temperature", "elevation"])``.
 """
 
-from locties._util.extras import needs
+from locties._util.extras import needs, require
 
+# They are imported where they are used: together they take as long as torch.
+require("data,study", "locties.evaluation", "pandas", "scipy", "sklearn")
 with needs("data,study", "locties.evaluation"):
     from locties.evaluation.baselines import BASELINES, Appended, contender
     from locties.evaluation.leakage import LEAKS, place_density, raw_values

@@ -8,7 +8,6 @@ an encoder; `LEAKS` names the pairs that share a source, `OPEN_LEAKS` those of t
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from locties.apply.metadata import Encoder
@@ -53,6 +52,8 @@ def raw_values(modality: Modality) -> Encoder:
         tensor([[2., 1.],
                 [5., 1.]])
     """
+    from scipy.spatial import cKDTree
+
     samples = modality.samples
     if isinstance(samples, Gathered):
         return lambda lonlat: _rows(samples.read(samples.rasters, check(lonlat)))

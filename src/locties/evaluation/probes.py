@@ -13,11 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.dummy import DummyRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import KNeighborsRegressor
-from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.preprocessing import normalize
 
 from locties._util.registry import Registry
 
@@ -248,6 +243,10 @@ class NearestNeighbour(Probe):
 
     def fit(self, held_out: int | None = None) -> Predictor:
         """As `Probe.fit`."""
+        from sklearn.dummy import DummyRegressor
+        from sklearn.neighbors import KNeighborsRegressor
+        from sklearn.preprocessing import normalize
+
         rows = self.learning(held_out)
         known, columns = normalize(self.x[rows]), [_columns(t[rows]) for t in self.targets]
         alike = bool((known == known[0]).all())
@@ -299,6 +298,9 @@ class Mlp(Probe):
 
 def _network(x: Array, target: NDArray[Any]) -> Callable[[Array], NDArray[Any]]:
     """One network on standardised features: a function from features to answers."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
     mean, deviation = x.mean(0), x.std(0)
     varies = deviation > 1e-6 * np.abs(x).max(0, initial=0)
     if not varies.any() or (target == target[0]).all():

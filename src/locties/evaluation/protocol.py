@@ -1,15 +1,15 @@
 """The protocol: frozen embeddings, tasks, folds, probes and label counts to one tidy table."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import f1_score
 from torch import Tensor
 
 from locties._util.registry import unknown
@@ -21,6 +21,9 @@ from locties.evaluation.splits import SPLITS, block_index, folds, nearest_label_
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.evaluation.tasks import TASKS, Task
 from locties.lonlat import LonLat, check
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Rows = list[dict[str, Any]]
 
@@ -81,6 +84,8 @@ def evaluate(
         >>> table[table.metric == "r2"]["value"].round(3).tolist()
         [1.0]
     """
+    import pandas as pd
+
     chosen_splits = _known("split", splits, SPLITS)
     chosen_probes = _known("probe", probes, list(PROBES))
     function, rows = contender(encoder), []
@@ -298,6 +303,8 @@ def _rows(task: Task, probe: str, row: dict[str, str], scores: dict[str, float])
 
 def _scores(task: Task, predicted: NDArray[Any], blocks: NDArray[np.int64]) -> dict[str, float]:
     if is_classification(task.target):
+        from sklearn.metrics import f1_score
+
         hit = (predicted == task.target).astype(np.float64)
         accuracy = block_bootstrap(np.stack([hit, np.ones_like(hit)], 1), blocks, share)
         macro_f1 = f1_score(task.target, predicted, average="macro", zero_division=0.0)

@@ -4,12 +4,14 @@ Each held-out sample is embedded by its modality encoder, each held-out location
 encoder, and the locations are ranked by cosine similarity to the sample. Nothing is fitted.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ from locties.evaluation.splits import block_index
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.lonlat import distance_km
 from locties.modality import Modality
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RADII_KM = (25, 200, 750, 2500)
 RANKS = (1, 10)
@@ -142,6 +147,8 @@ def retrieve(
     Source: the radii are those of image geolocation, as in GeoCLIP (Vivanco Cepeda et al., NeurIPS
     2023, arXiv 2309.16020), without its 1 km.
     """
+    import pandas as pd
+
     function, rows = contender(encoder), []
     for modality in modalities:
         ranking = rank(function, modality_encoders, modality)

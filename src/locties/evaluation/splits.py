@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from locties._util.registry import unknown
 from locties.lonlat import BLOCK_DEGREES, MEAN_EARTH_RADIUS_KM, LonLat, cell_index, check, to_xyz
@@ -84,6 +83,8 @@ def nearest_label_km(test: LonLat, train: LonLat) -> NDArray[np.float64]:
         >>> nearest_label_km([[0, 0]], [[1, 0], [90, 0]]).round(1).tolist()
         [111.2]
     """
+    from scipy.spatial import cKDTree
+
     places, labels = (to_xyz(check(lonlat).double()).cpu().numpy() for lonlat in (test, train))
     if not len(labels):
         raise ValueError("no training label: the distance to the nearest one is not defined")

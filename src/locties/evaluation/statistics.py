@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 
@@ -31,6 +30,8 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         >>> print(f"{mean:.2f} in [{low:.2f}, {high:.2f}]")
         0.92 in [0.87, 0.97]
     """
+    from scipy import stats
+
     scores = np.asarray(values, dtype=np.float64).ravel()
     _check_level(level)
     if scores.size < 2 or not np.isfinite(scores).all():

@@ -12,10 +12,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from locties._util.registry import Registry, check_counts, unknown
@@ -75,6 +73,8 @@ class Task:
 
     def _values(self, points: int) -> NDArray[Any]:
         """The target as given, one value for each point and none missing."""
+        from pandas import isna
+
         given: Any = self.target.detach().cpu() if isinstance(self.target, Tensor) else self.target
         try:
             values = np.asarray(given)
@@ -88,7 +88,7 @@ class Task:
                 f"for each, shape ({points},)"
             )
         masked = np.ma.getmaskarray(given if np.ma.isMaskedArray(given) else values)
-        missing = pd.isna(values) | masked
+        missing = isna(values) | masked
         if values.dtype.kind == "f":
             missing |= ~np.isfinite(values)
         if missing.any():
@@ -200,6 +200,8 @@ def kernel_density(lonlat: LonLat, sources: LonLat, weight: Any) -> NDArray[np.f
         >>> kernel_density([[0, 0], [9, 9]], [[0, 0]], [1e6]).round(1).tolist()  # 1e6/(2 pi 25^2)
         [254.6, 0.0]
     """
+    from scipy.spatial import cKDTree
+
     here, there = (cKDTree(to_xyz(check(x).double()).numpy()) for x in (lonlat, sources))
     # A chord of 100 km is shorter than its arc by 1 m: the chord serves as the distance.
     pairs = here.sparse_distance_matrix(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -304,6 +303,8 @@ class Loop:
 
     def result(self) -> Run:
         """The trained encoders, with the history and the settings."""
+        import pandas as pd
+
         history = pd.DataFrame(self.progress.rows)
         settings = self.described() | {"seconds": round(self.progress.seconds, 1)}
         return Run(self.encoder.eval(), self.modality_encoders.eval(), history, settings)
