@@ -147,6 +147,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.slow
 def test_without_any_extra_every_name_works_or_says_what_to_install(tmp_path: Path) -> None:
     assert {name.partition(",")[0] for name in USES} == set(locties.__all__)
     files = [path.relative_to(LIBRARY.parent).with_suffix("") for path in LIBRARY.rglob("*.py")]

@@ -226,6 +226,7 @@ def test_killed_and_resumed_it_is_the_same_to_the_bit(suffix, tmp_path):
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("suffix", ["zarr", "tif"])
 def test_wherever_it_is_killed_the_same_call_goes_on(suffix, tmp_path):

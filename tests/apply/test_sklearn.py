@@ -107,6 +107,7 @@ def test_a_clone_is_unfitted_and_has_the_same_parameters():
     assert LocationFeatures("melt").get_params() == {"encoder": "melt", "lon": None, "lat": None}
 
 
+@pytest.mark.slow
 def test_a_pickle_gives_the_same_in_another_process(tmp_path):
     model = make_pipeline(LocationFeatures(small()), Ridge()).fit(LONLAT, NORTH)
     (tmp_path / "model.pickle").write_bytes(pickle.dumps(model))

@@ -181,6 +181,7 @@ def module_of(library: str) -> str:
     return MODULES.get(library, library.replace("-", "_"))
 
 
+@pytest.mark.slow
 def test_the_extra_of_the_command_line_is_what_its_own_commands_need(
     encoder: Path, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_info_says_whether_the_data_are_built(
     assert json.loads(run("info", "--json").stdout)["data"] == "built"
 
 
+@pytest.mark.slow
 def test_a_light_install_lists_what_it_has_and_names_the_extra_of_the_rest() -> None:
     missing = dict.fromkeys(["yaml", "pandas", "sklearn", "scipy"])
     code = f"import sys; sys.modules.update({missing}); from locties.cli import app; app(['info'])"

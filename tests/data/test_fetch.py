@@ -152,14 +152,6 @@ def test_what_is_there_is_not_asked_for_again(source: Source, server: Server) ->
     assert len(server.asked) == 1
 
 
-def test_progress_is_shown_on_stderr(source: Source, capfd: pytest.CaptureFixture[str]) -> None:
-    fetch(source)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "a file.bin: 100%" in err
-    assert "300k/300k" in err
-
-
 @pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
 def test_a_dropped_connection_is_taken_up_where_it_broke(
     length: bool, source: Source, path: Path, server: Server
@@ -463,16 +455,6 @@ def test_an_altered_file_in_a_mirror_is_named_and_the_server_asked(
     assert source.files[0].sha256 in said
 
 
-def test_locate_names_the_altered_file_in_a_mirror(
-    source: Source, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (mirror / "deep" / "in" / "another name").unlink()
-    monkeypatch.setenv("LOCTIES_MIRROR", str(mirror))
-    with pytest.raises(DataError) as caught:
-        locate(source, source.files[0])
-    assert f"(in the mirror, {mirror / 'a file.bin'} is altered)" in str(caught.value)
-
-
 def test_a_mirror_that_is_no_folder_is_said(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -534,22 +516,3 @@ def test_the_command_fails_on_one_line(source: Source, path: Path, server: Serve
     assert result.stdout == ""
     assert result.stderr.startswith("locties: ")
     assert result.stderr.count("\n") == 1
-
-
-def test_the_command_takes_a_mirror(
-    source: Source, path: Path, server: Server, mirror: Path
-) -> None:
-    result = CliRunner().invoke(app, ["data", "fetch", "--mirror", str(mirror)])
-    assert result.exit_code == 0, result.output
-    assert path.read_bytes() == CONTENT
-    assert server.asked == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [(["smaple"], "did you mean 'sample'"), (["--tier", "opne"], "did you mean 'open'")],
-)
-def test_the_command_names_the_nearest(arguments: list[str], words: str, source: Source) -> None:
-    result = CliRunner().invoke(app, ["data", "fetch", *arguments])
-    assert result.exit_code == 2
-    assert words in " ".join(result.stderr.replace("│", " ").split())

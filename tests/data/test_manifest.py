@@ -1,15 +1,12 @@
 """The manifest: complete, well-formed, and clear about what is missing or altered."""
 
 import hashlib
-import re
-import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from locties.data import manifest
-from locties.data.embedded import READERS
 from locties.data.manifest import DataError, Source, SourceFile, locate, manifest_hash, sources
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,39 +32,6 @@ def one_file_source(content: bytes) -> Source:
     return Source("sample", "embedded", carrier, "grid", "", "", "", "", "", (file,))
 
 
-def test_the_design_s_sources_are_all_there() -> None:
-    assert {source.name for source in EMBEDDED} == {
-        *("imagery", "relief", "haze", "rain", "vapour", "cloud", "temperature", "topography"),
-        *("land", "coasts", "borders", "places"),
-    }
-
-
-@pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
-def test_a_source_says_all_that_a_reader_wants_to_know(source: Source) -> None:
-    for said in ("description", "unit", "licence", "terms", "citation"):
-        assert getattr(source, said).strip(), f"{source.name} has no {said}"
-    assert source.files
-    for file in source.files:
-        assert re.fullmatch("[0-9a-f]{64}", file.sha256)
-        assert file.bytes > 0
-
-
-@pytest.mark.parametrize("source", EMBEDDED, ids=lambda source: source.name)
-def test_the_embedded_tier_lies_in_wheels(source: Source) -> None:
-    assert source.reader in READERS
-    assert set(source.carrier) == {"wheel", "version"}
-    assert {file.role for file in source.files} <= {"data", "lat", "lon"}
-
-
-@pytest.mark.parametrize("source", OPEN, ids=lambda source: source.name)
-def test_the_open_tier_lies_at_addresses_that_name_a_commit(source: Source) -> None:
-    assert set(source.carrier) == {"address"}
-    parts = r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}"
-    assert re.fullmatch(parts, source.carrier["address"])
-    assert re.fullmatch(r"[\w-]+/[\w-]+/[0-9a-f]{10}", source.where)
-    assert len({file.path for file in source.files}) == len(source.files)
-
-
 def test_names_are_told_apart_and_a_wrong_one_is_answered() -> None:
     names = [source.name for source in sources()]
     assert len(set(names)) == len(names)
@@ -80,17 +44,6 @@ def test_the_open_tier_does_not_rebuild_the_embedded_cache(monkeypatch: pytest.M
     before = manifest_hash()
     monkeypatch.setattr(manifest, "_read", lambda: tuple(EMBEDDED))
     assert manifest_hash() == before
-
-
-def test_wheels_are_pinned_as_the_package_pins_them() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    pins = project["optional-dependencies"]["data"]
-    for source in EMBEDDED:
-        assert source.where in pins, f"{source.name} wants {source.where}"
-
-
-def test_the_manifest_is_found_in_the_package_or_the_checkout() -> None:
-    assert sources() == [*sources("embedded"), *sources("open"), *sources("paper")]
 
 
 def test_every_installed_file_is_what_the_manifest_says() -> None:

@@ -127,6 +127,7 @@ def read_r2(x: np.ndarray, y: np.ndarray) -> float:
     return 1 - float((error**2).sum() / ((y[half:] - y[half:].mean(0)) ** 2).sum())
 
 
+@pytest.mark.slow
 def test_fidelity_keeps_what_alignment_erases():
     """A sample is a factor that its location tells, mixed with one of its own."""
     generator = torch.Generator().manual_seed(0)

@@ -168,6 +168,7 @@ def test_a_finished_run_returns_at_once(tmp_path, monkeypatch):
     assert_same(a_run(tmp_path), first)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
     """Three kills, each after one more state was written; the fourth start finishes."""
     whole, chance, killed = a_run(**LONGER), random.Random(0), 0
@@ -247,6 +248,7 @@ print(loop.__file__, len(steps))
 """
 
 
+@pytest.mark.slow
 def test_a_comment_in_a_source_file_changes_nothing(tmp_path):
     """In another process a copy of the package, a comment in each file, takes the last steps."""
 

@@ -119,6 +119,7 @@ def test_pretraining_uses_it_in_its_steps_alone(in_float32):
     assert precision() == "highest"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN has the switch")
 def test_bfloat16_is_slow_without_instructions_for_it():
     code = "from locties._util.matmul import bfloat16_is_fast; print(bfloat16_is_fast())"

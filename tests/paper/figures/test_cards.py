@@ -233,6 +233,7 @@ def test_errors_by_continent_are_of_this_encoder_and_no_other(made):
         card_of(made, "melt-all-2")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_errors_by_continent_are_measured_out_of_fold(made, monkeypatch):
     """Against the mean absolute errors of `predict`, by continents looked up anew."""
