@@ -16,7 +16,7 @@ POINTS = torch.tensor([[0.0, 0.0], [90.0, 0.0], [13.4, 52.5]])
         ("xyz", 3),
         ("harmonics_10", 100),
         ("harmonics_40", 1600),
-        ("untrained", 256),
+        ("untrained_default", 256),
     ],
 )
 def test_every_baseline_embeds(name, d):
@@ -28,7 +28,7 @@ def test_every_baseline_embeds(name, d):
 def test_only_the_untrained_encoder_depends_on_the_seed():
     for name, factory in BASELINES.items():
         same = torch.equal(factory(seed=0)(POINTS), factory(seed=1)(POINTS))
-        assert same == (name != "untrained"), name
+        assert same == (name != "untrained_default"), name
         assert torch.equal(factory(seed=1)(POINTS), factory(seed=1)(POINTS)), name
 
 
@@ -68,18 +68,18 @@ def test_an_appended_encoder_is_evaluated_like_any_other():
 
 
 def test_contenders_have_names(tmp_path):
-    encoder = BASELINES["untrained"](seed=3)
+    encoder = BASELINES["untrained_default"](seed=3)
     encoder.save(tmp_path / "encoder")
     saved = contender(str(tmp_path / "encoder"))
     assert torch.equal(saved(POINTS), encoder(POINTS))
-    assert torch.equal(contender("untrained", seed=3)(POINTS), encoder(POINTS))
+    assert torch.equal(contender("untrained_default", seed=3)(POINTS), encoder(POINTS))
     assert torch.equal(contender("xyz")(POINTS), to_xyz(POINTS))
     both = contender(f"{tmp_path / 'encoder'}+harmonics_10")
     assert torch.equal(both(POINTS), Appended(encoder, "harmonics_10")(POINTS))
 
 
 def test_a_contender_can_be_read_from_all_its_layers(tmp_path):
-    encoder = BASELINES["untrained"](seed=3)
+    encoder = BASELINES["untrained_default"](seed=3)
     encoder.save(tmp_path / "encoder")
     embedding = contender(f"{tmp_path / 'encoder'}+layers")(POINTS)
     encoder.readout = "layers"
@@ -90,7 +90,7 @@ def test_a_wrong_contender_is_said():
     with pytest.raises(ValueError, match="'xyz' has no layers to read"):
         contender("xyz+layers")
     with pytest.raises(ValueError, match="unknown baseline 'xzy': did you mean 'xyz'"):
-        contender("untrained+xzy")
+        contender("untrained_default+xzy")
     with pytest.raises(
         ValueError, match=r"encoder 'harmonic_10': did you mean 'harmonics_10'.*folder"
     ):

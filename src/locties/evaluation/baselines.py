@@ -1,7 +1,7 @@
 """What `evaluate` scores beside trained encoders, and the names of all that it takes.
 
-``BASELINES["xyz"](seed=0)`` is a function from lonlat `(N, 2)` to `(N, d)`; only ``"untrained"``
-depends on the seed. `contender` makes a baseline, a peer or a saved encoder from its name.
+``BASELINES["xyz"](seed=0)`` is a function from lonlat `(N, 2)` to `(N, d)`. The seed changes only
+``"untrained_default"``. `contender` makes a baseline, a peer or a saved encoder from its name.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def harmonics(degree: int, seed: int = 0) -> Encoder:
     return partial(spherical_harmonics, degree=degree)
 
 
-def untrained(seed: int = 0) -> LocationEncoder:
+def untrained_default(seed: int = 0) -> LocationEncoder:
     """`LocationEncoder` of the default architecture with its initial weights, drawn with `seed`."""
     return LocationEncoder(seed=seed).eval()
 
@@ -50,7 +50,7 @@ BASELINES = Registry(
     xyz=xyz,
     harmonics_10=partial(harmonics, 10),
     harmonics_40=partial(harmonics, 40),
-    untrained=untrained,
+    untrained_default=untrained_default,
 )
 
 
@@ -91,13 +91,13 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
             published encoder, or the folder of a saved one. After a plus sign follows the baseline
             to append ("melt+xyz"), or "layers" to read the embedding from all layers. A `Path` is
             a folder; a function or module is returned as it is.
-        seed: of the baseline "untrained".
+        seed: of the baseline "untrained_default".
 
     Returns:
         Function from lonlat `(N, 2)`, degrees, to `(N, d)`.
 
     Example:
-        >>> contender("untrained+xyz")(torch.tensor([[0.0, 0.0]])).shape
+        >>> contender("untrained_default+xyz")(torch.tensor([[0.0, 0.0]])).shape
         torch.Size([1, 259])
     """
     if not isinstance(encoder, str):
