@@ -37,13 +37,9 @@ class LocationEncoder(nn.Module):
 
     Embeddings are not normalised; objectives and nearest neighbours do that themselves.
 
-    Training acts on the network's output. What training does not need, such as slow changes over
-    whole continents, is lost in the last layers first, so an embedding can also be read from all
-    layers.
-
-    With spherical harmonics, ``.double()`` makes all but the last rounding float64. `origin` says
-    where the weights come from, such as a run and its settings: plain values, saved and loaded
-    with them.
+    What training does not need, such as slow changes over whole continents, is lost in the last
+    layers first, so an embedding can also be read from all layers. `origin` says where the weights
+    come from, in plain values that are saved with them.
 
     Args:
         features: a name in `locties.FEATURES`.
@@ -107,12 +103,7 @@ class LocationEncoder(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Length of an embedding; with readout "layers" the sum of the layers' widths.
-
-        Example:
-            >>> load("best").dim, load("best").network_dim
-            (1280, 256)
-        """
+        """Length of an embedding; with readout "layers" the sum of the layers' widths."""
         if self.readout == "output":
             return self.network_dim
         with torch.no_grad():
@@ -146,8 +137,7 @@ class LocationEncoder(nn.Module):
     def encode(self, lonlat: Tensor) -> Tensor:
         """The network's output (N, network_dim), for checked coordinates (N, 2) on its device.
 
-        A training loop calls this: the host never waits for the device. float32, or what autocast
-        makes it.
+        For training: the host never waits for the device.
         """
         output: Tensor = self.network(self.features(lonlat))
         return output
@@ -212,10 +202,6 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
     Returns:
         The encoder on the CPU, in eval mode, with bit-identical weights.
 
-    Raises:
-        FileNotFoundError: no such folder or name, or a file is missing in it.
-        ValueError: the configuration or the weights are truncated, altered or do not fit.
-
     Example:
         >>> load("melt")([[13.4, 52.5], [2.35, 48.86]]).shape
         torch.Size([2, 256])
@@ -241,37 +227,22 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
 
 
 def published() -> list[str]:
-    """Names of the encoders that come with locties, sorted.
-
-    Example:
-        >>> "melt" in published()
-        True
-    """
+    """Names of the encoders that come with locties, sorted."""
     return sorted(entry.name for entry in PUBLISHED.glob("*") if (entry / _CONFIG).is_file())
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The configuration of a saved encoder, without reading its weights.
 
-    Returns:
-        The constructor's arguments, ``origin``, ``sha256`` of the weights, ``config_sha256`` of
-        everything else, and ``locties``, the version that wrote them.
-
-    Example:
-        >>> read_config("melt")["dim"]
-        256
+    It holds the constructor's arguments, ``origin``, ``sha256`` of the weights, ``config_sha256``
+    of everything else, and ``locties``, the version that wrote them.
     """
     path = _find(folder) / _CONFIG
     return _read_config(path)
 
 
 def read_card(folder: str | os.PathLike[str]) -> str:
-    """The model card of a saved encoder, in Markdown: its training, its scores, where it fails.
-
-    Example:
-        >>> read_card("melt").splitlines()[0]
-        '# melt'
-    """
+    """The model card of a saved encoder, in Markdown: its training, its scores, where it fails."""
     path = _find(folder)
     card = _read(path / _CARD)
     expected = _read_config(path / _CONFIG).get("card_sha256")

@@ -51,8 +51,7 @@ class XYZ(nn.Module):
 class Wrap(nn.Module):
     """Both coordinates wrapped: (cos lambda, cos 2 phi, sin lambda, sin 2 phi).
 
-    Continuous across the date line, but both poles have the same latitude terms, and at a pole the
-    features still depend on longitude.
+    Both poles have the same latitude terms, and there the features still depend on longitude.
 
     Source: Mac Aodha, Cole and Perona, "Presence-Only Geographical Priors for Fine-Grained Image
     Classification" (ICCV 2019, arXiv 1906.05272).
@@ -103,17 +102,12 @@ class Grid(_MultiScale):
     """Space2Vec's grid: cos(lambda / r_s), cos(phi / r_s), sin(lambda / r_s), sin(phi / r_s).
 
     Radii r_s = r_min (r_max / r_min)^(s / (S - 1)) for s = 0, ..., S - 1; a wave of radius r is
-    360 r degrees long. Each of the four terms is given at all S scales before the next, so there
-    are 4 S features.
-
-    Radii are in radians, as in Sphere2Vec. The code of Space2Vec has degrees: its 64 radii from
-    0.0005 to 360 are ``Grid(64, math.radians(0.0005), math.radians(360))``. The defaults here are
-    coarser.
+    360 r degrees long. Each term is given at all S scales before the next: 4 S features. The code
+    of Space2Vec has ``Grid(64, math.radians(0.0005), math.radians(360))``.
 
     Args:
         scales: the number S of radii.
-        min_radius: the smallest radius r_min, in radians.
-        max_radius: the largest radius r_max, in radians.
+        min_radius, max_radius: r_min and r_max, in radians.
 
     Source: Mai et al., "Multi-Scale Representation Learning for Spatial Feature Distributions using
     Grid Cells" (ICLR 2020, arXiv 2003.00824).
@@ -132,12 +126,7 @@ class Theory(_MultiScale):
 
     The directions lie 120 degrees apart, a_1 = (1, 0) and a_2, a_3 = (-1/2, +-sqrt(3)/2), so that
     the waves of one scale add up to the hexagonal pattern of grid cells. First the cosines of a_1,
-    a_2, a_3, then the sines, each at all S scales: 6 S features.
-
-    Args:
-        scales, min_radius, max_radius: see `Grid`.
-
-    Source: as `Grid`.
+    a_2, a_3, then the sines, each at all S scales: 6 S features. Options and source: as `Grid`.
     """
 
     _per_scale = 6
@@ -153,11 +142,8 @@ class SphereC(_MultiScale):
     """Sphere2Vec's sphereC: sin phi_s, cos phi_s cos lambda_s, cos phi_s sin lambda_s.
 
     Scaled angles are phi_s = phi / r_s and lambda_s = lambda / r_s; at r_s = 1 this is the unit
-    vector. Each term is given at all S scales before the next: 3 S features. The authors' code has
-    32 radii, from 1e-6 to 1 radian.
-
-    Args:
-        scales, min_radius, max_radius: see `Grid`.
+    vector. Each term is given at all S scales before the next: 3 S features. Options: as `Grid`;
+    the authors' code has 32 radii, from 1e-6 to 1 radian.
 
     Source: Mai et al., "Sphere2Vec: A General-Purpose Location Representation Learning over a
     Spherical Surface for Large-Scale Geospatial Predictions" (ISPRS J. 202, 2023, arXiv
@@ -177,12 +163,8 @@ class SphereM(_MultiScale):
     """Sphere2Vec's sphereM: sphereC with one angle scaled at a time.
 
     The terms are sin phi_s, cos phi_s cos lambda, cos phi cos lambda_s, cos phi_s sin lambda, cos
-    phi sin lambda_s, each at all S scales before the next: 5 S features.
-
-    Args:
-        scales, min_radius, max_radius: see `Grid`.
-
-    Source: as `SphereC`.
+    phi sin lambda_s, each at all S scales before the next: 5 S features. Options and source: as
+    `SphereC`.
     """
 
     _per_scale = 5
@@ -204,26 +186,14 @@ class SphereM(_MultiScale):
 
 
 class SphereCPlus(SphereC):
-    """Sphere2Vec's sphereC+: sphereC, then cos phi_s, cos lambda_s, sin lambda_s; 6 S features.
-
-    Args:
-        scales, min_radius, max_radius: see `Grid`.
-
-    Source: as `SphereC`.
-    """
+    """Sphere2Vec's sphereC+: sphereC, then cos phi_s, cos lambda_s, sin lambda_s; 6 S features."""
 
     _per_scale = 6
     _adds_grid = True
 
 
 class SphereMPlus(SphereM):
-    """Sphere2Vec's sphereM+: sphereM, then cos phi_s, cos lambda_s, sin lambda_s; 8 S features.
-
-    Args:
-        scales, min_radius, max_radius: see `Grid`.
-
-    Source: as `SphereC`.
-    """
+    """Sphere2Vec's sphereM+: sphereM, then cos phi_s, cos lambda_s, sin lambda_s; 8 S features."""
 
     _per_scale = 8
     _adds_grid = True
@@ -257,9 +227,8 @@ class _RandomFourier(nn.Module):
 class Fourier(_RandomFourier):
     """Random Fourier features of the unit vector v: cos(2 pi B v), then sin(2 pi B v).
 
-    The entries of B are normal with standard deviation sigma, `frequencies` rows for each sigma;
-    there are 2 x frequencies x number of sigmas features. Their similarity depends on distance
-    alone: for one sigma its mean over the rows is exp(-2 (pi sigma d)^2) at chord length d.
+    The entries of B are normal with standard deviation sigma. There are 2 x frequencies x number of
+    sigmas features.
 
     Args:
         sigmas: standard deviations of B, in turns per Earth radius.
@@ -293,8 +262,7 @@ class EqualEarthFourier(_RandomFourier):
 
     Args:
         sigmas: standard deviations of B, in turns per half width of the map.
-        frequencies: rows of B for each sigma.
-        seed: determines B.
+        frequencies, seed: see `Fourier`.
 
     Source: Vivanco Cepeda, Nayak and Shah, "GeoCLIP: Clip-Inspired Alignment between Locations and
     Images for Effective Worldwide Geo-localization" (NeurIPS 2023, arXiv 2309.16020).
@@ -317,11 +285,10 @@ class EqualEarthFourier(_RandomFourier):
 class SphericalHarmonics(nn.Module):
     """Real spherical harmonics Y_lm for l = 0, ..., degree - 1: degree^2 features.
 
-    `degree` is the number of degrees, not the largest one: ``l_max = degree - 1``. Output is
-    float32, or float64 after ``.double()``. See `locties.harmonics.spherical_harmonics`.
+    Output is float32, or float64 after ``.double()``. See `locties.harmonics.spherical_harmonics`.
 
     Args:
-        degree: the number L of degrees; structures of about 180 / L degrees are resolved.
+        degree: the number L of degrees, ``l_max + 1``; structures of 180 / L degrees are resolved.
 
     Source: Russwurm et al., "Geographic Location Encoding with Spherical Harmonics and Sinusoidal
     Representation Networks" (ICLR 2024, arXiv 2310.06743).
@@ -347,16 +314,7 @@ def equal_earth(lonlat: Tensor) -> Tensor:
 
     With sin theta = sqrt(3)/2 sin phi and the polynomial p(theta) = A1 theta + A2 theta^3 +
     A3 theta^7 + A4 theta^9, the map is x = 2 sqrt(3) lambda cos theta / (3 p'(theta)), y = p.
-
-    Args:
-        lonlat: (N, 2) degrees.
-
-    Returns:
-        (N, 2) in the dtype of `lonlat`.
-
-    Example:
-        >>> equal_earth(torch.tensor([[180.0, 0.0]])).tolist()
-        [[1.0, 0.0]]
+    From (N, 2) degrees to (N, 2).
 
     Source: Savric, Patterson and Jenny, "The Equal Earth map projection" (IJGIS 33, 2019).
     """
@@ -375,8 +333,8 @@ def equal_earth(lonlat: Tensor) -> Tensor:
 def _cos_sin(turns: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine, float32, of float64 angles in whole turns.
 
-    Whole turns are subtracted in float64, which is exact. The rest is within half a turn, so the
-    much faster float32 functions have errors of about 2e-7 at any frequency.
+    Whole turns are subtracted in float64, which is exact; the fast float32 functions then have
+    errors of about 2e-7 at any frequency.
     """
     angle = turns.round().neg_().add_(turns).mul_(2 * math.pi).float()
     return angle.cos(), angle.sin()

@@ -31,9 +31,8 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
 
     for m < 0, m = 0, m > 0.
 
-    Values and gradients are accurate everywhere, the poles included. They are computed in float64
-    as polynomials in the unit vector (x, y, z): m = l and m = -l from powers of x + iy, all others
-    by the normalised three-term recursion in l. Values below 1e-17 may be returned as zero.
+    Computed in float64 as polynomials in the unit vector (x, y, z), so values and gradients are
+    accurate everywhere, the poles included. Values below 1e-17 may be returned as zero.
 
     Args:
         lonlat: (N, 2), longitude then latitude in degrees: tensor, array or nested lists.
@@ -41,10 +40,6 @@ def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
 
     Returns:
         (N, L*L) in the dtype of `lonlat`: a transposed view, in which each harmonic is contiguous.
-
-    Raises:
-        ValueError: `degree` is not a whole number of at least 1, or `locties.lonlat.check` refuses
-            the coordinates.
 
     Example:
         >>> north_pole = [[0.0, 90.0]]
@@ -84,12 +79,8 @@ def legendre(lat: Tensor, degree: int) -> Tensor:
     With `waves`, ``Y_lm = legendre[..., l, |m|] * waves[..., degree - 1 + m]``, so a grid of H
     latitudes and W longitudes needs H + W evaluations, not H * W.
 
-    Args:
-        lat: (H,) degrees.
-        degree: the number L of degrees, at least 1.
-
     Returns:
-        (H, L, L) float64, zero where the last index m is above l.
+        (H, L, L) float64 for (H,) degrees, zero where the last index m is above l.
 
     Example:
         >>> lon, lat = torch.tensor([30.0]), torch.tensor([60.0])
@@ -108,16 +99,9 @@ def legendre(lat: Tensor, degree: int) -> Tensor:
 def waves(lon: Tensor, degree: int) -> Tensor:
     """The factor of each harmonic that depends on longitude; see `legendre`.
 
-    Args:
-        lon: (W,) degrees.
-        degree: the number L of degrees, at least 1.
-
     Returns:
-        (W, 2L - 1) float64: sin((L-1) lon), ..., sin(lon), 1, cos(lon), ..., cos((L-1) lon).
-
-    Example:
-        >>> waves(torch.tensor([0.0, 90.0]), 2).round().tolist()
-        [[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]]
+        (W, 2L - 1) float64: sin((L-1) lon), ..., sin(lon), 1, cos(lon), ..., cos((L-1) lon), for
+        (W,) degrees.
     """
     m = torch.arange(1, degree, device=lon.device)
     phase = torch.deg2rad(lon.double())[:, None] * m

@@ -44,10 +44,6 @@ def check(lonlat: LonLat) -> Tensor:
         (N, 2) tensor on the device of `lonlat`; float32 and float64 are kept, half precision
         becomes float32 and anything else float64.
 
-    Raises:
-        ValueError: a wrong shape or type, labels that do not say which is which, a value that is
-            missing or infinite, or a latitude outside [-90, 90]; the first such row is named.
-
     Example:
         >>> check([[190.0, 52.5]])
         tensor([[-170.0000,   52.5000]], dtype=torch.float64)
@@ -76,10 +72,7 @@ longitude then latitude, in degrees.
 def read(lonlat: LonLat, lon: str | None = None, lat: str | None = None) -> Tensor:
     """Coordinates as a float tensor (N, 2), NaN where they are missing; no value is checked.
 
-    Args:
-        lonlat: as in `check`.
-        lon: name of the longitudes in a table, where it is not a usual one.
-        lat: name of the latitudes, likewise.
+    `lon` and `lat` are names of columns, where a table has unusual ones.
     """
     points = lonlat if isinstance(lonlat, Tensor) else _tensor(lonlat, lon, lat)
     if points.is_complex() or points.dtype == torch.bool:
@@ -184,18 +177,7 @@ def _row_error(points: Tensor, row: int) -> ValueError:
 
 
 def to_xyz(lonlat: Tensor) -> Tensor:
-    """Unit vectors on the sphere: x towards (0, 0), y towards (90, 0), z towards the North Pole.
-
-    Args:
-        lonlat: (..., 2) degrees.
-
-    Returns:
-        (..., 3), in the dtype of `lonlat`.
-
-    Example:
-        >>> to_xyz(torch.tensor([[90.0, 0.0]])).round().tolist()
-        [[-0.0, 1.0, 0.0]]
-    """
+    """Unit vectors (..., 3) of (..., 2) degrees: x to (0, 0), y to (90, 0), z to the North Pole."""
     longitude, latitude = torch.deg2rad(lonlat).unbind(-1)
     ring = latitude.cos()
     return torch.stack([ring * longitude.cos(), ring * longitude.sin(), latitude.sin()], dim=-1)
@@ -205,14 +187,7 @@ def distance_km(a: Tensor, b: Tensor) -> Tensor:
     """Great-circle distance between points, on the sphere of mean Earth radius (6371.0088 km).
 
     The angle between unit vectors is ``2 atan2(|a - b|, |a + b|)``, which is accurate for points
-    that almost coincide and for antipodes alike. Computed in float64.
-
-    Args:
-        a: (..., 2) degrees.
-        b: (..., 2) degrees; leading dimensions broadcast against those of `a`.
-
-    Returns:
-        (...) kilometres, in the wider dtype of the two.
+    that almost coincide and for antipodes alike. (..., 2) degrees, which broadcast.
 
     Example:
         >>> round(distance_km(torch.tensor([13.4, 52.5]), torch.tensor([2.35, 48.86])).item())
@@ -230,21 +205,7 @@ def cell_index(lonlat: Tensor, degrees: float) -> Tensor:
 
     Latitude bands of `degrees` (or the nearest height that divides 180), each cut into
     ``max(1, round(360 / degrees * cos(latitude of the band's middle)))`` columns from -180 on.
-    Cells are numbered from the south-west, whatever points are given.
-
-    Args:
-        lonlat: (N, 2) degrees.
-        degrees: height of a band, e.g. `BLOCK_DEGREES` or `CELL_DEGREES`.
-
-    Returns:
-        (N,) int64.
-
-    Raises:
-        ValueError: if `degrees` is not in (0, 180].
-
-    Example:
-        >>> cell_index(torch.tensor([[-180.0, -90.0], [179.9, 90.0]]), BLOCK_DEGREES).tolist()
-        [0, 411]
+    Cells are numbered from the south-west, whatever points (N, 2) are given.
     """
     columns, first = (table.to(lonlat.device) for table in _bands(degrees))
     longitude, latitude = lonlat.double().unbind(1)

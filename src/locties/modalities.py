@@ -40,7 +40,6 @@ class Gathered:
 
     Args:
         lonlat: (N, 2) degrees.
-        rasters: the rasters.
         read: from rasters and lonlat (B, 2) to samples (B, ...).
         draw: from n and a generator to n new locations (n, 2) of the same kind.
     """
@@ -184,10 +183,7 @@ def imagery(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 def relief(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
     """Patches of altitude in km, 16x16 pixels of 5 arc minutes: (N, 1, 16, 16) float32.
 
-    Args:
-        samples, seed, validation: see `imagery`.
-
-    Source: the altitude raster of pvlib; see the manifest.
+    Arguments as of `imagery`. Source: the altitude raster of pvlib; see the manifest.
     """
     return _raster_modality(
         "relief",
@@ -205,10 +201,7 @@ def climate(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 
     Samples are (N, 14) float32.
 
-    Args:
-        samples, seed, validation: see `imagery`.
-
-    Source: ITU-R P.837, P.836 and P.840; see the manifest.
+    Arguments as of `imagery`. Source: ITU-R P.837, P.836 and P.840; see the manifest.
     """
 
     def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
@@ -223,10 +216,7 @@ def climate(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 def haze(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
     """Profiles of monthly Linke turbidity: (N, 12) float32.
 
-    Args:
-        samples, seed, validation: see `imagery`.
-
-    Source: the Linke turbidity rasters of pvlib; see the manifest.
+    Arguments as of `imagery`. Source: the Linke turbidity rasters of pvlib; see the manifest.
     """
     return _raster_modality(
         "haze",
@@ -245,10 +235,7 @@ def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mo
     Their density is that of places, not uniform by area. If there are fewer than `samples` places
     in this modality's cells, all are taken.
 
-    Args:
-        samples, seed, validation: see `imagery`.
-
-    Source: GeoNames (cities500); see the manifest.
+    Arguments as of `imagery`. Source: GeoNames (cities500); see the manifest.
     """
     check_counts(samples=samples, validation=validation)
     places = embedded.load().places
@@ -275,10 +262,7 @@ def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -
 
     Samples are (N, 1, 16, 16) float32. The picture must have been fetched, or be in a mirror.
 
-    Args:
-        samples, seed, validation: see `imagery`.
-
-    Source: NASA's Black Marble picture; see the manifest.
+    Arguments as of `imagery`. Source: NASA's Black Marble picture; see the manifest.
     """
     return _raster_modality(
         "night_lights",
@@ -351,17 +335,8 @@ def sentinel2(
     `imagery` and owns the same cells, so train with one of the two, not both. If there are fewer
     chips than `samples` in those cells, all are taken.
 
-    Args:
-        folder: the folder of the features.
-        samples, seed, validation: see `imagery`.
-
-    Raises:
-        DataError: the features are missing, unfinished or altered.
-
-    Example:
-        >>> pretrain("melt", [sentinel2("s2"), "climate"])  # doctest: +SKIP
-
-    Source: S2-100K, the images of SatCLIP (Klemmer et al., arXiv 2311.17179).
+    The other arguments are as of `imagery`. Source: S2-100K, the images of SatCLIP (Klemmer et
+    al., arXiv 2311.17179).
     """
     check_counts(samples=samples, validation=validation)
     index, array = read_features(folder)

@@ -83,11 +83,7 @@ class Modality:
             )
 
     def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw `n` new locations (n, 2) and their samples (n, ...).
-
-        Raises:
-            ValueError: the samples are fixed, so no new ones can be drawn.
-        """
+        """Draw `n` new locations (n, 2) and their samples (n, ...)."""
         draw: Callable[..., tuple[Tensor, Tensor]] | None = getattr(self.samples, "fresh", None)
         if draw is None:
             raise ValueError(
@@ -106,11 +102,7 @@ class Modality:
 
 
 class Standardise(nn.Module):
-    """Subtract the mean and divide by the standard deviation of each channel (axis 1).
-
-    Args:
-        samples: (N, C, ...) from which both are computed.
-    """
+    """Subtract the mean of each channel of `samples` (N, C, ...), and divide by its deviation."""
 
     mean: Tensor
     deviation: Tensor
@@ -129,13 +121,7 @@ class Standardise(nn.Module):
 def profile_encoder(channels: int, standardise: nn.Module | None = None) -> EncoderFactory:
     """Make encoders of profiles, (B, channels) to (B, dim): two hidden layers of 256.
 
-    Args:
-        channels: length of a profile.
-        standardise: a module applied first, such as `Standardise`.
-
-    Example:
-        >>> profile_encoder(12)(256)(torch.zeros(2, 12)).shape
-        torch.Size([2, 256])
+    `standardise` is a module applied first, such as `Standardise`.
     """
 
     def make(dim: int) -> nn.Module:
@@ -152,16 +138,7 @@ def profile_encoder(channels: int, standardise: nn.Module | None = None) -> Enco
 
 
 def patch_encoder(channels: int, standardise: nn.Module | None = None) -> EncoderFactory:
-    """Make encoders of image patches, (B, channels, 16, 16) to (B, dim): three convolutions.
-
-    Args:
-        channels: channels of a patch.
-        standardise: a module applied first, such as `Standardise`.
-
-    Example:
-        >>> patch_encoder(3)(256)(torch.zeros(2, 3, 16, 16)).shape
-        torch.Size([2, 256])
-    """
+    """Make encoders of image patches, (B, channels, 16, 16) to (B, dim): three convolutions."""
 
     def make(dim: int) -> nn.Module:
         return nn.Sequential(
@@ -188,8 +165,7 @@ def text_encoder() -> EncoderFactory:
         >>> text_encoder()(256)(tokenise([["Berlin"], ["Paris", "Parijs"]])).shape
         torch.Size([2, 256])
 
-    Source: hashed character n-grams after Bojanowski et al., "Enriching Word Vectors with Subword
-    Information" (TACL 5, 2017, arXiv 1607.04606).
+    Source: hashed character n-grams after Bojanowski et al. (TACL 5, 2017, arXiv 1607.04606).
     """
 
     def make(dim: int) -> nn.Module:
@@ -227,10 +203,6 @@ def tokenise(names: list[list[str]]) -> Tensor:
 
     Returns:
         (N, TOKENS) int64.
-
-    Example:
-        >>> tokenise([["Berlin"], ["Paris", "Parijs"]]).shape
-        torch.Size([2, 64])
     """
     rows = torch.zeros(len(names), TOKENS, dtype=torch.int64)
     for row, place in zip(rows, names, strict=True):

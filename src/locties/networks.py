@@ -30,10 +30,6 @@ class MLP(nn.Sequential):
         hidden: width of the hidden layers.
         layers: number of hidden layers.
         activation: "gelu" or "relu".
-
-    Example:
-        >>> MLP(3, 2, hidden=8)(torch.ones(5, 3)).shape
-        torch.Size([5, 2])
     """
 
     def __init__(
@@ -57,8 +53,7 @@ class Residual(nn.Sequential):
     A block is h + W2 GELU(W1 LayerNorm(h)), with biases; a LayerNorm precedes the output too.
 
     Args:
-        in_dim: number of features.
-        dim: length of an embedding.
+        in_dim, dim: see `MLP`.
         hidden: width of the identity path and of the blocks.
         layers: number of residual blocks, two affine maps each.
 
@@ -79,8 +74,6 @@ class Residual(nn.Sequential):
 
 
 class _ResidualBlock(nn.Module):
-    """One block of `Residual`."""
-
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.branch = nn.Sequential(
@@ -99,12 +92,8 @@ class Siren(nn.Sequential):
     in later ones and the output within sqrt(6 / hidden) / w0; biases within 1 / sqrt(fan-in).
 
     Args:
-        in_dim: number of features.
-        dim: length of an embedding.
-        hidden: width of the hidden layers.
-        layers: number of sine layers.
-        w0_first: frequency factor of the first layer.
-        w0: frequency factor of the later sine layers.
+        in_dim, dim, hidden, layers: see `MLP`.
+        w0_first, w0: frequency factors of the first and of the later sine layers.
 
     Source: Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions"
     (NeurIPS 2020, arXiv 2006.09661), with their initialisation.
@@ -133,8 +122,6 @@ class Siren(nn.Sequential):
 
 
 class _SineLayer(nn.Linear):
-    """sin(w0 (W x + b)), weights uniform within `bound`."""
-
     def __init__(self, in_dim: int, out_dim: int, w0: float, bound: float) -> None:
         super().__init__(in_dim, out_dim)
         nn.init.uniform_(self.weight, -bound, bound)
@@ -148,12 +135,8 @@ class _SineLayer(nn.Linear):
 def layers(network: nn.Module, x: Tensor) -> list[Tensor]:
     """The outputs (N, width) of each layer of a network; the last is the network's own output.
 
-    A layer includes the activation that follows it. The layers of a plain ``nn.Sequential`` are
-    known; any other module counts as one layer.
-
-    Args:
-        network: any module from (N, in_dim) to (N, dim).
-        x: (N, in_dim).
+    A layer includes the activation that follows it. A module that is no plain ``nn.Sequential``
+    counts as one layer.
 
     Example:
         >>> [h.shape[1] for h in layers(MLP(in_dim=3, dim=2, hidden=8), torch.ones(1, 3))]
@@ -174,13 +157,9 @@ def split(network: nn.Module) -> tuple[Tensor, Tensor, nn.Sequential] | None:
     On a grid, the affine map can then be applied to the factors of the features. `layers` gives the
     same for `rest` as for the network.
 
-    Args:
-        network: from (N, in_dim) to (N, dim).
-
     Returns:
         weight (hidden, in_dim), bias (hidden,) and rest, from (N, hidden) to (N, dim); None if the
-        network does not begin with an affine map, as far as is known. All networks here do, and
-        so does every plain ``nn.Sequential`` that begins with ``nn.Linear``.
+        network is not known to begin with an affine map, as all networks here do.
 
     Example:
         >>> network, x = Siren(in_dim=3, dim=2, hidden=8), torch.ones(1, 3)

@@ -55,13 +55,7 @@ def convert_satclip(
         The encoder as `locties.load` reads it from `out`. Its `origin` names the file and its
         SHA-256.
 
-    Example:
-        >>> encoder = convert_satclip("satclip-vit16-l40.ckpt", "satclip")  # doctest: +SKIP
-        >>> encoder([[13.4, 52.5]]).shape  # doctest: +SKIP
-        torch.Size([1, 256])
-
-    Source: Klemmer et al., "SatCLIP: Global, General-Purpose Location Embeddings with Satellite
-    Imagery" (AAAI 2025, arXiv 2311.17179).
+    Source: Klemmer et al. (AAAI 2025, arXiv 2311.17179).
     """
     path = Path(checkpoint)
     if Path(out).exists():
@@ -118,18 +112,9 @@ def convert_satclip(
 
 
 def satclip_factors(degree: int, harmonics: str = "analytic") -> Tensor:
-    """SatCLIP's harmonics divided by ours, column by column.
+    """SatCLIP's harmonics divided by ours, column by column: (degree^2,) float64.
 
-    Args:
-        degree: the number L of degrees.
-        harmonics: "analytic" or "closed-form", the two ways in which SatCLIP computes them.
-
-    Returns:
-        (L*L,) float64: (-1)^l, times pi where m = 0; or (-1)^(l + m).
-
-    Example:
-        >>> satclip_factors(2, "closed-form").tolist()
-        [1.0, 1.0, -1.0, 1.0]
+    (-1)^l, times pi where m = 0, for "analytic" harmonics; (-1)^(l + m) for "closed-form" ones.
     """
     ell = torch.arange(degree).repeat_interleave(2 * torch.arange(degree) + 1)
     m = torch.arange(degree**2) - ell**2 - ell
@@ -235,15 +220,9 @@ class GeoCLIP(nn.Module):
     """GeoCLIP's pretrained location encoder, lonlat (N, 2) to (N, 512) float32.
 
     Code and weights are those of the package ``geoclip`` 1.3.0; its image encoder, and so
-    torchvision and transformers, is not imported. GeoCLIP takes latitude first: the order is turned
-    here.
+    torchvision and transformers, is not imported. GeoCLIP takes latitude first.
 
-    Example:
-        >>> GeoCLIP()(torch.tensor([[2.35, 48.86]])).shape  # doctest: +SKIP
-        torch.Size([1, 512])
-
-    Source: Vivanco Cepeda, Nayak and Shah, "GeoCLIP: Clip-Inspired Alignment between Locations and
-    Images for Effective Worldwide Geo-localization" (NeurIPS 2023, arXiv 2309.16020).
+    Source: Vivanco Cepeda, Nayak and Shah (NeurIPS 2023, arXiv 2309.16020).
     """
 
     weights_sha256 = "94b80ae3af89fca78539e129dd2929d321247f5ceeeb0a31bc2c31041a253394"

@@ -61,32 +61,20 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def prepare(self, modalities: Mapping[str, Modality], dim: int) -> None:
-        """Called once before training, before the optimiser is made.
-
-        Args:
-            modalities: by name, in the order of the numbers in `Batch.modality`.
-            dim: length of an embedding.
-        """
+        """Called once, before the optimiser is made; modalities in the order of their numbers."""
 
     def clamp_(self) -> None:
         """Called after each step of the optimiser: bring parameters back within their bounds."""
 
 
 def place_of(lonlat: Tensor) -> Tensor:
-    """A number for each place: equal where both coordinates are equal in float32.
-
-    Args:
-        lonlat: (N, 2) degrees.
-
-    Returns:
-        (N,) int64, the bits of both coordinates.
-    """
+    """Numbers (N,) int64 of places (N, 2): equal where both coordinates are equal in float32."""
     positive_zero = lonlat.float() + 0.0  # -0.0 and 0.0 are the same place
     return positive_zero.contiguous().view(torch.int64).squeeze(1)
 
 
 def check_negatives(negatives: str) -> None:
-    """Raise ValueError if this is no kind of negatives."""
+    """Raise ValueError where it is no kind of negatives."""
     if negatives not in NEGATIVES:
         raise unknown("kind of negatives", negatives, NEGATIVES)
 

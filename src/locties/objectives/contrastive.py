@@ -44,7 +44,7 @@ def nt_xent_formula(
 ) -> Tensor:
     """`nt_xent` as its formula reads, with all B x B similarities in memory.
 
-    Use it for second-order gradients of large batches. Arguments are those of `nt_xent`.
+    Use it for second-order gradients of large batches.
     """
     with torch.autocast(batch.samples.device.type, enabled=False):
         z, e = normalised(batch)
@@ -82,9 +82,6 @@ def nt_xent(
         negatives: "joint" takes every other pair of the batch; "within_modality" those of the
             anchor's own modality.
 
-    Returns:
-        Scalar loss.
-
     Example:
         >>> z, ids = torch.eye(4), torch.arange(4)
         >>> batch = Batch(z, z, torch.zeros_like(ids), ids)
@@ -113,9 +110,6 @@ class NTXent(Objective):
 
     The inverse temperature starts at 1/0.07 and is clamped to [1, 100] after each step. Clamping it
     in the forward pass would make its gradient vanish at the bound.
-
-    Args:
-        direction, negatives: see `nt_xent`.
 
     Source: temperature and clamp are those of CLIP (Radford et al., arXiv 2103.00020).
     """
@@ -148,15 +142,6 @@ def siglip(batch: Batch, log_scale: Tensor, bias: Tensor, negatives: Negatives =
     where y_ij is 1 for i = j and -1 otherwise, and j runs over i and its negatives as in `nt_xent`
     (in the paper, over all pairs). Computed in float32, or in float64 if an embedding has it.
 
-    Args:
-        batch: B pairs, of one modality or of several.
-        log_scale: scalar, the logarithm of t.
-        bias: scalar b.
-        negatives: see `nt_xent`.
-
-    Returns:
-        Scalar loss.
-
     Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (ICCV 2023, arXiv
     2303.15343); the formula is that of the authors' code.
     """
@@ -174,9 +159,6 @@ class SigLIP(Objective):
     """`siglip` with a learned scale, which starts at 10, and bias, which starts at -10.
 
     The scale is clamped to [1, 100] after each step, as in `NTXent`; the authors' code does not.
-
-    Args:
-        negatives: see `nt_xent`.
     """
 
     def __init__(self, negatives: Negatives = "joint") -> None:

@@ -22,13 +22,7 @@ def content(samples: Tensor) -> Tensor:
 
     A profile (B, C) is its own content. A patch (B, C, H, W) is averaged to 4 x 4. Tokens (B, T),
     integers below `BUCKETS` with 0 for padding, become the mean of 64 normal numbers fixed for each
-    token: a random projection of their counts.
-
-    Args:
-        samples: (B, ...), floats, or integers for tokens.
-
-    Returns:
-        (B, c) float.
+    token: a random projection of their counts. The result is (B, c) float.
 
     Example:
         >>> content(torch.rand(2, 3, 16, 16)).shape
@@ -73,15 +67,10 @@ def fidelity(
     embedding has it.
 
     Args:
-        batch: B pairs, of one modality or of several.
-        log_scale: see `nt_xent`.
+        batch, log_scale, direction, negatives: see `nt_xent`.
         decoders: by number m of modality, from (B_m, d) to (B_m, c_m).
         contents: by number m of modality, (B_m, c_m) of its samples, in the order of the batch.
         weight: 0 is `nt_xent`; 1 is a linear auto-encoder of contents, without alignment.
-        direction, negatives: see `nt_xent`.
-
-    Returns:
-        Scalar loss.
 
     Source: a design of this project. Thoreau, Levillain and Derksen (arXiv 2509.17943) ask what
     alignment erases; the objective is not theirs.
@@ -96,11 +85,8 @@ def fidelity(
 class Decoder(nn.Linear):
     """The linear decoder of one modality: embedding (B, d) to standardised content (B, c).
 
-    Weights start at zero, so it first predicts the mean of every sample and needs no seed.
-
-    Args:
-        samples: (N, ...), from which the mean and deviation of the content are computed.
-        dim: length d of an embedding.
+    Weights start at zero, so it first predicts the mean of every sample and needs no seed. Mean and
+    deviation of the content are those of `samples` (N, ...).
     """
 
     def __init__(self, samples: Tensor, dim: int) -> None:
@@ -123,9 +109,7 @@ class Fidelity(NTXent):
 
     The decoder of a modality that a batch does not hold is left unchanged, as its encoder is.
 
-    Args:
-        weight: share of the loss that keeps content, in [0, 1].
-        direction, negatives: see `nt_xent`.
+    `weight` is the share of the loss that keeps content, in [0, 1].
     """
 
     reads_samples = True

@@ -19,22 +19,8 @@ def vicreg(
         v(Z) = 1/d sum_k max(0, 1 - sqrt(Var(Z_k) + 1e-4))
         c(Z) = 1/d sum_(k != l) Cov(Z)_kl^2
 
-    with variances and covariances over the batch, divided by B - 1. Computed in float32, or in
-    float64 if an embedding has it.
-
-    Args:
-        batch: B >= 2 pairs, of one modality or of several.
-        invariance: weight of the distance between a sample and its location.
-        variance: weight of the hinge that keeps each dimension's standard deviation at 1.
-        covariance: weight of the term that decorrelates the dimensions.
-
-    Returns:
-        Scalar loss.
-
-    Example:
-        >>> z, ids = 2 * torch.cat([torch.eye(2), -torch.eye(2)]), torch.arange(4)
-        >>> vicreg(Batch(z, z, torch.zeros_like(ids), ids)).item()
-        0.0
+    with variances and covariances over the batch (B >= 2), divided by B - 1. Computed in float32,
+    or in float64 if an embedding has it.
 
     Source: Bardes, Ponce and LeCun, "VICReg: Variance-Invariance-Covariance Regularization for
     Self-Supervised Learning" (ICLR 2022, arXiv 2105.04906): Algorithm 1, with the coefficients of
@@ -57,11 +43,7 @@ def _covariances(x: Tensor) -> Tensor:
 
 
 class VICReg(Objective):
-    """`vicreg` with its coefficients; it has no parameters.
-
-    Args:
-        invariance, variance, covariance: see `vicreg`.
-    """
+    """`vicreg` with its coefficients; it has no parameters."""
 
     def __init__(
         self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
