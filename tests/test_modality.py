@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,6 +52,12 @@ def test_an_empty_modality_is_refused():
 def test_samples_and_locations_must_be_as_many():
     with pytest.raises(ValueError, match="'rain' has 3 samples at 2 locations"):
         Modality("rain", torch.zeros(2, 2), torch.zeros(3, 12), profile_encoder(12))
+
+
+def test_masked_samples_are_refused():
+    masked = np.ma.masked_array([[1.0], [-9999.0]], [[False], [True]])
+    with pytest.raises(ValueError, match=r"'rain' has masked samples.*leave out"):
+        Modality("rain", [[0, 0], [1, 1]], masked, profile_encoder(1))
 
 
 def test_a_location_off_the_globe_names_its_row():

@@ -2,13 +2,18 @@
 
 import re
 import warnings
+import zipfile
 from pathlib import Path
 
 import geopandas
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
+import pyogrio
 import pytest
 import rasterio
+import rasterio.shutil
+import rasterio.vrt
 import rasterio.warp
 import shapely
 import torch
@@ -16,8 +21,8 @@ import xarray
 from rasterio.transform import Affine, from_origin
 
 import locties
-from locties import user_data
 from locties._util import extras
+from locties.apply import rasters
 from locties.data import sampling
 from locties.data.manifest import DataError
 from locties.lonlat import CELL_DEGREES, cell_index
@@ -376,6 +381,93 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         locties.read_task(tmp_path / "soil.xlsx", "ph")
 
 
+VRT = "<OGRVRTDataSource><OGRVRTLayer name='real'><SrcDataSource>{0}</SrcDataSource></OGRVRTLayer>"
+REFERENCES = {
+    "points.json": VRT + "</OGRVRTDataSource>",
+    "points.gml": VRT + "</OGRVRTDataSource>",
+    "points.gpkg": VRT + "</OGRVRTDataSource>",
+    "points.geojson": '{{"type": "gdal_streamed_alg", "command_line": "gdal vector pipeline ! '
+    'read {0} ! write streamed_dataset --format stream"}}',
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_that_names_another_file_is_not_followed(
+    name: str, packed: bool, tmp_path: Path
+) -> None:
+    points(table(20)).to_file(tmp_path / "real.geojson")
+    path = tmp_path / name
+    path.write_text(REFERENCES[name].format(tmp_path / "real.geojson"))
+    assert len(pyogrio.read_dataframe(path)) == 20, "GDAL itself follows it"
+    if packed:
+        with zipfile.ZipFile(tmp_path / "points.zip", "w") as archive:
+            archive.write(path, name)
+        path = tmp_path / "points.zip"
+    with pytest.raises(DataError, match=rf"{path.name} cannot be read"):
+        locties.read_task(path, "ph")
+
+
+def test_a_zipped_shapefile_is_read(tmp_path: Path) -> None:
+    points(table(20)).to_file(tmp_path / "soil.shp")
+    with zipfile.ZipFile(tmp_path / "soil.zip", "w") as archive:
+        for part in tmp_path.glob("soil.*[!p]"):
+            archive.write(part, f"data/{part.name}")
+        archive.write(tmp_path / "soil.shp", "data/soil.shp")
+    assert len(locties.read_task(tmp_path / "soil.zip", "ph").target) == 20
+
+
+def test_a_raster_that_names_another_file_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "real.tif", np.ones((1, 40, 40)), from_origin(10, 50, 0.1, 0.1))
+    path = tmp_path / "soil.tif"
+    with rasterio.open(tmp_path / "real.tif") as real, rasterio.vrt.WarpedVRT(real) as warped:
+        rasterio.shutil.copy(warped, path, driver="VRT")
+    with rasterio.open(path) as followed:
+        assert followed.read().any(), "GDAL itself follows it"
+    with pytest.raises(DataError, match=r"soil\.tif cannot be read.*gdal_translate"):
+        locties.read_modality(path, name="soil", beside=())
+
+
+def test_a_netcdf_is_read_through_xarray(tmp_path: Path) -> None:
+    path = tmp_path / "era5.nc"
+    grid = {"lat": np.arange(50.0, 40, -1), "lon": np.arange(0.0, 10)}
+    xarray.DataArray(noise(1, 10, 10)[0], grid, name="t2m").to_netcdf(path, engine="scipy")
+    for source in (path, f"NETCDF:{path}:t2m"):
+        with pytest.raises(
+            OSError if source == path else ValueError, match=r"xarray\.open_dataset"
+        ):
+            locties.read_modality(source, name="t2m")
+
+
+@pytest.mark.parametrize("name", ["cut.tif", "cut.csv.gz", "altered.csv.gz", "wkb.parquet"])
+def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "cut.tif":
+        write(path, noise(1, 180, 360), from_origin(-180, 90, 1, 1))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif name == "wkb.parquet":
+        points(table(1)).to_parquet(path)
+        whole = pyarrow.parquet.read_table(path)
+        at = whole.column_names.index("geometry")
+        pyarrow.parquet.write_table(whole.set_column(at, "geometry", [[b"garbage"]]), path)
+    else:
+        table().to_csv(path, index=False)
+        content = bytearray(path.read_bytes())
+        content[200] ^= 255 if name.startswith("altered") else 0
+        path.write_bytes(content[: None if name.startswith("altered") else -40])
+    with pytest.raises(DataError, match=rf"{name} cannot be read"):
+        locties.read_modality(path, name="soil", beside=())
+
+
+def test_a_name_that_stands_twice_in_a_header_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",lon,lat,ph,ph,lon\n0,1,2,3.5,9.5,7\n")
+    with pytest.raises(ValueError, match="could be the lon: lon, lon"):
+        locties.read_task(tmp_path / "a.csv", "ph")
+    (tmp_path / "a.csv").write_text(",lon,lat,ph,ph\n0,1,2,3.5,9.5\n")
+    with pytest.raises(ValueError, match="several columns 'ph'"):
+        locties.read_task(tmp_path / "a.csv", "ph")
+
+
 def test_what_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points(table()).to_parquet(tmp_path / "geo.parquet")
     table().to_csv(tmp_path / "plain.csv", index=False)
@@ -631,7 +723,7 @@ def test_large_rasters_are_read_by_windows_with_the_same_result(
     path = write(tmp_path / "r.tif", values, from_origin(10, 50, 0.1, 0.1), nodata=-1)
     chosen = {"name": "own", "samples": 200, "beside": ()}
     read = [locties.read_modality(path, patch=patch, **chosen) for patch in (16, None)]
-    monkeypatch.setattr(user_data, "_WHOLE", 0)
+    monkeypatch.setattr(rasters, "_WHOLE", 0)
     again = [locties.read_modality(path, patch=patch, **chosen) for patch in (16, None)]
     for one, other in zip(read, again, strict=True):
         index = torch.arange(len(one.lonlat))

@@ -75,6 +75,11 @@ class Modality:
             raise ValueError(
                 f"modality {self.name!r} is empty: give at least one sample with its location"
             )
+        if hasattr(self.samples, "mask"):
+            raise ValueError(
+                f"modality {self.name!r} has masked samples, which would be read as numbers: leave "
+                "out the rows where they are masked and pass a tensor"
+            )
         object.__setattr__(self, "lonlat", coordinates.check(self.lonlat).float())
         if len(self.lonlat) != len(self.samples):
             raise ValueError(

@@ -154,6 +154,20 @@ def test_a_fault_is_one_line_and_an_exit_code(
     assert result.stderr == f"locties: {said}\n"
 
 
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [("stdin", "stdin is closed: name a file"), ("stdout", "stdout is closed: send it to a file")],
+)
+def test_a_closed_stream_is_one_line(
+    stream: str, said: str, encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(sys, stream, None)
+    with pytest.raises(SystemExit) as end:
+        app(["embed", str(encoder)])
+    assert end.value.code == 1
+    assert re.fullmatch(rf"locties: {said}.*\n", capsys.readouterr().err)
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(force: bool) -> None:
         raise AssertionError("a bug")

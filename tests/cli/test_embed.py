@@ -1,5 +1,6 @@
 """`locties embed`: tables in parts, every format, what is refused, and the globe."""
 
+import gzip
 import io
 import json
 import subprocess
@@ -79,6 +80,30 @@ def test_embed_reads_and_writes_by_suffix(encoder: Path, tmp_path: Path) -> None
         table["small_002"].tolist()
     )
     assert sorted(tmp_path.iterdir()) == sorted([places, parquet, back, encoder])
+
+
+def test_embed_leaves_repeated_and_empty_headers(encoder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv.gz"
+    text = ",lon,lat,ph,ph\n0,1,2,3.5,9.5\n"
+    assert run("embed", encoder, "-o", out, input=text).exit_code == 0
+    head, row = gzip.decompress(out.read_bytes()).decode().splitlines()
+    assert head == ",lon,lat,ph,ph,small_000,small_001,small_002"
+    assert row.startswith("0,1,2,3.5,9.5,")
+
+
+def test_embed_names_a_file_that_it_cannot_read(
+    encoder: Path, points: Path, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(points)
+    at = table.column_names.index("at")
+    pq.write_table(table.set_column(at, "at", [[b"garbage"] * len(table)]), points)
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(PLACES.encode())[:-9])
+    for file in (points, tmp_path / "cut.csv.gz"):
+        result = run("embed", encoder, file)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"locties: {file} cannot be read: ")
 
 
 def test_embed_leaves_text_of_a_parquet_text(encoder: Path, tmp_path: Path) -> None:

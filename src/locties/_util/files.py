@@ -22,6 +22,10 @@ except ModuleNotFoundError:  # Windows, where what a killed process left stays
 _NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
 
 
+class DataError(OSError):
+    """A data file is missing, truncated or altered; the message says what to do."""
+
+
 @contextmanager
 def written_aside(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """Yield a path to write to; afterwards it is synced to the disk and renamed to `path`.

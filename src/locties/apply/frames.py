@@ -12,7 +12,7 @@ from torch import Tensor
 from locties._util.extras import needs
 from locties.apply.grid import embed_points
 from locties.apply.metadata import Encoder, column_names, resolve
-from locties.lonlat import check, read
+from locties.lonlat import read
 
 with needs("own", "locties.embed"):
     import pandas as pd
@@ -23,6 +23,7 @@ with needs("own", "locties.embed"):
         check_invalid,
         complaint,
         coordinates,
+        float_points,
         out_of_range,
         usable,
     )
@@ -72,7 +73,7 @@ def embed(
     function, metadata = resolve(encoder)
     lonlat, problems = _places(data, lon, lat)
     keep = usable(problems, len(lonlat), invalid)
-    values = embed_points(function, _checked(lonlat[keep]))
+    values = embed_points(function, float_points(lonlat[keep]))
     given = isinstance(data, pd.DataFrame | pd.Series)
     index = (data.index if given else pd.RangeIndex(len(lonlat)))[keep]
     if not index.is_unique:
@@ -99,7 +100,7 @@ def lonlat_of(data: Any, lon: str | None = None, lat: str | None = None) -> Tens
             f"{message}. Rows are counted from 0; correct them, or leave them out, with "
             "frame.dropna() where they are missing"
         )
-    return _checked(lonlat)
+    return float_points(lonlat)
 
 
 def _places(data: Any, lon: str | None, lat: str | None) -> tuple[Array, Problems]:
@@ -114,7 +115,3 @@ def _places(data: Any, lon: str | None, lat: str | None) -> tuple[Array, Problem
         project="take them to degrees, with pyproj.Transformer.from_crs(theirs, 4326, "
         "always_xy=True)",
     )
-
-
-def _checked(lonlat: Array) -> Tensor:
-    return check(check(lonlat).float())

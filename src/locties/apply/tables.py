@@ -1,21 +1,31 @@
-"""Coordinates of the rows of a table: found, read as numbers, taken to WGS84, and checked.
+"""Tables of points: files read, coordinates found, read as numbers, taken to WGS84, and checked.
 
-What is wrong with a whole column raises ValueError; what is wrong with single rows is returned, for
-the caller to refuse or to leave out.
+What is read names no other file or URL that would be opened. What is wrong with a whole column
+raises ValueError; what is wrong with single rows is returned, for the caller to refuse or to leave
+out.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import re
 import warnings
-from typing import Any
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from locties._util.extras import need, needs
+from locties._util.files import DataError
 from locties._util.registry import unknown
-from locties.lonlat import usual_columns
+from locties.lonlat import check, usual_columns
 
 with needs("own", "a table"):
     import pandas as pd
@@ -23,9 +33,176 @@ with needs("own", "a table"):
 Array = NDArray[Any]
 Problems = list[tuple[str, Array]]  # what is wrong, and with which rows
 
+SEPARATORS = {".csv": ",", ".tsv": "\t"}  # also with .gz behind
+PARQUET = (".parquet", ".geoparquet", ".pq")
+_JSON, _XML = rb"\s*[{\[]", rb"\s*(<[?!][^>]*>\s*)*<([\w.-]+:)?(kml|FeatureCollection)\b"
+# How a file of each format begins, since GDAL goes by the content, whatever the name says.
+_BEGINNINGS = {
+    **{".geojson": _JSON, ".json": _JSON, ".kml": _XML, ".gml": _XML},
+    **{".gpkg": rb"SQLite format 3\0", ".shp": rb"\0\0'\n", ".fgb": rb"fgb"},
+}
+# Formats that begin alike and name other files or URLs, which GDAL then opens.
+_REFERENCES = re.compile(rb"(?i)gdal_streamed_alg|<OGR\w+DataSource|<[\w:]*Capabilities")
+TABLES = (*SEPARATORS, *PARQUET, *_BEGINNINGS, ".zip")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _SHOWN = 5  # rows named in a message
 _SUSPECT = 0.05  # share of latitudes beyond 90 from which columns are taken for swapped
+
+
+def read_table(source: Any) -> Any:
+    """A DataFrame or GeoDataFrame, as it is given or read from a file."""
+    if isinstance(source, pd.DataFrame):
+        return source
+    if not isinstance(source, str | Path):
+        raise ValueError(
+            f"a table is a path, a DataFrame or a GeoDataFrame, not a {type(source).__name__}"
+        )
+    path, suffix = existing(source), suffix_of(source)
+    if suffix in SEPARATORS:
+        [frame] = read_delimited(path, SEPARATORS[suffix], low_memory=False)
+        return frame
+    with named(path):
+        if suffix in PARQUET:
+            with needs("own", "Parquet"):
+                import pyarrow.parquet
+
+            if b"geo" in (pyarrow.parquet.read_schema(path).metadata or {}):
+                return need("geopandas", "GeoParquet", "own").read_parquet(path)
+            return pd.read_parquet(path)
+        if suffix in TABLES:
+            location, options = _vector(path, suffix)
+            return need("geopandas", "geometry", "own").read_file(location, **options)
+    raise ValueError(
+        f"{path} is not a table: its name must end in {', '.join(TABLES)}. Or read it with pandas "
+        "or geopandas and pass the frame"
+    )
+
+
+def read_delimited(
+    file: Path | IO[bytes], separator: str, rows: int | None = None, **options: Any
+) -> Iterator[pd.DataFrame]:
+    """A table of separated values in parts of `rows` rows, or whole, its header as it stands.
+
+    Args:
+        file: a path, ending in .gz if it is compressed, or a stream, which is closed.
+        separator: between fields.
+        rows: in a part; None is all of them. There is always one part, if only a header.
+        options: of `pandas.read_csv`.
+    """
+    name = file if isinstance(file, Path) else "stdin"
+    with named(name):
+        binary: Any = file.open("rb") if isinstance(file, Path) else file
+        if str(name).lower().endswith(".gz"):
+            binary = gzip.GzipFile(fileobj=binary)
+        with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
+            try:
+                # By itself, pandas would rename columns that are repeated or have no name.
+                header = next(filter(None, csv.reader(text, delimiter=separator)), [])
+                _check_header(name, header)
+                options |= {"sep": separator, "header": None, "names": range(len(header))}
+                options |= {"index_col": False, "chunksize": rows, "iterator": True}
+                with pd.read_csv(text, **options) as reader:
+                    while (part := _next_part(reader)) is not None:
+                        part.columns = header
+                        yield part
+            except pd.errors.ParserWarning:
+                raise ValueError(
+                    f"{name} has more fields in its rows than in its header: name every column"
+                ) from None
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{name} is not UTF-8 ({error}): convert it, as pandas.read_csv(path, "
+                    "encoding='latin-1').to_csv(new_path, index=False) does for Latin-1"
+                ) from None
+
+
+def _next_part(reader: Any) -> Any:
+    with warnings.catch_warnings():
+        # By default pandas drops the last fields of rows that are longer than the header.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return next(reader, None)
+
+
+def _check_header(name: object, header: list[str]) -> None:
+    """Refuse an empty file, and one column whose name holds another separator."""
+    if not header:
+        raise DataError(f"{name} cannot be read: it is empty; its first line names the columns")
+    remedies = {
+        ";": "convert it to commas and decimal points, as pandas.read_csv(path, sep=';', "
+        "decimal=',').to_csv(new_path, index=False) does",
+        "\t": "pass it as a file whose name ends in .tsv",
+        ",": "pass it as a file whose name ends in .csv",
+    }
+    for other, remedy in remedies.items():
+        if len(header) == 1 and other in header[0]:
+            raise ValueError(
+                f"{name} has one column, {header[0]!r}: its separator seems to be {other!r}; "
+                f"{remedy}"
+            )
+
+
+def _vector(path: Path, suffix: str) -> tuple[str, dict[str, str]]:
+    """Where geopandas reads it, and with what options; DataError if it is not what its name says.
+
+    A file of another format could make GDAL open what that file names, such as a URL.
+    """
+    location, member = str(path), ""
+    if suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            tables = [name for name in archive.namelist() if suffix_of(name) in _BEGINNINGS]
+            if len(tables) != 1:
+                raise DataError(
+                    f"{path} holds {len(tables)} files with points, such as a .shp: unpack it, and "
+                    "give the path of one"
+                )
+            [member] = tables
+            with archive.open(member) as file:
+                start = file.read(2**16)
+        location, suffix = f"/vsizip/{{{path.absolute()}}}/{member}", suffix_of(member)
+    else:
+        with path.open("rb") as file:
+            start = file.read(2**16)
+    start = start.removeprefix(b"\xef\xbb\xbf")
+    if not re.match(_BEGINNINGS[suffix], start) or _REFERENCES.search(start):
+        raise DataError(
+            f"{path} cannot be read: {member or 'it'} is not what {suffix} stands for; convert it "
+            "to .gpkg"
+        )
+    return location, {"DOWNLOAD_SCHEMA": "NO"} if suffix == ".gml" else {}
+
+
+def existing(source: str | Path) -> Path:
+    """The path of a file that is there."""
+    path = Path(source)
+    if not path.exists():
+        raise DataError(f"there is no file {str(source)!r}: give the path of a local file")
+    return path
+
+
+def suffix_of(path: str | Path) -> str:
+    """How a name ends, in lower case: .csv, also of a .csv.gz."""
+    name = str(path).lower()
+    plain = Path(name.removesuffix(".gz")).suffix
+    return plain if plain in SEPARATORS else Path(name).suffix
+
+
+@contextmanager
+def named(file: object) -> Iterator[None]:
+    """Name the file in every error of what reads it: pandas, pyarrow, GDAL, shapely, zlib, ..."""
+    try:
+        yield
+    except (DataError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error) is ValueError:  # says what is wrong with the content
+            raise
+        reason = str(error.__cause__ or error).strip()
+        raise DataError(f"{file} cannot be read: {reason}") from error
+
+
+def float_points(lonlat: Array) -> Tensor:
+    """Checked coordinates (N, 2), rounded to float32."""
+    return check(check(lonlat).float())
 
 
 def column_of(frame: Any, name: str) -> Any:
@@ -203,8 +380,8 @@ def numbers_of(column: Any, name: str) -> tuple[Array, Problems]:
     for value in text[wrong]:
         if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
             raise ValueError(
-                f"column {name!r} holds text with a decimal comma, such as {value!r}: read it "
-                "with pandas.read_csv(path, decimal=',') and pass the frame"
+                f"column {name!r} holds text with a decimal comma, such as {value!r}: convert it, "
+                "as pandas.read_csv(path, decimal=',').to_csv(new_path, index=False) does"
             )
     if given.any() and wrong.sum() in (0, given.sum()):
         remedy = (
@@ -250,22 +427,6 @@ def usable(problems: Problems, n: int, invalid: str) -> Array:
     if message:
         warnings.warn(f"{message}. They are left out", stacklevel=4)
     return ~any_of(problems, n)
-
-
-def check_separator(name: str, header: list[str]) -> None:
-    """Refuse a table of one column whose header holds another separator."""
-    remedies = {
-        ";": "convert it to commas and decimal points, as pandas.read_csv(path, sep=';', "
-        "decimal=',').to_csv(new_path, index=False) does",
-        "\t": "pass it as a file whose name ends in .tsv",
-        ",": "pass it as a file whose name ends in .csv",
-    }
-    for other, remedy in remedies.items():
-        if len(header) == 1 and other in header[0]:
-            raise ValueError(
-                f"{name} has one column, {header[0]!r}: its separator seems to be {other!r}; "
-                f"{remedy}"
-            )
 
 
 def rows_text(wrong: Array) -> str:

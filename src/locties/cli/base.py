@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -33,7 +34,11 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
             warnings.showwarning = self._warn
+            if sys.stderr is None:  # closed by the shell
+                sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
             try:
+                if sys.stdout is None:
+                    raise OSError("stdout is closed: send it to a file, or to /dev/null")
                 result = super().invoke(ctx)
                 # Here and not at exit, since typer knows what a closed pipe means.
                 sys.stdout.flush()

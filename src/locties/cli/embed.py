@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +60,7 @@ def embed(
     from tqdm import tqdm
 
     import locties
-    from locties.apply.tables import check_invalid
+    from locties.apply.tables import check_invalid, named
 
     check_invalid(invalid)
     with _open(output) as write, reading(), tqdm(unit=" rows", disable=None) as bar:
@@ -68,10 +68,10 @@ def embed(
         for part in _parts(file):
             counted = f" (rows counted from row {done})" if done else ""
             try:
+                with named(file):
+                    places = _places(part, lon or lat)
                 with warnings.catch_warnings(record=True) as noted:
-                    embedded = locties.embed(
-                        found, _places(part, lon or lat), lon=lon, lat=lat, invalid=invalid
-                    )
+                    embedded = locties.embed(found, places, lon=lon, lat=lat, invalid=invalid)
             except ValueError as error:
                 raise ValueError(f"{error}{counted}") from None
             for warning in noted:
@@ -112,44 +112,35 @@ def _parts(file: str) -> Iterator[Any]:
 
     Of a GeoParquet, ``attrs["geo"]`` has the metadata of its geometry.
     """
-    import pandas as pd
+    from locties.apply.tables import SEPARATORS, named, read_delimited
 
-    from locties.apply.tables import check_separator
-
-    if _kind(file) == "parquet":
-        import pyarrow.parquet
-
-        with pyarrow.parquet.ParquetFile(file) as table:
-            metadata = (table.schema_arrow.metadata or {}).get(b"geo")
-            some = table.metadata.num_rows > 0
-            for batch in table.iter_batches(ROWS) if some else [table.schema_arrow.empty_table()]:
-                part = batch.to_pandas().reset_index(drop=True)
-                part.attrs = {"geo": _geo(metadata, file)} if metadata else {}
-                yield part
+    suffix = _suffix(file)
+    if suffix in SEPARATORS:
+        options = {"dtype": str, "keep_default_na": False}
+        for part in read_delimited(_stdin(file), SEPARATORS[suffix], ROWS, **options):
+            part.attrs = {"text": True}
+            yield part
         return
-    if file == "-" and sys.stdin.isatty():
+    import pyarrow.parquet
+
+    with named(file), pyarrow.parquet.ParquetFile(file) as table:
+        metadata = (table.schema_arrow.metadata or {}).get(b"geo")
+        some = table.metadata.num_rows > 0
+        for batch in table.iter_batches(ROWS) if some else [table.schema_arrow.empty_table()]:
+            part = batch.to_pandas().reset_index(drop=True)
+            part.attrs = {"geo": _geo(metadata, file)} if metadata else {}
+            yield part
+
+
+def _stdin(file: str) -> Any:
+    """A path, or the stream of - ."""
+    if file != "-":
+        return Path(file)
+    if sys.stdin is None:
+        raise OSError("stdin is closed: name a file")
+    if sys.stdin.isatty():
         say("reading CSV from the terminal; Ctrl-D ends it")
-    # Left to itself, pandas drops the last fields of rows that are longer than the header.
-    warnings.simplefilter("error", pd.errors.ParserWarning)
-    name = "stdin" if file == "-" else file
-    try:
-        with pd.read_csv(
-            sys.stdin.buffer if file == "-" else file,
-            sep="\t" if _kind(file) == "tsv" else ",",
-            dtype=str,
-            keep_default_na=False,
-            index_col=False,
-            chunksize=ROWS,
-        ) as reader:
-            header = reader.get_chunk(0)
-            check_separator(name, list(header))
-            for part in chain([next(reader, header)], reader):
-                part.attrs = {"text": True}
-                yield part
-    except pd.errors.ParserWarning:
-        raise ValueError(
-            f"{name} has more fields in its rows than in its header: name every column"
-        ) from None
+    return sys.stdin.buffer
 
 
 def _geo(metadata: bytes, file: str) -> dict[str, Any]:
@@ -167,15 +158,13 @@ def _geo(metadata: bytes, file: str) -> dict[str, Any]:
     return geo
 
 
-def _kind(file: str) -> str:
-    suffix = Path(file.lower().removesuffix(".gz")).suffix
-    known = {".csv": "csv", ".tsv": "tsv"}
-    known |= dict.fromkeys((".parquet", ".geoparquet", ".pq"), "parquet")
-    if file == "-":
-        return "csv"
-    if suffix not in known:
+def _suffix(file: str) -> str:
+    from locties.apply.tables import PARQUET, SEPARATORS, suffix_of
+
+    suffix = ".csv" if file == "-" else suffix_of(file)
+    if suffix not in (known := (*SEPARATORS, *PARQUET)):
         raise ValueError(f"{file} is not a table: its name must end in {', '.join(known)}")
-    return known[suffix]
+    return suffix
 
 
 def _places(part: Any, columns: str | None) -> Any:
@@ -227,17 +216,20 @@ def _numbers(part: Any) -> Any:
 @contextmanager
 def _open(output: str) -> Iterator[Write]:
     """A function that writes part after part; a file appears whole or not at all."""
-    kind = _kind(output)
+    from locties.apply.tables import SEPARATORS
+
+    suffix = _suffix(output)
     if output == "-":
         yield _csv_writer(sys.stdout.buffer, ",")
         return
     with written_aside(Path(output)) as aside:
-        if kind == "parquet":
+        if suffix in SEPARATORS:
+            packed = output.lower().endswith(".gz")
+            with gzip.open(aside, "wb") if packed else aside.open("wb") as stream:
+                yield _csv_writer(stream, SEPARATORS[suffix])
+        else:
             with _parquet_writer(aside) as write:
                 yield write
-        else:
-            with aside.open("wb") as stream:
-                yield _csv_writer(stream, "\t" if kind == "tsv" else ",")
 
 
 class _Lines(list[str]):

@@ -13,6 +13,7 @@ from importlib import metadata, resources
 from pathlib import Path, PurePosixPath
 
 from locties._util.extras import needs
+from locties._util.files import DataError as DataError
 from locties._util.files import sha256_of
 from locties._util.registry import unknown
 
@@ -21,10 +22,6 @@ with needs("data", "locties.data"):
     from platformdirs import user_cache_path
 
 TIERS = ("embedded", "open", "paper")
-
-
-class DataError(OSError):
-    """A data file is missing, truncated or altered; the message says what to run."""
 
 
 @dataclass(frozen=True)
