@@ -33,8 +33,8 @@ def xyz(seed: int = 0) -> Encoder:
 def harmonics(degree: int, seed: int = 0) -> Encoder:
     """Spherical harmonics of `degree` degrees `(N, degree**2)`, without a network.
 
-    The distance between two such vectors depends on the distance on the sphere alone (addition
-    theorem), so kNN finds nearly the neighbours that it finds on `xyz`.
+    Their distance depends on the distance on the sphere alone, so kNN finds much the same
+    neighbours as on `xyz`.
     """
     return partial(spherical_harmonics, degree=degree)
 
@@ -57,12 +57,7 @@ BASELINES = Registry(
 class Appended(nn.Module):
     """An encoder's embedding with a baseline's appended: `(N, d + d of the baseline)`.
 
-    Each part is divided by its own length, point by point, so that both count alike in kNN; ridge
-    standardises every feature anyway. The length of an embedding is lost.
-
-    Args:
-        encoder: function from lonlat `(N, 2)` to `(N, d)`; a module becomes part of this one.
-        baseline: a name in `BASELINES`.
+    Each part is divided by its own length, point by point, so that both count alike in kNN.
 
     Example:
         >>> both = Appended(lambda lonlat: torch.tensor([[3.0, 4.0]]), "xyz")
@@ -84,17 +79,16 @@ class Appended(nn.Module):
 def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
     """The encoder that a name, a folder or an object stands for.
 
-    One made from a name is put on a GPU where there is one.
-
     Args:
-        encoder: a name: "xyz" and the other `BASELINES`, a peer in `locties.peers.PEERS`, a
-            published encoder, or the folder of a saved one. After a plus sign follows the baseline
-            to append ("melt+xyz"), or "layers" to read the embedding from all layers. A `Path` is
-            a folder; a function or module is returned as it is.
+        encoder: a name in `BASELINES` or `locties.peers.PEERS`, a published encoder, or the folder
+            of a saved one. After a plus sign follows a baseline to append ("melt+xyz"), or
+            "layers" to read the embedding from all layers. A `Path` is a folder; a function or
+            module is returned as it is.
         seed: of the baseline "untrained_default".
 
     Returns:
-        Function from lonlat `(N, 2)`, degrees, to `(N, d)`.
+        Function from lonlat `(N, 2)`, degrees, to `(N, d)`; made from a name, it is on a GPU where
+        there is one.
 
     Example:
         >>> contender("untrained_default+xyz")(torch.tensor([[0.0, 0.0]])).shape

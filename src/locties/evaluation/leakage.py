@@ -37,13 +37,10 @@ BAG = 256  # counts of n-gram buckets, folded to this many
 def raw_values(modality: Modality) -> Encoder:
     """The modality's own values at any point, as a function that `evaluate` takes as an encoder.
 
-    Profiles are taken as they are; patches as 4 x 4 means of each channel; texts as counts of their
-    n-gram buckets, folded to 256. A constant 1 stands beside them: kNN divides rows by their
-    length, and could not tell a profile from its double. Rasters are read at the point itself; of
-    other modalities, such as names, the nearest sample is read, held-out ones included.
-
-    Returns:
-        Function from lonlat `(N, 2)` to `(N, d)` float32.
+    Profiles are taken as they are, patches as 4 x 4 means of each channel, texts as 256 counts of
+    their n-grams; a constant 1 keeps the lengths apart that kNN would divide out. Rasters are read
+    at the point itself; of other modalities the nearest sample, held-out ones included, is read.
+    The result maps lonlat `(N, 2)` to `(N, d)` float32.
 
     Example:
         >>> profiles = torch.tensor([[5.0], [2.0]])
@@ -69,15 +66,9 @@ def raw_values(modality: Modality) -> Encoder:
 
 
 def place_density(sources: LonLat) -> Encoder:
-    """Where samples are, and nothing of their content: log(1 + samples per 10,000 km2).
+    """Where samples are, without their content: log(1 + samples per 10,000 km2), and a constant 1.
 
     Toponyms are sampled where places are, so their locations alone predict population.
-
-    Args:
-        sources: `(M, 2)` lonlat, degrees; spread by `kernel_density`.
-
-    Returns:
-        Function from lonlat `(N, 2)` to `(N, 2)` float32; the second column is a constant 1.
 
     Example:
         >>> place_density([[0.0, 0.0]])(torch.tensor([[0.0, 0.0], [90.0, 0.0]])).round(decimals=2)

@@ -56,7 +56,7 @@ class Probe(ABC):
     Args:
         x: `(N, d)` embeddings.
         targets: arrays `(N,)`; floating type is regressed, integers are class codes.
-        fold: `(N,)` integer fold of each row.
+        fold: `(N,)` integers.
     """
 
     def __init__(
@@ -68,10 +68,9 @@ class Probe(ABC):
 
     @abstractmethod
     def fit(self, held_out: int | None = None) -> Predictor:
-        """Learn from all folds but `held_out` (from all, by default).
+        """Learn from all folds but `held_out`.
 
-        Returns:
-            Function from `(M, d)` embeddings to a list of predictions `(M,)`, one for each target.
+        The result maps embeddings `(M, d)` to a list of predictions `(M,)`, one for each target.
         """
 
     def learning(self, held_out: int | None) -> NDArray[np.bool_]:
@@ -132,14 +131,13 @@ class Ridge(Probe):
     """Ridge on standardised features, in closed form; classes by ridge on one-hot targets.
 
     The same as scikit-learn's ``StandardScaler`` with ``Ridge(alpha=penalty * n)`` or
-    ``RidgeClassifier``, but for predictions outside the range of the labels learnt from, which are
-    cut to it: one absurd prediction far from all labels would decide R² (truncated least squares).
+    ``RidgeClassifier``, with predictions cut to the range of the labels: one absurd prediction far
+    from all labels would decide R² (truncated least squares).
 
-    The penalty is chosen from `PENALTIES` for each target, by squared error or accuracy on inner
-    folds, which are the other outer folds: blocks inside blocks. So the set without folds i and j
-    serves twice, and five folds take fifteen decompositions, whatever the number of penalties and
-    targets. Among equal scores the strongest penalty wins. Constant features are left out; where
-    all are constant, the prediction is the mean or the commonest class.
+    The penalty is chosen from `PENALTIES` for each target, by squared error or accuracy on the
+    other outer folds; the strongest wins among equals. The set without folds i and j serves twice,
+    so five folds take fifteen decompositions, whatever the number of penalties and targets.
+    Constant features are left out.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(100, 3))
@@ -169,7 +167,6 @@ class Ridge(Probe):
         self._paths: dict[frozenset[int], _Path] = {}
 
     def fit(self, held_out: int | None = None) -> Predictor:
-        """As `Probe.fit`."""
         learning = self._folds - {held_out}
         chosen, path = self._choose(learning), self._path(learning)
         pairs = list(zip(chosen, self._slices, strict=True))
@@ -228,21 +225,13 @@ class Ridge(Probe):
 class NearestNeighbour(Probe):
     """The 10 nearest labels, weighted by inverse distance between L2-normalised embeddings.
 
-    scikit-learn's ``KNeighborsRegressor`` on measurements and one-hot classes. With fewer labels
-    than 10 all are neighbours; so they are where every embedding is the same, since no label is
-    then nearer than another.
-
-    Example:
-        >>> x = np.random.default_rng(0).normal(size=(100, 3))
-        >>> probe = NearestNeighbour(x, [x[:, 0]], np.arange(100) % 5)
-        >>> bool(abs(probe.fit()(x[:1])[0][0] - x[0, 0]) < 1e-12)
-        True
+    scikit-learn's ``KNeighborsRegressor`` on measurements and one-hot classes. With fewer than 10
+    labels, or where every embedding is the same, all labels are neighbours.
 
     Source: Shepard (1968) for the weights.
     """
 
     def fit(self, held_out: int | None = None) -> Predictor:
-        """As `Probe.fit`."""
         from sklearn.dummy import DummyRegressor
         from sklearn.neighbors import KNeighborsRegressor
         from sklearn.preprocessing import normalize
@@ -268,29 +257,15 @@ class Mlp(Probe):
 
     SatCLIP's notebook has layers of 64 with ReLU, two of which share their weights; squared error;
     3,000 steps of Adam at 0.001 over all labels at once; the target divided by its largest value;
-    nothing chosen by validation. Here it is scikit-learn's ``MLPRegressor`` or ``MLPClassifier``,
-    one for each target, with
-
-    - three layers of 64 (weights not shared), ReLU, Adam at 0.001, at most 3,000 steps;
-    - batches of 200, and an end where the training loss has not fallen by 1e-4 in ten epochs;
-    - features and regression targets standardised by the labels learnt from;
-    - scikit-learn's default weight decay, 1e-4, and a fixed seed.
-
-    Where every feature is constant, or the labels have one class, the answer is the mean or the
-    commonest class.
-
-    Example:
-        >>> x = np.random.default_rng(0).normal(size=(200, 2))
-        >>> probe = Mlp(x, [(x[:, 0] > 0).astype(int)], np.arange(200) % 5)
-        >>> probe.fit()(np.array([[2.0, 0.0], [-2.0, 0.0]]))[0]
-        array([1, 0])
+    nothing chosen by validation. Here it is scikit-learn's ``MLPRegressor`` or ``MLPClassifier``:
+    no shared weights, batches of 200, an end where the training loss has not fallen by 1e-4 in ten
+    epochs, features and regression targets standardised, weight decay 1e-4 and a fixed seed.
 
     Source: Klemmer et al., arXiv 2311.17179, and the notebook
     B01_Example_Air_Temperature_Prediction of github.com/microsoft/satclip, commit 1ead106.
     """
 
     def fit(self, held_out: int | None = None) -> Predictor:
-        """As `Probe.fit`."""
         rows = self.learning(held_out)
         fitted = [_network(self.x[rows], target[rows]) for target in self.targets]
         return lambda x: [predict(np.asarray(x, dtype=np.float64)) for predict in fitted]

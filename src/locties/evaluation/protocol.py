@@ -49,31 +49,29 @@ def evaluate(
     """Score a frozen location encoder with probes on tasks.
 
     Each of five folds is predicted from labels in the other four, and all predictions are scored
-    together. With few labels, that many are drawn from the four folds (50 are among the 200, and
-    those among the 1000); the whole fifth is still the test. Folds and draws are the same for every
-    encoder.
+    together. With few labels, that many are drawn from the four folds; a smaller draw lies inside a
+    larger one. Folds and draws are the same for every encoder.
 
     Metrics: ``r2`` for regression; ``accuracy`` and ``macro_f1`` for classification; ``r2_low``,
-    ``r2_high``, ``accuracy_low``, ``accuracy_high``, the ends of the 95% interval of a bootstrap
-    over blocks of 10 degrees. ``nearest_label_km``, the median distance from a test point to its
-    nearest label, depends on no probe: its rows have probe ``"none"``.
+    ``r2_high``, ``accuracy_low``, ``accuracy_high``, the 95% interval of a bootstrap over blocks of
+    10 degrees. ``nearest_label_km``, the median distance from a test point to its nearest label,
+    depends on no probe: its rows have probe ``"none"``.
 
     Args:
-        encoder: a name such as ``"best"``, ``"melt+xyz"`` or ``"harmonics_10"`` (all that
-            `contender` takes), the folder of a saved one, a `LocationEncoder`, or any function from
-            lonlat `(N, 2)` float32 to `(N, d)`. A module is used on its device, in evaluation mode.
-        tasks: one or several names in `TASKS` or `Task` objects, such as those of
-            ``TIERS["open"]``; by default all of `TASKS`.
+        encoder: a name such as ``"best"`` or ``"melt+xyz"`` (all that `contender` takes), the
+            folder of a saved one, a `LocationEncoder`, or any function from lonlat `(N, 2)` float32
+            to `(N, d)`. A module is used on its device, in evaluation mode.
+        tasks: names in `TASKS` or `Task` objects, such as those of ``TIERS["open"]``; by default
+            all of `TASKS`.
         name: of the encoder in the table; by default what it is called.
         splits: ``"random"``, ``"block"`` or both.
-        probes: one or several names in `PROBES`. ``"mlp"``, SatCLIP's, takes minutes.
+        probes: names in `PROBES`. ``"mlp"``, SatCLIP's, takes minutes.
         labels: ``"all"`` or numbers of labels, at least 10. By default all, 50, 200 and 1000,
             without those a task has too few points for.
         seed: the encoder's training seed, a column of the table; it changes nothing else.
 
     Returns:
-        Table with columns encoder, tier (of the task), task, split, probe, labels (text), seed,
-        metric, value.
+        Table with columns encoder, tier, task, split, probe, labels (text), seed, metric, value.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -112,13 +110,7 @@ def predict(
 ) -> NDArray[Any]:
     """Out-of-fold prediction `(N,)` at each point of a task, as `evaluate` scores with all labels.
 
-    Arguments are those of `fit_probe`; predictions are in the target's unit, or int64 class codes.
-
-    Example:
-        >>> lonlat = torch.rand(300, 2, generator=torch.manual_seed(0)) * 60
-        >>> task = Task("north", lonlat, lonlat[:, 1])
-        >>> bool(abs(predict(lambda x: x, task) - task.target).max() < 1)
-        True
+    Predictions are in the target's unit, or int64 class codes.
     """
     chosen = _task(task)
     fold = folds(chosen.lonlat, split, FOLDS, PROTOCOL_SEED)

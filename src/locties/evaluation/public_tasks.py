@@ -47,8 +47,7 @@ def air_temperature(points: int = 5000, seed: int = 0) -> Task:
 
     The labels that SatCLIP was judged on. Stations are dense in North America and Europe.
 
-    Source: Hooker, Duveiller and Cescatti (Scientific Data 5, 2018), by way of SatCLIP; see the
-    manifest.
+    Source: Hooker, Duveiller and Cescatti (Scientific Data 5, 2018), by way of SatCLIP.
     """
     return _regression("air_temperature", *public.stations(), "degC", points, seed)
 
@@ -58,7 +57,7 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
 
     Labels are as published: three lie below -60 m, one of them at -534 m.
 
-    Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial; see the manifest.
+    Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial.
     """
     return _regression("elevation", *public.mosaiks("elevation"), "m", points, seed)
 
@@ -68,7 +67,7 @@ def population(points: int = 5000, seed: int = 0) -> Task:
 
     That the published labels are logarithms is inferred from their range.
 
-    Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial; see the manifest.
+    Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial.
     """
     lonlat, labels = public.mosaiks("population")
     return _regression("population", lonlat, labels, "log(1 + persons per km2)", points, seed)
@@ -79,7 +78,7 @@ def biome(points: int = 5000, seed: int = 0) -> Task:
 
     Biomes with fewer than 25 of the points drawn are dropped; eleven of sixteen are left.
 
-    Source: Olson et al. (BioScience 51, 2001), by way of D-PLACE; see the manifest.
+    Source: Olson et al. (BioScience 51, 2001), by way of D-PLACE.
     """
     return _classification("biome", *public.biomes(), points, seed)
 
@@ -90,7 +89,7 @@ def country(points: int = 5000, seed: int = 0) -> Task:
     Points at sea or in no country are dropped, and countries with fewer than 25 of the points: 25
     of 5,000 are about 700,000 km2, so large countries are left.
 
-    Source: Natural Earth, 1:50 million; see the manifest.
+    Source: Natural Earth, 1:50 million.
     """
     lonlat = land_points(points, seed)
     codes = public.country_at(lonlat)

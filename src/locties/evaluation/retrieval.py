@@ -47,8 +47,8 @@ class Ranking:
         true: (N,) int64, which candidate is the sample's true location.
         similarity: (N, M) cosine of sample and location embedding.
         error_km: (N,) float64, from the true location to the one ranked first.
-        rank: (N,) int64, place of the true location, 0 for the first. Of equally similar candidates
-            the earlier comes first: constant embeddings rank at random.
+        rank: (N,) int64, place of the true location, 0 for the first; equals rank in the order of
+            the candidates, so constant embeddings rank at random.
     """
 
     queries: Tensor
@@ -115,14 +115,14 @@ def retrieve(
 ) -> pd.DataFrame:
     """Score how well each modality's held-out samples find where they were taken.
 
-    Candidates are the distinct held-out locations of the same modality. All of them lie in whole
-    blocks that no training sample comes from.
+    Candidates are the distinct held-out locations of the same modality, which lie in whole blocks
+    that no training sample comes from.
 
-    Metrics: ``within_25_km`` and so on for 25, 200, 750 and 2500 km, the share of samples whose
-    top-ranked location lies that near; ``recall_at_1`` and ``recall_at_10``, the share whose true
-    location is among the first; ``median_km``, the (lower) median distance to the top-ranked one.
-    ``low`` and ``high`` are the ends of the 95% interval of a bootstrap over blocks of 10 degrees.
-    ``chance`` is the mean over all rankings, computed, not drawn.
+    Metrics: ``within_25_km`` (200, 750, 2500), the share of samples whose top-ranked location lies
+    that near; ``recall_at_1`` and ``recall_at_10``, the share whose true location is among the
+    first; ``median_km``, the (lower) median distance to the top-ranked one. ``low`` and ``high``
+    are the 95% interval of a bootstrap over blocks of 10 degrees; ``chance`` is the mean over all
+    rankings, computed, not drawn.
 
     Args:
         encoder: as in `evaluate`.

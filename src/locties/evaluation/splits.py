@@ -10,12 +10,7 @@ SPLITS = ("random", "block")
 
 
 def block_index(lonlat: LonLat) -> NDArray[np.int64]:
-    """Spatial block of each point: `(N,)` ids of cells of nearly equal area, 10 degrees high.
-
-    Example:
-        >>> len(set(block_index([[13.4, 52.5], [13.5, 52.6], [100.0, 52.5]])))
-        2
-    """
+    """Spatial block of each point: `(N,)` ids of cells of nearly equal area, 10 degrees high."""
     block: NDArray[np.int64] = cell_index(check(lonlat), BLOCK_DEGREES).cpu().numpy()
     return block
 
@@ -24,21 +19,8 @@ def folds(lonlat: LonLat, split: str, n: int = 5, seed: int = 0) -> NDArray[np.i
     """Fold of each point, for cross-validation.
 
     Under ``"random"`` a test point usually has a label close by. Under ``"block"`` whole blocks of
-    10 degrees are held out together, so that test places are unlike those seen.
-
-    Args:
-        lonlat: `(N, 2)` degrees.
-        split: ``"random"`` or ``"block"``.
-        n: number of folds, at least 2.
-        seed: of the assignment.
-
-    Returns:
-        `(N,)` int64 in 0..n-1, as even as the split allows.
-
-    Example:
-        >>> folds([[0, 0], [1, 1], [90, 0], [91, 1]], "block", n=2).tolist() in (
-        ...     [0, 0, 1, 1], [1, 1, 0, 0])
-        True
+    10 degrees are held out together, so that test places are unlike those seen. Returns `(N,)`
+    int64 in 0..n-1, as even as the split allows.
 
     Source: Roberts et al., "Cross-validation strategies for data with temporal, spatial,
     hierarchical, or phylogenetic structure" (Ecography 40, 2017).
@@ -73,11 +55,7 @@ def _check_enough(found: int, n: int, what: str) -> None:
 
 
 def nearest_label_km(test: LonLat, train: LonLat) -> NDArray[np.float64]:
-    """Great-circle distance in km from each test point to its nearest training label.
-
-    Args:
-        test: `(N, 2)` degrees.
-        train: `(M, 2)` degrees, at least one.
+    """Great-circle distance in km from each test point `(N, 2)` to its nearest label `(M, 2)`.
 
     Example:
         >>> nearest_label_km([[0, 0]], [[1, 0], [90, 0]]).round(1).tolist()

@@ -19,11 +19,7 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean of one score over training seeds, with its t-interval.
-
-    Args:
-        values: finite scores, one for each seed; at least two.
-        level: coverage of the interval.
+    """Mean of one score over two or more training seeds, with its t-interval.
 
     Example:
         >>> mean, low, high = mean_interval([0.90, 0.92, 0.94])
@@ -53,16 +49,15 @@ def block_bootstrap(
 ) -> Interval:
     """Score over all points, with the percentile interval of a bootstrap over whole blocks.
 
-    Points near each other err alike, so resampling points would give intervals that are too
-    narrow. Every score used here is a function of sums over points: the sums of each block are
-    taken once, and a draw is a weighting of blocks.
+    Points near each other err alike, so an interval from resampled points would be too narrow.
+    Every score here is a function of sums over points; a draw weights the sums of blocks.
 
     Args:
         terms: `(N, S)` what each point adds to the S sums.
-        blocks: `(N,)` integer block of each point.
+        blocks: `(N,)` integers.
         score: from sums `(..., S)` to scores `(...)`.
-        draws: number of resamples. The same `seed` and number of blocks give the same resamples,
-            so that the intervals of two encoders can be compared.
+        draws: number of resamples: the same for the same `seed` and number of blocks, so that the
+            intervals of two encoders can be compared.
         level: coverage of the interval.
         seed: of the resamples.
 

@@ -34,9 +34,8 @@ class Task:
     Args:
         name: shown in tables.
         lonlat: `(N, 2)` longitude then latitude, degrees; copied.
-        target: `(N,)`, none missing; copied. Regression: becomes float64. Classification: int64
-            codes into `classes`; without `classes`, any values, and their sorted distinct ones
-            become the classes.
+        target: `(N,)`, none missing; copied. Measurements become float64. Classes are int64 codes
+            into `classes`; without `classes`, any values, and the sorted distinct ones are these.
         kind: ``"regression"`` or ``"classification"``.
         unit: of a regression target.
         classes: names of the classes, by code.
@@ -155,7 +154,7 @@ _task = partial(Task, tier="embedded")
 def air_temperature(points: int = 5000, seed: int = 0) -> Task:
     """Annual mean air temperature near the surface, degC, at points uniform by area on land.
 
-    Source: ITU-R P.1510-1 (mean of 36 years of ERA reanalysis, 0.75 degrees); see the manifest.
+    Source: ITU-R P.1510-1 (mean of 36 years of ERA reanalysis, 0.75 degrees).
     """
     lonlat = land_points(points, seed)
     celsius = load().temperature.sample(lonlat)[:, -1] - 273.15
@@ -167,7 +166,7 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
 
     Means of cells of 5 arcmin, so peaks are lower than they are.
 
-    Source: ITU-R P.1511-2; see the manifest.
+    Source: ITU-R P.1511-2.
     """
     lonlat = land_points(points, seed)
     return _task("elevation", lonlat, load().topography.sample(lonlat)[:, 0].numpy(), unit="m")
@@ -178,7 +177,7 @@ def population(points: int = 5000, seed: int = 0) -> Task:
 
     The inhabitants of GeoNames' cities500, spread by `kernel_density`.
 
-    Source: GeoNames (cities500); see the manifest.
+    Source: GeoNames (cities500).
     """
     lonlat, places = land_points(points, seed), load().places
     density = kernel_density(lonlat, places.lonlat, places.population)
@@ -190,11 +189,7 @@ def kernel_density(lonlat: LonLat, sources: LonLat, weight: Any) -> NDArray[np.f
 
     Args:
         lonlat: `(N, 2)` where to evaluate, degrees.
-        sources: `(M, 2)` degrees.
-        weight: `(M,)`, such as persons.
-
-    Returns:
-        `(N,)` weight per km2.
+        sources: `(M, 2)` degrees, each with a `weight` `(M,)` such as persons.
 
     Example:
         >>> kernel_density([[0, 0], [9, 9]], [[0, 0]], [1e6]).round(1).tolist()  # 1e6/(2 pi 25^2)
@@ -232,12 +227,8 @@ def climate_zone(points: int = 5000, seed: int = 0) -> Task:
 def merge_rare(zones: Sequence[str], smallest: int = SMALLEST_CLASS) -> list[str]:
     """Merge rare Köppen classes into the commonest class that shares most of their letters.
 
-    Dropping their points instead would leave holes in the map, and the tasks on land would no
-    longer share their points.
-
-    Args:
-        zones: name of the Köppen class of each point.
-        smallest: the fewest points that a class may have.
+    Dropping their points would leave holes in the map, and the tasks on land would no longer share
+    their points. A class is kept if it has `smallest` points.
 
     Example:
         >>> merge_rare(["Cfa", "Cfa", "Csa", "Csa", "Csa", "Cfb"], smallest=2)
@@ -260,7 +251,7 @@ def country(points: int = 5000, seed: int = 0) -> Task:
     Places of GeoNames' cities500 in cells that the modality of toponyms does not own: at most
     `points`, drawn evenly among places. Countries with fewer than 25 of them are dropped.
 
-    Source: GeoNames (cities500); see the manifest.
+    Source: GeoNames (cities500).
     """
     check_counts(points=points)
     places = load().places
