@@ -31,10 +31,8 @@ Geometry = dict[str, float]
 class Names(Sequence[list[str]]):
     r"""The names of each place: the main one first, then those in other languages and scripts.
 
-    Args:
-        blob: UTF-8 names separated by newlines, one place after the other. A million Python strings
-            would take a second to load.
-        offsets: (P + 1,) where each place's names begin and end in the blob.
+    `blob` holds UTF-8 names separated by newlines, one place after the other; `offsets` (P + 1,)
+    says where each place begins and ends. A million Python strings would take a second to load.
 
     Example:
         >>> Names("Köln\nCologneRoma".encode(), np.array([0, 13, 17]))[0]
@@ -60,21 +58,14 @@ class Names(Sequence[list[str]]):
 class Places:
     """Populated places of GeoNames.
 
-    Attributes:
-        lonlat: (P, 2) float32, degrees.
-        names: P lists of names, the main one first.
-        country: (P,) int64, index into `countries`.
-        countries: ISO 3166-1 alpha-2 codes, sorted.
-        population: (P,) int64, inhabitants; 0 where GeoNames has none.
-
-    Source: GeoNames (cities500); see the manifest.
+    Source: GeoNames (cities500).
     """
 
-    lonlat: Tensor
+    lonlat: Tensor  # (P, 2) float32, degrees
     names: Names
-    country: Tensor
-    countries: tuple[str, ...]
-    population: Tensor
+    country: Tensor  # (P,) int64, index into `countries`
+    countries: tuple[str, ...]  # ISO 3166-1 alpha-2 codes, sorted
+    population: Tensor  # (P,) int64, inhabitants; 0 where GeoNames has none
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,14 +84,9 @@ class Earth:
             of 0.01 K; 0.75 degrees.
         topography: altitude of the surface in m, steps of 1 m; 5 arcmin.
         land: 0 sea, 1 land, 2 lake; 5 arcmin. Read it with `Raster.nearest`.
-        places: populated places.
         coasts: lines (n, 2) float32 of shores of land, for drawing.
-        lakes: lines (n, 2) float32 of shores of lakes, for drawing.
-        borders: lines (n, 2) float32 of country borders, for drawing.
-
-    Example:
-        >>> load().land.nearest(torch.tensor([[25.0, 24.0], [-30.0, 0.0]])).tolist()  # Sahara, sea
-        [[1.0], [0.0]]
+        lakes: likewise, of lakes.
+        borders: likewise, of countries.
     """
 
     imagery: Raster
@@ -305,19 +291,9 @@ def cache_path() -> Path:
 
 
 def build(progress: bool = True, force: bool = False) -> Path:
-    """Read the wheels' files, each verified, and write the one cache file.
+    """Read the wheels' files, each verified, and write the one cache file; returns its path.
 
-    Nothing is done where the file is there already.
-
-    Args:
-        progress: show a bar on stderr.
-        force: build even where the file is there.
-
-    Returns:
-        The path of the cache file.
-
-    Raises:
-        DataError: a wheel or a file is missing, truncated or altered.
+    Nothing is done where the file is there already, unless `force` is set.
     """
     with needs("data", "building the data"):
         from tqdm import tqdm
@@ -355,14 +331,12 @@ def load(path: str | Path | None = None) -> Earth:
     Args:
         path: a cache file from elsewhere; default: the one in `cache_folder()`.
 
-    Raises:
-        DataError: the cache is missing at `path`, truncated, altered or of another version, or it
-            must be built and a wheel is missing.
-
     Example:
         >>> earth = load()
         >>> earth.rain.sample(torch.tensor([[-60.0, -3.1]])).shape  # Manaus
         torch.Size([1, 12])
+        >>> earth.land.nearest(torch.tensor([[25.0, 24.0], [-30.0, 0.0]])).tolist()  # Sahara, sea
+        [[1.0], [0.0]]
     """
     if path is None:
         path = cache_path()

@@ -32,16 +32,7 @@ _CHUNK = 2**16
 
 
 def choose(names: Sequence[str] = (), tier: str = "open") -> list[Source]:
-    """The sources of a tier that can be fetched: those named, or all of them.
-
-    Args:
-        names: of sources; none for the whole tier.
-        tier: open or paper.
-
-    Example:
-        >>> [source.name for source in choose(["stations"])]
-        ['stations']
-    """
+    """The sources of a tier (open or paper) that can be fetched: those named, or all of them."""
     known = {source.name: source for source in sources(tier) if "address" in source.carrier}
     if not known:
         raise ValueError(
@@ -58,19 +49,12 @@ def fetch(source: Source, mirror: Path | None = None, progress: bool = True) -> 
     """Put every file of a source into `locties.data.manifest.cache_folder`.
 
     Files that are there and right are left alone. The others are taken from the mirror where it
-    has them, and otherwise downloaded; a broken download goes on where it stopped, also in a later
-    call. A file gets its name only when its sha256 is the manifest's.
+    has them, and otherwise downloaded. A file gets its name only when its sha256 is the manifest's.
 
     Args:
         source: from `choose`.
         mirror: folder to look in first; default: the one that ``LOCTIES_MIRROR`` names.
         progress: show a bar for each download on stderr.
-
-    Returns:
-        The paths of the files.
-
-    Raises:
-        DataError: no connection, an error page, an altered file or a full disk.
 
     Example:
         >>> [path.is_file() for path in fetch(choose(["stations"])[0])]  # doctest: +SKIP
@@ -122,10 +106,6 @@ def download(
         check: says what is wrong with a downloaded file, or None; a wrong file is deleted.
         size: bytes of the file; None takes the server's word.
         progress: show a bar on stderr.
-
-    Raises:
-        DataError: no connection, an answer that cannot be the file, a wrong file or a full disk.
-        RuntimeError: another process downloads into the same folder.
     """
     part = _part(path)
     path.parent.mkdir(parents=True, exist_ok=True)

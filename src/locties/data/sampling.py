@@ -35,17 +35,8 @@ def owner(lonlat: Tensor) -> Tensor:
     """Who owns each point: an index into `OWNERS`, or `VALIDATION` (-1).
 
     About a tenth of the blocks of 10 degrees are validation, with the cells of about 50 km that lie
-    across their edges. Every other cell has one of `OWNERS`, with equal chances.
-
-    Args:
-        lonlat: (N, 2) degrees.
-
-    Returns:
-        (N,) int64.
-
-    Example:
-        >>> owner(torch.tensor([[13.40, 52.52], [13.41, 52.53]])).unique().numel()
-        1
+    across their edges. Every other cell has one of `OWNERS`, with equal chances. Takes (N, 2)
+    degrees, returns (N,) int64.
     """
     return _owners(lonlat.device)[cell_index(lonlat, CELL_DEGREES)]
 
@@ -82,11 +73,6 @@ def land_lonlat(
 
     Returns:
         (n, 2) float32 degrees, on the generator's device.
-
-    Example:
-        >>> from locties.data import embedded
-        >>> land_lonlat(embedded.load(), 5, torch.Generator().manual_seed(0)).shape
-        torch.Size([5, 2])
     """
     wanted = None if owned_by is None else _index(owned_by)
     cells = _land_cells(earth.land, wanted, generator.device)
