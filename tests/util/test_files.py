@@ -76,6 +76,39 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path, folder):
     assert names(tmp_path) == {"table"}
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_writer_killed_before_it_has_its_lock_leaves_nothing_for_good(tmp_path, folder):
+    def killed():
+        fcntl.flock = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        write(tmp_path / "table", "lost", folder)
+
+    process = fork.Process(target=killed)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(names(tmp_path)) == 1
+    write(tmp_path / "table", "whole", folder)
+    assert names(tmp_path) == {"table"}
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_writer_not_yet_locked_that_another_takes_for_killed_begins_again(
+    tmp_path, monkeypatch, folder
+):
+    path, lock = tmp_path / "table", fcntl.flock
+
+    def removed_first(handle, kind):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        write(path, "first", folder)
+        assert names(tmp_path) == {"table"}
+        lock(handle, kind)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    write(path, "second", folder)
+    assert read(path) == "second"
+    assert names(tmp_path) == {"table"}
+
+
 def test_two_writers_at_once_do_not_mix(tmp_path):
     path = tmp_path / "table"
     with written_aside(path) as aside, aside.open("w") as file:

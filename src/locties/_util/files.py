@@ -47,21 +47,24 @@ def written_aside(path: Path, *, folder: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+    lock = None
     try:
-        with _marked_as_in_use(aside, folder):
-            yield aside
-            for part in [*aside.rglob("*"), aside] if folder else [aside]:
-                sync(part)
-            if folder:
-                _replace_folder(aside, path)
-            else:
-                aside.replace(path)
+        lock = _create_locked(aside, folder)
+        yield aside
+        for part in [*aside.rglob("*"), aside] if folder else [aside]:
+            sync(part)
+        if folder:
+            _replace_folder(aside, path)
+        else:
+            aside.replace(path)
         sync(path.parent)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
         raise OSError(error.errno, f"{error.strerror}; {remedy(error)}", str(path)) from error
     finally:
+        if lock is not None:
+            os.close(lock)
         _remove(aside)
 
 
@@ -110,26 +113,22 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-@contextmanager
-def _marked_as_in_use(aside: Path, folder: bool) -> Iterator[None]:
-    """Create `aside`, locked for as long as this process lives."""
-    new = aside.with_suffix(".new")  # nobody takes it for abandoned before it is locked
-    if folder:
-        new.mkdir()
-    else:
-        new.touch()
-    if fcntl is None:
-        new.rename(aside)
-        yield
-        return
-    handle = os.open(new, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        new.rename(aside)
-        yield
-    finally:
-        os.close(handle)
+def _create_locked(aside: Path, folder: bool) -> int | None:
+    """Create `aside`; a lock on it, held by the handle returned, says that its writer lives."""
+    while True:
+        if folder:
+            aside.mkdir()
+        else:
+            aside.touch()
+        if fcntl is None:
+            return None
+        with suppress(FileNotFoundError):
+            handle = os.open(aside, os.O_RDONLY)
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if aside.exists():
+                return handle
+            os.close(handle)  # another writer found it before it was locked, and removed it
 
 
 def _remove_abandoned(path: Path) -> None:
