@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from locties._util.registry import Registry, check_counts
 from locties.data import embedded, public, sampling
 from locties.data.raster import Raster
-from locties.data.sentinel2 import ask_for, read_features
+from locties.data.sentinel2 import prefetch, read_features
 from locties.modality import (
     PATCH,
     TOKENS,
@@ -304,7 +304,7 @@ class Mapped:
     def expect(self, index: Tensor) -> None:
         """Start to read the samples that will be asked for next, without waiting for them."""
         rows = self.rows[self.index[index.cpu()]]
-        ask_for(self.folder, self.array, rows)
+        prefetch(self.folder, self.array, rows)
         self._expected[:] = [rows]
 
     def __len__(self) -> int:
@@ -313,7 +313,7 @@ class Mapped:
     def _read(self, places: Tensor) -> Tensor:
         rows = self.rows[places]
         if not (self._expected and torch.isin(rows, self._expected[0]).all()):
-            ask_for(self.folder, self.array, rows)
+            prefetch(self.folder, self.array, rows)
         return self.array[rows].to(self.device, torch.float32)
 
     def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

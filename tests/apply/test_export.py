@@ -64,7 +64,6 @@ def files(path: Path) -> dict[str, bytes]:
         return {"": path.read_bytes()}
     found = (file for file in path.rglob("*") if file.is_file())
     names = {file: str(file.relative_to(path)) for file in found}
-    # A writer that was killed may leave an empty file of that ending.
     notes = re.compile(r"\.locties")
     return {name: file.read_bytes() for file, name in names.items() if not notes.match(name)}
 

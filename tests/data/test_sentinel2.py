@@ -698,9 +698,9 @@ def test_training_asks_for_each_batch_once_and_a_step_ahead(folder, monkeypatch,
     from locties import LocationEncoder, modalities, pretrain
 
     happened = []
-    ask, encode = modalities.ask_for, LocationEncoder.encode
+    ask, encode = modalities.prefetch, LocationEncoder.encode
     monkeypatch.setattr(
-        modalities, "ask_for", lambda *args: (happened.append(len(args[2])), ask(*args))
+        modalities, "prefetch", lambda *args: (happened.append(len(args[2])), ask(*args))
     )
     monkeypatch.setattr(
         LocationEncoder, "encode", lambda *args: (happened.append("step"), encode(*args))[1]
@@ -719,7 +719,7 @@ def test_a_batch_that_comes_otherwise_than_expected_is_asked_for_again(folder, m
     from locties import modalities
 
     made, asked = modality(folder).samples, []
-    monkeypatch.setattr(modalities, "ask_for", lambda *args: asked.append(args[2]))
+    monkeypatch.setattr(modalities, "prefetch", lambda *args: asked.append(args[2]))
     made.expect(torch.tensor([1, 2]))
     assert torch.equal(made[torch.tensor([1, 2])], made.array[asked[0]])
     assert len(asked) == 1

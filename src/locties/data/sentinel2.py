@@ -1,8 +1,8 @@
 """S2-100K: 100,000 Sentinel-2 chips in tar shards, and their features by a frozen network.
 
-SatCLIP trains its location encoder against image networks that stay frozen up to the last layer
-(Klemmer et al., arXiv 2311.17179). A chip's features therefore never change: they are computed once
-into a memory-mapped array, and every epoch reads them instead of the images.
+SatCLIP trains against image networks that are frozen up to the last layer (Klemmer et al., arXiv
+2311.17179), so a chip's features never change. They are computed once into a memory-mapped array,
+which every epoch reads instead of the images.
 
 The dataset is ``torchgeo/s2-100k`` on Hugging Face: ``index.csv`` and 100 tar shards, 78 GB.
 """
@@ -15,11 +15,12 @@ import io
 import json
 import os
 import shutil
+import textwrap
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,18 +48,9 @@ _KEYS = {"recipe", "shape", "shards", "position", "rows", "damaged", "unindexed"
 _MANIFEST, _ARRAY, _INDEX = "manifest.json", "features.npy", "index.csv"
 
 
-# ------------------------------------------------------------------------------ index and chips
-
-
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Where the chips are.
-
-    Attributes:
-        names: file name of each of N chips.
-        lonlat: (N, 2) float64 degrees, their centres.
-        content: the index file itself.
-    """
+    """File names of N chips, their centres (N, 2) float64 in degrees, and the index file itself."""
 
     names: tuple[str, ...]
     lonlat: Tensor
@@ -71,12 +63,7 @@ class Index:
 
 
 def read_index(path: str | os.PathLike[str]) -> Index:
-    """Read S2-100K's ``index.csv``: a row for each chip, with columns fn, lon and lat.
-
-    Raises:
-        DataError: the file is missing or no CSV, lacks a column, names a chip twice or has a wrong
-            location; the message names the line.
-    """
+    """Read S2-100K's ``index.csv``: a row for each chip, with columns fn, lon and lat."""
     try:
         content = Path(path).read_bytes()
         rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
@@ -114,12 +101,11 @@ class Chip:
 
     Attributes:
         name: its file name.
-        shard: number of the shard that holds it, from 0.
-        member: its number in that shard, from 0.
-        row: its row in the index; -1 where it is not in it.
-        pixels: (12, 256, 256) uint16, reflectance times 10,000, bands B1 to B8, B8A, B9, B11, B12;
-            None where there is a problem.
-        problem: why there are no pixels, or None.
+        shard: number of its shard, from 0.
+        member: its number in the shard, from 0.
+        row: its row in the index; -1 where the index does not have it.
+        pixels: (12, 256, 256) uint16, reflectance times 10,000, bands B1 to B8, B8A, B9, B11, B12.
+        problem: why there are no pixels.
     """
 
     name: str
@@ -130,19 +116,19 @@ class Chip:
     problem: str | None
 
 
-def chips(shards: Iterable[str | os.PathLike[str]], index: Index, skip: int = 0) -> Iterator[Chip]:
-    """Every chip of the shards, in their order, read once and straight from the tar.
+def chips(
+    shards: Iterable[str | os.PathLike[str]], index: Index, first: int = 0, skip: int = 0
+) -> Iterator[Chip]:
+    """Every chip of the tar archives, in their order; threads decode a few ahead.
 
-    Chips are decoded in threads, a few ahead. A damaged chip (under 10 kB, or no GeoTIFF of 12
-    bands of 256x256 uint16) has no pixels but a problem; so has a file that is not in the index.
+    A damaged chip (under 10 kB, or no GeoTIFF of 12 bands of 256x256 uint16) has a problem instead
+    of pixels; so has a file that is not in the index.
 
     Args:
-        shards: paths of tar archives; each is asked for when the one before is read.
+        shards: paths; each is asked for when the one before is read.
         index: where the chips are.
-        skip: files of the first shard to leave out.
-
-    Raises:
-        DataError: at a shard that `locties.data.archive.members` refuses.
+        first: number of the first of these shards.
+        skip: files of that shard to leave out.
     """
     rows = {name: row for row, name in enumerate(index.names)}
 
@@ -155,9 +141,9 @@ def chips(shards: Iterable[str | os.PathLike[str]], index: Index, skip: int = 0)
     threads = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Any] = deque()
-        for shard, path in enumerate(shards):
+        for shard, path in enumerate(shards, first):
             for number, member in enumerate(members(path)):
-                if shard > 0 or number >= skip:
+                if shard > first or number >= skip:
                     ahead.append(pool.submit(decode, shard, number, member, member.read()))
                 if len(ahead) > 2 * threads:
                     yield ahead.popleft().result()
@@ -167,10 +153,7 @@ def chips(shards: Iterable[str | os.PathLike[str]], index: Index, skip: int = 0)
 
 
 def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
-    """Pixels of a GeoTIFF, or what is wrong with it.
-
-    GDAL decodes the chips' LZW; tifffile would need a second package for it.
-    """
+    """Pixels of a GeoTIFF, or what is wrong with it; tifffile alone cannot decode LZW."""
     with needs("data", "reading images"):
         from rasterio.errors import NotGeoreferencedWarning, RasterioError
         from rasterio.io import MemoryFile
@@ -195,14 +178,8 @@ def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
 def satclip_chip(pixels: Tensor) -> Tensor:
     """Scale chips as SatCLIP does: reflectance in units of 1, and zeros in place of B10.
 
-    S2-100K's chips are of Level-2A, which has no B10; networks trained on all 13 bands of Level-1C
-    expect it as channel 10.
-
-    Args:
-        pixels: (..., 12, H, W), reflectance times 10,000.
-
-    Returns:
-        (..., 13, H, W) float32.
+    Chips of Level-2A have no B10; networks trained on the 13 bands of Level-1C expect it as channel
+    10. Takes (..., 12, H, W), reflectance times 10,000; returns (..., 13, H, W) float32.
 
     Example:
         >>> satclip_chip(torch.full((12, 2, 2), 5000))[9:12, 0, 0].tolist()
@@ -216,23 +193,13 @@ def satclip_chip(pixels: Tensor) -> Tensor:
 TRANSFORMS = Registry("transform", satclip_chip=satclip_chip)
 
 
-# --------------------------------------------------------------------------- the frozen backbone
-
-
 def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Load weights into a network, in place. Nothing is unpickled.
+    """Load weights into a network, in place, and return it. Nothing is unpickled.
 
     Args:
         backbone: the network.
         path: a ``.safetensors`` file, or what ``torch.save`` wrote of a state dict, which may lie
             under the key "state_dict".
-
-    Returns:
-        The network.
-
-    Raises:
-        DataError: the file is missing or damaged, or holds anything but tensors.
-        ValueError: its tensors do not fit the network.
     """
     path = Path(path)
     if not path.is_file():
@@ -269,9 +236,6 @@ def _weights_hash(backbone: nn.Module) -> str:
     return digest.hexdigest()
 
 
-# ----------------------------------------------------------------------------- features, on disk
-
-
 def features(
     shards: Sequence[str | os.PathLike[str]],
     index: str | os.PathLike[str],
@@ -289,12 +253,11 @@ def features(
 
     `out` gets ``features.npy`` (a row for each row of the index; NaN where there is no chip),
     ``index.csv`` and ``manifest.json``. Whatever ends the process, the same call goes on after the
-    last batch on disk, and on the same machine the array is bit-identical to that of an unbroken
-    run.
+    last batch on disk; on the same machine the array is bit-identical to that of an unbroken run.
 
     Args:
-        shards: tar archives: paths, or http(s) addresses, each downloaded into `cache_folder` when
-            its turn comes.
+        shards: tar archives: paths, or http(s) addresses, each downloaded into the cache folder
+            when its turn comes.
         index: S2-100K's ``index.csv``: path or address.
         backbone: takes (B, 13, 256, 256) float32, or what else `transform` gives, and returns
             (B, d). It is put in eval mode and moved to `device`.
@@ -311,20 +274,15 @@ def features(
         files and their problems, files that are not in the index, number of rows without a chip.
 
     Raises:
-        ValueError: an argument is impossible, the backbone returns another shape, or `out` holds
-            features of another recipe; the message says what differs.
+        ValueError: among others, `out` holds features of another recipe.
         DataError: a missing, refused or altered file, or a full disk; what was computed is kept.
-        RuntimeError: another process works in `out`.
-        KeyboardInterrupt: after an interrupt; the batch in hand is written first.
-
-    Example:
-        >>> features(["shard-00000.tar"], "index.csv", network, "s2")  # doctest: +SKIP
     """
     addresses = [str(shard) for shard in shards]
     names = [_file_name(shard) for shard in addresses]
-    twice = sorted({shard for shard in names if names.count(shard) > 1})
-    if not names or twice:
-        raise ValueError(f"shard {twice[0]} is given twice" if twice else "no shard is given")
+    if not names:
+        raise ValueError("no shard is given")
+    if len(set(names)) < len(names):
+        raise ValueError(f"shard {Counter(names).most_common(1)[0][0]} is given twice")
     check_counts(batch=batch)
     if dtype not in ("float32", "float16"):
         raise unknown("dtype", dtype, ("float32", "float16"))
@@ -390,22 +348,18 @@ class _Work:
     compute: Callable[[np.ndarray], np.ndarray]
 
     def run(self, progress: bool) -> dict[str, Any]:
-        manifest = self.resume_or_begin()
-        if manifest["complete"]:
-            return manifest
         with needs("data", "computing features"):
             from tqdm import tqdm
 
-        bar = tqdm(
-            total=len(self.index.names),
-            initial=manifest["rows"],
-            desc=self.recipe["backbone"],
-            unit="chip",
-            disable=not progress,
-        )
+        manifest = self.resume() or self.begin()
+        if manifest["complete"]:
+            return manifest
+        total, done = len(self.index.names), manifest["rows"]
+        name = self.recipe["backbone"]
+        bar = tqdm(total=total, initial=done, desc=name, unit="chip", disable=not progress)
         with bar, (self.out / _ARRAY).open("r+b") as array:
             pending: list[Chip] = []
-            for chip in self.left(manifest):
+            for chip in chips(self.opened(manifest), self.index, *manifest["position"]):
                 if chip.row < 0:
                     manifest["unindexed"].append(chip.name)
                 elif chip.pixels is None:
@@ -422,34 +376,42 @@ class _Work:
                 self.commit(pending, manifest, array)
                 bar.update(len(pending))
         if not manifest["rows"]:
+            damaged = manifest["damaged"]
             raise DataError(
                 f"no chip of {', '.join(self.recipe['shards'][:3])} could be used: "
-                f"{len(manifest['unindexed'])} are not in the index, {len(manifest['damaged'])} "
-                f"are damaged{_first(manifest['damaged'])}"
+                f"{len(manifest['unindexed'])} are not in the index, {len(damaged)} are damaged"
+                + (f", the first: {' '.join(damaged[0])}" if damaged else "")
             )
         self.finish(manifest)
         return manifest
 
-    def resume_or_begin(self) -> dict[str, Any]:
-        """The manifest to go on from; a new one is written with its index and array."""
+    def resume(self) -> dict[str, Any] | None:
+        """The manifest to go on from; None where nothing is computed yet."""
         manifest = read_manifest(self.out)
-        if manifest and (manifest["rows"] or manifest["complete"]):
-            recorded: dict[str, Any] = manifest["recipe"]
-            for key, wanted in self.recipe.items():
-                if recorded[key] != wanted:
-                    raise ValueError(
-                        f"{self.out} holds features of another {key}: {_brief(recorded[key])} "
-                        f"there, {_brief(wanted)} here; choose another folder"
-                    )
-            _open_array(self.out, manifest)
-            return manifest
-        index = self.out / _INDEX
-        foreign = index.exists() and index.read_bytes() != self.index.content
-        if not manifest and (foreign or (self.out / _ARRAY).exists()):
-            raise ValueError(
-                f"{self.out} holds another {_INDEX if foreign else _ARRAY}, which would be lost; "
-                "choose another folder"
-            )
+        if not manifest:
+            index, array = self.out / _INDEX, self.out / _ARRAY
+            foreign = index.exists() and index.read_bytes() != self.index.content
+            if foreign or array.exists():
+                raise ValueError(
+                    f"{self.out} holds another {_INDEX if foreign else _ARRAY}, which would be "
+                    "lost; choose another folder"
+                )
+            return None
+        if not manifest["rows"] and not manifest["complete"]:
+            return None
+        for key, wanted in self.recipe.items():
+            recorded = manifest["recipe"][key]
+            if recorded != wanted:
+                there, here = (textwrap.shorten(str(each), 80) for each in (recorded, wanted))
+                raise ValueError(
+                    f"{self.out} holds features of another {key}: {there} there, {here} here; "
+                    "choose another folder"
+                )
+        _open_array(self.out, manifest)
+        return manifest
+
+    def begin(self) -> dict[str, Any]:
+        """Write the index, a new manifest and an empty array."""
         dim = self.compute(np.zeros((2, BANDS, SIDE, SIDE), np.uint16)).shape[1]
         shape = [len(self.index.names), dim]
         manifest = {
@@ -465,8 +427,9 @@ class _Work:
             "missing": None,  # number of rows without a chip
             "complete": False,
         }
-        _write(index, self.index.content)
-        _write(self.out / _MANIFEST, _json(manifest))
+        with written_aside(self.out / _INDEX) as aside:
+            aside.write_bytes(self.index.content)
+        _write_manifest(self.out, manifest)
         self.allocate(shape)
         return manifest
 
@@ -474,7 +437,6 @@ class _Work:
         """Write the whole array as NaN, so that a disk too small is noticed now."""
         dtype = np.dtype(self.recipe["dtype"])
         row = np.full(shape[1], np.nan, dtype).tobytes()
-        needed = shape[0] * len(row)
         try:
             with written_aside(self.out / _ARRAY) as aside, aside.open("wb") as file:
                 header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)}
@@ -482,36 +444,31 @@ class _Work:
                 for begin in range(0, shape[0], 1024):
                     file.write(row * min(1024, shape[0] - begin))
         except OSError as error:
-            free = shutil.disk_usage(self.out).free
+            needed, free = shape[0] * len(row) / 1e6, shutil.disk_usage(self.out).free / 1e6
             raise DataError(
                 f"{self.out} has no room for the features ({error.strerror}): they take "
-                f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free. Make room, and start again"
+                f"{needed:,.1f} MB, {free:,.1f} MB are free. Make room, and start again"
             ) from error
 
-    def left(self, manifest: dict[str, Any]) -> Iterator[Chip]:
-        """The chips after the manifest's position."""
-        first, skip = manifest["position"]
-
-        def opened() -> Iterator[Path]:
-            for number, address in enumerate(self.shards[first:], first):
-                path = obtain(address, cache_folder() / "s2-100k")
-                if not path.is_file():
-                    raise DataError(f"there is no shard {path}")
-                sha256 = sha256_of(path)
-                found = {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256}
-                if number == len(manifest["shards"]):
-                    manifest["shards"].append(found)
-                recorded = manifest["shards"][number]
-                if found != recorded:
-                    raise DataError(
-                        f"{path} has changed since its first chips were read: it had "
-                        f"{recorded['bytes']:,} bytes and sha256 {recorded['sha256']}, it has "
-                        f"{found['bytes']:,} and {sha256}"
-                    )
-                yield path
-
-        for chip in chips(opened(), self.index, skip):
-            yield replace(chip, shard=chip.shard + first)
+    def opened(self, manifest: dict[str, Any]) -> Iterator[Path]:
+        """The shards from the manifest's position on; one that has changed is an error."""
+        first = manifest["position"][0]
+        for number, address in enumerate(self.shards[first:], first):
+            path = obtain(address, cache_folder() / "s2-100k")
+            if not path.is_file():
+                raise DataError(f"there is no shard {path}")
+            size, sha256 = path.stat().st_size, sha256_of(path)
+            found = {"name": path.name, "bytes": size, "sha256": sha256}
+            if number == len(manifest["shards"]):
+                manifest["shards"].append(found)
+            recorded = manifest["shards"][number]
+            if found != recorded:
+                raise DataError(
+                    f"{path} has changed since its first chips were read: it had "
+                    f"{recorded['bytes']:,} bytes and sha256 {recorded['sha256']}, it has "
+                    f"{size:,} and {sha256}"
+                )
+            yield path
 
     def commit(self, batch: list[Chip], manifest: dict[str, Any], array: Any) -> None:
         """Write the features of one batch, sync them, and then count them in the manifest."""
@@ -530,7 +487,7 @@ class _Work:
             array.flush()
             os.fsync(array.fileno())
             manifest["rows"] += int(finite.sum())
-            _write(self.out / _MANIFEST, _json(manifest))
+            _write_manifest(self.out, manifest)
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Count the rows without a chip, and mark the manifest as complete."""
@@ -540,7 +497,7 @@ class _Work:
         damaged = {name for name, _ in manifest["damaged"]}
         manifest["missing"] = sum(self.index.names[row] not in damaged for row in empty)
         manifest["complete"] = True
-        _write(self.out / _MANIFEST, _json(manifest))
+        _write_manifest(self.out, manifest)
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -567,9 +524,6 @@ def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
     Returns:
         The index of N chips, and (N, d) features, mapped from the file and read only where they
         are used; a row is NaN where there is no chip.
-
-    Raises:
-        DataError: they are missing, unfinished or altered.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -586,15 +540,10 @@ def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
     return index, torch.from_numpy(_open_array(folder, manifest))
 
 
-def ask_for(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> None:
-    """Ask the system to read rows that will be used soon, all at once; returns immediately.
+def prefetch(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> None:
+    """Let the system read rows (B,) of `read_features` ahead, all at once; returns immediately.
 
     Otherwise each row that is not in memory would be waited for, and read with much around it.
-
-    Args:
-        folder: that `read_features` read.
-        features: (N, d) from there.
-        rows: (B,) int64.
     """
     if not hasattr(os, "posix_fadvise"):
         return
@@ -622,52 +571,33 @@ def _open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     return array
 
 
-def _brief(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _first(problems: list[list[str]]) -> str:
-    return f", the first: {problems[0][0]} {problems[0][1]}" if problems else ""
-
-
-def _json(manifest: dict[str, Any]) -> bytes:
-    return (json.dumps(manifest, indent=1) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with written_aside(path) as aside:
-        aside.write_bytes(content)
-
-
-# ----------------------------------------------------------------------------------- the download
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    with written_aside(folder / _MANIFEST) as aside:
+        aside.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def obtain(address: str, folder: Path) -> Path:
     """A file by its path, or by its http(s) address: then it is downloaded into `folder`, once.
 
-    S2-100K publishes no checksums that we know of, so a file is checked against the size that the
-    server states, and a tar against its own structure.
+    S2-100K publishes no checksums that we know of: the size that the server states is checked, and
+    of a tar its own structure.
     """
     if not address.startswith(("http://", "https://")):
         return Path(address)
     key = hashlib.sha256(address.encode()).hexdigest()[:8]
     path = folder / key / _file_name(address)
     if not path.exists():
-        download(address, path, _archive_problem if path.suffix == ".tar" else _empty)
+        download(address, path, _problem)
     return path
 
 
-def _archive_problem(path: Path) -> str | None:
-    try:
-        for _ in members(path):
-            pass
-    except DataError as error:
-        return f"is no shard: {error}"
-    return None
-
-
-def _empty(path: Path) -> str | None:
+def _problem(path: Path) -> str | None:
+    """What is wrong with a downloaded file: a tar is read through, another one must hold bytes."""
+    if path.name.endswith(".tar.part"):
+        try:
+            deque(members(path), 0)
+        except DataError as error:
+            return f"is no shard: {error}"
     return None if path.stat().st_size else "is empty"
 
 
