@@ -99,12 +99,12 @@ FORMULAS: dict[str, Callable[[float, float], list[float]]] = {
 }
 
 
-def test_every_feature_has_a_formula_here() -> None:
+def test_every_feature_has_a_formula_here():
     assert FORMULAS.keys() == FEATURES.keys()
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_matches_its_formula(name: str) -> None:
+def test_matches_its_formula(name):
     feature = FEATURES[name]()
     values = feature(torch.tensor(PLACES, dtype=torch.float64))
     assert values.shape == (len(PLACES), feature.dim)
@@ -116,14 +116,14 @@ def test_matches_its_formula(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_float32_coordinates_lose_no_more_than_their_own_rounding(name: str) -> None:
+def test_float32_coordinates_lose_no_more_than_their_own_rounding(name):
     feature = FEATURES[name]()
     rounded = torch.tensor(PLACES, dtype=torch.float32)
     assert feature(rounded).dtype == torch.float32
     assert (feature(rounded) - feature(rounded.double())).abs().max() < 1e-6
 
 
-def test_space2vec_in_degrees_is_grid_and_theory_with_converted_radii() -> None:
+def test_space2vec_in_degrees_is_grid_and_theory_with_converted_radii():
     """Radii from 0.0005 to 360 and longitude and latitude all in degrees, never in radians."""
     lonlat = torch.tensor(PLACES, dtype=torch.float64)
     options = {"scales": 5, "min_radius": math.radians(0.0005), "max_radius": math.radians(360)}
@@ -157,16 +157,16 @@ def largest_jump(name: str) -> float:
 
 
 @pytest.mark.parametrize("name", [n for n, f in FEATURES.items() if f.continuous])
-def test_continuous_over_the_date_line_and_the_poles(name: str) -> None:
+def test_continuous_over_the_date_line_and_the_poles(name):
     assert largest_jump(name) < 1e-5
 
 
 @pytest.mark.parametrize("name", [n for n, f in FEATURES.items() if not f.continuous])
-def test_those_that_claim_no_continuity_have_none(name: str) -> None:
+def test_those_that_claim_no_continuity_have_none(name):
     assert largest_jump(name) > 0.1
 
 
-def test_wrap_closes_the_date_line_but_joins_the_poles() -> None:
+def test_wrap_closes_the_date_line_but_joins_the_poles():
     assert jump("wrap", [(-180.0, 20.0)], [(180 - 1e-7, 20.0)]) < 1e-6
     assert jump("wrap", [(30.0, 90.0)], [(30.0, -90.0)]) < 1e-6
     assert jump("wrap", [(30.0, 90.0)], [(120.0, 90.0)]) > 1
@@ -177,7 +177,7 @@ def test_wrap_closes_the_date_line_but_joins_the_poles() -> None:
     lonlat=st.tuples(st.floats(-180, 180, exclude_max=True), st.floats(-90, 90)),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_finite_and_bounded_everywhere(lonlat: tuple[float, float], dtype: torch.dtype) -> None:
+def test_finite_and_bounded_everywhere(lonlat, dtype):
     point = torch.tensor([lonlat], dtype=dtype)
     for name, make in FEATURES.items():
         values = DEFAULTS.setdefault(name, make())(point)
@@ -191,7 +191,7 @@ DEFAULTS: dict[str, torch.nn.Module] = {}
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_gradients_are_finite_at_the_poles_too(name: str) -> None:
+def test_gradients_are_finite_at_the_poles_too(name):
     places = torch.tensor(PLACES, dtype=torch.float64, requires_grad=True)
     values = FEATURES[name]()(places)
     (values * torch.arange(1, values.shape[1] + 1)).sum().backward()
@@ -201,18 +201,18 @@ def test_gradients_are_finite_at_the_poles_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_no_points_give_no_rows(name: str) -> None:
+def test_no_points_give_no_rows(name):
     feature = FEATURES[name]()
     assert feature(torch.empty(0, 2)).shape == (0, feature.dim)
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_has_no_trained_weights(name: str) -> None:
+def test_has_no_trained_weights(name):
     assert list(FEATURES[name]().parameters()) == []
 
 
 @pytest.mark.parametrize("name", ["fourier", "equal_earth_fourier"])
-def test_frequencies_come_from_the_seed_alone_and_are_saved(name: str) -> None:
+def test_frequencies_come_from_the_seed_alone_and_are_saved(name):
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
     a, b, c = FEATURES[name](), FEATURES[name](), FEATURES[name](seed=1)
@@ -222,14 +222,14 @@ def test_frequencies_come_from_the_seed_alone_and_are_saved(name: str) -> None:
     assert torch.equal(state, torch.random.get_rng_state()), "the global random state has changed"
 
 
-def test_frequencies_have_the_spread_asked_for() -> None:
+def test_frequencies_have_the_spread_asked_for():
     feature = FEATURES["fourier"](sigmas=(0.5, 8.0), frequencies=4000)
     spread = feature.frequencies.view(2, -1).std(dim=1)
     assert spread.tolist() == pytest.approx([0.5, 8.0], rel=0.03)
     assert feature.dim == 2 * 2 * 4000
 
 
-def test_fourier_features_approximate_the_gaussian_kernel() -> None:
+def test_fourier_features_approximate_the_gaussian_kernel():
     feature = FEATURES["fourier"](sigmas=(0.5,), frequencies=20_000)
     lonlat = torch.tensor([(0.0, 0.0), (10.0, 0.0), (0.0, 40.0), (180.0, 0.0)])
     z = feature(lonlat)
@@ -238,7 +238,7 @@ def test_fourier_features_approximate_the_gaussian_kernel() -> None:
     assert (z @ z[0] / 20_000).tolist() == pytest.approx(kernel.tolist(), abs=0.02)
 
 
-def test_more_points_than_a_chunk_leave_no_seam() -> None:
+def test_more_points_than_a_chunk_leave_no_seam():
     feature = FEATURES["equal_earth_fourier"](frequencies=8)
     lonlat = torch.rand(1500, 2, generator=torch.Generator().manual_seed(0)) * 80
     together = feature(lonlat)
@@ -247,7 +247,7 @@ def test_more_points_than_a_chunk_leave_no_seam() -> None:
         assert torch.allclose(together[row], feature(lonlat[row : row + 1])[0], atol=1e-6)
 
 
-def test_equal_earth_agrees_with_pyproj() -> None:
+def test_equal_earth_agrees_with_pyproj():
     rng = np.random.default_rng(0)
     lonlat = np.c_[rng.uniform(-180, 180, 500), rng.uniform(-90, 90, 500)]
     lonlat[:3] = [[-180, 90], [0, -90], [179.999, 0]]
@@ -257,7 +257,7 @@ def test_equal_earth_agrees_with_pyproj() -> None:
 
 
 @pytest.mark.parametrize("name", ["grid", "theory", "sphere_c", "sphere_m_plus"])
-def test_scales_run_geometrically_between_the_radii(name: str) -> None:
+def test_scales_run_geometrically_between_the_radii(name):
     feature = FEATURES[name](scales=3, min_radius=0.04, max_radius=1.0)
     assert feature.radii.tolist() == pytest.approx([0.04, 0.2, 1.0])
     assert FEATURES[name](scales=1)(torch.zeros(1, 2)).isfinite().all()
@@ -277,6 +277,6 @@ def test_scales_run_geometrically_between_the_radii(name: str) -> None:
         ("equal_earth_fourier", {"frequencies": 0}),
     ],
 )
-def test_impossible_options_are_refused_with_a_remedy(name: str, options: dict) -> None:
+def test_impossible_options_are_refused_with_a_remedy(name, options):
     with pytest.raises(ValueError, match="pass "):
         FEATURES[name](**options)

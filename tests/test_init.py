@@ -51,7 +51,7 @@ def test_a_published_encoder_needs_torch_numpy_and_safetensors_alone_and_loads_i
 
 
 @pytest.mark.parametrize("name", locties.__all__)
-def test_every_public_name_is_there(name: str) -> None:
+def test_every_public_name_is_there(name):
     assert getattr(locties, name) is not None
     assert name in dir(locties)
 
@@ -61,7 +61,7 @@ def test_submodules_are_attributes():
     assert locties.FEATURES is locties.features.FEATURES
 
 
-def test_a_wrong_name_is_an_attribute_error() -> None:
+def test_a_wrong_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = locties.lod
 
@@ -148,7 +148,7 @@ print(json.dumps(said))
 
 
 @pytest.mark.slow
-def test_without_any_extra_every_name_works_or_says_what_to_install(tmp_path: Path) -> None:
+def test_without_any_extra_every_name_works_or_says_what_to_install(tmp_path):
     assert {name.partition(",")[0] for name in USES} == set(locties.__all__)
     files = [path.relative_to(LIBRARY.parent).with_suffix("") for path in LIBRARY.rglob("*.py")]
     modules = [".".join(file.parts) for file in files if "cli" not in file.parts]

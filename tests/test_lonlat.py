@@ -1,7 +1,6 @@
 """Coordinates: what is accepted, what is refused and how, and the geometry on the sphere."""
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import geopandas
@@ -52,14 +51,14 @@ def uniform_points(n: int, seed: int = 0) -> torch.Tensor:
         (torch.tensor([BERLIN, PARIS], dtype=torch.bfloat16), torch.float32),
     ],
 )
-def test_accepts_tensors_arrays_and_lists(given_as: object, dtype: torch.dtype) -> None:
+def test_accepts_tensors_arrays_and_lists(given_as, dtype):
     points = check(given_as)
     assert points.dtype == dtype
     assert points.shape == (2, 2)
     assert (points - torch.tensor([BERLIN, PARIS])).abs().max() < 1, "the points have moved"
 
 
-def test_a_read_only_array_is_accepted_and_left_alone() -> None:
+def test_a_read_only_array_is_accepted_and_left_alone():
     array = np.array([BERLIN, (190.0, 0.0)])
     array.flags.writeable = False
     assert check(array)[1].tolist() == [-170.0, 0.0]
@@ -67,7 +66,7 @@ def test_a_read_only_array_is_accepted_and_left_alone() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_coordinates_in_range_stay_bit_identical(dtype: torch.dtype) -> None:
+def test_coordinates_in_range_stay_bit_identical(dtype):
     points = uniform_points(1000).to(dtype)
     points[0, 0] = -180.0
     assert torch.equal(check(points), points)
@@ -79,15 +78,13 @@ def test_coordinates_in_range_stay_bit_identical(dtype: torch.dtype) -> None:
     ("longitude", "wrapped"),
     [(180, -180), (-180, -180), (190, -170), (-190, 170), (360, 0), (540, -180), (-725, -5)],
 )
-def test_longitude_is_wrapped(longitude: float, wrapped: float) -> None:
+def test_longitude_is_wrapped(longitude, wrapped):
     assert check([[longitude, 10.0]])[0, 0].item() == wrapped
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @given(longitude=longitudes, latitude=latitudes)
-def test_wrapped_longitude_is_in_range_and_the_same_place(
-    dtype: torch.dtype, longitude: float, latitude: float
-) -> None:
+def test_wrapped_longitude_is_in_range_and_the_same_place(dtype, longitude, latitude):
     point = torch.tensor([[longitude, latitude]], dtype=dtype)
     wrapped = check(point)
     assert -180 <= wrapped[0, 0] < 180
@@ -95,7 +92,7 @@ def test_wrapped_longitude_is_in_range_and_the_same_place(
     assert (to_xyz(wrapped) - to_xyz(point.double())).abs().max() < tolerance
 
 
-def test_just_west_of_the_date_line_wraps_into_range() -> None:
+def test_just_west_of_the_date_line_wraps_into_range():
     just_west = torch.tensor([[np.nextafter(np.float32(-180), np.float32(-200)), 0.0]])
     assert -180 <= check(just_west)[0, 0] < 180
 
@@ -111,9 +108,7 @@ def test_just_west_of_the_date_line_wraps_into_range() -> None:
         ([(190.0, 0.0), (0.0, -math.inf)], "row 1 is (0.0, -inf)", "finite"),
     ],
 )
-def test_a_bad_row_is_named_with_its_value_and_a_remedy(
-    points: list[tuple[float, float]], row: str, reason: str
-) -> None:
+def test_a_bad_row_is_named_with_its_value_and_a_remedy(points, row, reason):
     with pytest.raises(ValueError, match="longitude then latitude, in degrees") as error:
         check(points)
     assert row in str(error.value)
@@ -134,7 +129,7 @@ def test_a_bad_row_is_named_with_its_value_and_a_remedy(
         torch.tensor([[1j, 2j]]),
     ],
 )
-def test_a_wrong_shape_or_type_is_refused_with_the_remedy(points: object) -> None:
+def test_a_wrong_shape_or_type_is_refused_with_the_remedy(points):
     with pytest.raises(ValueError, match=r"pass shape \(N, 2\): longitude then latitude"):
         check(points)
 
@@ -176,7 +171,7 @@ LABELLED = {
 
 
 @pytest.mark.parametrize("make", LABELLED.values(), ids=LABELLED)
-def test_what_has_names_is_read_by_name(make: Callable[[dict], object]) -> None:
+def test_what_has_names_is_read_by_name(make):
     here = make({"latitude": [52.5, 48.9], "longitude": [13.4, 2.3]})
     assert check(here).tolist() == [[13.4, 52.5], [2.3, 48.9]]
 
@@ -206,9 +201,7 @@ def test_what_has_names_is_read_by_name(make: Callable[[dict], object]) -> None:
         ),
     ],
 )
-def test_labels_that_do_not_say_which_is_which_are_refused(
-    labelled: object, words: list[str]
-) -> None:
+def test_labels_that_do_not_say_which_is_which_are_refused(labelled, words):
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the message is tested just below)
         check(labelled)
     for word in words:
@@ -234,35 +227,35 @@ def masked(dtype: str) -> np.ma.MaskedArray:
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*converting a masked element to nan")
-def test_a_masked_value_is_a_missing_one(points: object) -> None:
+def test_a_masked_value_is_a_missing_one(points):
     with pytest.raises(ValueError, match=r"row 1 is \(.*nan\): both values .* missing"):
         check(points)
 
 
-def test_no_points_are_fine() -> None:
+def test_no_points_are_fine():
     assert check(np.empty((0, 2))).shape == (0, 2)
 
 
-def test_gradients_pass_through_check() -> None:
+def test_gradients_pass_through_check():
     points = torch.tensor([[190.0, 10.0], [5.0, 5.0]], requires_grad=True)
     check(points).sum().backward()
     assert points.grad is not None
     assert torch.equal(points.grad, torch.ones(2, 2))
 
 
-def test_axes_of_the_unit_vectors() -> None:
+def test_axes_of_the_unit_vectors():
     lonlat = torch.tensor([[0, 0], [90, 0], [0, 90], [180, 0], [77, -90]], dtype=torch.float64)
     axes = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, 0, -1]])
     assert (to_xyz(lonlat) - axes).abs().max() < 1e-15
 
 
-def test_distances_between_cities() -> None:
+def test_distances_between_cities():
     a = torch.tensor([BERLIN, BERLIN], dtype=torch.float64)
     b = torch.tensor([PARIS, SYDNEY], dtype=torch.float64)
     assert distance_km(a, b).tolist() == pytest.approx([877.5, 16094], rel=1e-3)
 
 
-def test_distances_agree_with_pyproj_on_the_sphere() -> None:
+def test_distances_agree_with_pyproj_on_the_sphere():
     geod = pytest.importorskip("pyproj").Geod(a=6371008.8, b=6371008.8)
     a, b = uniform_points(500, seed=1), uniform_points(500, seed=2)
     b[:100] = a[:100] + 1e-6  # neighbours, metres apart
@@ -272,7 +265,7 @@ def test_distances_agree_with_pyproj_on_the_sphere() -> None:
     assert error < 1e-6, f"off by {error} km"
 
 
-def test_distances_broadcast_and_take_the_wider_dtype() -> None:
+def test_distances_broadcast_and_take_the_wider_dtype():
     a, b = uniform_points(3).float(), uniform_points(4)
     table = distance_km(a[:, None], b)
     assert table.shape == (3, 4)
@@ -282,13 +275,13 @@ def test_distances_broadcast_and_take_the_wider_dtype() -> None:
     assert distance_km(a, a).max() == 0
 
 
-def test_half_the_globe_is_the_longest_distance() -> None:
+def test_half_the_globe_is_the_longest_distance():
     poles = distance_km(torch.tensor([0.0, 90.0]), torch.tensor([50.0, -90.0]))
     assert poles.item() == pytest.approx(math.pi * MEAN_EARTH_RADIUS_KM)
 
 
 @pytest.mark.parametrize(("degrees", "count"), [(BLOCK_DEGREES, 412), (CELL_DEGREES, 203_718)])
-def test_cells_are_numbered_without_gaps(degrees: float, count: int) -> None:
+def test_cells_are_numbered_without_gaps(degrees, count):
     last = cell_index(torch.tensor([[179.999, 89.999]], dtype=torch.float64), degrees)
     assert cell_index(torch.tensor([[-180.0, -90.0]]), degrees).item() == 0
     assert last.item() == count - 1
@@ -296,7 +289,7 @@ def test_cells_are_numbered_without_gaps(degrees: float, count: int) -> None:
     assert points.unique().tolist() == list(range(412))
 
 
-def test_a_cell_is_where_the_definition_says() -> None:
+def test_a_cell_is_where_the_definition_says():
     for longitude, latitude in uniform_points(200, seed=3).tolist():
         band = math.floor((latitude + 90) / 10)
         counts = [max(1, round(36 * math.cos(math.radians(-85 + 10 * i)))) for i in range(18)]
@@ -305,7 +298,7 @@ def test_a_cell_is_where_the_definition_says() -> None:
         assert cell_index(point, 10.0).item() == sum(counts[:band]) + column
 
 
-def test_cells_have_nearly_equal_areas() -> None:
+def test_cells_have_nearly_equal_areas():
     inside = cell_index(uniform_points(400_000), BLOCK_DEGREES).bincount(minlength=412)
     share = inside.double() / inside.double().mean()
     # The three cells around each pole are the least equal: cos 85 degrees * 36 = 3.14 becomes 3.
@@ -313,13 +306,13 @@ def test_cells_have_nearly_equal_areas() -> None:
     assert share.max() < 1.15
 
 
-def test_a_cell_of_half_a_degree_is_about_50_km() -> None:
+def test_a_cell_of_half_a_degree_is_about_50_km():
     areas = 4 * math.pi * MEAN_EARTH_RADIUS_KM**2 / 203_718
     assert math.sqrt(areas) == pytest.approx(50, rel=0.01)
 
 
 @given(longitude=longitudes, latitude=latitudes)
-def test_a_cell_depends_on_the_place_alone(longitude: float, latitude: float) -> None:
+def test_a_cell_depends_on_the_place_alone(longitude, latitude):
     point = check(np.array([[longitude, latitude]], dtype=np.float32))
     alone = cell_index(point, CELL_DEGREES)
     assert alone.item() >= 0
@@ -329,6 +322,6 @@ def test_a_cell_depends_on_the_place_alone(longitude: float, latitude: float) ->
 
 
 @pytest.mark.parametrize("degrees", [0.0, -1.0, 181.0, math.nan])
-def test_impossible_cells_are_refused(degrees: float) -> None:
+def test_impossible_cells_are_refused(degrees):
     with pytest.raises(ValueError, match=r"pass a number in \(0, 180\]"):
         cell_index(torch.zeros(1, 2), degrees)

@@ -51,14 +51,14 @@ places = st.lists(
 @given(
     longitude=longitudes, latitude=latitudes, dtype=st.sampled_from([torch.float32, torch.float64])
 )
-def test_checking_twice_changes_nothing(longitude: float, latitude: float, dtype) -> None:
+def test_checking_twice_changes_nothing(longitude, latitude, dtype):
     once = check(torch.tensor([[longitude, latitude]], dtype=dtype))
     assert torch.equal(check(once), once)
 
 
 @some
 @given(sixty_fourths=st.integers(-180 * 64, 180 * 64 - 1), turns=st.integers(-9, 9))
-def test_whole_turns_change_nothing(sixty_fourths: int, turns: int) -> None:
+def test_whole_turns_change_nothing(sixty_fourths, turns):
     """In 64ths of a degree the turns add exactly, so the same bits must come back."""
     longitude = sixty_fourths / 64
     for dtype in (torch.float32, torch.float64):
@@ -77,7 +77,7 @@ def test_whole_turns_change_nothing(sixty_fourths: int, turns: int) -> None:
         st.tuples(longitudes, st.sampled_from([math.nan, math.inf, -math.inf])),
     ),
 )
-def test_one_bad_row_is_refused_by_its_number(good: list, after: list, bad: tuple) -> None:
+def test_one_bad_row_is_refused_by_its_number(good, after, bad):
     with pytest.raises(ValueError, match=f"row {len(good)} is "):
         check([*good, bad, *after])
 
@@ -87,9 +87,7 @@ def test_one_bad_row_is_refused_by_its_number(good: list, after: list, bad: tupl
 
 @some
 @given(longitude=longitudes, latitude=latitudes, turn=st.floats(-360, 360))
-def test_a_turn_about_the_axis_is_a_phase_of_each_pair(
-    longitude: float, latitude: float, turn: float
-) -> None:
+def test_a_turn_about_the_axis_is_a_phase_of_each_pair(longitude, latitude, turn):
     """(Y_lm, Y_l-m) are cos and sin of m lambda: a turn by a rotates the pair by m a."""
     degree = 12
     here, there = spherical_harmonics([[longitude, latitude], [longitude + turn, latitude]], degree)
@@ -106,7 +104,7 @@ def test_a_turn_about_the_axis_is_a_phase_of_each_pair(
 
 @some
 @given(longitude=longitudes, latitude=latitudes)
-def test_the_antipode_changes_the_sign_of_odd_degrees(longitude: float, latitude: float) -> None:
+def test_the_antipode_changes_the_sign_of_odd_degrees(longitude, latitude):
     degree = 40
     here, there = spherical_harmonics([[longitude, latitude], [longitude + 180, -latitude]], degree)
     sign = torch.cat([torch.full((2 * ell + 1,), (-1.0) ** ell) for ell in range(degree)])
@@ -147,7 +145,7 @@ def made(name: str, dim: int) -> Objective:
 @pytest.mark.parametrize("name", OBJECTIVES)
 @some
 @given(batch=batches(), seed=seeds)
-def test_the_order_of_the_batch_does_not_matter(name: str, batch: Batch, seed: int) -> None:
+def test_the_order_of_the_batch_does_not_matter(name, batch, seed):
     order = torch.randperm(len(batch.place), generator=torch.Generator().manual_seed(seed))
     raw = torch.empty(len(order), 4, dtype=torch.float64)
     for m, samples in batch.raw.items():
@@ -167,7 +165,7 @@ def test_the_order_of_the_batch_does_not_matter(name: str, batch: Batch, seed: i
 @pytest.mark.parametrize("name", ["nt_xent", "siglip"])
 @some
 @given(batch=batches(), seed=seeds)
-def test_the_length_of_an_embedding_says_nothing(name: str, batch: Batch, seed: int) -> None:
+def test_the_length_of_an_embedding_says_nothing(name, batch, seed):
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.logspace(-3, 3, 61, dtype=torch.float64)
     a, b = lengths[torch.randint(61, (2, len(batch.place), 1), generator=generator)]
@@ -178,7 +176,7 @@ def test_the_length_of_an_embedding_says_nothing(name: str, batch: Batch, seed: 
 
 @some
 @given(batch=batches(), shift=st.floats(-10, 10))
-def test_vicreg_does_not_see_where_the_origin_is(batch: Batch, shift: float) -> None:
+def test_vicreg_does_not_see_where_the_origin_is(batch, shift):
     shifted = batch._replace(samples=batch.samples + shift, locations=batch.locations + shift)
     assert vicreg(shifted).item() == pytest.approx(vicreg(batch).item(), rel=1e-9)
 
@@ -189,7 +187,7 @@ def test_vicreg_does_not_see_where_the_origin_is(batch: Batch, shift: float) -> 
     modality=st.lists(st.integers(0, 2), min_size=20, max_size=20),
     negatives=st.sampled_from(NEGATIVES),
 )
-def test_copies_of_a_location_are_not_negatives(place: list, modality: list, negatives) -> None:
+def test_copies_of_a_location_are_not_negatives(place, modality, negatives):
     """A perfect encoder's loss vanishes however often each location is there."""
     ids = torch.tensor(place)
     e = torch.eye(6, dtype=torch.float64)[ids]
@@ -202,7 +200,7 @@ def test_copies_of_a_location_are_not_negatives(place: list, modality: list, neg
 
 @some
 @given(batch=batches())
-def test_a_batch_of_one_place_has_no_negatives(batch: Batch) -> None:
+def test_a_batch_of_one_place_has_no_negatives(batch):
     alone = batch._replace(place=torch.zeros_like(batch.place))
     for direction in DIRECTIONS:
         assert abs(nt_xent(alone, torch.tensor(1.0), direction).item()) < 1e-12
@@ -217,7 +215,7 @@ def test_a_batch_of_one_place_has_no_negatives(batch: Batch) -> None:
 
 @some
 @given(length=st.integers(1, 40), takes=st.lists(st.integers(1, 50), max_size=12), seed=seeds)
-def test_no_sample_is_seen_twice_before_all_are_seen(length: int, takes: list, seed: int) -> None:
+def test_no_sample_is_seen_twice_before_all_are_seen(length, takes, seed):
     stream = Stream(length, seed)
     seen = torch.cat([torch.empty(0, dtype=torch.int64), *map(stream.take, takes)])
     counts = torch.bincount(seen, minlength=length)
@@ -229,9 +227,7 @@ def test_no_sample_is_seen_twice_before_all_are_seen(length: int, takes: list, s
 @given(
     modalities=st.integers(1, 6), rounds=st.integers(1, 4), share=st.integers(1, 50), data=st.data()
 )
-def test_whole_rounds_show_each_modality_equally_often(
-    modalities: int, rounds: int, share: int, data: st.DataObject
-) -> None:
+def test_whole_rounds_show_each_modality_equally_often(modalities, rounds, share, data):
     """Equal compute: batches are full under every schedule, and no modality is favoured."""
     names = list("abcdef")[:modalities]
     schedules = list(SCHEDULES) if modalities == 1 else ["melt", "salt"]
@@ -264,9 +260,7 @@ class Watched:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @settings(max_examples=4, deadline=None)
 @given(rounds=st.integers(1, 3), share=st.integers(2, 6), times=st.integers(1, 3))
-def test_a_run_sees_every_pair_as_often_as_promised(
-    schedule: str, rounds: int, share: int, times: int
-) -> None:
+def test_a_run_sees_every_pair_as_often_as_promised(schedule, rounds, share, times):
     """The same pairs in all under each schedule; each of a modality's own equally often."""
     names = ["a"] if schedule == "clip" else ["a", "b"]
     epochs, batch = 2 * rounds, 2 * share
@@ -296,9 +290,7 @@ def test_a_run_sees_every_pair_as_often_as_promised(
 
 
 @pytest.fixture(scope="module")
-def saved(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> list[tuple[LocationEncoder, LocationEncoder]]:
+def saved(tmp_path_factory) -> list[tuple[LocationEncoder, LocationEncoder]]:
     """An encoder of every feature and network, and the same one saved and loaded again."""
     return [
         saved_and_loaded(features, network, tmp_path_factory.mktemp("encoder"))
@@ -321,7 +313,7 @@ def saved_and_loaded(
 
 @few
 @given(lonlat=places, dtype=st.sampled_from([torch.float32, torch.float64]))
-def test_a_loaded_encoder_embeds_bit_for_bit_alike(saved, lonlat: list, dtype) -> None:
+def test_a_loaded_encoder_embeds_bit_for_bit_alike(saved, lonlat, dtype):
     points = torch.tensor(lonlat, dtype=dtype)
     for encoder, again in saved:
         assert again.config == encoder.config

@@ -40,13 +40,13 @@ def commands() -> Iterator[tuple[str, ...]]:
     return below(get_command(app), ())
 
 
-def test_version() -> None:
+def test_version():
     result = run("--version")
     assert (result.exit_code, result.stdout) == (0, f"locties {__version__}\n")
 
 
 @pytest.mark.parametrize("path", list(commands()), ids=" ".join)
-def test_help_gives_an_example_that_is_understood(path: tuple[str, ...]) -> None:
+def test_help_gives_an_example_that_is_understood(path):
     shown = " ".join(run(*path, "--help", env={"COLUMNS": "200"}).stdout.split())
     assert "Example: locties" in shown
     command = get_command(app)
@@ -69,13 +69,6 @@ def test_help_gives_an_example_that_is_understood(path: tuple[str, ...]) -> None
     [
         (["evalute"], "Did you mean 'evaluate'"),
         (["data", "ftech"], "Did you mean 'fetch'"),
-        (["pretrain", "melt", "--epoch", "3"], "--epochs"),
-        (["pretrain", "mlet", "-m", "haze", "-o", "run"], "did you mean 'melt'"),
-        (["pretrain", "melt", "-m", "haez", "-o", "run"], "did you mean 'haze'"),
-        (["pretrain", "melt", "-m", "haze", "-o", "run", "--network", "sirne"], "'siren'"),
-        (["pretrain", "melt", "-m", "haze", "-o", "run", "--network", "siren:hiden=3"], "'hidden'"),
-        (["pretrain", "melt", "-m", "haze", "-o", "run", "--network", "siren:3"], "OPTION=VALUE"),
-        (["pretrain", "melt", "-m", "haze", "-o", "r", "--pairs", "9"], "--pairs 9 in batches"),
         (["evaluate", "metl"], "did you mean 'melt'"),
         (["evaluate", "melt+xzy", "--tasks", "elevation"], "did you mean 'xyz'"),
         (["evaluate", "xyz", "--tasks", "elevatio"], "did you mean 'elevation'"),
@@ -91,9 +84,7 @@ def test_help_gives_an_example_that_is_understood(path: tuple[str, ...]) -> None
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_wrong_usage_names_the_nearest(
-    arguments: list[str], remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_usage_names_the_nearest(arguments, remedy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(TASKS, "elevation", lambda points: pytest.fail("it came to work"))
     result = run(*arguments)
@@ -104,7 +95,7 @@ def test_wrong_usage_names_the_nearest(
     assert not list(tmp_path.iterdir()), "it has begun to write"
 
 
-def test_a_light_install_is_told_what_the_command_needs() -> None:
+def test_a_light_install_is_told_what_the_command_needs():
     code = "import sys; sys.modules['typer'] = None; import locties.cli"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
@@ -112,7 +103,7 @@ def test_a_light_install_is_told_what_the_command_needs() -> None:
     assert (done.stdout, done.stderr) == ("", said)
 
 
-def test_help_loads_neither_torch_nor_pandas() -> None:
+def test_help_loads_neither_torch_nor_pandas():
     code = (
         "import sys\nfrom locties.cli import app\n"
         "sys.argv = ['locties', 'pretrain', '--help']\n"
@@ -142,9 +133,7 @@ def test_help_loads_neither_torch_nor_pandas() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_fault_is_one_line_and_an_exit_code(
-    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_is_one_line_and_an_exit_code(error, code, said, monkeypatch):
     def fail(force: bool) -> None:
         raise error
 
@@ -168,7 +157,7 @@ def test_a_closed_stream_is_one_line(
     assert re.fullmatch(rf"locties: {said}.*\n", capsys.readouterr().err)
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail(force: bool) -> None:
         raise AssertionError("a bug")
 
@@ -196,9 +185,7 @@ def module_of(library: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_extra_of_the_command_line_is_what_its_own_commands_need(
-    encoder: Path, tmp_path: Path
-) -> None:
+def test_the_extra_of_the_command_line_is_what_its_own_commands_need(encoder, tmp_path):
     """`embed` of a CSV, `info` and `convert`, where no library of another extra is installed."""
     there = {*EXTRAS["cli"], *libraries(PROJECT["dependencies"]), "filelock"}  # torch brings it
     missing = sorted(map(module_of, set().union(*EXTRAS.values()) - there))
@@ -231,8 +218,8 @@ def test_the_extra_of_the_command_line_is_what_its_own_commands_need(
 
 @pytest.mark.parametrize("module", ["pandas", "pyarrow", "tqdm"])
 def test_embed_without_its_packages_names_the_extra_of_the_command_line(
-    module: str, encoder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    module, encoder, monkeypatch
+):
     for loaded in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.setitem(sys.modules, loaded, None)
     result = run("embed", encoder, input="lon,lat\n1,2\n")

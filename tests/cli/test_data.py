@@ -16,7 +16,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["data", *arguments])
 
 
-def test_list_shows_every_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_shows_every_source(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     result = run("list")
     assert result.exit_code == 0
@@ -26,7 +26,7 @@ def test_list_shows_every_source(monkeypatch: pytest.MonkeyPatch) -> None:
         assert source.licence in line
 
 
-def test_list_as_json_has_every_file_and_its_hash() -> None:
+def test_list_as_json_has_every_file_and_its_hash():
     listed = json.loads(run("list", "--tier", "embedded", "--json").stdout)
     sources = manifest.sources("embedded")
     assert [entry["name"] for entry in listed] == [source.name for source in sources]
@@ -34,7 +34,7 @@ def test_list_as_json_has_every_file_and_its_hash() -> None:
     assert listed[0]["where"] == sources[0].where
 
 
-def test_verify_says_ok_for_each_source() -> None:
+def test_verify_says_ok_for_each_source():
     result = run("verify")
     assert result.exit_code == 0, result.stdout
     assert len(re.findall(r"^\w+ +ok$", result.stdout, re.MULTILINE)) == len(
@@ -42,7 +42,7 @@ def test_verify_says_ok_for_each_source() -> None:
     )
 
 
-def test_verify_takes_a_tier(open_tier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_takes_a_tier(open_tier, monkeypatch):
     result = run("verify", "--tier", "open")
     assert result.exit_code == 0, result.stdout
     assert len(re.findall(r"^\w+ +ok$", result.stdout, re.MULTILINE)) == 6
@@ -53,7 +53,7 @@ def test_verify_takes_a_tier(open_tier: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "run: locties data fetch night_lights" in result.stdout
 
 
-def test_verify_names_a_fault_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_names_a_fault_and_exits_with_1(monkeypatch):
     first, second = manifest.sources("embedded")[:2]
     faults = iter([(first, None), (second, "x.h5 has 3 bytes, expected 7; run: pip install y")])
     monkeypatch.setattr(manifest, "verify", lambda tier: faults)
@@ -63,7 +63,7 @@ def test_verify_names_a_fault_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) 
     assert "FAULT: x.h5 has 3 bytes, expected 7; run: pip install y" in result.stdout
 
 
-def test_verify_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_as_json(monkeypatch):
     first, second = manifest.sources("embedded")[:2]
     for fault, code in ((None, 0), ("x.h5 has 3 bytes, expected 7", 1)):
         faults = [(first, None), (second, fault)]
@@ -76,9 +76,7 @@ def test_verify_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
 
 
-def test_fetch_as_json_names_every_file(
-    open_tier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch_as_json_names_every_file(open_tier, tmp_path, monkeypatch):
     monkeypatch.setenv("LOCTIES_CACHE", str(tmp_path))
     result = run("fetch", "stations", "biomes", "--json")
     assert result.exit_code == 0, result.stderr
@@ -90,7 +88,7 @@ def test_fetch_as_json_names_every_file(
         assert hashlib.sha256(content).hexdigest() == entry["sha256"]
 
 
-def test_build_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_as_json(tmp_path, monkeypatch):
     (tmp_path / "earth of mine.npz").write_bytes(b"1234567")
     monkeypatch.setattr(embedded, "build", lambda force: tmp_path / "earth of mine.npz")
     printed = json.loads(run("build", "--json").stdout)
@@ -98,7 +96,7 @@ def test_build_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.data
-def test_build_prints_path_and_size_alone_on_stdout(earth: embedded.Earth) -> None:
+def test_build_prints_path_and_size_alone_on_stdout(earth):
     result = run("build")
     path, size, unit = result.stdout.rsplit(maxsplit=2)
     assert result.exit_code == 0

@@ -1,10 +1,8 @@
 """`locties evaluate`: rows, a compact table, labels of a user's own, and mistakes."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
-import pytest
 import torch
 from typer.testing import CliRunner, Result
 
@@ -22,9 +20,7 @@ def toy(points: int) -> Task:
     return Task("toy", lonlat, lonlat[:, 1].numpy(), tier="embedded")
 
 
-def test_evaluate_prints_the_rows_of_the_library(
-    encoder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluate_prints_the_rows_of_the_library(encoder, monkeypatch):
     monkeypatch.setitem(TASKS, "toy", toy)
     arguments = [encoder, "--tasks", "toy", "--points", 200, "--labels", "all,20"]
     result = run(*arguments, "--probes", "ridge", "--splits", "block", "--json")
@@ -41,7 +37,7 @@ def test_evaluate_prints_the_rows_of_the_library(
     pd.testing.assert_frame_equal(rows, expected, check_exact=False, rtol=1e-9)
 
 
-def test_evaluate_prints_a_compact_table(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_prints_a_compact_table(encoder, monkeypatch):
     monkeypatch.setitem(TASKS, "toy", toy)
     result = run(f"{encoder}+xyz", "--tasks", "toy", "--points", "200")
     assert result.exit_code == 0, result.stderr
@@ -55,7 +51,7 @@ def test_evaluate_prints_a_compact_table(encoder: Path, monkeypatch: pytest.Monk
     assert float(scores[0]) > 0.9
 
 
-def test_evaluate_finds_the_columns_of_coordinates(encoder: Path, soil: Path) -> None:
+def test_evaluate_finds_the_columns_of_coordinates(encoder, soil):
     table = pd.read_csv(soil).rename(columns={"lon": "Longitude", "lat": "Latitude"})
     table.to_csv(soil, index=False)
     result = run(encoder, "--points-file", soil, "--target", "ph", "--splits", "random", "--json")
@@ -64,11 +60,11 @@ def test_evaluate_finds_the_columns_of_coordinates(encoder: Path, soil: Path) ->
     assert rows[rows["metric"] == "r2"]["value"].min() > 0.9
 
 
-def test_help_shows_an_example() -> None:
+def test_help_shows_an_example():
     assert "locties evaluate melt --tasks" in " ".join(run("--help").stdout.split())
 
 
-def test_evaluate_reads_labels_of_ones_own(encoder: Path, soil: Path) -> None:
+def test_evaluate_reads_labels_of_ones_own(encoder, soil):
     pd.read_csv(soil).rename(columns={"lon": "x", "lat": "y"}).to_csv(soil, index=False)
     labels = [encoder, "--points-file", soil]
     coordinates = ["--lon", "x", "--lat", "y", "--splits", "random", "--probes", "knn"]
@@ -90,7 +86,7 @@ def test_evaluate_reads_labels_of_ones_own(encoder: Path, soil: Path) -> None:
     assert "there is no file 'none.csv'" in missing.stderr
 
 
-def test_a_warning_of_the_library_is_one_line(encoder: Path, soil: Path) -> None:
+def test_a_warning_of_the_library_is_one_line(encoder, soil):
     table = pd.read_csv(soil)
     pd.concat([table, table[:1]]).to_csv(soil, index=False)
     result = run(

@@ -26,7 +26,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_info_lists_every_registry() -> None:
+def test_info_lists_every_registry():
     result = run("info", "--json")
     assert result.exit_code == 0, result.stderr
     printed = json.loads(result.stdout)
@@ -39,9 +39,7 @@ def test_info_lists_every_registry() -> None:
     assert printed["cache"] == str(manifest.cache_folder())
 
 
-def test_info_says_whether_the_data_are_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_info_says_whether_the_data_are_built(tmp_path, monkeypatch):
     monkeypatch.setenv("LOCTIES_CACHE", str(tmp_path))
     assert json.loads(run("info", "--json").stdout)["data"] == "not built; run: locties data build"
     embedded.cache_path().touch()
@@ -49,7 +47,7 @@ def test_info_says_whether_the_data_are_built(
 
 
 @pytest.mark.slow
-def test_a_light_install_lists_what_it_has_and_names_the_extra_of_the_rest() -> None:
+def test_a_light_install_lists_what_it_has_and_names_the_extra_of_the_rest():
     missing = dict.fromkeys(["yaml", "pandas", "sklearn", "scipy"])
     code = f"import sys; sys.modules.update({missing}); from locties.cli import app; app(['info'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -60,7 +58,7 @@ def test_a_light_install_lists_what_it_has_and_names_the_extra_of_the_rest() -> 
         assert 'pip install "locties[data' in lines[name]
 
 
-def test_what_a_file_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
+def test_what_a_file_says_does_not_steer_the_terminal(tmp_path):
     made = locties.LocationEncoder("xyz", "linear", dim=3)
     made.origin = {"name": "Zoë \x1b]0;mine\x07"}
     made.save(tmp_path / "e")
@@ -69,7 +67,7 @@ def test_what_a_file_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
     assert "name=Zoë \\x1b]0;mine\\x07" in shown
 
 
-def test_info_on_an_encoder(encoder: Path) -> None:
+def test_info_on_an_encoder(encoder):
     printed = json.loads(run("info", encoder, "--json").stdout)
     config = json.loads((encoder / "config.json").read_text())
     assert printed["features"] == "xyz"
@@ -81,7 +79,7 @@ def test_info_on_an_encoder(encoder: Path) -> None:
     assert re.search(r"^feature options +degree=10$", shown, re.MULTILINE)
 
 
-def test_info_says_how_long_an_embedding_is(tmp_path: Path) -> None:
+def test_info_says_how_long_an_embedding_is(tmp_path):
     read = {"network_options": {"hidden": 8}, "readout": "layers"}
     locties.LocationEncoder("xyz", "mlp", dim=3, **read).save(tmp_path / "wide")
     printed = json.loads(run("info", tmp_path / "wide", "--json").stdout)

@@ -28,7 +28,7 @@ def weights(folder: Path) -> torch.Tensor:
     return torch.cat([values.flatten() for values in encoder.state_dict().values()])
 
 
-def test_the_defaults_are_those_of_the_library() -> None:
+def test_the_defaults_are_those_of_the_library():
     command = get_command(app).commands["pretrain"]
     library = inspect.signature(locties.pretrain).parameters
     shape = inspect.signature(locties.LocationEncoder).parameters
@@ -59,9 +59,7 @@ def test_the_defaults_are_those_of_the_library() -> None:
         ("melt -m haze -o run --device gpu", "'gpu'"),
     ],
 )
-def test_wrong_usage_is_named_before_any_work(
-    arguments: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_usage_is_named_before_any_work(arguments, remedy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("pretrain", *shlex.split(arguments))
     assert (result.exit_code, result.stdout) == (2, ""), result.stderr
@@ -69,7 +67,7 @@ def test_wrong_usage_is_named_before_any_work(
     assert not list(tmp_path.iterdir()), "it has begun to write"
 
 
-def test_it_leaves_a_run_as_the_library_makes_it(soil: Path, tmp_path: Path) -> None:
+def test_it_leaves_a_run_as_the_library_makes_it(soil, tmp_path):
     folder = tmp_path / "run"
     arguments = ["pretrain", "clip", "-m", f"soil={soil}", "-o", folder, *TINY, "--seed", "3"]
     result = run(*arguments)
@@ -99,7 +97,7 @@ def test_it_leaves_a_run_as_the_library_makes_it(soil: Path, tmp_path: Path) -> 
     assert re.search(f"{folder} holds a finished run.*--output", again.stderr)
 
 
-def test_json(soil: Path, tmp_path: Path) -> None:
+def test_json(soil, tmp_path):
     folder, objective = tmp_path / "run", ["--objective", "nt_xent:direction=symmetric"]
     call = ["pretrain", "melt", "-m", f"soil={soil}", "-o", folder, *TINY, *objective]
     result = run(*call, "--json")
@@ -112,9 +110,7 @@ def test_json(soil: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_continues_to_the_same_weights(
-    soil: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_training_continues_to_the_same_weights(soil, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     arguments = ["pretrain", "melt", "-m", f"soil={soil}", *TINY]
     arguments += ["--pairs", "12800", "--epochs", "50"]

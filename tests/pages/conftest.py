@@ -30,7 +30,7 @@ def problems() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_problems(problems: list[str]) -> Iterator[None]:
+def _no_problems(problems) -> Iterator[None]:
     yield
     found = list(problems)
     problems.clear()
@@ -38,7 +38,7 @@ def _no_problems(problems: list[str]) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def open_page(chromium: Browser, problems: list[str]) -> Iterator[Callable[..., Page]]:
+def open_page(chromium, problems) -> Iterator[Callable[..., Page]]:
     """A function that opens a page of a folder in a window of its own."""
     contexts = []
 

@@ -101,8 +101,7 @@ def interrupted_after(steps: int, monkeypatch, number=signal.SIGINT):
         yield
 
 
-@pytest.mark.parametrize("schedule", ["melt", "salt"])
-@pytest.mark.parametrize("locations", ["fixed", "fresh"])
+@pytest.mark.parametrize(("schedule", "locations"), [("melt", "fixed"), ("salt", "fresh")])
 @pytest.mark.parametrize("steps", [5, 6, 16])
 def test_an_interrupted_run_goes_on_to_the_same_bits(
     schedule, locations, steps, tmp_path, monkeypatch

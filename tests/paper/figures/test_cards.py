@@ -85,7 +85,7 @@ def save_run(folder: Path, modalities: list[str], method: str) -> Path:
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def made(tmp_path, monkeypatch) -> Path:
     """A folder as a profile's: results, and two runs, one of them of a sweep."""
     seeds = [2, 3, 4]
     monkeypatch.setattr(publish, "ENOUGH_SEEDS", len(seeds))
