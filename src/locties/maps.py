@@ -117,11 +117,7 @@ def _colours(parts: np.ndarray) -> np.ndarray:
 
 
 def similarity(grid: EmbeddingGrid, lonlat: Sequence[float]) -> np.ndarray:
-    """Cosine similarity (H, W) of every pixel's embedding to that of the pixel that holds a place.
-
-    Args:
-        grid: embeddings.
-        lonlat: longitude, latitude of the place, degrees.
+    """Cosine similarity (H, W) of each pixel's embedding to that at a place (lon, lat in degrees).
 
     Example:
         >>> from locties.apply.grid import embed_grid
@@ -145,7 +141,7 @@ def clusters(
 
     Args:
         grid: embeddings.
-        k: number of clusters, 2 to 12: more colours cannot be told apart.
+        k: 2 to 12 clusters: more colours cannot be told apart.
         seed: of the k-means.
         where: (H, W) bool, the pixels that the means are fitted on; land by default.
 
@@ -187,11 +183,7 @@ def globe(
 ) -> tuple[Figure, list[GeoAxes]]:
     """A figure of empty globes with coasts, and its axes row by row, for the draw functions' `ax`.
 
-    Args:
-        rows: number of rows of panels.
-        columns: number of columns of panels.
-        width: of the figure, inches.
-        below: room under each panel for a colour bar or legend, inches.
+    It is `width` inches wide, with `below` inches under each panel for a colour bar or legend.
     """
     panel = width / columns
     height = rows * (panel * 0.487 + 0.3 + below)  # a title takes 0.3 inches
@@ -286,14 +278,11 @@ def draw_classes(
     title: str = "",
     ax: GeoAxes | None = None,
 ) -> Figure:
-    """Draw a field of classes with a legend.
+    """Draw a field of classes with a legend; the other arguments are as in `draw_field`.
 
     Args:
         classes: (H, 2H) int, index into `names`, north first; negative is left blank.
         names: of the classes, at most 12.
-        land_only: leave the sea and lakes blank.
-        title: of the panel.
-        ax: one of `globe`'s axes; by default a new figure.
     """
     palette = _palette(classes, names)
     canvas = _warp(np.asarray(classes), 2)
@@ -314,16 +303,9 @@ def draw_similarity(
     title: str = "",
     ax: GeoAxes | None = None,
 ) -> Figure:
-    """Draw `similarity` to a place, which a star marks.
+    """Draw `similarity` to a place (longitude, latitude in degrees), which a star marks.
 
-    Args:
-        grid: embeddings.
-        lonlat: longitude, latitude of the place, degrees.
-        name: of the place.
-        limits: ends of the colours, as in `draw_field`; give the same to maps that are compared.
-        land_only: leave the sea and lakes blank.
-        title: of the panel.
-        ax: one of `globe`'s axes; by default a new figure.
+    The other arguments are as in `draw_field`; give the same `limits` to maps that are compared.
     """
     figure = draw_field(
         similarity(grid, lonlat),
@@ -351,18 +333,13 @@ def draw_points(
 ) -> Figure:
     """Draw points: where samples lie, the numbers of a task, or its classes.
 
-    Points are drawn in a fixed random order, so that the order of the data hides none of them.
+    Points are drawn in a fixed random order, so that the order of the data hides none of them. The
+    other arguments are as in `draw_field`.
 
     Args:
         lonlat: (N, 2), longitude then latitude, degrees.
         values: (N,) numbers, or class indices if `names` is given; None draws places only.
-        label: name of the numbers, for the colour bar.
-        unit: of the numbers; empty for none.
         names: of the classes, at most 12; a legend then replaces the colour bar.
-        cmap: a Matplotlib colour map. With `DIVERGING` the default limits are symmetric about 0.
-        limits: ends of the colours; by default the 2nd and 98th percentile.
-        title: of the panel.
-        ax: one of `globe`'s axes; by default a new figure.
 
     Example:
         >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86], [-60.0, -3.1]])
@@ -428,9 +405,7 @@ def draw_prediction(
     Args:
         lonlat: (N, 2), longitude then latitude, degrees: the held-out points.
         target: (N,) true values.
-        prediction: (N,) predicted values.
-        label: what is predicted.
-        unit: of the values; empty for none.
+        prediction: (N,) predicted values of what `label` names.
         field: (H, 2H) the prediction everywhere; without it the first panel has points.
         columns: 1 puts the panels one below the other, 2 side by side.
     """

@@ -145,13 +145,12 @@ def read_modality(
         bands: of a raster, counted from 1; by default all but an alpha band.
         patch: 16 for patches of 16x16 pixels of the raster's own grid, none of them nodata; by
             default the profile of the bands at one pixel.
-        lon: column of longitudes, as for `read_task`.
-        lat: column of latitudes, likewise.
+        lon: column of longitudes of a table, as for `read_task`; so `lat`.
+        lat: column of latitudes.
         beside: names in `locties.data.sampling.OWNERS`, or `Modality` objects, that it shares no
             cell with.
         invalid: of a table, as for `read_task`; a missing value in any of `columns` counts.
-            Pixels of a raster without data are never sampled.
-        samples: at most as many; of a raster, at centres of pixels, uniform by area on Earth.
+        samples: at most as many; of a raster, at centres of pixels with data, uniform by area.
         seed: of the draw.
         validation: at most as many samples in the validation cells.
 

@@ -60,10 +60,6 @@ def export_grid(
             region, widened to whole pixels. A store has the coordinates of the globe; several
             calls can fill it region by region, each widened to whole chunks, and the rest is NaN.
             Its attribute `regions` lists them.
-        progress: show a progress bar on stderr.
-
-    Returns:
-        The path.
 
     Raises:
         FileExistsError: something else is at `path`; it stays as it is.
@@ -108,14 +104,13 @@ def export_grid(
 
 
 class _Store:
-    """A Zarr store of the globe that is filled tile by tile; a tile is its chunks at a place.
+    """A Zarr store of the globe, an xarray Dataset, filled by tiles: all the chunks at a place.
 
     Its folder ``.locties`` holds the lock, the note of finished tiles, and ``zarr.json`` until the
     store is finished.
     """
 
     def __init__(self, path: Path, grid: Any, identity: dict[str, Any]) -> None:
-        """Take the globe's coordinates as an xarray Dataset."""
         self.zarr = need("zarr", "export_grid", "export")
         self.tqdm = need("tqdm", "export_grid", "export").tqdm
         self.path, self.notes, self.grid, self.identity = path, path / ".locties", grid, identity

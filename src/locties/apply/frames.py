@@ -59,10 +59,6 @@ def embed(
         where rows are left out. Its `attrs` name the encoder, the sha256 of its weights, its
         licence, the CRS of the coordinates and the version of locties.
 
-    Raises:
-        ValueError: rows or columns without usable coordinates; the message says what to do.
-        FileNotFoundError: no encoder of that name.
-
     Example:
         >>> cities = pd.DataFrame({"lon": [13.4, 2.3], "lat": [52.5, 48.9]}, ["Berlin", "Paris"])
         >>> embedding = embed("melt", cities)

@@ -221,9 +221,6 @@ def coordinate_columns(
 
     Usual are lon, Longitude, lng, decimalLatitude and the like, in any case, where there is only
     one. x and y are often metres, so they have to be given.
-
-    Raises:
-        ValueError: there is no such column, or several could be meant.
     """
     names = [str(name) for name in frame.columns]
     metres = [[name for name in names if name.strip().lower() == key] for key in "xy"]
@@ -252,12 +249,9 @@ def coordinate_columns(
 def coordinates(
     frame: Any, lon: str | None = None, lat: str | None = None
 ) -> tuple[Array, Problems]:
-    """Coordinates (N, 2) float64, degrees, of a DataFrame, GeoDataFrame or GeoSeries.
+    """Coordinates (N, 2) float64, degrees, and the rows in which they cannot be used.
 
-    Geometry comes before columns.
-
-    Returns:
-        The coordinates, and the rows in which they cannot be used.
+    The geometry of a GeoDataFrame or GeoSeries comes before columns.
     """
     if hasattr(frame, "to_crs"):
         lonlat, problems = _from_geometry(frame)
@@ -280,16 +274,10 @@ def coordinates(
 
 
 def out_of_range(lonlat: Array, unread: Array, swap: str, project: str) -> Problems:
-    """The rows of coordinates (N, 2) float64 that are not degrees, beside those already `unread`.
+    """The rows of coordinates (N, 2) that are not degrees, beside the (N,) already `unread`.
 
-    Args:
-        lonlat: NaN where there is none.
-        unread: (N,) rows whose fault is already known.
-        swap: how to swap longitude and latitude here.
-        project: how to take projected coordinates to degrees here.
-
-    Raises:
-        ValueError: columns that seem to be swapped, or projected.
+    ValueError says how to `swap` longitude and latitude that seem to be swapped, or how to
+    `project` those that seem to be metres.
     """
     known = np.isfinite(lonlat).all(axis=1)
     n = int(known.sum())
