@@ -34,7 +34,7 @@ from side_by_side import processor
 from torch.utils._pytree import tree_leaves_with_path
 
 import locties
-from locties.data.sentinel2 import features
+from locties.data.frozen import features
 from locties.modality import Modality, profile_encoder
 from locties_paper import results
 from locties_paper.site.notebook import REPOSITORY, commit

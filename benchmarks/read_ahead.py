@@ -40,7 +40,7 @@ KINDS = ("resident", "touched", "asked", "ahead")
 
 
 def written(folder: Path, rows: int = ROWS) -> Path:
-    """A file like that of `locties.data.sentinel2.features`."""
+    """A file like that of `locties.data.frozen.features`."""
     path = folder / "features.npy"
     array = np.lib.format.open_memmap(path, "w+", np.float32, (rows, DIM))
     for part in np.array_split(np.arange(rows), 32):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from locties._util.registry import Registry, check_counts
 from locties.data import embedded, public, sampling
+from locties.data.frozen import prefetch, read_features
 from locties.data.raster import Raster
-from locties.data.sentinel2 import prefetch, read_features
 from locties.modality import (
     PATCH,
     TOKENS,
@@ -285,7 +285,7 @@ class Mapped:
         lonlat: (P, 2) degrees, a pool of places.
         rows: (P,) int64, the row of each place in the file.
         array: (R, d) the mapped file.
-        folder: its folder, written by `locties.data.sentinel2.features`.
+        folder: its folder, written by `locties.data.frozen.features`.
         index: (N,) int64, the chosen places of the pool.
         device: where batches are put.
     """
@@ -329,7 +329,7 @@ class Mapped:
 def sentinel2(
     folder: str | PathLike[str], samples: int = 20_000, seed: int = 0, validation: int = 1024
 ) -> Modality:
-    """Features of Sentinel-2 chips, as `locties.data.sentinel2.features` wrote them.
+    """Features of Sentinel-2 chips, as `locties.data.frozen.features` wrote them.
 
     Samples are (N, d) float32, read from the file batch by batch. The modality takes the place of
     `imagery` and owns the same cells, so train with one of the two, not both. If there are fewer

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from locties.cli import app
-from locties.data import sentinel2
+from locties.data import frozen, sentinel2
 
 FACTORIES = """
 from torch import nn
@@ -43,7 +43,7 @@ def test_it_gives_what_the_call_gives(command, tmp_path):
     assert "damaged: patch_5.tif has 5 bytes, fewer than 10,000" in made.stderr
     shards, index = [tmp_path / "shard-0.tar", tmp_path / "shard-1.tar"], tmp_path / "index.csv"
     options = {"batch": 2, "device": "cpu", "progress": False}
-    sentinel2.features(shards, index, backbone(), tmp_path / "call", **options)
+    frozen.features(shards, index, backbone(), tmp_path / "call", **options)
     files = [(tmp_path / folder / "features.npy").read_bytes() for folder in ("cli", "call")]
     assert files[0] == files[1]
 

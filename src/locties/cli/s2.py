@@ -61,7 +61,7 @@ def features(
 
     from torch import nn
 
-    from locties.data import sentinel2
+    from locties.data import frozen
 
     # A console script does not look for modules where the user stands.
     sys.path.insert(0, str(Path.cwd()))
@@ -75,8 +75,8 @@ def features(
         raise ValueError(f"--backbone {backbone} returns {kind}, no torch module")
     with going_on(), reading():
         if weights is not None:
-            sentinel2.load_weights(network, weights)
-        manifest = sentinel2.features(
+            frozen.load_weights(network, weights)
+        manifest = frozen.features(
             shards, index, network, out, name=backbone, batch=batch, dtype=dtype, device=device
         )
     problems = [f"{name} {problem}" for name, problem in manifest["damaged"]]

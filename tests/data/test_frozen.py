@@ -1,0 +1,665 @@
+"""Frozen features: from tar shards to a modality, through every fault that could be made."""
+
+import errno
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import tarfile
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from s2_files import backbone, dataset, pixels, tiff, write_index, write_shard
+from safetensors.torch import save_file
+from torch import nn
+
+from locties.data import fetch, frozen, sampling, sentinel2
+from locties.data.frozen import features, load_weights, read_features
+from locties.data.manifest import DataError
+from locties.data.sentinel2 import obtain, satclip_chip
+from locties.modalities import sentinel2 as modality
+
+MIRROR = os.environ.get("LOCTIES_MIRROR")
+fork = multiprocessing.get_context("fork")
+
+
+# ------------------------------------------------------------------------- a small S2-100K
+
+
+@pytest.fixture
+def data(tmp_path):
+    return dataset(tmp_path)
+
+
+def run(data, out, net=None, **options):
+    options = {"batch": 2, "device": "cpu", "progress": False} | options
+    return features(*data, net or backbone(), out, **options)
+
+
+def result(out):
+    """Everything that a run leaves, byte by byte."""
+    return {name: (out / name).read_bytes() for name in ("features.npy", "index.csv")} | {
+        "manifest": json.loads((out / "manifest.json").read_text())
+    }
+
+
+@pytest.fixture
+def whole(data, tmp_path):
+    run(data, tmp_path / "whole")
+    return result(tmp_path / "whole")
+
+
+@pytest.mark.skipif(MIRROR is None, reason="LOCTIES_MIRROR names no mirror")
+def test_real_chips_lie_where_the_index_says_and_give_features(tmp_path):
+    sample = Path(MIRROR) / "s2-100k-sample"
+    files = {path.name: path.read_bytes() for path in sorted(sample.glob("*.tif"))}
+    shard = write_shard(tmp_path / "shard.tar", files)
+    manifest = run(([shard], sample / "index.csv"), tmp_path / "out", batch=8)
+    assert (manifest["rows"], manifest["missing"], manifest["damaged"]) == (20, 0, [])
+    assert len(manifest["unindexed"]) == 3
+    index, computed = read_features(tmp_path / "out")
+    assert computed.isfinite().all()
+    for name, (lon, lat) in zip(index.names, index.lonlat.tolist(), strict=True):
+        with rasterio.open(sample / name) as image:
+            assert image.lnglat() == pytest.approx((lon, lat), abs=1e-5), name
+
+
+# --------------------------------------------------------------------------------- features
+
+
+def test_features_are_the_backbone_s_at_the_index_s_rows(data, tmp_path):
+    net = backbone().train()
+    manifest = run(data, tmp_path / "out", net)
+    index, computed = read_features(tmp_path / "out")
+    assert not net.training
+    for name, row in zip(index.names, computed, strict=True):
+        number = int(name[6:-4])
+        if number in (5, 10, 11, 12):
+            assert row.isnan().all(), f"{name} has no usable chip"
+        else:
+            with torch.no_grad():
+                expected = net(
+                    satclip_chip(torch.from_numpy(pixels(number).astype(np.float32)))[None]
+                )
+            assert torch.allclose(row, expected[0], atol=1e-6), name
+    assert manifest["shape"] == [13, 6]
+    assert (manifest["rows"], manifest["missing"], manifest["complete"]) == (9, 1, True)
+    assert [name for name, _ in manifest["damaged"]] == [
+        *("patch_5.tif", "patch_10.tif", "patch_11.tif")
+    ]
+    assert manifest["unindexed"] == ["stranger.tif"]
+    assert [shard["bytes"] for shard in manifest["shards"]] == [p.stat().st_size for p in data[0]]
+
+
+def test_a_finished_folder_is_not_computed_again(data, tmp_path):
+    run(data, tmp_path / "out")
+    for shard in data[0]:
+        shard.unlink()
+    assert run(data, tmp_path / "out")["rows"] == 9
+
+
+def test_features_that_are_not_finite_count_as_damaged(data, tmp_path):
+    class Hot(nn.Module):
+        def forward(self, images):
+            bright = images.mean((1, 2, 3)) * 1e4
+            return torch.stack([bright, torch.where(bright > 1500, 1e6, 0.0)], 1)
+
+    manifest = run(data, tmp_path / "out", Hot(), dtype="float16")
+    named = dict(manifest["damaged"])
+    assert named["patch_9.tif"] == "its features are not finite in float16"
+    assert manifest["rows"] + len(named) + 1 == 13
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (nn.Conv2d(13, 2, 9), r"the backbone returns \(2, 2, 248, 248\) for 2 chips"),
+        (nn.Flatten(0), r"the backbone returns \(1703936,\) for 2 chips"),
+    ],
+)
+def test_a_backbone_must_return_a_row_for_each_chip(data, tmp_path, net, message):
+    with pytest.raises(ValueError, match=message):
+        run(data, tmp_path / "out", net)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 0}, "batch is 0"),
+        ({"dtype": "float61"}, "unknown dtype 'float61': did you mean 'float16'"),
+        ({"transform": "satclip"}, "unknown transform 'satclip': did you mean 'satclip_chip'"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+    ],
+)
+def test_impossible_arguments_are_refused(data, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(data, tmp_path / "out", **options)
+
+
+def test_no_shard_and_the_same_shard_twice_are_refused(data, tmp_path):
+    shards, index = data
+    with pytest.raises(ValueError, match="no shard is given"):
+        run(([], index), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"shard-0.tar is given twice"):
+        run(([*shards, shards[0]], index), tmp_path / "out")
+
+
+def test_an_index_of_other_chips_is_refused_at_the_end(data, tmp_path):
+    other = write_index(tmp_path / "other.csv", {"x.tif": (0, 0)})
+    with pytest.raises(DataError, match=r"no chip of shard-0.tar, shard-1.tar could be used: 13"):
+        run((data[0], other), tmp_path / "out")
+
+
+# --------------------------------------------------------------------------- broken off, resumed
+
+
+def killed_at_sync(data, out, number):
+    """A process that is killed at its nth request to put something safely on disk."""
+
+    def work():
+        calls = 0
+        sync = os.fsync
+
+        def count(handle):
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            sync(handle)
+
+        os.fsync = count
+        run(data, out)
+
+    process = fork.Process(target=work)
+    process.start()
+    process.join(60)
+    return process.exitcode
+
+
+@pytest.mark.parametrize("numbers", [(1, 3, 5), (8, 6, 9)])
+def test_killed_at_any_write_and_resumed_it_is_bit_identical(data, tmp_path, whole, numbers):
+    out = tmp_path / "out"
+    for number in numbers:
+        assert killed_at_sync(data, out, number) == -signal.SIGKILL
+    run(data, out)
+    assert result(out) == whole
+
+
+def rows_done(out):
+    path = out / "manifest.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else 0
+
+
+def slow():
+    """It takes half a second for all chips, so that a signal falls into the work."""
+    net = backbone()
+    net.register_forward_hook(lambda *_: time.sleep(0.1))
+    return net
+
+
+def test_interrupted_it_finishes_a_batch_and_says_how_to_go_on(data, tmp_path, whole, interrupted):
+    out = tmp_path / "out"
+    said = interrupted(lambda: run(data, out, slow()), lambda: rows_done(out) > 0)
+    done = rows_done(out)
+    assert 0 < done < 9
+    assert said == (
+        f"stopped after {done} of 13 chips: the same call with out='{out}' goes on from there"
+    )
+    run(data, out)
+    assert result(out) == whole
+
+
+def test_an_interrupt_while_a_batch_is_written_waits_for_it(data, tmp_path, whole, monkeypatch):
+    """It comes before the array is synced; the rows are counted all the same."""
+    out, sync = tmp_path / "out", os.fsync
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def signalled(handle):
+        if Path(f"/proc/self/fd/{handle}").readlink().name == "features.npy":
+            signal.raise_signal(signal.SIGINT)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", signalled)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 13 chips"):
+            run(data, out)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        monkeypatch.undo()
+    assert rows_done(out) == 2
+    run(data, out)
+    assert result(out) == whole
+
+
+def test_a_resumed_run_reads_only_what_is_left(data, tmp_path, monkeypatch, whole):
+    out = tmp_path / "out"
+    assert killed_at_sync(data, out, 13) == -signal.SIGKILL
+    done = json.loads((out / "manifest.json").read_text())
+    assert (done["rows"], done["position"]) == (4, [0, 4])
+    read = []
+    decode = sentinel2._decode
+    monkeypatch.setattr(sentinel2, "_decode", lambda c: (read.append(len(c)), decode(c))[1])
+    run(data, out)
+    assert len(read) == 12 - 4
+    assert result(out) == whole
+
+
+@pytest.mark.parametrize("number", [1, 3, 7, 13])
+def test_a_full_disk_is_named_and_leaves_what_can_be_resumed(
+    data, tmp_path, monkeypatch, whole, number
+):
+    out = tmp_path / "out"
+    calls = 0
+    sync = os.fsync
+
+    def fail(handle):
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(DataError, match=f"{out}.*No space left on device"):
+            run(data, out)
+    run(data, out)
+    assert result(out) == whole
+
+
+def test_a_second_process_is_refused_and_the_first_named(data, tmp_path, whole):
+    out = tmp_path / "out"
+    begun, go_on = fork.Event(), fork.Event()
+
+    class Slow(nn.Module):
+        def forward(self, images):
+            begun.set()
+            assert go_on.wait(60)
+            return images.mean((2, 3))
+
+    first = fork.Process(target=run, args=(data, out, Slow()))
+    first.start()
+    try:
+        assert begun.wait(60)
+        with pytest.raises(RuntimeError, match=f"in use by process {first.pid} on "):
+            run(data, out)
+    finally:
+        go_on.set()
+        first.join(60)
+    assert first.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"net": backbone(1)}, "another weights"),
+        ({"name": "other"}, "another backbone: .*Sequential there, other here"),
+        ({"batch": 3}, "another batch: 2 there, 3 here"),
+        ({"dtype": "float16"}, "another dtype: float32 there, float16 here"),
+    ],
+)
+def test_another_recipe_is_refused_saying_what_differs(data, tmp_path, whole, change, message):
+    with pytest.raises(ValueError, match=message):
+        run(data, tmp_path / "whole", **change)
+    assert result(tmp_path / "whole") == whole
+
+
+def test_another_index_transform_or_shard_is_refused(data, tmp_path, whole, monkeypatch):
+    shards, index = data
+    out = tmp_path / "whole"
+    other = write_index(tmp_path / "other.csv", {"x.tif": (0, 0)})
+    with pytest.raises(ValueError, match="another index"):
+        run((shards, other), out)
+    with pytest.raises(ValueError, match="another shards"):
+        run((shards[:1], index), out)
+    monkeypatch.setitem(frozen.TRANSFORMS, "mine", satclip_chip)
+    with pytest.raises(ValueError, match="another transform: satclip_chip there, mine here"):
+        run(data, out, transform="mine")
+    assert result(out) == whole
+
+
+@pytest.mark.parametrize("name", ["index.csv", "features.npy"])
+def test_a_folder_with_files_of_another_kind_is_left_alone(data, tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"out holds another {name}, which would be lost"):
+        run(data, out)
+    assert (out / name).read_text() == "mine"
+
+
+def test_a_shard_that_changes_between_two_runs_is_refused(data, tmp_path):
+    assert killed_at_sync(data, tmp_path / "out", 13) == -signal.SIGKILL
+    write_shard(data[0][0], {"patch_0.tif": tiff(7)})
+    with pytest.raises(DataError, match=r"shard-0.tar has changed since its first chips"):
+        run(data, tmp_path / "out")
+
+
+def test_a_bad_shard_stops_the_run_but_loses_nothing(data, tmp_path, whole):
+    shards, _ = data
+    good = shards[1].read_bytes()
+    with tarfile.open(shards[1], "w") as tar:
+        tar.addfile(tarfile.TarInfo("../../patch_6.tif"))
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"shard-1.tar is refused: its member '../../patch_6.tif'"):
+        run(data, out)
+    assert json.loads((out / "manifest.json").read_text())["rows"] == 4
+    assert not list(tmp_path.parent.glob("patch_6.tif"))
+    shards[1].write_bytes(good)
+    run(data, out)
+    assert result(out) == whole
+
+
+@pytest.mark.parametrize("name", ["features.npy", "manifest.json", "index.csv"])
+def test_altered_features_are_recognised(data, tmp_path, whole, name):
+    out = tmp_path / "whole"
+    (out / name).write_bytes((out / name).read_bytes()[:-40])
+    with pytest.raises(DataError, match=f"{name} is (missing or )?altered"):
+        read_features(out)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 1}', "[" * 100_000])
+def test_a_manifest_that_is_none_is_recognised(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(DataError, match=r"manifest.json is altered; delete"):
+        read_features(tmp_path)
+
+
+def test_unfinished_and_absent_features_say_what_to_run(data, tmp_path):
+    with pytest.raises(DataError, match="holds no features; run: locties s2 features"):
+        read_features(tmp_path / "none")
+    killed_at_sync(data, tmp_path / "out", 13)
+    with pytest.raises(DataError, match=r"is unfinished \(4 chips done\)"):
+        read_features(tmp_path / "out")
+
+
+# ----------------------------------------------------------------------------------- weights
+
+
+def test_weights_are_read_from_safetensors_and_state_dicts(tmp_path):
+    wanted = backbone(3).state_dict()
+    save_file(wanted, tmp_path / "w.safetensors")
+    torch.save(wanted, tmp_path / "w.pt")
+    torch.save({"state_dict": wanted, "epoch": 3}, tmp_path / "w.ckpt")
+    for name in ("w.safetensors", "w.pt", "w.ckpt"):
+        found = load_weights(backbone(), tmp_path / name).state_dict()
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted), name
+
+
+class Malice:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.pkl", "w.safetensors"])
+def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path, name):
+    done = tmp_path / "done"
+    malicious = {**backbone().state_dict(), "extra": Malice(done)}
+    if name == "w.pt":
+        torch.save(malicious, tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(pickle.dumps(malicious))
+    with pytest.raises(DataError, match=f"{name} is refused: .*more than tensors"):
+        load_weights(backbone(), tmp_path / name)
+    assert not done.exists(), "code in a checkpoint was run"
+    if name == "w.pkl":
+        pickle.loads((tmp_path / name).read_bytes())
+        assert done.exists(), "the test's own malice does nothing"
+
+
+def test_weights_that_do_not_fit_or_are_none_are_refused(tmp_path):
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"other.pt does not fit the backbone: (?s:.*)2.weight"):
+        load_weights(backbone(), tmp_path / "other.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(DataError, match=r"list.pt is refused: it is no state dict"):
+        load_weights(backbone(), tmp_path / "list.pt")
+    with pytest.raises(DataError, match=r"there is no file of weights .*none.pt"):
+        load_weights(backbone(), tmp_path / "none.pt")
+
+
+# ---------------------------------------------------------------------------------- download
+
+
+class Server:
+    """Serves files on localhost; `faults` says after how many bytes each answer breaks off."""
+
+    def __init__(self, folder):
+        self.requests, self.faults = [], []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.requests.append((self.path, self.headers["Range"]))
+                fault = outer.faults.pop(0) if outer.faults else None
+                content = (folder / self.path[1:]).read_bytes()
+                if self.headers["Range"]:
+                    begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+                    where = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+                    self.answer(206, content[begin:], {"Content-Range": where}, fault)
+                else:
+                    self.answer(200, content, {}, fault)
+
+            def answer(self, status, content, headers=(), fault=None):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                for name, value in dict(headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content[:fault])
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCTIES_CACHE", str(tmp_path / "cache"))
+    server = Server(tmp_path)
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+def remote(server):
+    return [f"{server.address}/shard-{i}.tar" for i in range(2)], f"{server.address}/index.csv"
+
+
+def test_shards_are_fetched_taken_up_where_the_server_dropped_and_kept(
+    server, tmp_path, whole, capsys
+):
+    server.faults = [None, 100_000, 200_000]  # the index whole; the shard in three pieces
+    run(remote(server), tmp_path / "out")
+    assert result(tmp_path / "out") == whole
+    assert [asked for asked in server.requests if "shard-0" in asked[0]] == [
+        ("/shard-0.tar", None),
+        ("/shard-0.tar", "bytes=100000-"),
+        ("/shard-0.tar", "bytes=300000-"),
+    ]
+    assert "shard-0.tar" in capsys.readouterr().err, "no progress was shown"
+    before = len(server.requests)
+    run(remote(server), tmp_path / "again")
+    assert len(server.requests) == before, "what is in the cache was fetched again"
+    assert result(tmp_path / "again") == whole
+
+
+def test_a_process_killed_in_a_download_and_in_its_work_is_resumed(server, tmp_path, whole):
+    out = tmp_path / "out"
+    server.faults = [None, 100_000]
+
+    def work():
+        receive = fetch._receive
+
+        def dies(*arguments):
+            try:
+                receive(*arguments)
+            except OSError:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        fetch._receive = dies
+        run(remote(server), out)
+
+    process = fork.Process(target=work)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert killed_at_sync(remote(server), out, 14) == -signal.SIGKILL
+    run(remote(server), out)
+    assert ("/shard-0.tar", "bytes=100000-") in server.requests
+    assert result(out) == whole
+
+
+def test_a_download_that_is_no_archive_is_not_kept(server, tmp_path):
+    (tmp_path / "shard-0.tar").write_bytes(b"no archive at all" * 100)
+    with pytest.raises(DataError, match=r"shard-0.tar sends a file that is no shard"):
+        obtain(f"{server.address}/shard-0.tar")
+    assert not [path for path in (tmp_path / "cache").rglob("*shard-0*") if path.is_file()]
+
+
+# --------------------------------------------------------------------------------- as modality
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Features of 60 chips: 30 in imagery's cells, 15 in validation's, 15 in others'."""
+    base = tmp_path_factory.mktemp("s2")
+    points = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0)) * 100 - 50
+    owners = sampling.owner(points)
+    imagery = sampling.OWNERS.index("imagery")
+    other = (owners != imagery) & (owners != sampling.VALIDATION)
+    kinds = [(owners == imagery, 30), (owners == sampling.VALIDATION, 15), (other, 15)]
+    chosen = torch.cat([points[kind][:n] for kind, n in kinds]).tolist()
+    names = [f"patch_{i}.tif" for i in range(60)]
+    index = write_index(base / "index.csv", dict(zip(names, chosen, strict=True)))
+    files = {name: tiff(i % 12) for i, name in enumerate(names)}
+    files["patch_3.tif"] = b"damaged"
+    run(([write_shard(base / "shard.tar", files)], index), base / "out", batch=16)
+    return base / "out"
+
+
+@pytest.mark.filterwarnings("error")
+def test_sentinel2_owns_imagery_s_cells_and_validates_on_whole_blocks(folder):
+    made = modality(folder, seed=0)
+    assert made.name == "sentinel2"
+    assert len(made.samples) == len(made.lonlat) == 29  # one is damaged
+    assert (sampling.owner(made.lonlat) == sampling.OWNERS.index("imagery")).all()
+    assert len(made.validation.samples) == 15
+    assert (sampling.owner(made.validation.lonlat) == sampling.VALIDATION).all()
+    index, computed = read_features(folder)
+    samples = made.samples[torch.arange(29)]
+    for lonlat, sample in zip(made.lonlat, samples, strict=True):
+        row = (index.lonlat.float() == lonlat).all(1).nonzero().item()
+        assert torch.equal(sample, computed[row])
+    assert made.encoder(8)(samples).shape == (29, 8)
+
+
+def test_sentinel2_draws_by_seed(folder):
+    a, b, c = (modality(folder, samples=10, seed=seed, validation=4) for seed in (0, 0, 1))
+    assert (len(a.samples), len(a.validation.samples)) == (10, 4)
+    assert torch.equal(a.lonlat, b.lonlat)
+    assert not torch.equal(a.lonlat, c.lonlat)
+
+
+def test_fresh_places_come_from_the_same_cells_with_their_own_samples(folder):
+    made = modality(folder, samples=5)
+    lonlat, samples = made.fresh(100, torch.Generator().manual_seed(0))
+    assert (sampling.owner(lonlat) == sampling.OWNERS.index("imagery")).all()
+    assert len(lonlat.unique(dim=0)) > 5
+    index, computed = read_features(folder)
+    row = (index.lonlat.float() == lonlat[7]).all(1).nonzero().item()
+    assert torch.equal(samples[7], computed[row])
+
+
+def test_the_file_is_not_copied_into_memory(folder):
+    made = modality(folder).to(torch.device("cpu"))
+    assert made.samples.array.data_ptr() == made.validation.samples.array.data_ptr()
+    mapped = Path("/proc/self/maps")
+    if mapped.exists():
+        begins = {
+            int(line.split("-")[0], 16): line
+            for line in mapped.read_text().splitlines()
+            if line.endswith(str(folder / "features.npy"))
+        }
+        assert any(0 <= made.samples.array.data_ptr() - begin < 4096 for begin in begins)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be asked")
+def test_the_rows_of_a_batch_are_asked_for_where_they_lie(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, *where: asked.append(where))
+    made = modality(folder)
+    index = torch.tensor([20, 3, 7])
+    asked.clear()
+    samples = made.samples[index]
+    content = (folder / "features.npy").read_bytes()
+    there = [np.frombuffer(content[at : at + size], np.float32) for at, size, _ in asked]
+    assert torch.equal(torch.from_numpy(np.stack(there)), samples)
+    assert {advice for *_, advice in asked} == {os.POSIX_FADV_WILLNEED}
+
+
+@pytest.mark.filterwarnings("ignore:modalities 'a' and 'b' share")
+@pytest.mark.parametrize(("schedule", "names"), [("clip", "a"), ("melt", "ab"), ("salt", "ab")])
+def test_training_asks_for_each_batch_once_and_a_step_ahead(folder, monkeypatch, schedule, names):
+    """The first is asked for when it is read, every other before the step before it is computed."""
+    from locties import LocationEncoder, modalities, pretrain
+
+    happened = []
+    ask, encode = modalities.prefetch, LocationEncoder.encode
+    monkeypatch.setattr(
+        modalities, "prefetch", lambda *args: (happened.append(len(args[2])), ask(*args))
+    )
+    monkeypatch.setattr(
+        LocationEncoder, "encode", lambda *args: (happened.append("step"), encode(*args))[1]
+    )
+    made = [replace(modality(folder), name=name, validation=None) for name in names]
+    happened.clear()
+    options = {"pairs": 32, "batch": 8, "epochs": 2, "device": "cpu", "progress": False}
+    pretrain(schedule, made, LocationEncoder("xyz", "linear", 8), **options)
+    steps = [each for each in happened if each != 29]  # all of them are read for their hash
+    batch = [4, 4] if schedule == "melt" else [8]
+    ahead = [*batch, "step"]
+    assert steps == [*batch, *ahead, *ahead, *ahead, "step"]
+
+
+def test_a_batch_that_comes_otherwise_than_expected_is_asked_for_again(folder, monkeypatch):
+    from locties import modalities
+
+    made, asked = modality(folder).samples, []
+    monkeypatch.setattr(modalities, "prefetch", lambda *args: asked.append(args[2]))
+    made.expect(torch.tensor([1, 2]))
+    assert torch.equal(made[torch.tensor([1, 2])], made.array[asked[0]])
+    assert len(asked) == 1
+    made.expect(torch.tensor([1, 2]))
+    made[torch.tensor([4, 5])]
+    assert len(asked) == 3
+    made[torch.tensor([2])]
+    assert len(asked) == 3, "a part of what was expected"
+
+
+@pytest.mark.data
+def test_pretraining_reads_the_features(folder, earth):
+    from locties import LocationEncoder, pretrain
+
+    encoder = LocationEncoder("xyz", "mlp", 8, network_options={"hidden": 16})
+    options = {"pairs": 64, "batch": 16, "epochs": 2, "samples": 64, "progress": False}
+    made = pretrain("melt", [modality(folder), "climate"], encoder, device="cpu", **options)
+    history = made.history.query("modality == 'sentinel2'")
+    assert history["validation_loss"].notna().all()
+    assert len(history) == 2
