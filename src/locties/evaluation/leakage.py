@@ -1,8 +1,7 @@
 """Leakage: how well a modality's own values, with no encoder, already predict a task.
 
-A task made from the same data as a modality is partly copied, not predicted, by an encoder trained
-on that modality. `raw_values` reads a modality at any points, so that `evaluate` can score it like
-an encoder; `LEAKS` names the pairs that share a source, `OPEN_LEAKS` those of the open tier.
+An encoder trained on a modality partly copies a task made from the same data. `LEAKS` names such
+pairs, `OPEN_LEAKS` those of the open tier; `raw_values` lets `evaluate` score a modality itself.
 """
 
 import numpy as np
@@ -16,10 +15,9 @@ from locties.lonlat import LonLat, check, to_xyz
 from locties.modalities import Gathered
 from locties.modality import Modality
 
-# By task, the modalities made from the same source. Temperature is of the ECMWF's ERA-Interim,
-# water vapour and cloud water of its ERA-40; climate zones are computed from the rain that is part
-# of climate; relief and elevation are two maps of one thing; population and country are of the
-# gazetteer that toponyms come from.
+# By task, the modalities made from the same source: temperature, water vapour and cloud water are
+# of ECMWF's reanalyses; climate zones are computed from climate's rain; relief and elevation map
+# the same heights; population, country and toponyms come from one gazetteer.
 LEAKS: dict[str, tuple[str, ...]] = {
     "air_temperature": ("climate",),
     "elevation": ("relief",),

@@ -126,7 +126,7 @@ def fit_probe(
     Args:
         encoder: as in `evaluate`.
         task: a name in `TASKS`, or a `Task`.
-        split: ``"random"`` or ``"block"``, the folds on which the ridge penalty is chosen.
+        split: the folds on which the ridge penalty is chosen.
         probe: a name in `PROBES`.
 
     Returns:

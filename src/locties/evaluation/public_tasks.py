@@ -86,8 +86,8 @@ def biome(points: int = 5000, seed: int = 0) -> Task:
 def country(points: int = 5000, seed: int = 0) -> Task:
     """Country (ISO 3166-1 alpha-2) at points uniform by area on land, from Natural Earth.
 
-    Points at sea or in no country are dropped, and countries with fewer than 25 of the points: 25
-    of 5,000 are about 700,000 km2, so large countries are left.
+    Points in no country are dropped, and countries with fewer than 25 of the points: 25 of 5,000
+    are about 700,000 km2, so large countries are left.
 
     Source: Natural Earth, 1:50 million.
     """

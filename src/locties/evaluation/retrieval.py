@@ -47,8 +47,8 @@ class Ranking:
         true: (N,) int64, which candidate is the sample's true location.
         similarity: (N, M) cosine of sample and location embedding.
         error_km: (N,) float64, from the true location to the one ranked first.
-        rank: (N,) int64, place of the true location, 0 for the first; equals rank in the order of
-            the candidates, so constant embeddings rank at random.
+        rank: (N,) int64, place of the true location, 0 for the first. Ties keep the order of the
+            candidates, so constant embeddings rank at random.
     """
 
     queries: Tensor
@@ -113,7 +113,7 @@ def retrieve(
     name: str | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Score how well each modality's held-out samples find where they were taken.
+    """Score how well each modality's held-out samples find where they were taken: a table.
 
     Candidates are the distinct held-out locations of the same modality, which lie in whole blocks
     that no training sample comes from.
@@ -130,9 +130,6 @@ def retrieve(
         modalities: each with a `validation`.
         name: of the encoder in the table; by default what it is called.
         seed: the encoder's training seed, a column of the table; it changes nothing else.
-
-    Returns:
-        Table with columns encoder, modality, seed, metric, value, low, high, chance, candidates.
 
     Example:
         >>> from locties.lonlat import to_xyz

@@ -19,13 +19,7 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean of one score over two or more training seeds, with its t-interval.
-
-    Example:
-        >>> mean, low, high = mean_interval([0.90, 0.92, 0.94])
-        >>> print(f"{mean:.2f} in [{low:.2f}, {high:.2f}]")
-        0.92 in [0.87, 0.97]
-    """
+    """Mean of one score over two or more training seeds, with its t-interval."""
     from scipy import stats
 
     scores = np.asarray(values, dtype=np.float64).ravel()

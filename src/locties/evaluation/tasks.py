@@ -176,8 +176,6 @@ def population(points: int = 5000, seed: int = 0) -> Task:
     """Log of one plus population density (persons per km2), at points uniform by area on land.
 
     The inhabitants of GeoNames' cities500, spread by `kernel_density`.
-
-    Source: GeoNames (cities500).
     """
     lonlat, places = land_points(points, seed), load().places
     density = kernel_density(lonlat, places.lonlat, places.population)
@@ -185,11 +183,9 @@ def population(points: int = 5000, seed: int = 0) -> Task:
 
 
 def kernel_density(lonlat: LonLat, sources: LonLat, weight: Any) -> NDArray[np.float64]:
-    """Density of weighted sources per km2, with a Gaussian kernel of 25 km cut at 4 sigma.
+    """Density (N,) per km2 of weighted sources, by a Gaussian kernel of 25 km cut at 4 sigma.
 
-    Args:
-        lonlat: `(N, 2)` where to evaluate, degrees.
-        sources: `(M, 2)` degrees, each with a `weight` `(M,)` such as persons.
+    It is evaluated at `lonlat` (N, 2); `sources` (M, 2) have a `weight` (M,), such as persons.
 
     Example:
         >>> kernel_density([[0, 0], [9, 9]], [[0, 0]], [1e6]).round(1).tolist()  # 1e6/(2 pi 25^2)
@@ -214,8 +210,7 @@ def climate_zone(points: int = 5000, seed: int = 0) -> Task:
     The rain of ITU-R P.837 has no snow in it, so cold climates come out dry in winter: Dwc where
     maps made from all precipitation have Dfc. Rare classes are merged (`merge_rare`).
 
-    Source: Peel, Finlayson and McMahon (2007), on ITU-R P.1510 and P.837; see
-    `locties.data.climate.koppen`.
+    Source: `locties.data.climate.koppen`, on ITU-R P.1510 and P.837.
     """
     earth, lonlat = load(), land_points(points, seed)
     celsius = earth.temperature.sample(lonlat)[:, :12] - 273.15
@@ -248,10 +243,8 @@ def merge_rare(zones: Sequence[str], smallest: int = SMALLEST_CLASS) -> list[str
 def country(points: int = 5000, seed: int = 0) -> Task:
     """Country (ISO 3166-1 alpha-2) of places whose names no encoder has seen.
 
-    Places of GeoNames' cities500 in cells that the modality of toponyms does not own: at most
-    `points`, drawn evenly among places. Countries with fewer than 25 of them are dropped.
-
-    Source: GeoNames (cities500).
+    At most `points` places of GeoNames' cities500, drawn evenly from the cells that the modality of
+    toponyms does not own. Countries with fewer than 25 of them are dropped.
     """
     check_counts(points=points)
     places = load().places
