@@ -4,20 +4,19 @@ import math
 from collections.abc import Iterator
 from functools import lru_cache
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from locties._util.matmul import NEGLIGIBLE
-from locties.lonlat import check, to_xyz
+from locties.lonlat import LonLat, check, to_xyz
 
 # Points at a time. On a CPU three blocks of degree 40 then fit in the cache. A GPU needs few, large
 # kernels; the larger chunk still bounds the memory.
 _CHUNK_CPU, _CHUNK = 2048, 65536
 
 
-def spherical_harmonics(lonlat: Any, degree: int) -> Tensor:
+def spherical_harmonics(lonlat: LonLat, degree: int) -> Tensor:
     """All real spherical harmonics of degree l = 0, ..., `degree` - 1 at each point.
 
     `degree` is the number of degrees, not the largest one: ``l_max = degree - 1``, and there are
