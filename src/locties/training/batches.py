@@ -68,10 +68,9 @@ class Pairs:
 
 
 class Batches:
-    """Draws the batches of a run.
+    """Draws the batches of a run, the same pairs in every process.
 
-    Every process draws the same pairs and reads the samples of its share alone, or with
-    `read_all` those of the whole batch.
+    A process reads the samples of its share alone, or with `read_all` those of the whole batch.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Batches:
         }
         sizes = list(counts.values())
         numbers = torch.tensor([self.numbers[name] for name in counts])
-        modality = torch.repeat_interleave(numbers, torch.tensor(sizes)).to(lonlat.device)
+        modality = numbers.repeat_interleave(torch.tensor(sizes)).to(lonlat.device)
         rows = processes.rows(sizes, lonlat.device)
         return Pairs(lonlat, modality, rows, samples, {self.numbers[n]: x for n, x in raw.items()})
 

@@ -46,9 +46,6 @@ class Checkpoint:
         ...     checkpoint.write({"step": 7, "weights": torch.ones(2)})
         ...     checkpoint.read()["step"]
         7
-        >>> Checkpoint("state", {"seed": 1}).read()  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        ValueError: state holds the state of another run: seed is 0 there and 1 here. Pass...
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> None:
@@ -126,12 +123,11 @@ class Checkpoint:
             with written_aside(self.folder / STATE) as aside:
                 aside.write_bytes(content.getbuffer())
         except OSError as error:
-            raise OSError(
-                error.errno,
+            message = (
                 f"the state of the run ({content.tell() / 1e6:.1f} MB) cannot be written: "
-                f"{error.strerror}. The state before it is whole: make room and start again",
-                str(self.folder),
-            ) from None
+                f"{error.strerror}. The state before it is whole: make room and start again"
+            )
+            raise OSError(error.errno, message, str(self.folder)) from None
 
 
 def digest(tensors: Iterable[Tensor]) -> str:

@@ -21,14 +21,7 @@ from locties.objectives import Batch, Objective, place_of
 from locties.training import processes
 from locties.training.batches import Batches, Pairs, seed_of
 from locties.training.checkpoint import Checkpoint, digests
-from locties.training.run import (
-    Flops,
-    Progress,
-    Run,
-    progress_bar,
-    random_state,
-    set_random_state,
-)
+from locties.training.run import Flops, Progress, Run, progress_bar, random_state, set_random_state
 from locties.training.settings import (
     Settings,
     by_name,
@@ -194,9 +187,9 @@ class Loop:
             if progress.step == end:
                 bar.set_postfix(epoch=progress.epoch + 1, loss=f"{self.validate():.3f}")
                 if after_epoch is not None and processes.rank() == 0:
-                    drawn = random_state(self.device)
-                    after_epoch(copy.deepcopy(self.encoder).eval(), progress.epoch)
-                    set_random_state(self.device, drawn)
+                    gpus = [self.device] if self.device.type == "cuda" else []
+                    with torch.random.fork_rng(gpus):
+                        after_epoch(copy.deepcopy(self.encoder).eval(), progress.epoch)
             checkpoint.write(self.state_dict())
             if checkpoint.interrupted:
                 raise KeyboardInterrupt(
@@ -225,17 +218,15 @@ class Loop:
             e = self.encoder.encode(drawn.lonlat[drawn.rows])
             z = torch.cat([self.modality_encoders[name](x) for name, x in drawn.samples.items()])
         z, e = (processes.gather(x, drawn.rows, len(drawn.lonlat)) for x in (z, e))
-        loss: Tensor = self.objective(
-            Batch(z, e, drawn.modality, place_of(drawn.lonlat), drawn.raw)
-        )
+        batch = Batch(z, e, drawn.modality, place_of(drawn.lonlat), drawn.raw)
+        loss: Tensor = self.objective(batch)
         return loss
 
     def counts(self, step: int) -> dict[str, int]:
         """How many samples of each modality a step takes; none after the last step."""
-        settings = self.settings
-        if step >= settings.steps:
+        if step >= self.settings.steps:
             return {}
-        return self.schedule.counts(settings.epoch_of(step), settings.batch)
+        return self.schedule.counts(self.settings.epoch_of(step), self.settings.batch)
 
     def validate(self) -> float:
         """End the epoch: add its rows to the history, and return its mean loss."""
@@ -245,9 +236,7 @@ class Loop:
         progress.epoch += 1
         self.encoders.eval()
         for name, modality in self.modalities.items():
-            scores = held_out_scores(
-                self.encoder, self.modality_encoders[name], modality.validation
-            )
+            encoders = self.encoder, self.modality_encoders[name]
             progress.rows.append(
                 {
                     "epoch": progress.epoch,
@@ -259,7 +248,7 @@ class Loop:
                     "modality": name,
                     "active": name in active,
                     "train_loss": mean,
-                    **scores,
+                    **held_out_scores(*encoders, modality.validation),
                 }
             )
         self.encoders.train()
@@ -269,13 +258,11 @@ class Loop:
         """Stop where a loss of this epoch, or a weight after it, is not finite."""
         progress = self.progress
         active = {name: self.modalities[name] for name in self.counts(max(0, progress.step - 1))}
-        fault = find_fault(progress.losses, progress.step, self.learned, active)
-        if fault is None:
-            return
-        if (state := checkpoint.read()) is not None:
-            step = state["progress"]["step"]
-            fault += f". The state of step {step} stays in {checkpoint.folder}"
-        raise FloatingPointError(fault)
+        if fault := find_fault(progress.losses, progress.step, self.learned, active):
+            if (state := checkpoint.read()) is not None:
+                step = state["progress"]["step"]
+                fault += f". The state of step {step} stays in {checkpoint.folder}"
+            raise FloatingPointError(fault)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on."""

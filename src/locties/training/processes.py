@@ -21,7 +21,7 @@ def join(device: torch.device) -> torch.device:
     """Join the other processes where torchrun or srun started several; this process's device."""
     # SLURM_NTASKS is set in a batch script too, where nothing but srun starts several.
     several = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", 1)))
-    if several == 1 or (dist.is_available() and dist.is_initialized()):
+    if several == 1 or _joined():
         return device
     with needs("distributed", f"training in {several} processes"):
         from lightning_fabric import Fabric
@@ -36,12 +36,16 @@ def join(device: torch.device) -> torch.device:
 
 def rank() -> int:
     """The number of this process, from 0; only the first one writes."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if _joined() else 0
 
 
 def count() -> int:
     """How many processes there are."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _joined() else 1
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def wait() -> None:

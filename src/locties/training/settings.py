@@ -72,9 +72,8 @@ class Settings:
             raise ValueError(f"batch={self.batch}: a contrastive batch needs at least 2 pairs")
         if self.steps < self.epochs:
             raise ValueError(
-                f"pairs={self.pairs} in batches of {self.batch} make {self.steps} steps, fewer "
-                f"than epochs={self.epochs}: raise pairs to {self.batch * self.epochs} or lower "
-                "epochs"
+                f"pairs={self.pairs} in batches of {self.batch} make fewer steps than epochs="
+                f"{self.epochs}: raise pairs to {self.batch * self.epochs} or lower epochs"
             )
 
     def _options(self) -> dict[str, Any]:
@@ -108,30 +107,24 @@ class Settings:
 
     def on(self, device: torch.device) -> Settings:
         """The same with the device's name, and with the precision that "auto" takes there."""
-        name, precision = device.type, self.precision
-        if device.type == "cuda":
-            name = torch.cuda.get_device_name(device)
+        gpu, precision = device.type == "cuda", self.precision
+        name = torch.cuda.get_device_name(device) if gpu else device.type
         if processes.count() > 1:
             name = f"{processes.count()} x {name}"
         if precision == "auto":
-            fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-            precision = "bfloat16" if fast else "float32"
+            precision = "bfloat16" if gpu and torch.cuda.is_bf16_supported() else "float32"
         elif precision == "bfloat16" and device.type == "cpu" and not bfloat16_is_fast():
-            warnings.warn(
-                "precision='bfloat16': this processor multiplies bfloat16 slower than float32. "
-                "Pass precision='float32' or 'auto'",
-                stacklevel=3,
-            )
+            message = "precision='bfloat16' is slow on this processor: pass precision='float32'"
+            warnings.warn(message, stacklevel=3)
         return replace(self, device=name, precision=precision)
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON holds them."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_plain))
+        as_json = json.dumps(
+            asdict(self), default=lambda x: x.item() if hasattr(x, "item") else repr(x)
+        )
+        values: dict[str, Any] = json.loads(as_json)
         return values
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else repr(value)
 
 
 def _is(kind: type, value: object) -> bool:
@@ -152,8 +145,7 @@ def starting_encoder(encoder: LocationEncoder | None, seed: int) -> LocationEnco
         return LocationEncoder(seed=seed)
     if not isinstance(encoder, LocationEncoder):
         raise ValueError(
-            f"encoder={encoder!r} is no LocationEncoder: pass locties.LocationEncoder(...), or "
-            "locties.load(...) of a name or folder"
+            f"encoder={encoder!r}: pass locties.LocationEncoder(...) or locties.load(...)"
         )
     return copy.deepcopy(encoder)
 
@@ -168,8 +160,7 @@ def by_name(modalities: Any) -> dict[str, str | Modality]:
     for item in modalities:
         if not isinstance(item, str | Modality):
             raise ValueError(
-                f"modality {item!r} is a {type(item).__name__}: pass a name "
-                f"({', '.join(MODALITIES)}) or a Modality"
+                f"modality {item!r}: pass a name ({', '.join(MODALITIES)}) or a Modality"
             )
         name = item.name if isinstance(item, Modality) else str(item)
         if name in named:
@@ -199,9 +190,8 @@ def load_modalities(named: Mapping[str, str | Modality], settings: Settings) -> 
     for one, other in combinations(cells, 2):
         if shared := int(torch.isin(cells[one], cells[other]).sum()):
             warnings.warn(
-                f"modalities {one!r} and {other!r} share {shared} cells of about 50 km, so they "
-                "are not unpaired there. Read your own with read_modality(..., beside=[...]), "
-                "naming the others",
+                f"modalities {one!r} and {other!r} share {shared} cells of about 50 km: they are "
+                "paired there. Read your own with read_modality(..., beside=[the others])",
                 stacklevel=3,
             )
     return loaded
@@ -212,13 +202,12 @@ def _check_sizes(settings: Settings, modalities: Mapping[str, Modality]) -> None
     schedule = settings.make_schedule()
     for epoch in range(settings.epochs):
         for name, n in schedule.counts(epoch, settings.batch).items():
+            held = len(modalities[name].lonlat)
             what = f"batch={settings.batch} takes {n} samples of {name!r}"
-            if n < processes.count():
+            if n < (several := processes.count()):
+                raise ValueError(f"{what}, fewer than the {several} processes: raise batch")
+            if n > held and settings.locations == "fixed":
                 raise ValueError(
-                    f"{what}, fewer than the {processes.count()} processes: raise batch"
-                )
-            if n > len(modalities[name].lonlat) and settings.locations == "fixed":
-                raise ValueError(
-                    f"{what}, which has {len(modalities[name].lonlat)}: lower batch, raise "
-                    "samples, or pass locations='fresh'"
+                    f"{what}, which has {held}: lower batch, raise samples, or pass "
+                    "locations='fresh'"
                 )

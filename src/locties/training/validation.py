@@ -46,16 +46,12 @@ def find_fault(
         what = f"a weight is not finite by step {step}"
     else:
         return None
-    return f"{what}, on {', '.join(active)}: {_remedy(active)}"
-
-
-def _remedy(active: Mapping[str, Modality]) -> str:
+    what += f", on {', '.join(active)}"
     for name, modality in active.items():
         for index in torch.split(torch.arange(len(modality.samples)), 1024):
             samples = modality.samples[index.to(modality.lonlat.device)]
             wrong = samples.isfinite().flatten(1).all(1).logical_not().nonzero()
             if len(wrong):
-                return (
-                    f"sample {int(index[wrong[0]])} of {name!r} is not finite: correct or drop it"
-                )
-    return "all their samples are finite, so training diverged: lower learning_rate"
+                row = int(index[wrong[0]])
+                return f"{what}: sample {row} of {name!r} is not finite: correct or drop it"
+    return f"{what}: all their samples are finite, so training diverged: lower learning_rate"
