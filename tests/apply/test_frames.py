@@ -1,8 +1,6 @@
 """Embedding tables: whose rows, under which names, and what is refused."""
 
 import geopandas
-import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,6 @@ import torch
 
 import locties
 from locties.apply.grid import POINTS_PER_CHUNK
-from locties_paper.site.notebook import REPOSITORY
 
 LONLAT = np.array([[13.4, 52.5], [2.35, 48.86], [-70.6, -33.4], [179.9, -16.5]])
 
@@ -225,26 +222,3 @@ def test_an_encoder_that_is_none_is_refused():
         locties.embed(table(), "melt")
     with pytest.raises(ValueError, match=r"returned shape \(4,\) for 4 points"):
         locties.embed(lambda lonlat: lonlat[:, 0], table())
-
-
-# ---------------------------------------------------------------------------- as a new user would
-
-
-@pytest.mark.data
-def test_the_books_session_makes_a_map_of_a_table_in_fewer_than_15_lines(tmp_path):
-    cells = nbformat.read(REPOSITORY / "book" / "use.ipynb", as_version=4).cells
-    (session,) = [cell for cell in cells if "session" in cell.metadata.get("tags", [])]
-    lines = [line for line in session.source.splitlines() if line.strip()]
-    assert len(lines) < 15
-
-    rng = np.random.default_rng(0)
-    latitude = np.rad2deg(np.arcsin(rng.uniform(-1, 1, 200)))
-    sites = pd.DataFrame({"longitude": rng.uniform(-180, 180, 200), "latitude": latitude})
-    sites.assign(log_km=latitude).to_csv(tmp_path / "sites.csv", index=False)
-    names = {"folder": tmp_path, "resolution": 10.0}
-    plt.switch_backend("Agg")
-    exec(session.source, names)
-    plt.close("all")
-    truth = np.broadcast_to(names["grid"].lat[:, None], names["field"].shape)
-    assert np.corrcoef(truth.ravel(), names["field"].ravel())[0, 1] > 0.7
-    assert plt.imread(tmp_path / "map.png").shape[2] == 4

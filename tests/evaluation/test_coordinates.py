@@ -18,8 +18,6 @@ from locties.evaluation.protocol import checked_embedding
 from locties.evaluation.splits import block_index
 from locties.evaluation.tasks import kernel_density
 from locties.modality import Modality
-from locties_paper.geography import GROUPINGS, autocorrelation
-from locties_paper.representation import nearby_points
 
 POINTS = np.random.default_rng(0).uniform([-80, -50], [80, 50], (40, 2)).astype(np.float32)
 VALUES = np.arange(40.0)
@@ -29,38 +27,25 @@ TAKES = {
     **{name: make() for name, make in BASELINES.items()},
     "Appended": Appended(BASELINES["xyz"](), "xyz"),
     "Task": lambda lonlat: Task("mine", lonlat, VALUES).lonlat,
-    "autocorrelation": lambda lonlat: autocorrelation(lonlat, VALUES, permutations=9),
     "block_index": block_index,
     "checked_embedding": lambda lonlat: checked_embedding("xyz", lonlat),
     "folds": lambda lonlat: folds(lonlat, "block"),
     "kernel_density": lambda lonlat: kernel_density(lonlat, POINTS[::2], VALUES[::2]),
     "kernel_density, sources": lambda lonlat: kernel_density(POINTS[::2], lonlat, VALUES),
-    "nearby_points": lambda lonlat: nearby_points(lonlat, 9, torch.Generator().manual_seed(0)),
     "nearest_label_km": lambda lonlat: nearest_label_km(lonlat, POINTS[::2]),
     "nearest_label_km, labels": lambda lonlat: nearest_label_km(POINTS + 1, lonlat[::2]),
     "place_density": place_density(POINTS[::2]),
     "place_density, sources": lambda lonlat: place_density(lonlat)(torch.from_numpy(POINTS)),
     "raw_values": raw_values(rain),
 }
-ON_EARTH = dict(GROUPINGS)
 
 
 @torch.no_grad()
-def _by_name_and_masked(takes):
+@pytest.mark.parametrize("takes", TAKES.values(), ids=TAKES)
+def test_coordinates_are_read_by_name_and_masked_ones_refused(takes):
     named = pd.DataFrame(POINTS[:, ::-1], columns=["lat", "lon"])
     assert np.array_equal(np.asarray(takes(named)), np.asarray(takes(torch.from_numpy(POINTS))))
     masked = np.ma.array(POINTS, mask=False)
     masked[2, 1] = np.ma.masked
     with pytest.raises(ValueError, match=r"row [12]\b"):
         takes(masked)
-
-
-@pytest.mark.parametrize("takes", TAKES.values(), ids=TAKES)
-def test_coordinates_are_read_by_name_and_masked_ones_refused(takes):
-    _by_name_and_masked(takes)
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("takes", ON_EARTH.values(), ids=ON_EARTH)
-def test_groupings_read_coordinates_by_name_too(earth, takes):
-    _by_name_and_masked(takes)
