@@ -1,5 +1,5 @@
 # The pipeline: data -> runs -> tables -> chapters -> site. `make book` and `make results` call it.
-# A job that fails is started once more: a run goes on from its checkpoint, which is no output.
+# A job that fails is tried once more. A run resumes from its checkpoint, which is not an output.
 import json
 from ast import literal_eval
 from functools import cache
@@ -33,15 +33,15 @@ TIER = config.get("tier", "embedded")
 if TIER not in TIERS:
     raise unknown("tier", TIER, TIERS)
 if TIER != "embedded":
-    # Nothing is downloaded here: a missing file stops all work, and the message says what to run.
+    # Nothing is downloaded here. A missing file stops all work, and the error says what to run.
     for _, fault in manifest.verify(TIER):
         if fault:
             raise WorkflowError(fault)
-# The embedded tier is always judged: it is what the runs were chosen on.
+# Always score the embedded tier, on which the runs were chosen.
 JUDGED = list(dict.fromkeys(["embedded", TIER]))
 
 RUNS = study.runs(STUDY, PROFILE)
-# Every run there is, and those of the sweeps that were asked for: make results SWEEP=claims.
+# KNOWN has every run, ASKED those of the sweeps requested: make results SWEEP=claims.
 KNOWN = RUNS | study.runs(STUDY, PROFILE, "all")
 SWEEP = config.get("sweep") or ""
 UNTRAINED = [f"untrained-{seed}" for seed in SETTINGS["seeds"]]
@@ -72,12 +72,12 @@ CHAPTERS = {
 }
 PAGES = [path.removeprefix("book/") for path in glob("book/*.md")]
 
-# What only draws or prints: a change there repeats no training and no scoring.
+# Modules that only draw or print: a change there repeats no training and no scoring.
 SHOWN = ["locties.maps", "locties_paper.figures", "locties_paper.site"]
 
 
 def code(*start, without=()):
-    """What changes with the code behind notebooks (by name) and modules, comments left out."""
+    """A hash of the code behind notebooks (by name) and modules, without comments."""
     paths = [each if "." in each else f"book/{each}.ipynb" for each in start]
     return digest(*paths, without=without, root=Path("src"))
 
@@ -89,7 +89,7 @@ def defaults(notebook):
 
 
 def parameters(notebook, values):
-    """The values as papermill's -y argument; one that the notebook does not take stops all work."""
+    """The values as papermill's -y argument. A wrong parameter stops all work."""
     check_parameters(defaults(notebook), values, f"parameter of {notebook}.ipynb")
     return json.dumps(values)
 
@@ -101,16 +101,16 @@ PRETRAIN = {
 
 
 def encoder_folder(run):
-    """Where the encoder of an evaluated run is, or None for a function that needs no folder."""
+    """The folder of a run's encoder, or None for a function that needs no folder."""
     if run in BASELINES or run == "geoclip-0":
         return None
     return f"{OUT}/runs/{run}/encoder"
 
 
 def evaluation(run, tier):
-    """The values of the evaluation of one run on one tier."""
+    """The parameters for evaluating one run on one tier."""
     name, _, seed = run.rpartition("-")
-    # An embedding of all layers is judged as it is: it stands against others with coordinates.
+    # An embedding of all layers gets nothing appended; it competes with others that do.
     appends = run not in BASELINES and KNOWN.get(run, {}).get("readout") != "layers"
     return {
         "encoder": encoder_folder(run) or name,
@@ -127,7 +127,7 @@ def evaluation(run, tier):
 
 
 def evaluation_in_sweep(run, tier):
-    """The same with all labels and nothing appended; the pilot's points are its own."""
+    """The same with all labels and nothing appended. Pilot runs have their own points."""
     pilot = int(run.rpartition("-")[2]) >= FIRST_PILOT_SEED
     return evaluation(run, tier) | {
         "appended": "",
@@ -138,7 +138,7 @@ def evaluation_in_sweep(run, tier):
     }
 
 
-# By the table of scores that it makes: the book's own, then those of the sweeps.
+# Evaluations by the table that they make: the book's own, then those of the sweeps.
 OWN = {f"{tier}/{run}": evaluation(run, tier) for tier in JUDGED for run in EVALUATED}
 SWEPT = {
     f"{tier}/{run}": evaluation_in_sweep(run, tier)
@@ -161,7 +161,7 @@ def evaluation_seconds(wildcards):
 
 
 def erasure_cost():
-    """Of each seed's runs: plain alignment, some with fidelity, content alone. The worlds are small."""
+    """Each seed has runs with plain alignment, with fidelity and with content alone."""
     run = defaults("erasure") | SETTINGS["erasure"]
     runs = len(run["seeds"]) * (sum(run["shares"]) + len(run["keeps"]) + 1)
     one = cost.pretraining(run, RATES)
@@ -173,7 +173,7 @@ CHAPTER = {name: parameters(name, values) for name, values in CHAPTERS.items()}
 
 
 onerror:  # an interrupt too
-    print("What is finished is kept, and a training has its last state: the same command goes on.")
+    print("Finished jobs and the last state of each training are kept: the same command resumes.")
 
 
 wildcard_constraints:
@@ -187,7 +187,7 @@ ruleorder: erasure > chapter
 localrules: book, pdf, results, publish, untrained
 
 
-# A job runs again when the code behind it has changed: snakemake compares each job's params.
+# Snakemake compares each job's params, so a job runs again when its code has changed.
 rule data:
     output: "_build/data.txt"
     params: code=code("locties.data.embedded")
@@ -230,7 +230,7 @@ rule untrained:
         locties.LocationEncoder(**architecture, seed=int(wildcards.seed)).save(output[0])
 
 
-# A released checkpoint of SatCLIP's, where one was given: make book SATCLIP=file.ckpt.
+# A released checkpoint of SatCLIP, if one is given: make book SATCLIP=file.ckpt.
 if SATCLIP:
     rule satclip:
         input: checkpoint=SATCLIP
@@ -266,7 +266,7 @@ def there(pattern, names):
     return {name: path for name, path in paths.items() if Path(path).exists()}
 
 
-# A chapter whose own runs are what a claim rests on.
+# The only chapter that trains the runs of a claim itself (C6).
 rule erasure:
     input: data="_build/data.txt", notebook="book/erasure.ipynb"
     output:
@@ -281,10 +281,10 @@ rule erasure:
         " >> {log} 2>&1"
 
 
-# Of the runs that were not asked for, what is there is gathered too.
+# Existing results of other runs are gathered too.
 rule results:
     input:
-        # A claim of its own, for which a single other sweep need not wait.
+        # C6's own runs; a single other sweep need not wait for them.
         rules.erasure.output.table if {"", "claims", "all"} & set(SWEEP.split(",")) else [],
         scores=[f"{OUT}/scores/{tier}/{run}.parquet" for tier in JUDGED for run in ASKED],
         histories=[f"{OUT}/runs/{run}/history.parquet" for run in ASKED if run in KNOWN],
@@ -335,7 +335,7 @@ rule chapter:
 rule book:
     input:
         "_config.yml", "_toc.yml", "book/references.bib", glob("book/_static/*"),
-        glob("src/**/*.py", recursive=True),  # the API reference is made of their docstrings
+        glob("src/**/*.py", recursive=True),  # the API reference comes from their docstrings
         rules.results.output,
         pages=expand("book/{page}", page=PAGES),
         chapters=expand(f"{OUT}/chapters/{{chapter}}.ipynb", chapter=CHAPTERS),
@@ -359,7 +359,7 @@ rule book:
         """
 
 
-# The encoders that ship, by name: the folder of a run with the profile's first seed.
+# The shipped encoders, by name: the folder of a run with the profile's first seed.
 PUBLISHED = {
     name: f"{OUT}/runs/{shipped}-{SETTINGS['seeds'][0]}"
     for name, shipped in STUDY["published"].items()
@@ -369,7 +369,7 @@ for folder in PUBLISHED.values():
         raise unknown("run", Path(folder).name, KNOWN)
 
 
-# The same stage as one page, which a headless Chromium prints: make pdf.
+# The same stage as one page, printed by a headless Chromium: make pdf.
 rule pdf:
     input: rules.book.output, glob("src/locties_paper/site/*")
     output: "_build/locties.pdf"

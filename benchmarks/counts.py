@@ -1,4 +1,4 @@
-"""What a step does, counted as it runs: floating-point operations of products, and bytes moved."""
+"""Count the floating-point operations of matrix products and the bytes moved in a step."""
 
 from collections import Counter
 from collections.abc import Callable

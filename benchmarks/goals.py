@@ -1,4 +1,4 @@
-"""What the timings are to reach, and whether they do: ratios of contenders, round by round."""
+"""The goals for the timings, and whether they are met: ratios of times, round by round."""
 
 from itertools import product
 from typing import NamedTuple
@@ -59,7 +59,7 @@ GOALS = [
         "step, MELT of three to one modality",
         *("step", 2048, "locties MELT of three", "locties", 1.3, True),
     ),
-    # The same: to 5%, which is what two medians of one work may differ by.
+    # Equal to 5%, as far as two medians of the same work may differ.
     Goal(
         "step, SALT to MELT, of three each",
         *("step", 2048, "locties SALT of three", "locties MELT of three", 1.05, True),

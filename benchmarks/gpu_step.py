@@ -3,10 +3,10 @@
     python benchmarks/gpu_step.py --output gpu_step.parquet
 
 Three modalities of profiles, total batch 2,048, L = 40, SIREN 512, data resident. The floor is the
-longer of two times: the step's floating-point operations at the rate of a large product of
-matrices, and the bytes that its operations read and write at the rate of a large copy, both
-measured here in the same minute. Eager operations move every intermediate through memory, so bytes
-are those of what is computed, as it is written, not the least that any program could do with.
+longer of two times: the step's floating-point operations at the rate of a large matrix product, and
+the bytes of its operations at the rate of a large copy. Both rates are measured in the same minute.
+Eager operations move every intermediate through memory. So the bytes are those of this program, not
+the fewest that any program could move.
 """
 
 import argparse

@@ -1,12 +1,11 @@
-"""Work of several kinds, killed at a random moment, each time another, and then taken up again.
+"""Kill work of several kinds at random moments, and resume it.
 
     python benchmarks/kills.py --kills 20 --output results/kills.parquet
 
-Each kind is done once unbroken, which says how long it takes and what comes out. Then, as often as
-asked, it is begun in a folder of its own, killed with all its processes (SIGKILL), and called once
-more; the moments are spread over the whole length. What comes out must be the same to the bit. How
-far the work had come on the disk when it was killed is noted, so that one can see how many went on
-from something. It needs a system that can fork.
+Each kind first runs unbroken, for its length and its result. Then, for each kill, it starts in an
+empty folder, is killed with all its processes (SIGKILL), and is called again. The moments are
+spread over the whole length. The result must be the same bit for bit. The table also shows how much
+was on disk at the kill, so one can see how many runs resumed. This needs a system that can fork.
 """
 
 import argparse
@@ -250,11 +249,11 @@ def show(table: pd.DataFrame) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=20, help="of each kind")
-    parser.add_argument("--kinds", default=".*", help="a regular expression of their names")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills of each kind")
+    parser.add_argument("--kinds", default=".*", help="a regular expression for the names of kinds")
     parser.add_argument("--output", type=Path, help="a Parquet file for the table")
     chosen = parser.parse_args()
-    commit()  # before anything is changed meanwhile; the table names it
+    commit()  # read it now: files may change during the run
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         source = Path(name, "chips")

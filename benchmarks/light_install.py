@@ -1,10 +1,10 @@
-"""How long a fresh install without extras takes, how much it weighs, and whether it is enough.
+"""Time and size of a fresh install without extras, and whether it can embed a place.
 
     python benchmarks/light_install.py --torch torch==2.13.0 --output results/light_install.parquet
 
-makes an environment in a temporary folder, installs the package of this repository into it with
-pip and without pip's cache, and then loads an encoder and embeds a place with it. Without
-``--torch`` pip chooses the build of torch, which on Linux may be one with several GB of CUDA.
+makes an environment in a temporary folder, installs this repository's package with pip but without
+pip's cache, then loads an encoder and embeds a place. Without ``--torch`` pip chooses the build of
+torch, which on Linux may be one with several GB of CUDA.
 """
 
 import argparse
@@ -37,7 +37,7 @@ print(json.dumps({"import_brings": ",".join(alone), "load_seconds": taken, "shap
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--torch", help="a requirement, installed in the same command")
+    parser.add_argument("--torch", help="a requirement for torch, such as torch==2.13.0")
     parser.add_argument("--output", type=Path, help="a Parquet file for the table")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

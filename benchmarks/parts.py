@@ -1,4 +1,4 @@
-"""The parts that are timed, as functions without arguments. L = 40 and width 512 unless named."""
+"""The parts that are timed, as functions without arguments. L = 40 and width 512 by default."""
 
 from collections.abc import Callable
 from itertools import chain, cycle

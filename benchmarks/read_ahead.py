@@ -1,13 +1,13 @@
-"""Samples that do not fit in memory: how long training waits for a mapped file that is not cached.
+"""How long training waits for samples from a memory-mapped file that is not cached.
 
     python benchmarks/read_ahead.py --output results/read_ahead.parquet
 
-A file of 1 GB of features is written, and batches of random rows are taken from it between steps
-of training, the file's pages dropped from memory before each round. *Touched* rows are read as they
-are touched; *asked* ones are asked for all at once, and then waited for; *ahead* is what
-`locties.pretrain` does: the next batch is asked for before a step is computed. *Resident* rows are
-in memory already. All in turn, in each round, on one thread, by the wall's clock. It needs a system
-that takes advice on its cache, such as Linux.
+Batches of random rows are taken from a file of 1 GB of features between steps of training. Before
+each round the file's pages are dropped from memory. *Touched* rows are read one by one as they are
+used. *Asked* rows are requested all at once, and the step waits for them. *Ahead* is what
+`locties.pretrain` does: it requests the next batch before it computes a step. *Resident* rows are
+in memory already. All run in turn, in each round, on one thread, in wall-clock time. This needs a
+system that takes advice on its cache, such as Linux.
 """
 
 import argparse
@@ -105,12 +105,12 @@ def measure(folder: Path, count: int, rounds: int, rows: int = ROWS) -> pd.DataF
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=40, help="in a round")
+    parser.add_argument("--steps", type=int, default=40, help="steps in a round")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--folder", type=Path, help="on the disk that is to be measured")
+    parser.add_argument("--folder", type=Path, help="a folder on the disk to measure")
     parser.add_argument("--output", type=Path, help="a Parquet file for the table")
     chosen = parser.parse_args()
-    commit()  # before anything is changed meanwhile; the table names it
+    commit()  # read it now: files may change during the run
     torch.set_num_threads(1)
     load = f"{os.getloadavg()[0]:.1f}"
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:

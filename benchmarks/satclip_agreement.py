@@ -2,11 +2,11 @@
 
     python benchmarks/satclip_agreement.py path/to/clone/of/microsoft/satclip [OUT.csv]
 
-The clone is run where it lies; it needs einops beside torch, and this script mpmath. Checkpoints
-are generated: the released sizes (two hidden layers of 512, 256 dimensions), SatCLIP's own initial
-weights, and the same with the first layer 30 times larger, so that its sines turn over many times,
-as trained ones may. SatCLIP's code runs in float64. Its harmonics lose their digits towards the
-poles, so its formula is also evaluated with 60 digits, at a few points of each band.
+The clone needs einops beside torch, and this script mpmath. Checkpoints are generated in the
+released sizes (two hidden layers of 512, 256 dimensions): with SatCLIP's own initial weights, and
+with a first layer 30 times larger, so that its sines turn over many times, as trained ones may.
+SatCLIP's code runs in float64. Its harmonics lose digits towards the poles, so its formula is also
+evaluated with 60 digits, at a few points of each band.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Where the time of a step goes, as torch's profiler sees it."""
+"""Where the time of a step goes, by torch's profiler."""
 
 from collections import Counter
 from collections.abc import Callable

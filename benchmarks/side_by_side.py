@@ -1,15 +1,14 @@
-"""locties beside SatCLIP's own code and sphericart: interleaved, medians, spread, and the floor.
+"""Time locties beside SatCLIP's own code and sphericart: medians, spread and the floor.
 
     python benchmarks/side_by_side.py --satclip path/to/satclip --output results/benchmarks.parquet
 
-SatCLIP is a clone of its repository; it needs einops. sphericart and pytorch-lightning are used
-where they are installed, and a line names each that is not; with the latter, SatCLIP's step is also
-taken in the loop that its authors use, over the same data in memory. All is measured on one thread
-and on as many as there are cores, which is what torch uses unless it is told. The clock is the
-processor time of a process, which leaves out waiting for other programs; where several threads or
-processes share the work it is the wall's.
-Beside the table, ``<output>_goals.parquet`` says which goals of the project are met, and
-``<output>_step.parquet`` where the time of a step goes.
+``--satclip`` is a clone of SatCLIP's repository; it needs einops. sphericart and pytorch-lightning
+are used if they are installed; a message names what is missing. With Lightning, SatCLIP's step also
+runs in its authors' loop, over the same data in memory. Everything is timed on one thread and on as
+many as there are cores, which is torch's default. One thread is timed by processor time, which
+leaves out waiting for other programs; several threads or processes by wall-clock time.
+``<output>_goals.parquet`` gets the goals that are met, and ``<output>_step.parquet`` the parts of a
+step.
 """
 
 import argparse
@@ -73,12 +72,11 @@ PARTS, STEPS = 6, 2  # of a run in several processes: parts that are timed, and 
 
 
 def measure(contenders: dict[Any, Work], rounds: int, clock: Callable[[], float]) -> pd.DataFrame:
-    """Seconds of each, in rounds that take every contender in turn, after one that sets the pace.
+    """Seconds of each contender. Every round takes all of them in turn; the first sets the pace.
 
-    What takes less than `TURN` seconds is repeated within its turn. What takes less than `SHORT`
-    is first done once untimed, as in a loop of training it would follow its like: what comes after
-    another contender pays for the memory that this one gave back. Work that returns a number has
-    taken its own time. Column `times` has the rounds.
+    Work shorter than `TURN` seconds is repeated within its turn. Work shorter than `SHORT` is first
+    done once untimed; otherwise it would pay for the memory that the contender before it gave back.
+    Work that returns a number has timed itself. Column `times` has the rounds.
     """
 
     def timed(work: Work) -> tuple[float, bool]:
@@ -392,7 +390,7 @@ def loss(peer, clock, rates, rounds) -> pd.DataFrame:
 
 
 def growth(peer, clock, rates, rounds) -> pd.DataFrame:
-    """How the time of locties grows with each size, the others held; all sizes of one in turn."""
+    """How the time of locties grows with each size while the others are fixed."""
     tables = []
 
     def add(
@@ -578,12 +576,12 @@ def main() -> None:
         type=int,
         nargs="+",
         default=sorted({1, os.cpu_count() or 1}),
-        help="of torch; memory and growth are measured on the first number alone",
+        help="numbers of threads; memory and growth are measured on the first only",
     )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--output", type=Path, help="a Parquet file for the table")
     chosen = parser.parse_args()
-    code = f"{locties.__version__}+{commit()}"  # before anything is changed meanwhile
+    code = f"{locties.__version__}+{commit()}"  # read it now: files may change during the run
     peer = satclip(chosen.satclip) if chosen.satclip else None
     load = os.getloadavg()[0]
     tables, within = [], []

@@ -58,7 +58,7 @@ def test_an_interrupt_says_how_to_go_on(checkout, commands):
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "the same command goes on." in printed, printed
+    assert "the same command resumes." in printed, printed
 
 
 def test_a_killed_training_goes_on_to_the_same_encoder(checkout):
