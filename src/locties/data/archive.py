@@ -22,17 +22,11 @@ _HEADER_BYTES = 2**16  # real ones have some hundred
 
 @dataclass(frozen=True)
 class Member:
-    """One file in an archive.
-
-    Attributes:
-        name: its path in the archive.
-        size: in bytes.
-        read: reads its content; call it before the next member is asked for.
-    """
+    """One file in an archive: its path there, its size in bytes, and how its content is read."""
 
     name: str
     size: int
-    read: Callable[[], bytes]
+    read: Callable[[], bytes]  # to be called before the next member is asked for
 
 
 def members(
@@ -41,20 +35,8 @@ def members(
     """The files of a plain tar archive, one by one, in its order; nothing is unpacked to disk.
 
     A compressed archive is refused before a byte is expanded, so that none can grow beyond its size
-    on disk.
-
-    Args:
-        path: the archive.
-        most: files and folders that it may hold.
-        largest: bytes that one member may declare.
-
-    Yields:
-        Its files; folders are left out.
-
-    Raises:
-        DataError: naming archive and member: an absolute path, a ``..``, a link, a device, a sparse
-            file, a size above `largest`, more than `most` members; or the archive is missing,
-            compressed, truncated or altered.
+    on disk. DataError names archive and member: an absolute path, a ``..``, a link, a device, a
+    sparse file, a member above `largest` bytes, more than `most` members, or a truncated archive.
     """
     archive = Path(path)
 

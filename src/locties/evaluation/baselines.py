@@ -31,11 +31,7 @@ def xyz(seed: int = 0) -> Encoder:
 
 
 def harmonics(degree: int, seed: int = 0) -> Encoder:
-    """Spherical harmonics of `degree` degrees `(N, degree**2)`, without a network.
-
-    Their distance depends on the distance on the sphere alone, so kNN finds much the same
-    neighbours as on `xyz`.
-    """
+    """Spherical harmonics of `degree` degrees `(N, degree**2)`, without a network."""
     return partial(spherical_harmonics, degree=degree)
 
 
