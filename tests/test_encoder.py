@@ -76,11 +76,6 @@ def test_layers_are_read_as_unit_vectors_and_come_back_from_disk(tmp_path: Path)
     )
 
 
-def test_an_unknown_readout_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"readout 'layer'.*layers"):
-        small(readout="layer")
-
-
 def test_the_default_is_the_papers_encoder() -> None:
     encoder = LocationEncoder()
     embedding = encoder(PLACES)
@@ -124,10 +119,6 @@ def test_float64_coordinates_keep_their_digits() -> None:
     assert (a - b).abs().max() > 0, "a step of 0.1 m is lost before the features"
 
 
-def test_embeddings_are_not_normalised() -> None:
-    assert (small()(PLACES).norm(dim=1) - 1).abs().max() > 0.1
-
-
 def test_another_default_dtype_changes_nothing() -> None:
     expected = load("melt")(PLACES)
     torch.set_default_dtype(torch.float64)
@@ -153,22 +144,6 @@ def test_an_altered_size_is_refused_before_it_takes_memory(saved: Path) -> None:
 def test_output_is_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert small()(PLACES).dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("lonlat", "words"),
-    [
-        ([(0.0, 0.0), (13.4, 91.0)], ["row 1", "(13.4, 91.0)", "[-90, 90]"]),
-        ([(float("nan"), 0.0)], ["row 0", "nan", "finite"]),
-        ([13.4, 52.5], ["shape (2,)", "(N, 2)"]),
-        (np.zeros((3, 4)), ["shape (3, 4)", "(N, 2)"]),
-    ],
-)
-def test_bad_places_are_named_with_the_remedy(lonlat: object, words: list[str]) -> None:
-    with pytest.raises(ValueError, match="longitude then latitude") as error:
-        small()(lonlat)
-    for word in words:
-        assert word in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -495,12 +470,6 @@ def test_a_config_that_is_no_json_object_is_refused(saved: Path, content: str) -
     (saved / "config.json").write_text(content, encoding="latin-1")
     with pytest.raises(ValueError, match=r"config.json is (truncated or )?altered"):
         load(saved)
-
-
-def test_a_moved_folder_loads(saved: Path, tmp_path: Path) -> None:
-    expected = load(saved)(PLACES)
-    shutil.move(saved, tmp_path / "moved")
-    assert torch.equal(locties.load(str(tmp_path / "moved"))(PLACES), expected)
 
 
 @pytest.mark.cuda

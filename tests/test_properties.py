@@ -198,18 +198,6 @@ def test_copies_of_a_location_are_not_negatives(place, modality, negatives):
     assert siglip(batch, sharp, torch.tensor(-50.0).double(), negatives).item() < 1e-6
 
 
-@some
-@given(batch=batches())
-def test_a_batch_of_one_place_has_no_negatives(batch):
-    alone = batch._replace(place=torch.zeros_like(batch.place))
-    for direction in DIRECTIONS:
-        assert abs(nt_xent(alone, torch.tensor(1.0), direction).item()) < 1e-12
-    z, e = (torch.nn.functional.normalize(x, dim=1) for x in batch[:2])
-    positives = -torch.nn.functional.logsigmoid(math.e * (z * e).sum(1) - 1.0).mean()
-    loss = siglip(alone, torch.tensor(1.0).double(), torch.tensor(-1.0).double())
-    assert loss.item() == pytest.approx(positives.item(), rel=1e-9)
-
-
 # ---------------------------------------------------------------------------------- schedules
 
 

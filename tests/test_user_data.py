@@ -228,13 +228,6 @@ def test_bad_rows_are_dropped_when_asked_and_no_others() -> None:
     assert np.array_equal(task.target, good["ph"])
 
 
-def test_only_the_first_rows_are_named() -> None:
-    frame = table()
-    frame.loc[10:29, "ph"] = np.nan
-    with pytest.raises(ValueError, match="rows 10, 11, 12, 13, 14 and 15 more"):
-        locties.read_task(frame, "ph")
-
-
 def test_no_row_left_is_an_error_even_when_dropping() -> None:
     for frame in (table(5).assign(ph=np.nan), table(5).assign(lon=np.nan)):
         with pytest.raises(ValueError, match="No row is left"):
@@ -693,26 +686,6 @@ def test_a_patch_is_the_window_around_its_pixel(grid: str, tmp_path: Path) -> No
         window = values[:, top : top + 16, column - 8 : column + 8]
         assert np.array_equal(patch, window[:, ::-1] if south_up else window)
     assert modality.encoder(8)(torch.from_numpy(patches)).shape == (50, 8)
-
-
-def test_a_raster_and_the_same_south_up_give_the_same_patches(tmp_path: Path) -> None:
-    values = noise(1, 60, 60)
-    north = write(tmp_path / "n.tif", values, from_origin(10, 50, 0.1, 0.1))
-    south = write(tmp_path / "s.tif", values[:, ::-1], Affine(0.1, 0, 10, 0, 0.1, 44))
-    every = {"name": "own", "patch": 16, "samples": 10_000, "beside": ()}
-    found = []
-    for path in (north, south):
-        modality = locties.read_modality(path, **every)
-        order = np.lexsort(modality.lonlat.numpy().round(3).T)
-        found.append((modality.lonlat[order], modality.samples[torch.from_numpy(order)]))
-    # Random thinning by area may drop other pixels of the two.
-    first, second = (
-        dict(zip(map(tuple, lonlat.numpy().round(3).tolist()), patches, strict=True))
-        for lonlat, patches in found
-    )
-    both = first.keys() & second.keys()
-    assert len(both) > 1000
-    assert all(first[place].equal(second[place]) for place in both)
 
 
 def test_large_rasters_are_read_by_windows_with_the_same_result(

@@ -118,13 +118,6 @@ def test_a_store_is_the_grid_with_cf_coordinates(globe):
         assert dataset["embedding"].rio.bounds() == pytest.approx((-180, -90, 180, 90))
 
 
-def test_values_are_the_encoders_at_the_places_named(globe):
-    there = xarray.open_zarr(globe / "grid.zarr")["embedding"]
-    for lonlat in [(-179.5, 89.5), (13.5, 52.5), (179.5, -89.5)]:
-        here = small()([lonlat]).detach().numpy()[0]
-        np.testing.assert_allclose(there.sel(lon=lonlat[0], lat=lonlat[1]), here, atol=1e-6)
-
-
 def test_a_geotiff_holds_the_same(globe):
     there = xarray.open_zarr(globe / "grid.zarr")["embedding"].values
     with rasterio.open(globe / "grid.tif") as dataset:
@@ -174,15 +167,6 @@ def test_tiles_that_do_not_divide_the_globe(tmp_path):
     there = xarray.open_zarr(path)["embedding"]
     here = locties.embed_grid(small(), 180 / 257).to_xarray()["embedding"]
     np.testing.assert_allclose(there.values, here.values, atol=1e-6)
-
-
-def test_progress_is_on_stderr_and_can_be_turned_off(tmp_path, capfd):
-    locties.export_grid(small(), tmp_path / "a.zarr", 10, progress=False)
-    assert capfd.readouterr() == ("", "")
-    locties.export_grid(small(), tmp_path / "b.zarr", 10)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "b.zarr: 100%" in err
 
 
 @pytest.mark.parametrize("resolution", [0.5, 0.1, 180 / 257])
@@ -319,21 +303,6 @@ def test_a_full_disk_is_said_and_leaves_nothing_that_passes_for_whole(
     assert not is_whole(path)
     assert finished(path) == 4
     monkeypatch.undo()
-    locties.export_grid(small(), path, RESOLUTION, progress=False)
-    assert files(path) == files(globe / path.name)
-
-
-@pytest.mark.parametrize(
-    ("suffix", "kilobytes"), [("zarr", 12), ("zarr", 700), ("tif", 12), ("tif", 700), ("tif", 1100)]
-)
-def test_a_small_disk_is_named_and_with_more_room_it_goes_on(suffix, kilobytes, globe, small_disk):
-    """Too small for an empty store, for all its tiles, and for the GeoTIFF beside these."""
-    path = small_disk(kilobytes * 1024) / f"grid.{suffix}"
-    with pytest.raises(OSError, match=rf"make room.* same call goes on: '{path}'"):
-        locties.export_grid(small(), path, RESOLUTION, progress=False)
-    assert not is_whole(path)
-    assert suffix == "zarr" or not path.exists()
-    small_disk(16 * 2**20)
     locties.export_grid(small(), path, RESOLUTION, progress=False)
     assert files(path) == files(globe / path.name)
 
@@ -542,23 +511,3 @@ def test_other_files_are_left_alone(name, tmp_path):
         with pytest.raises(FileExistsError, match=f"{name}.*another path"):
             locties.export_grid(small(), path, 10, progress=False)
         assert path.read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    ("suffix", "package"),
-    [("zarr", "zarr"), ("zarr", "tqdm"), ("tif", "zarr"), ("tif", "rasterio")],
-)
-def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, suffix, package):
-    from locties._util import extras
-
-    real = extras.import_module
-
-    def refuse(name: str):
-        if name == package:
-            raise ModuleNotFoundError(name=name)
-        return real(name)
-
-    monkeypatch.setattr(extras, "import_module", refuse)
-    with pytest.raises(ImportError, match=rf'needs {package}: pip install "locties\[export\]"'):
-        locties.export_grid(small(), tmp_path / f"grid.{suffix}", 10, progress=False)
-    assert not list(tmp_path.iterdir())

@@ -40,16 +40,6 @@ def test_each_row_gets_the_embedding_of_its_place():
     assert table().join(result).shape == (4, 9)
 
 
-@pytest.mark.parametrize(
-    "names",
-    [("Longitude", "LATITUDE"), ("lng", "lat"), ("decimalLongitude", "decimalLatitude")],
-)
-def test_columns_of_a_usual_name_are_found_in_any_order(names):
-    frame = table().rename(columns=dict(zip(("lon", "lat"), names, strict=True)))
-    result = locties.embed(small(), frame[[names[1], "y", names[0]]])
-    np.testing.assert_allclose(result.to_numpy(), expected(small()), atol=1e-6)
-
-
 def test_other_columns_can_be_named():
     frame = table().rename(columns={"lon": "x", "lat": "y2"})
     result = locties.embed(small(), frame, lon="x", lat="y2")

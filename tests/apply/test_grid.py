@@ -16,7 +16,6 @@ from locties.apply.grid import (
     EmbeddingGrid,
     embed_grid,
     pixel_centres,
-    rows_embedder,
     stream_grid,
 )
 from locties.encoder import LocationEncoder
@@ -159,15 +158,6 @@ def test_the_separable_form_equals_the_pointwise_one(network, degree):
     grid = embed_grid(encoder, resolution=4)
     np.testing.assert_allclose(grid.embedding, pointwise(encoder, grid), rtol=0, atol=1e-5)
     assert grid.embedding.std(axis=(0, 1)).max() > 1e-3 or degree == 1
-
-
-def test_the_separable_form_is_as_exact_at_the_size_that_is_timed():
-    """L = 40, hidden 256, quarter degrees: near a pole, between, and at the equator."""
-    encoder = scaled(LocationEncoder(dim=256, network_options={"hidden": 256}), 3)
-    lon, lat = pixel_centres(0.25)
-    rows = lat[[0, 200, 359]]
-    grid = EmbeddingGrid(lon, rows, rows_embedder(encoder, lon)(rows))
-    np.testing.assert_allclose(grid.embedding, pointwise(encoder, grid), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -60,10 +60,6 @@ def test_evaluate_finds_the_columns_of_coordinates(encoder, soil):
     assert rows[rows["metric"] == "r2"]["value"].min() > 0.9
 
 
-def test_help_shows_an_example():
-    assert "locties evaluate melt --tasks" in " ".join(run("--help").stdout.split())
-
-
 def test_evaluate_reads_labels_of_ones_own(encoder, soil):
     pd.read_csv(soil).rename(columns={"lon": "x", "lat": "y"}).to_csv(soil, index=False)
     labels = [encoder, "--points-file", soil]

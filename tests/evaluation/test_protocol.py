@@ -268,14 +268,3 @@ def test_xyz_with_knn_keeps_its_known_scores(earth):
     table = table[table.metric.isin(["r2", "accuracy"])].set_index(["task", "split"])["value"]
     for cell, expected in known.items():
         assert table[cell] == pytest.approx(expected, abs=0.04), cell
-
-
-@pytest.mark.data
-def test_main_climate_groups_are_as_easy_as_the_design_says(earth):
-    """The notes' climate zone (.93 / .80) is that of the five main groups, not of 21 classes."""
-    zone = TASKS["climate_zone"]()
-    groups = [zone.classes[code][0] for code in zone.target]
-    five = Task("group", zone.lonlat, groups, kind="classification")
-    table = evaluate(xyz, five, probes="knn", labels="all")
-    assert _value(table, metric="accuracy", split="random") == pytest.approx(0.93, abs=0.03)
-    assert _value(table, metric="accuracy", split="block") == pytest.approx(0.80, abs=0.03)

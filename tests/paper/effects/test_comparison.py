@@ -5,10 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from locties.evaluation import TIERS
-from locties_paper import results
 from locties_paper.effects.comparison import (
-    CONTENDERS,
     comes_first,
     difference_from_default,
     difference_from_others,
@@ -117,12 +114,6 @@ def test_a_part_is_worth_what_the_whole_loses_without_it():
     assert found.loc[("ridge", "less"), "value"] == pytest.approx(0.1, abs=0.01)
 
 
-@pytest.mark.parametrize("tier", list(TIERS))
-def test_every_contender_is_published_on_both_tiers(tier):
-    published = set(results.scores(results.read()[0], tier=tier)["encoder"])
-    assert set(CONTENDERS) <= published
-
-
 def test_changes_are_paired_on_the_seeds_that_a_run_shares_with_the_default():
     common = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
     usual = rows("usual", 0.6 + common)
@@ -142,10 +133,3 @@ def test_changes_are_paired_on_the_seeds_that_a_run_shares_with_the_default():
     assert table.loc["helps", ["low", "high"]].tolist() == pytest.approx(list(interval))
     one_sided = stats.ttest_1samp(expected, 0, alternative="greater").pvalue
     assert table.loc["helps", "p"] == pytest.approx(3 * one_sided), "Holm over three runs"
-
-
-def test_changes_of_a_default_without_rows_are_refused():
-    with pytest.raises(ValueError, match="'usual'"):
-        difference_from_default(rows("other", np.full(5, 0.6)), "usual")
-    only = difference_from_default(rows("usual", np.full(5, 0.6)), "usual")
-    assert only.empty

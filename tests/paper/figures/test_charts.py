@@ -75,14 +75,6 @@ def test_charts_draw_one_tier(runs):
     assert (charts.best_probe(both, tier="open")["value"] == -5).all()
 
 
-def test_few_labels_are_means_over_seeds_against_their_number(runs):
-    figure = charts.draw_few_labels(runs, ["melt", "xyz"])
-    line = figure.axes[0].lines[0]
-    assert list(line.get_xdata()) == [50, 200]
-    assert list(line.get_ydata()) == pytest.approx([0.5, 0.6])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["melt", "xyz"]
-
-
 def test_scores_along_training_are_means_over_cells_with_an_interval_over_seeds():
     rows = [
         {"panel": panel, "line": line, "seed": seed, "pairs": pairs, "value": pairs / 8000 + cell}
