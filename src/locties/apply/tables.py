@@ -91,10 +91,12 @@ def read_delimited(
     """
     name = file if isinstance(file, Path) else "stdin"
     with named(name):
-        binary: Any = file.open("rb") if isinstance(file, Path) else file
-        if str(name).lower().endswith(".gz"):
-            binary = gzip.GzipFile(fileobj=binary)
-        with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
+        packed = str(name).lower().endswith(".gz")
+        with (
+            file.open("rb") if isinstance(file, Path) else file as stream,
+            gzip.GzipFile(fileobj=stream) if packed else stream as binary,
+            io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text,
+        ):
             try:
                 # By itself, pandas would rename columns that are repeated or have no name.
                 header = next(filter(None, csv.reader(text, delimiter=separator)), [])
