@@ -152,3 +152,44 @@ def test_two_runs_of_one_name_are_an_error():
     twice = {"factors": [{"melt-all": {"batch": 7}}]}
     with pytest.raises(ValueError, match="two runs are called 'melt-all'"):
         study.runs({**STUDY, "sweeps": {**STUDY["sweeps"], "twice": twice}}, "smoke", "c5")
+
+
+def test_a_factor_changes_one_thing_from_the_default(everything):
+    runs = by_name(everything)
+    default = runs[STUDY["default"]]
+    own = {
+        "modalities": {"modalities"},
+        "encoders": {"features", "feature_options", "network", "network_options"},
+        "degree": {"feature_options"},
+        "objectives": {"objective", "objective_options"},
+        "pairs": {"pairs", "epochs"},
+        "samples": {"samples"},
+        "locations": {"locations", "method"},
+        "batch": {"batch"},
+        "learning_rate": {"learning_rate"},
+        "epochs": {"epochs", "method"},
+    }
+    assert list(own) == STUDY["groups"]["factors"]
+    for sweep, keys in own.items():
+        names = {*study._combinations(STUDY, STUDY["sweeps"][sweep])}
+        assert len(names) >= 2
+        for name in names:
+            run = runs[name]
+            assert {k for k in run | default if run.get(k) != default.get(k)} <= keys, name
+
+
+def test_the_recipe_loses_one_part_at_a_time():
+    runs = by_name(study.runs(STUDY, "study", "recipe"))
+    whole, default = runs.pop("recipe-whole"), runs.pop("recipe-default")
+    wide, untrained, kept = (runs.pop(f"recipe-{name}") for name in ("wide", "untrained", "kept"))
+    parts = {key for key in whole if whole[key] != default.get(key)}
+    assert parts == {"objective", "readout", "network_options", "locations"}
+    lost = [{key for key in run if run[key] != whole[key]} for run in runs.values()]
+    assert sorted(lost, key=str) == sorted(({part} for part in parts), key=str)
+    layers = 1 + whole["network_options"]["layers"]
+    assert wide["dim"] == layers * whole["dim"] == layers * whole["network_options"]["hidden"]
+    assert untrained["learning_rate"] * untrained["pairs"] / untrained["batch"] < 1e-7
+    best = by_name(study.runs(STUDY, "study"))["best"]
+    for key in {*best, *kept} - {"modalities"}:
+        usual = {"objective": "nt_xent", "locations": "fixed"}.get(key)
+        assert best.get(key, usual) == kept.get(key, usual), key
