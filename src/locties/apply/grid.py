@@ -168,10 +168,10 @@ def _separable(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
         columns = weight.detach()[:, ell**2 : (ell + 1) ** 2]
         by_order[degree - 1 - ell : degree + ell, ell] = columns.T
     order = torch.arange(1 - degree, degree, device=device).abs()
-    longitudes = waves(torch.as_tensor(lon, device=device), degree).to(weight.dtype)
+    longitudes = waves(torch.tensor(lon, device=device), degree).to(weight.dtype)
 
     def embed_rows(lat: np.ndarray, device: torch.device | None) -> Tensor:
-        latitudes = legendre(torch.as_tensor(lat, device=device), degree)[:, :, order]
+        latitudes = legendre(torch.tensor(lat, device=device), degree)[:, :, order]
         folded = torch.einsum("hlm,mlk->hmk", latitudes, by_order)
         folded[:, degree - 1] += bias  # order 0, whose wave is 1 everywhere
         # One row at a time fits the cache of a CPU.
