@@ -363,7 +363,6 @@ def test_a_second_process_is_refused_while_one_is_writing(suffix, region, tmp_pa
     assert is_whole(path)
 
 
-@pytest.mark.filterwarnings("error")
 def test_disjoint_regions_fill_one_store(tmp_path, globe):
     path = tmp_path / "grid.zarr"
     for region in (WEST, EAST):

@@ -16,6 +16,7 @@ from locties.apply.grid import (
     EmbeddingGrid,
     embed_grid,
     pixel_centres,
+    rows_embedder,
     stream_grid,
 )
 from locties.encoder import LocationEncoder
@@ -267,3 +268,14 @@ def test_a_dataset_of_a_grid_shares_its_memory():
     embedding = grid.to_xarray()["embedding"]
     assert np.shares_memory(embedding.values, grid.embedding)
     np.testing.assert_array_equal(embedding.sel(lon=165, lat=-75), [165, -75])
+
+
+def test_axes_that_cannot_be_written_to_are_copied_without_a_warning(recwarn):
+    lon, lat = pixel_centres(30.0)
+    writable = rows_embedder(harmonic("mlp", 4), lon)(lat)
+    torch.set_warn_always(True)  # else torch warns once a process
+    for axis in (lon, lat):
+        axis.flags.writeable = False
+    assert np.array_equal(rows_embedder(harmonic("mlp", 4), lon)(lat), writable)
+    torch.set_warn_always(False)
+    assert not recwarn.list
