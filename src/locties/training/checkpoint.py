@@ -121,7 +121,8 @@ class Checkpoint:
         torch.save(kept | {"torch": str(torch.__version__)}, content)
         try:
             with written_aside(self.folder / STATE) as aside:
-                aside.write_bytes(content.getbuffer())
+                # Not getbuffer(): Python 3.12.1 crashes when an error keeps that view alive.
+                aside.write_bytes(content.getvalue())
         except OSError as error:
             message = (
                 f"the state of the run ({content.tell() / 1e6:.1f} MB) cannot be written: "
