@@ -22,8 +22,9 @@ PIPELINE = $(BIN)/python -m locties._util.lock _build $(BIN)/snakemake --nolock 
 	--rerun-incomplete --keep-going --quiet rules host reason $(FLAGS) $(CONFIG) --
 
 # Notebooks are tests too: nbval runs their cells and compares what they print. A file's tests stay
-# in one process, since a notebook's cells need their order.
-PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --durations=10
+# in one process, since a notebook's cells need their order. Long files come first, so that the
+# processes end together.
+PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder --durations=10
 NBVAL = --nbval --nbval-sanitize-with tests/sanitise.cfg
 
 .PHONY: help book pdf quick test check lint wheel plan results publish notebooks clean
@@ -64,12 +65,12 @@ publish: plan  ## Copy tables, encoders and their cards to where git tracks them
 
 quick: .venv/.installed  ## Lint and fast tests: before each commit
 	@start=$$(date +%s); $(MAKE) --no-print-directory lint && $(BIN)/locties data build \
-		&& $(PYTEST) -m "not slow and not site" src tests; status=$$?; \
+		&& $(PYTEST) -m "not slow and not site" tests src; status=$$?; \
 		echo "make quick took $$(( $$(date +%s) - start )) s"; exit $$status
 
 test: .venv/.installed  ## Lint, all tests, and the committed notebooks
 	@start=$$(date +%s); $(MAKE) --no-print-directory lint && $(BIN)/locties data build \
-		&& $(PYTEST) $(NBVAL) src tests book; status=$$?; \
+		&& $(PYTEST) $(NBVAL) book tests/paper tests src; status=$$?; \
 		echo "make test took $$(( $$(date +%s) - start )) s"; exit $$status
 
 check: .venv/.installed  ## Look at the built book in a headless Chromium

@@ -78,7 +78,7 @@ def fetch(
     mirror: Annotated[
         Path | None,
         typer.Option(
-            help="A folder whose files answer first, by sha256, whatever their names.",
+            help="Look in this folder first; files are matched by sha256, not by name.",
             envvar="LOCTIES_MIRROR",
             exists=True,
             file_okay=False,

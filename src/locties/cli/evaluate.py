@@ -28,16 +28,20 @@ def evaluate(
         Path | None,
         typer.Option(help="Your own labels: CSV, Parquet, GeoParquet, GeoJSON, ..."),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="The column of it to predict.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The column of POINTS-FILE to predict.")
+    ] = None,
     lon: Annotated[
-        str | None, typer.Option(help="Its longitudes; by default found by name.")
+        str | None, typer.Option(help="Longitude column of POINTS-FILE; by default found by name.")
     ] = None,
     lat: Annotated[
-        str | None, typer.Option(help="Its latitudes; by default found by name.")
+        str | None, typer.Option(help="Latitude column of POINTS-FILE; by default found by name.")
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="regression or classification, where the column does not show it."),
+        typer.Option(
+            help="regression or classification; needed for whole numbers, which can be either."
+        ),
     ] = None,
     invalid: Annotated[
         str, typer.Option(help="raise at rows that cannot be used, or drop them.")

@@ -30,8 +30,10 @@ def pretrain(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     pairs: Annotated[int, typer.Option(help="(sample, location) pairs seen in all.")] = 5_000_000,
     batch: Annotated[int, typer.Option(help="Pairs in a batch, of all modalities.")] = 2048,
-    epochs: Annotated[int, typer.Option(help="Parts of the run, each with a validation.")] = 50,
-    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its peak.")] = 1e-4,
+    epochs: Annotated[
+        int, typer.Option(help="Parts of the run; each ends with a validation.")
+    ] = 50,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 1e-4,
     features: Annotated[
         str, typer.Option(help="Positional features; NAME:OPTION=VALUE,... sets their options.")
     ] = "spherical_harmonics",
@@ -39,8 +41,10 @@ def pretrain(
     dim: Annotated[int, typer.Option(help="Length of an embedding.")] = 256,
     objective: Annotated[str, typer.Option(help="Loss, with options likewise.")] = "nt_xent",
     locations: Annotated[str, typer.Option(help="fixed, or fresh for every batch.")] = "fixed",
-    samples: Annotated[int, typer.Option(help="Of each modality, when fixed.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Of weights, samples and order.")] = 0,
+    samples: Annotated[
+        int, typer.Option(help="Samples per modality, with --locations fixed.")
+    ] = 20_000,
+    seed: Annotated[int, typer.Option(help="Random seed of weights, samples and batch order.")] = 0,
     device: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
     as_json: Json = False,
 ) -> None:

@@ -240,8 +240,8 @@ def _label_counts(
             counts.append(None)
         else:
             raise ValueError(
-                f"labels={n!r}: task {task.name!r} leaves {available} labels to draw from outside "
-                f"its largest fold; give {allowed}"
+                f"labels={n!r} ({type(n).__name__}): pass {allowed}; task {task.name!r} has "
+                "no more labels outside its largest fold"
             )
     return counts
 

@@ -50,7 +50,7 @@ def _check_enough(found: int, n: int, what: str) -> None:
     if found < n:
         raise ValueError(
             f"{n} folds need at least {n} {what}, but there are {found}: "
-            "give points that are more spread out, ask for fewer folds, or use the random split"
+            "give points that are more spread out, or pass splits='random'"
         )
 
 
