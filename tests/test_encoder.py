@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -513,3 +514,9 @@ def test_an_origin_is_plain_and_empty_by_default(tmp_path: Path) -> None:
     assert (
         json.loads((tmp_path / "encoder" / "config.json").read_text())["origin"]["model"] == "Mine"
     )
+
+
+@pytest.mark.parametrize("folder", [None, 3, ["melt"]])
+def test_what_is_no_name_or_folder_is_refused(folder):
+    with pytest.raises(ValueError, match=f"not from {re.escape(repr(folder))}"):
+        load(folder)

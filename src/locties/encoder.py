@@ -293,6 +293,8 @@ def _find(folder: str | os.PathLike[str]) -> Path:
 
     A published name means the same encoder even where there is a folder of that name.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise ValueError(f"an encoder is loaded by its name or folder, not from {folder!r}")
     path = Path(folder)
     if path.is_dir() and (isinstance(folder, Path) or str(folder) not in published()):
         return path

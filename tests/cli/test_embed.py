@@ -65,6 +65,15 @@ def test_embed_leaves_the_columns_as_they_are(encoder: Path) -> None:
     assert result.stderr == ""
 
 
+def test_embed_never_replaces_its_input(encoder: Path, tmp_path: Path) -> None:
+    places = tmp_path / "places.csv"
+    places.write_text(PLACES)
+    result = run("embed", encoder, places, "-o", places)
+    assert result.exit_code == 2
+    assert "is the input itself" in result.stderr
+    assert places.read_text() == PLACES
+
+
 def test_embed_reads_and_writes_by_suffix(encoder: Path, tmp_path: Path) -> None:
     places = tmp_path / "places.csv"
     places.write_text(PLACES)

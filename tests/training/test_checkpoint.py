@@ -405,3 +405,12 @@ def test_digest_sees_every_bit():
     assert digest([zeros]) != digest([zeros, zeros])
     assert digest([zeros]) != digest([-zeros])
     assert digest([torch.tensor(1.0), torch.ones(2, dtype=torch.int64)])
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.docx").write_text("years of work")
+    with pytest.raises(ValueError, match=r"thesis\.docx.*pass a new folder"):
+        a_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+    with pytest.raises(ValueError, match=r"thesis\.docx' is a file: pass a new folder"):
+        a_run(tmp_path / "thesis.docx")

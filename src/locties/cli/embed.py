@@ -63,6 +63,8 @@ def embed(
     from locties.apply.tables import check_invalid, named
 
     check_invalid(invalid)
+    if "-" not in (file, output) and Path(output).resolve() == Path(file).resolve():
+        raise ValueError(f"--output {output} is the input itself: name another file")
     with _open(output) as write, reading(), tqdm(unit=" rows", disable=None) as bar:
         done = left = 0
         for part in _parts(file):

@@ -57,6 +57,7 @@ class Checkpoint:
     def __enter__(self) -> Checkpoint:
         if self.folder is None or rank() > 0:
             return self
+        self._check_folder()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = only_process(self.folder)
         self._lock.__enter__()
@@ -64,6 +65,16 @@ class Checkpoint:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._interrupt)
         return self
+
+    def _check_folder(self) -> None:
+        """Refuse a file, and a folder with anything but the state of a run."""
+        assert self.folder is not None
+        named = f"checkpoint={str(self.folder)!r}"
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{named} is a file: pass a new folder")
+        others = [path.name for path in self.folder.glob("[!.]*") if path.name != STATE]
+        if others:
+            raise ValueError(f"{named} holds other files ({sorted(others)[0]}): pass a new folder")
 
     def __exit__(self, *_: object) -> None:
         if self.folder is not None and rank() == 0:
