@@ -61,7 +61,7 @@ def test_loss_and_gradients_are_those_of_the_formula(
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("negatives", NEGATIVES)
 def test_in_float32_they_agree_to_its_rounding(direction, negatives):
-    """At the size from which the chunked one is used, and the largest scale."""
+    """The batch is the smallest that is computed in chunks; the scale is the largest allowed."""
     generator = torch.Generator().manual_seed(0)
     locations, noise = torch.randn(2, 2048, 32, generator=generator)
     ids = torch.arange(2048)

@@ -253,7 +253,7 @@ def coordinates(
 ) -> tuple[Array, Problems]:
     """Coordinates (N, 2) float64, degrees, and the rows in which they cannot be used.
 
-    The geometry of a GeoDataFrame or GeoSeries comes before columns.
+    A GeoDataFrame or GeoSeries is read by its geometry, not by its columns.
     """
     if hasattr(frame, "to_crs"):
         lonlat, problems = _from_geometry(frame)

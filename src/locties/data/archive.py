@@ -34,9 +34,9 @@ def members(
 ) -> Iterator[Member]:
     """The files of a plain tar archive, one by one, in its order; nothing is unpacked to disk.
 
-    A compressed archive is refused before a byte is expanded, so that none can grow beyond its size
-    on disk. DataError names archive and member: an absolute path, a ``..``, a link, a device, a
-    sparse file, a member above `largest` bytes, more than `most` members, or a truncated archive.
+    A compressed archive is refused unread: expanded, a small file could fill the disk. DataError
+    names archive and member: an absolute path, a ``..``, a link, a device, a sparse file, a member
+    above `largest` bytes, more than `most` members, or a truncated archive.
     """
     archive = Path(path)
 

@@ -105,7 +105,8 @@ class _Gather(torch.autograd.Function):
 def sum_gradients(split: nn.Module, whole: nn.Module) -> None:
     """Make the gradients those of the whole batch in every process; None stays None.
 
-    Each process used `split` on its share of the batch, and `whole` on all of it.
+    The two modules saw different rows: each process ran `split` on its own share of the batch, and
+    `whole` on the full batch.
     """
     if count() == 1:
         return
