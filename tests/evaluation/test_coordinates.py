@@ -1,9 +1,9 @@
 """Whatever takes coordinates reads those with column names by name, and refuses masked ones."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from coordinates import POINTS, check_coordinates
 
 from locties.evaluation import (
     BASELINES,
@@ -19,7 +19,6 @@ from locties.evaluation.splits import block_index
 from locties.evaluation.tasks import kernel_density
 from locties.modality import Modality
 
-POINTS = np.random.default_rng(0).uniform([-80, -50], [80, 50], (40, 2)).astype(np.float32)
 VALUES = np.arange(40.0)
 rain = Modality("rain", POINTS, torch.from_numpy(VALUES[:, None]).float(), torch.nn.Linear)
 
@@ -40,12 +39,6 @@ TAKES = {
 }
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("takes", TAKES.values(), ids=TAKES)
 def test_coordinates_are_read_by_name_and_masked_ones_refused(takes):
-    named = pd.DataFrame(POINTS[:, ::-1], columns=["lat", "lon"])
-    assert np.array_equal(np.asarray(takes(named)), np.asarray(takes(torch.from_numpy(POINTS))))
-    masked = np.ma.array(POINTS, mask=False)
-    masked[2, 1] = np.ma.masked
-    with pytest.raises(ValueError, match=r"row [12]\b"):
-        takes(masked)
+    check_coordinates(takes)
