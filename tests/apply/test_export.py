@@ -380,7 +380,7 @@ def test_a_region_left_unfinished_keeps_the_store_unfinished(tmp_path, failing_a
     with pytest.raises(ZeroDivisionError):
         locties.export_grid(small(), path, 1, region=WEST, progress=False)
     monkeypatch.undo()
-    with pytest.warns(UserWarning, match=r"\[-180.0, -90.0, 0.0, 90.0\].*export_grid"):
+    with pytest.warns(UserWarning, match=r"\[-180.0, -90.0, 0.0, 90.0\].*with that region"):
         locties.export_grid(small(), path, 1, region=EAST, progress=False)
     assert not is_whole(path)
     with warnings.catch_warnings():

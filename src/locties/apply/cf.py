@@ -1,4 +1,4 @@
-"""Coordinates and attributes of a grid of embeddings, after the CF conventions 1.11.
+"""Coordinates and attributes of a grid on disk, after the CF conventions 1.11.
 
 Latitude and longitude come last, so that GDAL and rioxarray read the dimensions of an embedding
 as bands.
@@ -45,28 +45,37 @@ CRS: dict[str, Any] = {
 }
 
 
-def dataset(lon: np.ndarray, lat: np.ndarray, dim: int, metadata: Mapping[str, str]) -> Any:
-    """An xarray Dataset with the coordinates of a grid and its attributes, without embeddings.
+def grid(
+    lon: np.ndarray, lat: np.ndarray, resolution: float, title: str, metadata: Mapping[str, str]
+) -> Any:
+    """An xarray Dataset with the coordinates of a grid and its attributes, without data.
 
     Args:
         lon: (W,) degrees, in equal steps.
         lat: (H,) degrees.
-        dim: length of an embedding.
+        resolution: size of a pixel, degrees.
+        title: of the dataset.
         metadata: as `locties.apply.metadata.describe` gives it.
     """
     xarray = need("xarray", "a grid on disk or as a Dataset", "export")
     return xarray.Dataset(
         coords={
             "crs": ((), np.int32(0), CRS),
-            "dimension": ("dimension", np.arange(dim, dtype=np.int32), DIMENSION),
             "lat": ("lat", lat, LAT),
             "lon": ("lon", lon, LON),
         },
         attrs={
             "Conventions": "CF-1.11",
-            "title": "Embeddings of places",
+            "title": title,
             "source": f"{metadata.get('encoder')}, embedded by locties {metadata.get('locties')}",
             **metadata,
-            "resolution_degrees": round(360 / len(lon), 12),
+            "resolution_degrees": round(resolution, 12),
         },
     )
+
+
+def embeddings(lon: np.ndarray, lat: np.ndarray, dim: int, metadata: Mapping[str, str]) -> Any:
+    """The `grid` of embeddings of `dim` dimensions."""
+    empty = grid(lon, lat, 360 / len(lon), "Embeddings of places", metadata)
+    dimension = ("dimension", np.arange(dim, dtype=np.int32), DIMENSION)
+    return empty.assign_coords(dimension=dimension)

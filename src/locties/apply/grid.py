@@ -25,6 +25,8 @@ from locties.networks import split
 POINTS_PER_CHUNK = 4096
 POINTS_PER_BLOCK = 16_384  # of `stream_grid`
 
+Edges = tuple[int, int, int, int]  # of pixels of a grid: top, bottom, left, right
+
 
 class EmbeddingGrid(NamedTuple):
     """Embeddings at the pixel centres of a longitude-latitude grid.
@@ -49,7 +51,7 @@ class EmbeddingGrid(NamedTuple):
             >>> dataset["embedding"].sel(lon=135, lat=45).values
             array([135.,  45.], dtype=float32)
         """
-        dataset = cf.dataset(self.lon, self.lat, self.embedding.shape[-1], self.metadata)
+        dataset = cf.embeddings(self.lon, self.lat, self.embedding.shape[-1], self.metadata)
         embedding = np.moveaxis(self.embedding, -1, 0)
         return dataset.assign(embedding=(cf.AXES, embedding, cf.EMBEDDING, cf.GRID_MAPPING))
 
@@ -182,15 +184,15 @@ def _separable(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
     return embed_rows
 
 
-def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:
-    """Longitudes (W,) west to east and latitudes (H,) north to south of a global grid's pixels.
+def rows_of_globe(resolution: float) -> int:
+    """How many rows of pixels a global grid has.
 
     Args:
         resolution: pixel size in degrees; it must divide 180.
 
     Example:
-        >>> pixel_centres(60)[1]
-        array([ 60.,   0., -60.])
+        >>> rows_of_globe(0.25)
+        720
     """
     number = isinstance(resolution, Real) and not isinstance(resolution, bool | np.bool_)
     if not (number and 1e-6 <= resolution < math.inf):
@@ -206,10 +208,39 @@ def pixel_centres(resolution: float) -> tuple[np.ndarray, np.ndarray]:
             f"resolution={resolution!r} does not divide 180 degrees: "
             f"the nearest that does is {180 / count:.6g} (180 / {count})"
         )
+    return height
+
+
+def pixel_centres(resolution: float, pixels: Edges | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Longitudes (W,) west to east and latitudes (H,) north to south of a global grid's pixels.
+
+    Args:
+        resolution: pixel size in degrees; it must divide 180.
+        pixels: only these; columns may go on beyond 180 degrees east.
+
+    Example:
+        >>> pixel_centres(60)[1]
+        array([ 60.,   0., -60.])
+    """
+    height = rows_of_globe(resolution)
+    top, bottom, left, right = pixels or (0, height, 0, 2 * height)
     # (k + 0.5) * 180 / height, not steps of the resolution, so that rounding does not add up.
-    lat = 90 - (np.arange(height) + 0.5) * 180 / height
-    lon = (np.arange(2 * height) + 0.5) * 180 / height - 180
+    lat = 90 - (np.arange(top, bottom) + 0.5) * 180 / height
+    lon = (np.arange(left, right) + 0.5) * 180 / height - 180
     return lon, lat
+
+
+def pixels_touched(west: float, south: float, east: float, north: float, height: int) -> Edges:
+    """Edges of the pixels of a global grid of `height` rows that a region in degrees touches.
+
+    Example:
+        >>> pixels_touched(-180, 40, 10.1, 90, 18)
+        (0, 5, 0, 20)
+    """
+    # Rounded, so that an edge between two pixels touches only one of them.
+    edges = (90 - north, 90 - south, 180 + west, 180 + east)
+    top, bottom, left, right = (round(edge * height / 180, 6) for edge in edges)
+    return int(top), math.ceil(bottom), int(left), math.ceil(right)
 
 
 @contextmanager
