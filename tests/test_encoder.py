@@ -6,9 +6,15 @@ That every feature and network comes back bit by bit is in test_properties.py.
 import copy
 import hashlib
 import json
+import math
+import multiprocessing
 import os
 import re
+import resource
 import shutil
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +22,10 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 import locties
+from locties._util.files import DataError
 from locties.encoder import (
     PUBLISHED,
     LocationEncoder,
@@ -120,26 +128,247 @@ def test_float64_coordinates_keep_their_digits() -> None:
     assert (a - b).abs().max() > 0, "a step of 0.1 m is lost before the features"
 
 
-def test_another_default_dtype_changes_nothing() -> None:
-    expected = load("melt")(PLACES)
-    torch.set_default_dtype(torch.float64)
+def halved_and_double(encoder: LocationEncoder) -> None:
+    encoder.network[0].double()
+
+
+def not_finite(encoder: LocationEncoder) -> None:
+    with torch.no_grad():
+        encoder.network[0].bias[1] = torch.inf
+
+
+def pruned(encoder: LocationEncoder) -> None:
+    prune.l1_unstructured(encoder.network[0], "weight", 0.5)
+
+
+def other_activation(encoder: LocationEncoder) -> None:
+    encoder.network[1] = nn.Tanh()
+
+
+def shorter(encoder: LocationEncoder) -> None:
+    del encoder.network[-1]
+
+
+def quantised(encoder: LocationEncoder) -> None:
+    encoder.network = torch.ao.quantization.quantize_dynamic(encoder.network, {nn.Linear})
+
+
+def other_forward(encoder: LocationEncoder) -> None:
+    encoder.network.forward = lambda x: x.repeat(1, 2)
+
+
+SPOILED = {
+    "half": lambda encoder: encoder.half(),
+    "bfloat16": lambda encoder: encoder.bfloat16(),
+    "part in float64": halved_and_double,
+    "not finite": not_finite,
+    "weight_norm": lambda encoder: nn.utils.parametrizations.weight_norm(encoder.network[0]),
+    "old weight_norm": lambda encoder: nn.utils.weight_norm(encoder.network[0]),
+    "spectral_norm": lambda encoder: nn.utils.parametrizations.spectral_norm(encoder.network[0]),
+    "pruned": pruned,
+    "quantised": quantised,
+    "another activation": other_activation,
+    "a layer less": shorter,
+    "a layer more": lambda encoder: encoder.network.append(nn.Linear(6, 6)),
+    "another forward": other_forward,
+    "a hook": lambda encoder: encoder.register_forward_hook(lambda *args: args[-1] * 2),
+    "a hook inside": lambda encoder: encoder.network[0].register_forward_pre_hook(
+        lambda _, args: (args[0] + 1,)
+    ),
+    "an origin of tensors": lambda encoder: encoder.origin.update(loss=torch.ones(1)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("how", SPOILED)
+def test_what_load_would_not_give_back_is_not_saved(how: str, saved: Path) -> None:
+    spoiled = small()
+    SPOILED[how](spoiled)
+    with pytest.raises(ValueError, match=r"saved|loaded"):
+        spoiled.save(saved)
+    assert torch.equal(load(saved)(PLACES), small()(PLACES)), "the old one was lost"
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_the_remedies_of_a_refused_save_work(saved: Path) -> None:
+    spoiled = small().half()
+    spoiled.float().save(saved)
+    assert load(saved)(PLACES).shape == (5, 6)
+    nn.utils.parametrizations.weight_norm(spoiled.network[0])
+    with pytest.raises(ValueError, match=r"torch\.nn\.utils\.parametrize\.remove_parametrizations"):
+        spoiled.save(saved)
+    nn.utils.parametrize.remove_parametrizations(spoiled.network[0], "weight")
+    spoiled.save(saved)
+    assert torch.equal(load(saved)(PLACES), spoiled(PLACES))
+
+
+def test_what_changes_no_number_is_saved(saved: Path) -> None:
+    watched = small(seed=4).train()
+    watched.register_forward_hook(lambda *_: None)
+    watched.requires_grad_(False).save(saved)
+    assert torch.equal(load(saved)(PLACES), watched(PLACES))
+    assert watched.training
+
+
+HOSTILE = {
+    "dim": {"dim": 400_000_000},
+    "larger dim": {"dim": 10**300},
+    "negative dim": {"dim": -6},
+    "text for dim": {"dim": "400000000"},
+    "truth for dim": {"dim": True},
+    "nested dim": {"dim": [[6]]},
+    "layers": {"network_options": {"hidden": 8, "layers": 10**7, "activation": "gelu"}},
+    "more layers": {"network_options": {"hidden": 8, "layers": 10**15, "activation": "gelu"}},
+    "hidden": {"network_options": {"hidden": 10**9, "layers": 2, "activation": "gelu"}},
+    "text for hidden": {"network_options": {"hidden": "x" * 10**6, "layers": 2}},
+    "NaN": {"network_options": {"hidden": math.nan}},
+    "residual layers": {"network": "residual", "network_options": {"layers": 10**7}},
+    "siren layers": {"network": "siren", "network_options": {"layers": 10**7}},
+    "w0": {"network": "siren", "network_options": {"hidden": 8, "w0": 1e-320}},
+    "w0_first": {"network": "siren", "network_options": {"hidden": 8, "w0_first": 1e300}},
+    "degree": {"features": "spherical_harmonics", "feature_options": {"degree": 10**9}},
+    "scales": {"features": "grid", "feature_options": {"scales": 10**12}},
+    "radius": {"features": "grid", "feature_options": {"min_radius": 1e-320}},
+    "frequencies": {"features": "fourier", "feature_options": {"frequencies": 10**10}},
+    "sigmas": {"features": "fourier", "feature_options": {"sigmas": [1e-320, [1]]}},
+    "many sigmas": {"features": "fourier", "feature_options": {"sigmas": [1.0] * 10**5}},
+    "feature's seed": {"features": "fourier", "feature_options": {"seed": 10**40}},
+    "seed": {"seed": 10**40},
+    "features": {"features": {"xyz": 1}},
+    "options": {"feature_options": "degree"},
+    "readout": {"readout": ["layers"]},
+    "origin": {"origin": []},
+    "sha256": {"sha256": 5},
+}
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "altered"])
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_configuration_is_refused_at_once(what: str, sealed: bool, saved: Path) -> None:
+    """Within 200 MB and 5 s, whether or not its checksum fits."""
+    rewrite_config(saved, sealed=sealed, **HOSTILE[what])
+    start = time.monotonic()
+    with a_limit_of_memory(200_000_000), pytest.raises(DataError, match=str(saved)):
+        load(saved)
+    assert time.monotonic() - start < 5
+
+
+@contextmanager
+def a_limit_of_memory(size: int):
+    """So much more than the process has mapped now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size, before[1]))
     try:
-        assert torch.equal(load("melt")(PLACES), expected)
-        assert torch.get_default_dtype() == torch.float64
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"dim": 6, "dim": 7}',
+        '{"origin": {"a": 1, "a": 2}}',
+        "[" * 100_000,
+        '{"origin": ' + '{"a": ' * 5_000 + "1" + "}" * 5_001,
+        '{"dim": ' + "9" * 5_000 + "}",
+    ],
+    ids=["twice", "twice inside", "unclosed", "deep", "digits"],
+)
+def test_json_that_can_be_read_two_ways_or_is_too_deep_is_refused(saved, content):
+    (saved / "config.json").write_text(content)
+    with pytest.raises(DataError, match=r"config\.json is (truncated or )?altered|has format None"):
+        load(saved)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_saved_weights_that_are_not_finite_are_named(value: float, saved: Path) -> None:
+    state = small().state_dict()
+    state["network.2.bias"][3] = value
+    rewrite_weights(saved, safetensors.torch.save(state))
+    with pytest.raises(DataError, match=r"model\.safetensors.*'network\.2\.bias'.*not finite"):
+        load(saved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_other_defaults_of_torch_change_nothing(
+    dtype: torch.dtype, device: str, saved: Path
+) -> None:
+    names = ("melt", "best", saved)
+    expected = [load(name)(PLACES) for name in names]
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(device)
+    try:
+        found = [load(name)(PLACES) for name in names]
+        for name in FEATURES:
+            assert small(name).device.type == "cpu"
+        small().save(saved)
+        assert torch.get_default_dtype() == dtype
     finally:
         torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert all(map(torch.equal, found, expected))
+    assert torch.equal(load(saved)(PLACES), expected[2])
 
 
-def test_weights_that_load_would_refuse_are_not_saved(saved: Path) -> None:
-    with pytest.raises(ValueError, match=r"float16.*encoder\.float\(\)"):
-        small().half().save(saved)
-    assert torch.equal(load(saved)(PLACES), small()(PLACES)), "the old one was lost"
+def test_loading_and_building_in_threads_disturbs_no_draw_and_gives_one_encoder(saved) -> None:
+    torch.manual_seed(0)
+    expected, found = torch.cat([torch.rand(50) for _ in range(500)]), []
+
+    def work() -> None:
+        for _ in range(5):
+            found.append((small(seed=3)(PLACES), load(saved)(PLACES)))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    torch.manual_seed(0)
+    for thread in threads:
+        thread.start()
+    drawn = torch.cat([torch.rand(50) for _ in range(500)])
+    for thread in threads:
+        thread.join()
+    assert torch.equal(drawn, expected)
+    assert len(found) == 40
+    assert all(map(torch.equal, (x for pair in found for x in pair), 40 * found[0]))
 
 
-def test_an_altered_size_is_refused_before_it_takes_memory(saved: Path) -> None:
-    rewrite_config(saved, sealed=False, dim=400_000_000_000)
-    with pytest.raises(ValueError, match=r"config\.json is altered"):
-        load(saved)
+def test_an_encoder_is_read_while_another_process_replaces_it(saved: Path) -> None:
+    encoders = [small(seed=seed) for seed in range(2)]
+    known = [encoder(PLACES) for encoder in encoders]
+
+    def save_on() -> None:
+        while True:
+            for encoder in encoders:
+                encoder.save(saved)
+
+    process = multiprocessing.get_context("fork").Process(target=save_on)
+    process.start()
+    try:
+        inode, replaced = 0, 0
+        while replaced < 20:
+            embedding = load(saved)(PLACES)
+            assert any(torch.equal(embedding, each) for each in known)
+            replaced += (now := saved.stat().st_ino if saved.exists() else inode) != inode
+            inode = now
+    finally:
+        process.kill()
+        process.join()
+    small().save(saved)
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("readout", ["output", "layers"])
+def test_many_places_are_embedded_in_little_memory(readout, tensor_sizes, monkeypatch) -> None:
+    encoder = small("spherical_harmonics", "siren", readout=readout).eval()
+    places = torch.rand(1000, 2) * 90
+    expected = encoder(places)
+    monkeypatch.setattr("locties.encoder._CHUNK", 64)
+    with torch.no_grad(), tensor_sizes() as sizes:
+        embedding = encoder(places)
+    torch.testing.assert_close(embedding, expected.detach())
+    assert max(sizes.bytes) <= max(embedding.nbytes, 2 * 64 * 1600 * 8)
+    assert encoder(places).requires_grad, "with gradients, all at once"
 
 
 def test_output_is_float32_under_autocast() -> None:

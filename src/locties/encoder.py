@@ -1,15 +1,15 @@
 """Location encoders: positional features, then a network; saved and loaded without pickle."""
 
-import contextlib
 import copy
+import glob
 import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from locties import __version__
-from locties._util.files import written_aside
-from locties._util.registry import check_counts, check_options, unknown
+from locties._util.files import UnusableFile, written_aside
+from locties._util.making import Making
+from locties._util.registry import check_counts, check_options, check_seed, unknown
 from locties.features import FEATURES
 from locties.lonlat import LonLat, check
 from locties.networks import NETWORKS, layers
@@ -30,6 +31,11 @@ _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "card.md"
 PUBLISHED = Path(__file__).parent / "published"
 READOUTS = ("output", "layers")
 _FORMAT = 1  # raised when an older locties could not read the folder
+# Points embedded at a time where no gradient is kept: L = 40 and SIREN 512 then take 0.4 GB.
+_CHUNK = 32_768
+_TRIES = 10  # to read a folder that another process replaces
+_REPLACED = "another process has moved it away to replace it"
+_PROBE = [(0.0, 0.0), (13.4, 52.5), (-70.7, -33.5), (179.9, -89.0)]  # lonlat, to compare encoders
 
 
 class LocationEncoder(nn.Module):
@@ -72,27 +78,21 @@ class LocationEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(dim=dim)
+        check_seed(seed)
         if readout not in READOUTS:
             raise unknown("readout", readout, READOUTS)
-        make_features = FEATURES[features]
-        with _seeded(seed):
-            self.features, feature_options = _build(
-                make_features, feature_options, f"feature {features!r}"
-            )
-            make_network = partial(NETWORKS[network], self.features.dim, dim)
-            self.network, network_options = _build(
-                make_network, network_options, f"network {network!r}"
-            )
+        self.features, self.network, options = _modules(
+            Making(int(seed)), features, network, dim, feature_options, network_options
+        )
         self.network_dim = int(dim)
         self.readout = readout
         self.origin: dict[str, Any] = {}
         self._config = {
             "features": features,
-            "feature_options": feature_options,
             "network": network,
-            "network_options": network_options,
             "dim": self.network_dim,
             "seed": int(seed),
+            **options,
         }
 
     @property
@@ -122,6 +122,10 @@ class LocationEncoder(nn.Module):
     def forward(self, lonlat: LonLat) -> Tensor:
         """Embed places, after checking their coordinates.
 
+        Under ``torch.no_grad()`` memory is bounded: places are embedded 32,768 at a time, except in
+        training mode. With gradients, 2,048 places of the default encoder keep 30 MB until
+        ``backward``.
+
         Args:
             lonlat: (N, 2), longitude then latitude in degrees, as `locties.lonlat.check` takes it.
                 float64 keeps its digits into the features.
@@ -130,6 +134,16 @@ class LocationEncoder(nn.Module):
             (N, dim) float32, on the encoder's device.
         """
         points = check(lonlat).to(self.device)
+        if self.training or torch.is_grad_enabled() or len(points) <= _CHUNK:
+            return self._embed(points)
+        parts = torch.split(points, _CHUNK)
+        first = self._embed(parts[0])
+        embedding = first.new_empty(len(points), first.shape[1])
+        for part, rows in zip(parts, torch.split(embedding, _CHUNK), strict=True):
+            rows.copy_(first if part is parts[0] else self._embed(part))
+        return embedding
+
+    def _embed(self, points: Tensor) -> Tensor:
         if self.readout == "output":
             return self.encode(points).float()
         return self.read(self.network, self.features(points))
@@ -166,14 +180,7 @@ class LocationEncoder(nn.Module):
         """
         target = Path(folder).resolve()
         _check_replaceable(target)
-        state = {name: value.cpu().contiguous() for name, value in self.state_dict().items()}
-        kinds = {value.dtype for value in state.values()}
-        if not (kinds <= {torch.float32} or kinds == {torch.float64}):
-            raise ValueError(
-                f"the weights are {', '.join(map(str, kinds))}, which cannot be saved: call "
-                "encoder.float() or encoder.double() first."
-            )
-        weights = safetensors.torch.save(state)
+        weights = safetensors.torch.save(_plain(self.state_dict()))
         config = {
             "format": _FORMAT,
             "locties": __version__,
@@ -183,12 +190,33 @@ class LocationEncoder(nn.Module):
         }
         if card:
             config["card_sha256"] = hashlib.sha256(card.encode()).hexdigest()
-        config["config_sha256"] = _digest(config)
+        try:
+            config["config_sha256"] = _digest(config)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"origin cannot be saved ({error}): pass plain values") from None
         with written_aside(target, folder=True) as aside:
             (aside / _WEIGHTS).write_bytes(weights)
             (aside / _CONFIG).write_text(json.dumps(config, indent=2) + "\n")
             if card:
                 (aside / _CARD).write_bytes(card.encode())
+            self._check_saved(aside)
+
+    @torch.no_grad()
+    def _check_saved(self, folder: Path) -> None:
+        """Raise ValueError where `load` would give another encoder than this one, or none."""
+        remedy = (
+            "locties saves weights and the names of features and network alone: undo what was done "
+            "to this encoder, such as weight_norm, quantisation, a hook or a replaced layer "
+            "(torch.nn.utils.parametrize.remove_parametrizations keeps the weights of the first)"
+        )
+        try:
+            saved = _read_encoder(folder)
+        except ValueError as error:
+            raise ValueError(f"this encoder cannot be saved ({error}): {remedy}") from None
+        with torch.autocast("cpu", enabled=False):
+            here, there = copy.deepcopy(self).cpu().eval()(_PROBE), saved(_PROBE)
+        if here.shape != there.shape or not torch.allclose(here, there, rtol=1e-4, atol=1e-5):
+            raise ValueError(f"this encoder would be loaded as another one: {remedy}")
 
 
 def load(folder: str | os.PathLike[str]) -> LocationEncoder:
@@ -206,21 +234,40 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         >>> load("melt")([[13.4, 52.5], [2.35, 48.86]]).shape
         torch.Size([2, 256])
     """
-    path = _find(folder)
+    for tries_left in reversed(range(_TRIES)):
+        before = _stamp(folder)
+        try:
+            return _read_encoder(_find(folder))
+        except (OSError, ValueError):
+            # While another process saves there, files of two encoders are read, or none is found.
+            if _stamp(folder) == before != _REPLACED or not tries_left:
+                raise
+            time.sleep(0.05)
+    raise AssertionError("the last try returns or raises")
+
+
+def _read_encoder(path: Path) -> LocationEncoder:
     config = _read_config(path / _CONFIG)
-    weights = _read(path / _WEIGHTS)
-    _check_digest(path / _WEIGHTS, weights, config["sha256"])
+    content = _read(path / _WEIGHTS)
+    _check_digest(path / _WEIGHTS, content, config["sha256"])
     try:
-        encoder = LocationEncoder(**{key: config[key] for key in _ARGUMENTS})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path / _CONFIG} does not describe an encoder: {error}") from error
-    try:
-        state = safetensors.torch.load(weights)
+        state = safetensors.torch.load(content)
     except SafetensorError as error:
-        raise ValueError(f"{path / _WEIGHTS} is not a safetensors file: {error}") from error
-    if state and all(tensor.dtype == torch.float64 for tensor in state.values()):
+        raise UnusableFile(f"{path / _WEIGHTS} is not a safetensors file: {error}") from error
+    if name := _not_finite(state):
+        raise UnusableFile(f"{path / _WEIGHTS} holds numbers in {name!r} that are not finite.")
+    arguments = {name: config[name] for name in _ARGUMENTS}
+    double = bool(state) and all(tensor.dtype == torch.float64 for tensor in state.values())
+    try:
+        # First without memory: sizes that the file does not have are refused before they are taken.
+        _check_fit(_expected(arguments, len(state), double), state, path / _WEIGHTS)
+        encoder = LocationEncoder(**arguments)
+    except UnusableFile:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UnusableFile(f"{path / _CONFIG} does not describe an encoder: {error}") from error
+    if double:
         encoder.double()
-    _check_fit(encoder, state, path / _WEIGHTS)
     encoder.load_state_dict(state)
     encoder.origin = config.get("origin", {})
     return encoder.eval()
@@ -253,6 +300,37 @@ def read_card(folder: str | os.PathLike[str]) -> str:
 _ARGUMENTS = tuple(inspect.signature(LocationEncoder).parameters)
 
 
+def _modules(
+    making: Making,
+    features: str,
+    network: str,
+    dim: int,
+    feature_options: Mapping[str, Any] | None,
+    network_options: Mapping[str, Any] | None,
+) -> tuple[nn.Module, nn.Module, dict[str, dict[str, Any]]]:
+    """Features and network made within `making`, and the options of both."""
+    with making:
+        first, feature_options = _build(
+            FEATURES[features], feature_options, f"feature {features!r}"
+        )
+        make_network = partial(NETWORKS[network], first.dim, dim)
+        then, network_options = _build(make_network, network_options, f"network {network!r}")
+    return first, then, {"feature_options": feature_options, "network_options": network_options}
+
+
+def _expected(arguments: Mapping[str, Any], tensors: int, double: bool) -> dict[str, Tensor]:
+    """The state of such an encoder as tensors without memory; `tensors` is how many it should be.
+
+    Making a module takes a few tensors beside those of its state.
+    """
+    check_counts(dim=arguments["dim"])
+    names = ("features", "network", "dim", "feature_options", "network_options")
+    making = Making(0, "meta", most=4 * tensors + 100)
+    features, network, _ = _modules(making, *(arguments[name] for name in names))
+    modules = nn.ModuleDict({"features": features, "network": network})
+    return (modules.double() if double else modules).state_dict()
+
+
 def _build(
     make: Callable[..., Any], options: Mapping[str, Any] | None, what: str
 ) -> tuple[Any, dict[str, Any]]:
@@ -268,24 +346,8 @@ def _build(
     try:
         plain = json.loads(json.dumps({**defaults, **options}, allow_nan=False))
         return make(**plain), plain
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ValueError(f"options of {what} do not fit: {error}") from error
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Make float32 weights from `seed` on the CPU; torch's own state is left as it was."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral):
-        raise ValueError(f"seed is {seed!r}; pass a whole number.")
-    dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            # torch.manual_seed would also reseed every GPU, which fork_rng does not restore here.
-            torch.default_generator.manual_seed(int(seed))
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
 
 
 def _find(folder: str | os.PathLike[str]) -> Path:
@@ -304,6 +366,18 @@ def _find(folder: str | os.PathLike[str]) -> Path:
         f"there is no folder {str(folder)!r}; {unknown('published encoder', folder, published())} "
         "Or pass a folder written by LocationEncoder.save."
     )
+
+
+def _stamp(folder: object) -> object:
+    """Another value when another save has replaced `folder`; `_REPLACED` in the midst of one."""
+    if not isinstance(folder, str | os.PathLike):
+        return None
+    path = Path(folder)
+    if not path.exists():
+        asides = path.parent.glob(f".{glob.escape(path.name)}.*.old")
+        return _REPLACED if any(asides) else None
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def _check_replaceable(target: Path) -> None:
@@ -329,27 +403,36 @@ def _read(path: Path) -> bytes:
 def _read_config(path: Path) -> dict[str, Any]:
     content = _read(path)
     try:
-        config = json.loads(content)
+        config = json.loads(content, object_pairs_hook=_without_repeats)
+        found = _digest(config) if isinstance(config, dict) else None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is truncated or altered: it is not JSON ({error}).") from None
+        raise UnusableFile(f"{path} is truncated or altered: it is not JSON ({error}).") from None
     if not isinstance(config, dict) or not isinstance(config.get("origin", {}), dict):
-        raise ValueError(f"{path} is altered: it, or its origin, is not a JSON object.")
+        raise UnusableFile(f"{path} is altered: it, or its origin, is not a JSON object.")
     if config.get("format") != _FORMAT:
-        raise ValueError(
+        raise UnusableFile(
             f"{path} has format {config.get('format')!r}, written by locties "
             f"{config.get('locties', 'of unknown version')}; locties {__version__} reads format "
             f"{_FORMAT}. Update locties, or save the encoder again."
         )
     missing = sorted({"locties", "sha256", "config_sha256", *_ARGUMENTS} - config.keys())
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}. Copy or save the encoder again.")
-    found = _digest(config)
+        raise UnusableFile(f"{path} lacks {', '.join(missing)}. Copy or save the encoder again.")
     if found != config["config_sha256"]:
-        raise ValueError(
+        raise UnusableFile(
             f"{path} is altered: the sha256 of its content is {found}, but it names "
             f"{config['config_sha256']}. Copy or save the encoder again."
         )
     return config
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it names {repeated!r} twice")
+    return content
 
 
 def _digest(config: Mapping[str, Any]) -> str:
@@ -362,22 +445,41 @@ def _digest(config: Mapping[str, Any]) -> str:
 def _check_digest(path: Path, content: bytes, expected: str | None) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        raise ValueError(
+        raise UnusableFile(
             f"{path} is truncated or altered: its sha256 is {found}, but {_CONFIG} says "
             f"{expected}. Copy or save the encoder again."
         )
 
 
-def _check_fit(encoder: LocationEncoder, state: Mapping[str, Tensor], path: Path) -> None:
-    wanted = {name: (value.dtype, value.shape) for name, value in encoder.state_dict().items()}
-    given = {name: (value.dtype, value.shape) for name, value in state.items()}
+def _plain(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A state that can be saved, on the CPU; anything but finite float32 or float64 is refused."""
+    others = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(f"{others[0]} is not a tensor, so this encoder cannot be saved")
+    kinds = {value.dtype for value in state.values()}
+    if not (kinds <= {torch.float32} or kinds == {torch.float64}):
+        raise ValueError(
+            f"the weights are {', '.join(sorted(map(str, kinds)))}, which cannot be saved: call "
+            "encoder.float() or encoder.double() first."
+        )
+    if name := _not_finite(state):
+        raise ValueError(f"weight {name!r} is not finite, so this encoder cannot be saved")
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or an infinite number."""
+    return next((name for name, x in state.items() if not x.isfinite().all()), None)
+
+
+def _check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
     for name in sorted(wanted.keys() | given.keys()):
-        if wanted.get(name) != given.get(name):
-            raise ValueError(
-                f"{path} does not fit its {_CONFIG}: tensor {name!r} is "
-                f"{_describe(given.get(name))}, expected {_describe(wanted.get(name))}."
+        there, here = _describe(given.get(name)), _describe(wanted.get(name))
+        if there != here:
+            raise UnusableFile(
+                f"{path} does not fit its {_CONFIG}: tensor {name!r} is {there}, expected {here}."
             )
 
 
-def _describe(tensor: tuple[torch.dtype, torch.Size] | None) -> str:
-    return "absent" if tensor is None else f"{tensor[0]} of shape {tuple(tensor[1])}"
+def _describe(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"

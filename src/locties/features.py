@@ -209,8 +209,8 @@ class _RandomFourier(nn.Module):
             raise ValueError(f"sigmas are {sigmas!r}; pass at least one positive number.")
         generator = torch.Generator("cpu").manual_seed(seed)
         size = (len(sigmas), frequencies, inputs)
-        normal = torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
-        scale = torch.tensor(sigmas, dtype=torch.float32, device="cpu")[:, None, None]
+        normal = torch.randn(size, generator=generator, dtype=torch.float32)
+        scale = torch.tensor(sigmas, dtype=torch.float32)[:, None, None]
         self.frequencies: Tensor
         # Saved with the weights: torch may change how it turns a seed into numbers.
         self.register_buffer("frequencies", (scale * normal).flatten(0, 1))

@@ -37,10 +37,9 @@ class MLP(nn.Sequential):
     ) -> None:
         check_counts(in_dim=in_dim, dim=dim, hidden=hidden, layers=layers)
         function = _ACTIVATIONS[activation]
-        widths = [in_dim] + [hidden] * layers
-        modules: list[nn.Module] = []
-        for wide, next_wide in itertools.pairwise(widths):
-            modules += [nn.Linear(wide, next_wide), function()]
+        modules: list[nn.Module] = [nn.Linear(in_dim, hidden), function()]
+        for _ in range(layers - 1):
+            modules += [nn.Linear(hidden, hidden), function()]
         super().__init__(*modules, nn.Linear(hidden, dim))
 
 
@@ -109,8 +108,9 @@ class Siren(nn.Sequential):
         w0: float = 1.0,
     ) -> None:
         check_counts(in_dim=in_dim, dim=dim, hidden=hidden, layers=layers)
-        if not (w0_first > 0 and w0 > 0):
-            raise ValueError(f"w0_first is {w0_first!r} and w0 {w0!r}; pass positive numbers.")
+        for name, value in (("w0_first", w0_first), ("w0", w0)):
+            if not 1e-6 <= value <= 1e6:
+                raise ValueError(f"{name} is {value!r}; pass a number from 1e-6 to 1e6.")
         later = math.sqrt(6 / hidden) / w0
         output = nn.Linear(hidden, dim)
         nn.init.uniform_(output.weight, -later, later)

@@ -26,6 +26,10 @@ class DataError(OSError):
     """A data file is missing, truncated or altered; the message says what to do."""
 
 
+class UnusableFile(DataError, ValueError):
+    """A file that an argument names is altered or foreign; callers may also expect ValueError."""
+
+
 @contextmanager
 def written_aside(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """Yield a path to write to; afterwards it is synced to the disk and renamed to `path`.

@@ -20,8 +20,9 @@ def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
         unknown network 'sirne': did you mean 'siren'? Known: mlp, siren.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f": did you mean {near[0]!r}?" if near else "."
+    lower = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(str(name).casefold(), lower, n=1)
+    hint = f": did you mean {lower[near[0]]!r}?" if near else "."
     return ValueError(f"unknown {what} {name!r}{hint} Known: {', '.join(known) or 'none'}.")
 
 
@@ -62,6 +63,13 @@ def check_counts(**counts: object) -> None:
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1.")
+
+
+def check_seed(seed: object) -> None:
+    """Raise ValueError where torch cannot make a generator of `seed`."""
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not whole or not -(2**63) <= int(seed) < 2**64:  # type: ignore[call-overload]
+        raise ValueError(f"seed is {seed!r}; pass a whole number of at most 64 bits.")
 
 
 def split_names(text: str) -> list[str]:
