@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from locties.evaluation import TASKS, Task, evaluate, fit_probe
     from locties.features import FEATURES
     from locties.harmonics import spherical_harmonics
+    from locties.mapping import LocationClassifier, LocationMap, LocationRegressor, fit_map
     from locties.modalities import MODALITIES
     from locties.modality import Modality
     from locties.networks import NETWORKS
@@ -33,14 +34,18 @@ __all__ = [
     "NETWORKS",
     "OBJECTIVES",
     "TASKS",
+    "LocationClassifier",
     "LocationEncoder",
     "LocationFeatures",
+    "LocationMap",
+    "LocationRegressor",
     "Modality",
     "Task",
     "embed",
     "embed_grid",
     "evaluate",
     "export_grid",
+    "fit_map",
     "fit_probe",
     "load",
     "pretrain",
@@ -57,14 +62,18 @@ _HOME = {
     "NETWORKS": "networks",
     "OBJECTIVES": "objectives",
     "TASKS": "evaluation",
+    "LocationClassifier": "mapping",
     "LocationEncoder": "encoder",
     "LocationFeatures": "apply.sklearn",
+    "LocationMap": "mapping",
+    "LocationRegressor": "mapping",
     "Modality": "modality",
     "Task": "evaluation",
     "embed": "apply.frames",
     "embed_grid": "apply.grid",
     "evaluate": "evaluation",
     "export_grid": "apply.export",
+    "fit_map": "mapping",
     "fit_probe": "evaluation",
     "load": "encoder",
     "pretrain": "training",

@@ -44,11 +44,20 @@ def test_unknown_split_names_the_nearest(globe):
         folds(globe, "blocks")
 
 
-def test_fewer_blocks_than_folds_is_a_clear_error():
-    with pytest.raises(ValueError, match=r"5 folds need at least 5 blocks.*there are 1"):
-        folds(np.full((100, 2), 5.5), "block")
-    with pytest.raises(ValueError, match=r"5 folds need at least 5 points.*there are 3"):
-        folds([[0, 0], [1, 1], [2, 2]], "random")
+@pytest.mark.parametrize(
+    ("lonlat", "split", "said"),
+    [
+        (np.full((100, 2), 5.5), "block", "at 5 places or more, but there are 1: add"),
+        (np.repeat([[0, 0], [1, 1], [2, 2]], 9, 0), "block", "at 5 places.*there are 3: add"),
+        ([[0, 0], [1, 1], [2, 2]], "random", "at 5 points or more, but there are 3: add"),
+    ],
+)
+def test_fewer_places_than_folds_is_a_clear_error(lonlat, split, said):
+    with pytest.raises(ValueError, match=said):
+        folds(lonlat, split)
+
+
+def test_a_single_fold_is_refused():
     with pytest.raises(ValueError, match="n=1"):
         folds([[0, 0], [1, 1], [2, 2]], "random", n=1)
 

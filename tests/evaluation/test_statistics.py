@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import r2_score
 
-from locties.evaluation.protocol import _r2
+from locties.evaluation.protocol import r2
 from locties.evaluation.statistics import block_bootstrap, mean_interval
 
 
@@ -85,4 +85,4 @@ def test_r2_from_sums_is_that_of_scikit_learn():
     truth = rng.normal(size=200)
     guess = truth + rng.normal(size=200)
     sums = np.stack([(guess - truth) ** 2, truth**2, truth, np.ones(200)], 1).sum(0)
-    assert _r2(sums) == pytest.approx(r2_score(truth, guess))
+    assert r2(sums) == pytest.approx(r2_score(truth, guess))

@@ -7,6 +7,7 @@ search, depends on the embeddings alone. A new probe is a subclass of `Probe`, n
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from locties._util.registry import Registry
 
 Array = NDArray[np.float64]
 Predictor = Callable[[NDArray[Any]], list[NDArray[Any]]]
+# From embeddings `(M, d)` to `(M, C)` for each target: a measurement, or a score for each class.
+Columns = Callable[[NDArray[Any]], list[NDArray[Any]]]
 
 # Relative to the number of labels, so that it means the same for 50 labels as for 4,000. With
 # standardised features the ends are ordinary least squares and the mean of the labels.
@@ -67,15 +70,27 @@ class Probe(ABC):
         self.fold = np.asarray(fold)
 
     @abstractmethod
-    def fit(self, held_out: int | None = None) -> Predictor:
-        """Learn from all folds but `held_out`.
+    def columns(self, *held_out: int) -> Columns:
+        """Learn from all folds but those held out.
+
+        The result maps embeddings `(M, d)` to an array `(M, C)` for each target: one column of
+        measurements, or a score for each class, the highest of which is the prediction.
+        """
+
+    def fit(self, *held_out: int) -> Predictor:
+        """Learn from all folds but those held out.
 
         The result maps embeddings `(M, d)` to a list of predictions `(M,)`, one for each target.
         """
+        columns = self.columns(*held_out)
+        return lambda x: [
+            _from_columns(target, part)
+            for target, part in zip(self.targets, columns(x), strict=True)
+        ]
 
-    def learning(self, held_out: int | None) -> NDArray[np.bool_]:
-        """`(N,)` rows outside the fold held out."""
-        return np.ones(len(self.fold), bool) if held_out is None else self.fold != held_out
+    def learning(self, *held_out: int) -> NDArray[np.bool_]:
+        """`(N,)` rows outside the folds held out."""
+        return ~np.isin(self.fold, held_out)
 
 
 class _Path(NamedTuple):
@@ -127,6 +142,32 @@ def _dual_path(x: Array, y: Array) -> _Path:
     return _Path(coefficients, target_mean - np.tensordot(mean, coefficients, 1))
 
 
+@dataclass(frozen=True)
+class RidgeColumns:
+    """A fitted ridge: from embeddings `(M, d)` to an array `(M, C)` for each target."""
+
+    centre: Array  # (d,), of all rows given; so is the spread
+    spread: Array
+    coefficients: Array  # (d, C of all targets), of features with unit variance
+    intercepts: Array
+    slices: list[slice]
+    ranges: list[tuple[float, float] | None]  # of the labels learnt from; None for classes
+
+    @property
+    def importance(self) -> Array:
+        """Of each standardised feature: `(d,)`, the mean size of its coefficients."""
+        importance: Array = np.abs(self.coefficients).mean(1)
+        return importance
+
+    def __call__(self, x: NDArray[Any]) -> list[NDArray[Any]]:
+        columns = (x - self.centre) / self.spread @ self.coefficients + self.intercepts
+        parts = zip(self.slices, self.ranges, strict=True)
+        return [
+            columns[:, part] if ends is None else columns[:, part].clip(*ends)
+            for part, ends in parts
+        ]
+
+
 class Ridge(Probe):
     """Ridge on standardised features, in closed form; classes by ridge on one-hot targets.
 
@@ -166,26 +207,26 @@ class Ridge(Probe):
         self._folds = frozenset(np.unique(self.fold).tolist())
         self._paths: dict[frozenset[int], _Path] = {}
 
-    def fit(self, held_out: int | None = None) -> Predictor:
-        learning = self._folds - {held_out}
+    def columns(self, *held_out: int) -> "RidgeColumns":
+        learning = self._folds - set(held_out)
         chosen, path = self._choose(learning), self._path(learning)
         pairs = list(zip(chosen, self._slices, strict=True))
-        coefficients = np.concatenate([path.coefficients[:, p, part] for p, part in pairs], axis=1)
-        intercepts = np.concatenate([path.intercepts[p, part] for p, part in pairs])
-        learnt = self.learning(held_out)
+        learnt = self.learning(*held_out)
+        return RidgeColumns(
+            self._centre,
+            self._spread,
+            np.concatenate([path.coefficients[:, p, part] for p, part in pairs], axis=1),
+            np.concatenate([path.intercepts[p, part] for p, part in pairs]),
+            self._slices,
+            [
+                None if is_classification(t) else (t[learnt].min(), t[learnt].max())
+                for t in self.targets
+            ],
+        )
 
-        def predict(x: NDArray[Any]) -> list[NDArray[Any]]:
-            columns = (x - self._centre) / self._spread @ coefficients + intercepts
-            return [
-                _clip(_from_columns(target, columns[:, part]), target[learnt])
-                for target, part in zip(self.targets, self._slices, strict=True)
-            ]
-
-        return predict
-
-    def penalties(self, held_out: int | None = None) -> list[float]:
+    def penalties(self, *held_out: int) -> list[float]:
         """The penalty that inner folds choose for each target, relative to the number of labels."""
-        return [float(PENALTIES[p]) for p in self._choose(self._folds - {held_out})]
+        return [float(PENALTIES[p]) for p in self._choose(self._folds - set(held_out))]
 
     def _choose(self, learning: frozenset[int]) -> list[int]:
         scores = np.zeros((len(self.targets), len(PENALTIES)))
@@ -231,25 +272,33 @@ class NearestNeighbour(Probe):
     Source: Shepard (1968) for the weights.
     """
 
-    def fit(self, held_out: int | None = None) -> Predictor:
+    def columns(self, *held_out: int) -> "NearestColumns":
         from sklearn.dummy import DummyRegressor
         from sklearn.neighbors import KNeighborsRegressor
         from sklearn.preprocessing import normalize
 
-        rows = self.learning(held_out)
-        known, columns = normalize(self.x[rows]), [_columns(t[rows]) for t in self.targets]
+        rows = self.learning(*held_out)
+        known, columns = normalize(self.x[rows]), [_columns(t)[rows] for t in self.targets]
         alike = bool((known == known[0]).all())
         nearest = KNeighborsRegressor(min(NEIGHBOURS, len(known)), weights="distance")
         model = DummyRegressor() if alike else nearest
         model.fit(known, np.concatenate(columns, axis=1))
-        ends = np.cumsum([part.shape[1] for part in columns])[:-1]
+        return NearestColumns(model, np.cumsum([part.shape[1] for part in columns])[:-1])
 
-        def predict(x: NDArray[Any]) -> list[NDArray[Any]]:
-            answer = model.predict(normalize(np.asarray(x, np.float64))).reshape(len(x), -1)
-            parts = np.split(answer, ends, axis=1)
-            return [_from_columns(*pair) for pair in zip(self.targets, parts, strict=True)]
 
-        return predict
+@dataclass(frozen=True)
+class NearestColumns:
+    """Fitted nearest neighbours: from embeddings `(M, d)` to an array `(M, C)` for each target."""
+
+    model: Any
+    ends: NDArray[np.int64]
+    importance = 1.0  # of each feature
+
+    def __call__(self, x: NDArray[Any]) -> list[NDArray[Any]]:
+        from sklearn.preprocessing import normalize
+
+        answer = self.model.predict(normalize(np.asarray(x, np.float64))).reshape(len(x), -1)
+        return np.split(answer, self.ends, axis=1)
 
 
 class Mlp(Probe):
@@ -265,25 +314,25 @@ class Mlp(Probe):
     B01_Example_Air_Temperature_Prediction of github.com/microsoft/satclip, commit 1ead106.
     """
 
-    def fit(self, held_out: int | None = None) -> Predictor:
-        rows = self.learning(held_out)
-        fitted = [_network(self.x[rows], target[rows]) for target in self.targets]
-        return lambda x: [predict(np.asarray(x, dtype=np.float64)) for predict in fitted]
+    def columns(self, *held_out: int) -> Columns:
+        rows = self.learning(*held_out)
+        fitted = [_network(self.x[rows], target, rows) for target in self.targets]
+        return lambda x: [columns(np.asarray(x, dtype=np.float64)) for columns in fitted]
 
 
-def _network(x: Array, target: NDArray[Any]) -> Callable[[Array], NDArray[Any]]:
-    """One network on standardised features: a function from features to answers."""
+def _network(x: Array, target: NDArray[Any], rows: NDArray[np.bool_]) -> Callable[[Array], Array]:
+    """One network on standardised features of the rows: from features to columns."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-    mean, deviation = x.mean(0), x.std(0)
+    mean, deviation, learnt = x.mean(0), x.std(0), target[rows]
     varies = deviation > 1e-6 * np.abs(x).max(0, initial=0)
-    if not varies.any() or (target == target[0]).all():
-        usual = _from_columns(target, _columns(target).mean(0))
-        return lambda new: np.full(len(new), usual)
+    if not varies.any() or (learnt == learnt[0]).all():
+        usual = _columns(target)[rows].mean(0)
+        return lambda new: np.tile(usual, (len(new), 1))
     spread = np.where(varies, deviation, np.inf)
     classify = is_classification(target)
-    centre, scale = (0, 1) if classify else (target.mean(), target.std())
+    centre, scale = (0, 1) if classify else (learnt.mean(), learnt.std())
     batch = min(BATCH, len(x))
     network = (MLPClassifier if classify else MLPRegressor)(
         hidden_layer_sizes=HIDDEN,
@@ -294,8 +343,12 @@ def _network(x: Array, target: NDArray[Any]) -> Callable[[Array], NDArray[Any]]:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the number of steps is a setting
-        network.fit((x - mean) / spread, target if classify else (target - centre) / scale)
-    return lambda new: network.predict((new - mean) / spread) * scale + centre
+        network.fit((x - mean) / spread, learnt if classify else (learnt - centre) / scale)
+    if not classify:
+        return lambda new: network.predict((new - mean) / spread)[:, None] * scale + centre
+    # A class that is not among these labels has probability 0.
+    places = np.eye(target.max() + 1)[network.classes_]
+    return lambda new: network.predict_proba((new - mean) / spread) @ places
 
 
 PROBES = Registry("probe", ridge=Ridge, knn=NearestNeighbour, mlp=Mlp)

@@ -305,7 +305,7 @@ def _scores(task: Task, predicted: NDArray[Any], blocks: NDArray[np.int64]) -> d
     spread = task.target.std() or 1.0
     truth, error = (task.target - task.target.mean()) / spread, (predicted - task.target) / spread
     terms = np.stack([error**2, truth**2, truth, np.ones_like(truth)], 1)
-    return _with_ends("r2", block_bootstrap(terms, blocks, _r2))
+    return _with_ends("r2", block_bootstrap(terms, blocks, r2))
 
 
 def _with_ends(metric: str, interval: Interval) -> dict[str, float]:
@@ -317,5 +317,9 @@ def share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return sums[..., 0] / sums[..., -1]
 
 
-def _r2(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1 - sums[..., 0] / (sums[..., 1] - sums[..., 2] ** 2 / sums[..., 3])
+def r2(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R2 from sums of squared errors, squared truths, truths and ones; truths are standardised."""
+    spread = sums[..., 1] - sums[..., 2] ** 2 / sums[..., 3]
+    # Of a draw in which every label is the same, R2 is not defined.
+    varies = spread > 1e-9 * sums[..., 3]
+    return np.where(varies, 1 - sums[..., 0] / np.where(varies, spread, 1), np.nan)

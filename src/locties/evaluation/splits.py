@@ -7,19 +7,50 @@ from locties._util.registry import unknown
 from locties.lonlat import BLOCK_DEGREES, MEAN_EARTH_RADIUS_KM, LonLat, cell_index, check, to_xyz
 
 SPLITS = ("random", "block")
+FOLDS = 5
+# Ten degrees for labels of the whole globe, less for those of a region: 0.001 is about 100 m.
+BLOCK_SIDES = (BLOCK_DEGREES, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+ENOUGH_BLOCKS = 20
+
+
+def block_degrees(lonlat: LonLat) -> float:
+    """Height of the spatial blocks for these points, degrees; 0 where each place is a block.
+
+    The largest of `BLOCK_SIDES` that gives 20 blocks; for fewer than 80 places, one block for four
+    places, and at least one for each of five folds.
+
+    Example:
+        >>> city = np.random.default_rng(0).uniform([5.7, 50.9], [5.8, 51.0], (60, 2))
+        >>> block_degrees(city), block_degrees(city * 10 - 50)
+        (0.02, 0.2)
+    """
+    points = check(lonlat)
+    places = len(np.unique(points.cpu().numpy(), axis=0))
+    enough = min(ENOUGH_BLOCKS, max(FOLDS, places // 4))
+    for side in BLOCK_SIDES:
+        if places >= enough and len(np.unique(cell_index(points, side).cpu())) >= enough:
+            return side
+    return 0
 
 
 def block_index(lonlat: LonLat) -> NDArray[np.int64]:
-    """Spatial block of each point: `(N,)` ids of cells of nearly equal area, 10 degrees high."""
-    block: NDArray[np.int64] = cell_index(check(lonlat), BLOCK_DEGREES).cpu().numpy()
-    return block
+    """Spatial block of each point: `(N,)` ids of cells of nearly equal area.
+
+    Blocks are as high as `block_degrees` says. A place is never in two of them.
+    """
+    points = check(lonlat)
+    side = block_degrees(points)
+    if side:
+        block: NDArray[np.int64] = cell_index(points, side).cpu().numpy()
+        return block
+    return np.unique(points.cpu().numpy(), axis=0, return_inverse=True)[1]
 
 
-def folds(lonlat: LonLat, split: str, n: int = 5, seed: int = 0) -> NDArray[np.int64]:
+def folds(lonlat: LonLat, split: str, n: int = FOLDS, seed: int = 0) -> NDArray[np.int64]:
     """Fold of each point, for cross-validation.
 
-    Under ``"random"`` a test point usually has a label close by. Under ``"block"`` whole blocks of
-    10 degrees are held out together, so that test places are unlike those seen. Returns `(N,)`
+    Under ``"random"`` a test point usually has a label close by. Under ``"block"`` whole blocks
+    (`block_index`) are held out together, so that test places are unlike those seen. Returns `(N,)`
     int64 in 0..n-1, as even as the split allows.
 
     Source: Roberts et al., "Cross-validation strategies for data with temporal, spatial,
@@ -35,7 +66,7 @@ def folds(lonlat: LonLat, split: str, n: int = 5, seed: int = 0) -> NDArray[np.i
         _check_enough(len(points), n, "points")
         return rng.permutation(len(points)).astype(np.int64) % n
     blocks, block, size = np.unique(block_index(points), return_inverse=True, return_counts=True)
-    _check_enough(len(blocks), n, f"blocks of {BLOCK_DEGREES:g} degrees with a point")
+    _check_enough(len(blocks), n, "places")
     fold_of_block, load = np.empty(len(blocks), dtype=np.int64), np.zeros(n, dtype=np.int64)
     shuffled = rng.permutation(len(blocks))
     # As sklearn's GroupKFold: largest block first, each to the lightest fold. The shuffle decides
@@ -49,8 +80,7 @@ def folds(lonlat: LonLat, split: str, n: int = 5, seed: int = 0) -> NDArray[np.i
 def _check_enough(found: int, n: int, what: str) -> None:
     if found < n:
         raise ValueError(
-            f"{n} folds need at least {n} {what}, but there are {found}: "
-            "give points that are more spread out, or pass splits='random'"
+            f"{n} folds need labels at {n} {what} or more, but there are {found}: add labels"
         )
 
 

@@ -49,7 +49,8 @@ def block_bootstrap(
     Args:
         terms: `(N, S)` what each point adds to the S sums.
         blocks: `(N,)` integers.
-        score: from sums `(..., S)` to scores `(...)`.
+        score: from sums `(..., S)` to scores `(...)`; NaN where it is not defined, and such draws
+            are left out.
         draws: number of resamples: the same for the same `seed` and number of blocks, so that the
             intervals of two encoders can be compared.
         level: coverage of the interval.
@@ -72,7 +73,10 @@ def block_bootstrap(
         [np.bincount(block, weights=column, minlength=len(names)) for column in values.T], axis=1
     )
     drawn = score(_block_counts(len(names), draws, seed) @ sums)
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
+        return Interval(float(score(sums.sum(0))), np.nan, np.nan)
+    low, high = np.quantile(defined, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(score(sums.sum(0))), float(low), float(high))
 
 

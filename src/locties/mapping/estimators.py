@@ -1,0 +1,121 @@
+"""Maps as scikit-learn estimators: fitted on places, asked at places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from locties.apply.frames import lonlat_of
+from locties.apply.metadata import Encoder
+from locties.evaluation.baselines import contender
+from locties.evaluation.protocol import checked_embedding
+from locties.evaluation.splits import FOLDS, folds
+from locties.mapping.conformal import ConformalProbe, conformal_probe
+
+
+class _LocationModel(BaseEstimator):
+    """A probe on embeddings with CV+ over spatial blocks."""
+
+    _probe: ConformalProbe
+
+    def __init__(
+        self,
+        encoder: str | Path | Encoder = "best",
+        *,
+        probe: str = "ridge",
+        coverage: float = 0.9,
+        seed: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.probe = probe
+        self.coverage = coverage
+        self.seed = seed
+
+    def _fit(self, X: Any, target: NDArray[Any]) -> Self:
+        lonlat = lonlat_of(X)
+        check_consistent_length(lonlat, target)
+        places = len(np.unique(lonlat.numpy(), axis=0))
+        if places < 2:
+            raise ValueError(f"labels stand at {places} place (n_samples={len(target)}): give two")
+        self.encoder_ = contender(self.encoder)
+        self.n_features_in_ = 2
+        fold = folds(lonlat, "block", min(FOLDS, places), self.seed)
+        x = checked_embedding(self.encoder_, lonlat)
+        self._probe = conformal_probe(self.probe, x, target, fold, self.coverage)
+        return self
+
+    def _embedded(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self)
+        return checked_embedding(self.encoder_, lonlat_of(X))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_probe")
+
+
+class LocationRegressor(RegressorMixin, _LocationModel):
+    """Regression on places, with prediction intervals.
+
+    Args:
+        encoder: as in `locties.evaluate`.
+        probe: "ridge" or "knn".
+        coverage: share of true values that intervals or sets should hold.
+        seed: of the folds.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> places = rng.uniform([0, 40], [30, 60], (60, 2))
+        >>> model = LocationRegressor("melt").fit(places, places[:, 1])
+        >>> bool(model.predict_interval([[10, 50]])[0, 0] < 50)
+        True
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit to values y (N,) at places X, as `locties.embed` takes them."""
+        target = column_or_1d(y, warn=True).astype(np.float64)
+        return self._fit(X, target)
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Values (M,)."""
+        return self._probe.predict(self._embedded(X))[:, 0]
+
+    def predict_interval(self, X: Any) -> NDArray[np.float64]:
+        """Lower and upper ends (M, 2); infinite with too few labels for the coverage."""
+        return self._probe.intervals(self._embedded(X))
+
+
+class LocationClassifier(ClassifierMixin, _LocationModel):
+    """Classification of places, with probabilities and sets.
+
+    Args:
+        encoder: as in `locties.evaluate`.
+        probe: "ridge" or "knn".
+        coverage: share of true values that intervals or sets should hold.
+        seed: of the folds.
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit to classes y (N,) at places X, as `locties.embed` takes them."""
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError("every label is of one class; give at least 2 classes")
+        return self._fit(X, codes.astype(np.int64))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Classes (M,)."""
+        best = self._probe.predict(self._embedded(X)).argmax(1)
+        return np.asarray(self.classes_[best])
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probability of each of `classes_` (M, K)."""
+        return self._probe.probabilities(self._embedded(X))
+
+    def predict_set(self, X: Any) -> NDArray[np.bool_]:
+        """Which of `classes_` the set of each place holds (M, K)."""
+        return self._probe.sets(self._embedded(X))

@@ -1,0 +1,449 @@
+"""`fit_map`: from a table of labels to predictions anywhere, with their uncertainty."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from locties.apply.metadata import Encoder, describe
+from locties.evaluation.probes import is_classification
+from locties.evaluation.protocol import checked_embedding, r2, share
+from locties.evaluation.splits import (
+    FOLDS,
+    block_degrees,
+    block_index,
+    folds,
+    nearest_label_km,
+)
+from locties.evaluation.statistics import Interval, block_bootstrap
+from locties.evaluation.tasks import Task
+from locties.lonlat import BLOCK_DEGREES, LonLat, check
+from locties.mapping.applicability import Applicability
+from locties.mapping.candidates import COORDINATES, Candidate, Trial, best, candidates, losses
+from locties.mapping.conformal import ConformalProbe, conformal_probe, smallest_rank
+from locties.user_data import read_task
+
+Array = NDArray[np.float64]
+
+NUMBERS_PER_CHUNK = 2**23  # of labels times places: 64 MB in float64
+PLACES_PER_CHUNK = 8192
+CITE = (
+    "Barber, Candès, Ramdas and Tibshirani (2021), Predictive inference with the jackknife+. "
+    "Annals of Statistics 49(1), doi 10.1214/20-AOS1965: the intervals",
+    "Meyer and Pebesma (2021), Predicting into unknown space? Methods in Ecology and Evolution "
+    "12(9), doi 10.1111/2041-210X.13650: where the map is trusted",
+    "Roberts et al. (2017), Cross-validation strategies for data with temporal, spatial, "
+    "hierarchical, or phylogenetic structure. Ecography 40(8), doi 10.1111/ecog.02881: the scores",
+)
+CITE_CLASSES = (
+    "Romano, Sesia and Candès (2020), Classification with valid and adaptive coverage. NeurIPS "
+    "33, arXiv 2006.02544: the sets of classes"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LocationMap:
+    """What `fit_map` returns: it predicts anywhere, and says how well.
+
+    Attributes:
+        task: the labels.
+        chosen: name of the chosen candidate.
+        reason: which one was chosen and why, in words.
+        scores: of every candidate; columns candidate, encoder, features, probe, metric, block,
+            block_low, block_high (95%, over blocks), random, chosen. The last row, "the choice", is
+            the whole procedure: in each fold, the candidate is chosen without that fold.
+        coverage: share of labels inside their interval or set; columns where ("held-out blocks" or
+            "random folds"), nominal, measured, low, high (95%, over blocks), mean_width (of the
+            interval, or number of classes in the set). Labels held out are seen neither by the
+            choice, nor by the probe, nor by the calibration.
+        held_out: of each label what was predicted without its block; columns lon, lat, block,
+            fold, observed, predicted, dissimilarity, trusted, nearest_label_km, and low, high or
+            set, set_size.
+        notes: what a reader of the map has to know.
+        cite: what to cite.
+        metadata: encoder, sha256 of weights and labels, settings and versions, as plain values.
+    """
+
+    task: Task
+    chosen: str
+    reason: str
+    scores: pd.DataFrame
+    coverage: pd.DataFrame
+    held_out: pd.DataFrame
+    notes: list[str]
+    cite: list[str]
+    metadata: dict[str, Any]
+    _function: Encoder = field(repr=False)
+    _probe: ConformalProbe = field(repr=False)
+    _applicability: Applicability = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        return self.task.kind
+
+    @property
+    def unit(self) -> str:
+        return self.task.unit
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        return None if self.task.classes is None else tuple(self.task.classes)
+
+    def predict(self, lonlat: LonLat, *, progress: bool = False) -> pd.DataFrame:
+        """Predict at places `(M, 2)`, in chunks, so that memory stays small.
+
+        Returns:
+            One row a place. Of measurements: value, low, high. Of classes: value (a name), p_NAME
+            for each class (its probability), set (the names that the set holds, joined by "|") and
+            set_size. Of both: dissimilarity, trusted (whether it is within the threshold), and
+            nearest_label_km.
+        """
+        points = check(lonlat).cpu()
+        size = max(256, min(PLACES_PER_CHUNK, NUMBERS_PER_CHUNK // len(self.task.target)))
+        starts = tqdm(range(0, len(points), size), "Predicting", disable=not progress)
+        parts = [self._predict(points[start : start + size]) for start in starts]
+        if not parts:
+            return self._predict(self.task.lonlat[:1]).iloc[:0]
+        return pd.concat(parts, ignore_index=True)
+
+    def _predict(self, lonlat: LonLat) -> pd.DataFrame:
+        x = checked_embedding(self._function, lonlat)
+        frame = pd.DataFrame(_answers(self._probe, x, self.classes))
+        if self.classes is not None:
+            for name, column in zip(self.classes, self._probe.probabilities(x).T, strict=True):
+                frame[f"p_{name}"] = column
+        return frame.assign(
+            **_trust(self._applicability, x),
+            nearest_label_km=nearest_label_km(lonlat, self.task.lonlat),
+        )
+
+    def summary(self) -> str:
+        """The main facts in about ten lines."""
+        task, lines = self.task, []
+        blocks = self.coverage.iloc[0]
+        if blocks["high"] < blocks["nominal"]:
+            lines.append(
+                f"Careful: the intervals hold {blocks['measured']:.0%} of the labels, "
+                f"instead of {blocks['nominal']:.0%} on held-out blocks."
+            )
+        what = f"{len(task.target)} labels of {task.name}"
+        lines.append(what + (f" ({task.unit})" if task.unit else ""))
+        lines.append(self.reason)
+        choice = self.scores.iloc[-1]
+        lines.append(
+            f"Score on held-out blocks, choice included: {_score_text(choice)}; on random folds "
+            f"{choice['random']:.2f}."
+        )
+        lines += [_coverage_text(row) for _, row in self.coverage.iterrows()]
+        return "\n".join([*lines, *self.notes])
+
+    __str__ = summary
+
+
+def fit_map(
+    encoder: Any,
+    source: Any,
+    target: str | None = None,
+    *,
+    lon: str | None = None,
+    lat: str | None = None,
+    kind: str | None = None,
+    unit: str = "",
+    invalid: str = "raise",
+    coverage: float = 0.9,
+    seed: int = 0,
+    progress: bool = True,
+) -> LocationMap:
+    """Fit a map to labels: predictions anywhere, their intervals, and where not to trust them.
+
+    Candidates are the encoder by ridge and by nearest neighbours, the encoder with harmonics, and
+    coordinates alone. The one that predicts held-out spatial blocks best is fitted on all labels.
+
+    Args:
+        encoder: as in `evaluate`; or a list of them; or ``"auto"``, all that come with locties.
+        source: a table, as in `read_task`; or a `Task`, and then no target.
+        target: the column to predict.
+        lon: as in `read_task`; so are lat, kind, unit and invalid.
+        coverage: share of true values that intervals or sets should hold.
+        seed: of the folds.
+        progress: whether to show a bar.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> lonlat = rng.uniform([-10, 40], [30, 60], (100, 2))
+        >>> north = Task("north", lonlat, lonlat[:, 1] + rng.normal(size=100))
+        >>> fitted = fit_map("melt", north, progress=False)
+        >>> fitted.predict([[10, 50]])[["value", "low", "high"]].round(0)
+           value   low  high
+        0   50.0  48.0  52.0
+    """
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage={coverage!r}: give a share between 0 and 1, such as 0.9")
+    tried = candidates(encoder)
+    task = _task(source, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
+    fold, random, notes = _folds(task, coverage, seed)
+    bar = tqdm(tried, "Trying candidates", disable=not progress)
+    trials = [Trial(candidate, task, fold, random) for candidate in bar]
+    chosen = best(trials, lambda trial: float(losses(task.target, trial.blocks).mean()))
+    judge = _Judge(task)
+    held_out, choices = _held_out(trials, task, fold, coverage)
+    scores = _scores(trials, chosen, judge, held_out)
+    probe = conformal_probe(chosen.candidate.probe, chosen.x, task.target, fold, coverage)
+    return LocationMap(
+        task,
+        chosen.candidate.name,
+        _reason(trials, chosen, judge, choices),
+        scores,
+        _coverage(chosen, task, fold, random, held_out, coverage, judge.blocks),
+        held_out,
+        notes,
+        [*CITE, *([CITE_CLASSES] if task.classes else [])],
+        _metadata(chosen.candidate, task, coverage, seed),
+        chosen.candidate.function,
+        probe,
+        Applicability(chosen.x, probe.importance, fold),
+    )
+
+
+def _task(source: Any, target: str | None, **options: Any) -> Task:
+    if isinstance(source, Task):
+        if target is not None:
+            raise ValueError(f"target={target!r}: a Task has its own target; leave it out")
+        return source
+    if target is None:
+        raise ValueError("target is missing: name the column to predict, such as target='ph'")
+    return read_task(source, target, **options)
+
+
+def _folds(
+    task: Task, coverage: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """Spatial folds, random folds, and what to say about them."""
+    places = len(np.unique(task.lonlat.numpy(), axis=0))
+    n = min(FOLDS, places)
+    labels = len(task.target)
+    fewest = next(k for k in range(1, 10**6) if smallest_rank(k, coverage) <= k)
+    if n < 3 or labels < fewest:
+        raise ValueError(
+            f"task {task.name!r} has {labels} labels at {places} places: a map with coverage="
+            f"{coverage:g} needs {max(fewest, 3)} labels at 3 places or more; add labels, or pass "
+            "a smaller coverage"
+        )
+    notes, side = [], block_degrees(task.lonlat)
+    fold = folds(task.lonlat, "block", n, seed)
+    if side != BLOCK_DEGREES:
+        size = f"{side:g} degrees high" if side else "single places"
+        notes.append(
+            f"The labels lie close together, so blocks are {size}: scores and coverage hold for "
+            "places about as far from labels as the blocks are from each other."
+        )
+    return fold, folds(task.lonlat, "random", n, seed), notes
+
+
+class _Judge:
+    """Scores of predictions, with intervals over spatial blocks."""
+
+    def __init__(self, task: Task) -> None:
+        self.target, self.blocks = task.target, block_index(task.lonlat)
+        self.metric = "accuracy" if is_classification(task.target) else "r2"
+
+    def score(self, predicted: NDArray[Any]) -> Interval:
+        if self.metric == "accuracy":
+            hits = 1 - losses(self.target, predicted)
+            return block_bootstrap(np.stack([hits, np.ones_like(hits)], 1), self.blocks, share)
+        return block_bootstrap(self._terms(predicted), self.blocks, r2)
+
+    def difference(self, a: NDArray[Any], b: NDArray[Any]) -> Interval:
+        """The score of a minus that of b, of the same labels."""
+        if self.metric == "accuracy":
+            more = losses(self.target, b) - losses(self.target, a)
+            return block_bootstrap(np.stack([more, np.ones_like(more)], 1), self.blocks, share)
+        terms = self._terms(a)
+        both = np.concatenate([self._terms(b)[:, :1], terms], axis=1)
+        return block_bootstrap(
+            both, self.blocks, lambda s: r2(s[..., 1:]) - r2(np.delete(s, 1, -1))
+        )
+
+    def _terms(self, predicted: NDArray[Any]) -> Array:
+        spread = self.target.std()
+        truth, error = (self.target - self.target.mean()) / spread, predicted - self.target
+        return np.stack([(error / spread) ** 2, truth**2, truth, np.ones_like(truth)], 1)
+
+
+def _held_out(
+    trials: list[Trial], task: Task, fold: NDArray[np.int64], coverage: float
+) -> tuple[pd.DataFrame, list[str]]:
+    """What the whole procedure, choice included, says of each fold without having seen it."""
+    parts, choices = [], []
+    for outer in np.unique(fold).tolist():
+        rest, here = fold != outer, fold == outer
+        trial = best(trials, lambda trial: trial.nested[outer])  # noqa: B023
+        choices.append(trial.candidate.name)
+        probe = conformal_probe(
+            trial.candidate.probe, trial.x[rest], task.target[rest], fold[rest], coverage
+        )
+        applicability = Applicability(trial.x[rest], probe.importance, fold[rest])
+        lonlat, x = task.lonlat[here], trial.x[here]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "row": np.flatnonzero(here),
+                    "lon": lonlat[:, 0],
+                    "lat": lonlat[:, 1],
+                    "fold": outer,
+                    "observed": _named(task.target[here], task.classes),
+                    **_answers(probe, x, task.classes),
+                    **_trust(applicability, x),
+                    "nearest_label_km": nearest_label_km(lonlat, task.lonlat[rest]),
+                    "inside": _inside(probe, x, task.target[here]),
+                }
+            )
+        )
+    frame = pd.concat(parts).sort_values("row", ignore_index=True).drop(columns="row")
+    frame.insert(2, "block", block_index(task.lonlat))
+    return frame.rename(columns={"value": "predicted"}), choices
+
+
+def _answers(probe: ConformalProbe, x: NDArray[Any], classes: Any) -> dict[str, Any]:
+    """Value with interval, or class with set."""
+    columns = probe.predict(x)
+    if classes is None:
+        low, high = probe.intervals(x).T
+        return {"value": columns[:, 0], "low": low, "high": high}
+    names, sets = np.array(classes), probe.sets(x)
+    distinct, which = np.unique(sets, axis=0, return_inverse=True)
+    text = np.array(["|".join(names[row]) for row in distinct], dtype=object)
+    return {"value": names[columns.argmax(1)], "set": text[which], "set_size": sets.sum(1)}
+
+
+def _trust(applicability: Applicability, x: NDArray[Any]) -> dict[str, Any]:
+    index = applicability(x)
+    return {"dissimilarity": index, "trusted": index <= applicability.threshold}
+
+
+def _named(target: NDArray[Any], classes: Any) -> NDArray[Any]:
+    return target if classes is None else np.array(classes)[target]
+
+
+def _inside(probe: ConformalProbe, x: NDArray[Any], target: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each true value lies in its interval, or each true class in its set."""
+    if is_classification(target):
+        return np.asarray(probe.sets(x)[np.arange(len(target)), target])
+    low, high = probe.intervals(x).T
+    return np.asarray((low <= target) & (target <= high))
+
+
+def _scores(
+    trials: list[Trial], chosen: Trial, judge: _Judge, held_out: pd.DataFrame
+) -> pd.DataFrame:
+    rows = []
+    for trial in trials:
+        candidate = trial.candidate
+        who = [candidate.name, candidate.encoder, candidate.features, candidate.probe]
+        random = judge.score(trial.random).mean
+        rows.append([*who, judge.metric, *judge.score(trial.blocks), random, trial is chosen])
+    predicted = held_out["predicted"].to_numpy()
+    if judge.metric == "accuracy":
+        names, truth = held_out["observed"].to_numpy(), judge.target
+        predicted = np.where(predicted == names, truth, -1)
+    random = judge.score(chosen.random).mean
+    rows.append(["the choice", "", "", "", judge.metric, *judge.score(predicted), random, False])
+    score = ["block", "block_low", "block_high", "random"]
+    columns = ["candidate", "encoder", "features", "probe", "metric", *score, "chosen"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _coverage(
+    chosen: Trial,
+    task: Task,
+    fold: NDArray[np.int64],
+    random: NDArray[np.int64],
+    held_out: pd.DataFrame,
+    coverage: float,
+    blocks: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Measured coverage on held-out blocks, and of the same intervals on random folds."""
+    inside, width = np.empty(len(fold), bool), np.empty(len(fold))
+    for each in np.unique(random):
+        rest, here = random != each, random == each
+        probe = conformal_probe(
+            chosen.candidate.probe, chosen.x[rest], task.target[rest], fold[rest], coverage
+        )
+        inside[here] = _inside(probe, chosen.x[here], task.target[here])
+        width[here] = _width(pd.DataFrame(_answers(probe, chosen.x[here], task.classes)))
+    rows = []
+    for where, hits, widths in (
+        ("held-out blocks", held_out["inside"].to_numpy(), _width(held_out)),
+        ("random folds", inside, width),
+    ):
+        terms = np.stack([hits, np.ones(len(hits))], 1)
+        rows.append([where, coverage, *block_bootstrap(terms, blocks, share), widths.mean()])
+    return pd.DataFrame(rows, columns=["where", "nominal", "measured", "low", "high", "mean_width"])
+
+
+def _width(frame: pd.DataFrame) -> Array:
+    if "set_size" in frame:
+        return np.asarray(frame["set_size"], np.float64)
+    return np.asarray(frame["high"] - frame["low"])
+
+
+def _reason(trials: list[Trial], chosen: Trial, judge: _Judge, choices: list[str]) -> str:
+    candidate, score = chosen.candidate, judge.score(chosen.blocks)
+    same = sum(name == candidate.name for name in choices)
+    said = (
+        f"Chosen: {candidate.name}, which predicts held-out blocks best of {len(trials)} "
+        f"candidates ({_text(judge.metric, score)}; chosen in {same} of {len(choices)} folds too)."
+    )
+    if candidate.encoder == COORDINATES:
+        return f"{said} It uses coordinates alone: no encoder adds to them here."
+    alone = best(
+        [trial for trial in trials if trial.candidate.encoder == COORDINATES],
+        lambda trial: float(losses(judge.target, trial.blocks).mean()),
+    )
+    more = judge.difference(chosen.blocks, alone.blocks)
+    against = f"{alone.candidate.name} ({judge.score(alone.blocks).mean:.2f})"
+    if more.low <= 0:
+        return f"{said} Coordinates alone do as well, within the uncertainty: {against}."
+    gain = f"{more.mean:.2f}, 95% interval {more.low:.2f} to {more.high:.2f}"
+    return f"{said} Coordinates alone do worse: {against}; the difference is {gain}."
+
+
+def _text(metric: str, score: Interval) -> str:
+    name = {"r2": "R²", "accuracy": "accuracy"}[metric]
+    return f"{name} {score.mean:.2f}, 95% interval {score.low:.2f} to {score.high:.2f}"
+
+
+def _score_text(row: Any) -> str:
+    return _text(row["metric"], Interval(row["block"], row["block_low"], row["block_high"]))
+
+
+def _coverage_text(row: Any) -> str:
+    return (
+        f"Coverage on {row['where']}: {row['measured']:.1%} (95% interval {row['low']:.1%} to "
+        f"{row['high']:.1%}; wanted {row['nominal']:.0%}), mean width {row['mean_width']:.3g}."
+    )
+
+
+def _metadata(candidate: Candidate, task: Task, coverage: float, seed: int) -> dict[str, Any]:
+    encoder = getattr(candidate.function, "encoder", candidate.function)
+    digest = hashlib.sha256(task.lonlat.numpy().tobytes() + task.target.tobytes())
+    digest.update("\n".join(task.classes or ()).encode())
+    return {
+        **describe(encoder),
+        "encoder": candidate.encoder,
+        "features": candidate.features,
+        "probe": candidate.probe,
+        "target": task.name,
+        "unit": task.unit,
+        "labels": len(task.target),
+        "labels_sha256": digest.hexdigest(),
+        "block_degrees": block_degrees(task.lonlat),
+        "coverage": coverage,
+        "seed": seed,
+    }
