@@ -100,7 +100,7 @@ def read_delimited(
             try:
                 # By itself, pandas would rename columns that are repeated or have no name.
                 header = next(filter(None, csv.reader(text, delimiter=separator)), [])
-                _check_header(name, header)
+                check_header(name, header)
                 options |= {"sep": separator, "header": None, "names": range(len(header))}
                 options |= {"index_col": False, "chunksize": rows, "iterator": True}
                 with pd.read_csv(text, **options) as reader:
@@ -125,7 +125,7 @@ def _next_part(reader: Any) -> Any:
         return next(reader, None)
 
 
-def _check_header(name: object, header: list[str]) -> None:
+def check_header(name: object, header: list[str]) -> None:
     """Refuse an empty file, and one column whose name holds another separator."""
     if not header:
         raise DataError(f"{name} cannot be read: it is empty; its first line names the columns")
