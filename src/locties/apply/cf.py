@@ -45,17 +45,14 @@ CRS: dict[str, Any] = {
 }
 
 
-def grid(
-    lon: np.ndarray, lat: np.ndarray, resolution: float, title: str, metadata: Mapping[str, str]
-) -> Any:
+def grid(lon: np.ndarray, lat: np.ndarray, resolution: float, attributes: Mapping[str, str]) -> Any:
     """An xarray Dataset with the coordinates of a grid and its attributes, without data.
 
     Args:
         lon: (W,) degrees, in equal steps.
         lat: (H,) degrees.
         resolution: size of a pixel, degrees.
-        title: of the dataset.
-        metadata: as `locties.apply.metadata.describe` gives it.
+        attributes: of the dataset: title, source and whatever else there is.
     """
     xarray = need("xarray", "a grid on disk or as a Dataset", "export")
     return xarray.Dataset(
@@ -66,16 +63,18 @@ def grid(
         },
         attrs={
             "Conventions": "CF-1.11",
-            "title": title,
-            "source": f"{metadata.get('encoder')}, embedded by locties {metadata.get('locties')}",
-            **metadata,
+            **attributes,
             "resolution_degrees": round(resolution, 12),
         },
     )
 
 
 def embeddings(lon: np.ndarray, lat: np.ndarray, dim: int, metadata: Mapping[str, str]) -> Any:
-    """The `grid` of embeddings of `dim` dimensions."""
-    empty = grid(lon, lat, 360 / len(lon), "Embeddings of places", metadata)
+    """The `grid` of embeddings, with metadata as `locties.apply.metadata.describe` gives it."""
+    about = {
+        "title": "Embeddings of places",
+        "source": f"{metadata.get('encoder')}, embedded by locties {metadata.get('locties')}",
+        **metadata,
+    }
     dimension = ("dimension", np.arange(dim, dtype=np.int32), DIMENSION)
-    return empty.assign_coords(dimension=dimension)
+    return grid(lon, lat, 360 / len(lon), about).assign_coords(dimension=dimension)

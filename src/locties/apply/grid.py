@@ -24,6 +24,7 @@ from locties.networks import split
 # The 1,600 harmonics of L = 40 then take 26 MB, which the allocator reuses from chunk to chunk.
 POINTS_PER_CHUNK = 4096
 POINTS_PER_BLOCK = 16_384  # of `stream_grid`
+SIX_DIGITS = 5e-6
 
 Edges = tuple[int, int, int, int]  # of pixels of a grid: top, bottom, left, right
 
@@ -156,10 +157,8 @@ def _pointwise(
 
 def _separable(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
     """`_pointwise` through the factors of spherical harmonics; None for any other encoder."""
-    # Exact types and no hooks: anything else may compute something else.
+    # Exact types: a subclass may compute something else.
     if type(encoder) is not LocationEncoder or type(encoder.features) is not SphericalHarmonics:
-        return None
-    if any(m._forward_hooks or m._forward_pre_hooks for m in encoder.modules()):
         return None
     parts = split(encoder.network)
     if parts is None:
@@ -190,7 +189,7 @@ def rows_of_globe(resolution: float) -> int:
     """How many rows of pixels a global grid has.
 
     Args:
-        resolution: pixel size in degrees; it must divide 180.
+        resolution: pixel size in degrees; it must divide 180, to six digits.
 
     Example:
         >>> rows_of_globe(0.25)
@@ -203,7 +202,7 @@ def rows_of_globe(resolution: float) -> int:
             "divides 180, such as 0.25 or 1"
         )
     height = max(1, round(180 / resolution))
-    if not math.isclose(180 / height, resolution, rel_tol=1e-9):
+    if not math.isclose(180 / height, resolution, rel_tol=SIX_DIGITS):
         near = range(max(1, height - 1), height + 2)
         count = min(near, key=lambda rows: abs(180 / rows - resolution))
         raise ValueError(

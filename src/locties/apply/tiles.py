@@ -265,7 +265,7 @@ def _write_geotiff(
     about, block = store.grid.attrs, store.block
     top, bottom, left, right = pixels
     west, _, _, north = store.degrees(pixels)
-    size = about["resolution_degrees"]
+    size = 180 / round(180 / about["resolution_degrees"])  # of which the attribute has 12 digits
     bands = [
         (band, layer.attributes)
         for name, layer in store.layers.items()
@@ -314,7 +314,7 @@ def _write_geotiff(
             options = {"compress": "deflate", "predictor": 3, "blocksize": block}
             # Each number of an overview is one of the map, also where it is a class.
             options |= {"overview_resampling": "nearest", "bigtiff": "if_safer"}
-            rasterio.shutil.copy(plain, whole, driver="COG", **options)
+            need("rasterio.shutil", "a GeoTIFF", "export").copy(plain, whole, "COG", **options)
         # GDAL writes late, and only logs that the disk was full when it closes the file.
         with rasterio.open(whole) as dataset:
             for window, values in blocks("checking"):

@@ -27,6 +27,7 @@ from locties.lonlat import BLOCK_DEGREES, LonLat, check
 from locties.mapping.applicability import Applicability
 from locties.mapping.candidates import COORDINATES, Candidate, Trial, best, candidates, losses
 from locties.mapping.conformal import ConformalProbe, conformal_probe, smallest_rank
+from locties.mapping.output import Outputs
 from locties.user_data import read_task
 
 Array = NDArray[np.float64]
@@ -48,7 +49,7 @@ CITE_CLASSES = (
 
 
 @dataclass(frozen=True, eq=False)
-class LocationMap:
+class LocationMap(Outputs):
     """What `fit_map` returns: it predicts anywhere, and says how well.
 
     Attributes:
