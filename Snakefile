@@ -1,5 +1,6 @@
 # The pipeline: data -> runs -> tables -> chapters -> site. `make book` and `make results` call it.
 # A job that fails is tried once more. A run resumes from its checkpoint, which is not an output.
+# Snakemake reads this file again in each job, so what imports torch is imported where it is used.
 import json
 from ast import literal_eval
 from functools import cache
@@ -7,17 +8,13 @@ from glob import glob
 from importlib.util import find_spec
 from pathlib import Path
 
-import pandas as pd
 import yaml
 from papermill import inspect_notebook
 
 from locties._util.registry import split_names, unknown
 from locties.data import manifest
-from locties.evaluation import TIERS
-from locties_paper import cost, results, study
+from locties_paper import cost, study
 from locties_paper.dependencies import digest
-from locties_paper.effects import claims
-from locties_paper.effects.evidence import FIRST_PILOT_SEED, PILOT_POINTS
 from locties_paper.site.notebook import check_parameters
 
 with open("experiments.yaml") as file:
@@ -30,6 +27,7 @@ SETTINGS = STUDY["profiles"][PROFILE]
 OUT = f"_build/{PROFILE}"
 
 TIER = config.get("tier", "embedded")
+TIERS = {source.tier for source in manifest.sources()}
 if TIER not in TIERS:
     raise unknown("tier", TIER, TIERS)
 if TIER != "embedded":
@@ -128,13 +126,13 @@ def evaluation(run, tier):
 
 def evaluation_in_sweep(run, tier):
     """The same with all labels and nothing appended. Pilot runs have their own points."""
-    pilot = int(run.rpartition("-")[2]) >= FIRST_PILOT_SEED
+    pilot = int(run.rpartition("-")[2]) >= study.FIRST_PILOT_SEED
     return evaluation(run, tier) | {
         "appended": "",
         "labels": ["all"],
         "mlp": False,
         "along": KNOWN[run].get("kept", []),
-        "points_seed": PILOT_POINTS if pilot else 0,
+        "points_seed": study.PILOT_POINTS if pilot else 0,
     }
 
 
@@ -147,11 +145,15 @@ SWEPT = {
     if run not in RUNS
 }
 EVALUATE = {table: parameters("evaluate", values) for table, values in (OWN | SWEPT).items()}
-RATES = cost.rates(STUDY)
+
+
+@cache
+def rates():
+    return cost.rates(STUDY)
 
 
 def training_cost(wildcards):
-    return cost.pretraining(KNOWN[wildcards.run], RATES)
+    return cost.pretraining(KNOWN[wildcards.run], rates())
 
 
 def evaluation_seconds(wildcards):
@@ -160,11 +162,12 @@ def evaluation_seconds(wildcards):
     return round(cost.evaluating(contenders, values["points"], values["labels"]).seconds)
 
 
+@cache
 def erasure_cost():
     """Each seed has runs with plain alignment, with fidelity and with content alone."""
     run = defaults("erasure") | SETTINGS["erasure"]
     runs = len(run["seeds"]) * (sum(run["shares"]) + len(run["keeps"]) + 1)
-    one = cost.pretraining(run, RATES)
+    one = cost.pretraining(run, rates())
     return {name: round(runs * value) for name, value in one._asdict().items()}
 
 
@@ -273,7 +276,7 @@ rule erasure:
         notebook=f"{OUT}/chapters/erasure.ipynb",
         table=CHAPTERS["erasure"]["output"],
     params: values=CHAPTER["erasure"], code=code("erasure", without=SHOWN)
-    resources: **erasure_cost()
+    resources: **{name: lambda _, name=name: erasure_cost()[name] for name in cost.Cost._fields}
     retries: 1
     log: f"{OUT}/logs/chapters/erasure.log"
     shell:
@@ -295,6 +298,11 @@ rule results:
         claims=f"{OUT}/results/claims.parquet",
     params: code=code("locties_paper.results", "locties_paper.effects.claims", without=SHOWN)
     run:
+        import pandas as pd
+
+        from locties_paper import results
+        from locties_paper.effects import claims
+
         scores, histories = f"{OUT}/scores/{{}}.parquet", f"{OUT}/runs/{{}}/history.parquet"
         trained = there(histories, RUNS)
         results.gather(there(scores, OWN).values(), output.runs)
@@ -386,6 +394,6 @@ rule pdf:
 rule publish:
     input: rules.results.output, [f"{folder}/encoder" for folder in PUBLISHED.values()]
     run:
-        from locties_paper import publish  # it draws: a second that no other job needs
+        from locties_paper import publish
 
         publish.publish(f"{OUT}/results", PUBLISHED)

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from locties.encoder import LocationEncoder
 from locties_paper import results
 from locties_paper.study import ARCHITECTURE
 
@@ -55,9 +54,8 @@ def pretraining(run: Mapping[str, Any], measured: Rates) -> Cost:
     """The cost of a run of `study.runs`.
 
     A pair costs what it cost in the published runs on its modality, corrected for another encoder
-    or
-    batch size: 6 operations for each weight, and 6 for each number of each candidate's embedding.
-    Drawing fresh locations is not counted.
+    or batch size: 6 operations for each weight, and 6 for each number of each candidate's
+    embedding. Drawing fresh locations is not counted.
     """
     names = run["modalities"].split(",")
     more = _multiplications(run) - _multiplications(measured.pretrain)
@@ -81,5 +79,7 @@ def _multiplications(run: Mapping[str, Any]) -> int:
 
 @cache
 def _weights(architecture: str) -> int:
+    from locties.encoder import LocationEncoder  # torch: the pipeline starts without it
+
     encoder = LocationEncoder(**ast.literal_eval(architecture))
     return sum(p.numel() for p in encoder.parameters() if p.ndim >= 2)

@@ -13,7 +13,6 @@ import locties
 from locties._util.files import written_aside
 from locties._util.registry import unknown
 from locties.data.manifest import manifest_hash
-from locties.evaluation.statistics import mean_interval
 from locties_paper.site.notebook import REPOSITORY, commit
 
 PUBLISHED_ROWS = REPOSITORY / "results"  # the folder
@@ -132,8 +131,6 @@ def write_table(table: pd.DataFrame, to: str | Path) -> None:
 def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     """The scores and the training histories in a folder of results, by default the published ones.
 
-    Every row of scores has a tier. Rows without one belong to the embedded tier.
-
     Example:
         >>> runs, histories = read()
         >>> {"encoder", "task", "split", "probe", "metric", "value"} <= set(runs)
@@ -145,21 +142,15 @@ def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     runs, histories = (
         pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "histories")
     )
-    return runs.assign(tier=_tiers(runs)), histories
+    # The oldest rows do not say that they were scored at the points of the test.
+    return runs.assign(points_seed=runs["points_seed"].fillna(0)), histories
 
 
 def of_tier(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     """The rows of one tier. Raises ValueError if there are none."""
-    tiers = _tiers(runs)
-    if tier not in set(tiers):
-        raise unknown("tier of these rows", tier, set(tiers))
-    return runs[tiers == tier]
-
-
-def _tiers(runs: pd.DataFrame) -> pd.Series:
-    if "tier" not in runs:
-        return pd.Series("embedded", index=runs.index)
-    return runs["tier"].fillna("embedded")
+    if tier not in set(runs["tier"]):
+        raise unknown("tier of these rows", tier, set(runs["tier"]))
+    return runs[runs["tier"] == tier]
 
 
 def scores(
@@ -185,6 +176,8 @@ def appending(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     and columns "alone" and each baseline. Each text is the mean over cells, with its t-interval
     over three or more seeds.
     """
+    from locties.evaluation.statistics import mean_interval  # torch: the pipeline starts without it
+
     means = scores(runs, tier=tier).groupby(["encoder", "seed"])["value"].mean()
     cells: dict[str, dict[str, str]] = {}
     for encoder, values in means.groupby("encoder", sort=False):

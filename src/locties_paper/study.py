@@ -27,6 +27,9 @@ from typing import Any
 
 from locties._util.registry import unknown
 
+FIRST_PILOT_SEED = 100
+PILOT_POINTS = 1  # the seed of the pilot's own points
+
 # The parameters of a run that describe its encoder.
 ARCHITECTURE = ("features", "network", "dim", "feature_options", "network_options", "readout")
 

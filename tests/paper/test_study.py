@@ -9,7 +9,7 @@ import yaml
 from locties._util.registry import check_options
 from locties.objectives import OBJECTIVES
 from locties_paper import cost, study
-from locties_paper.effects import c1_parity, c2_modalities, c3_encoder, c4_peak, claims, evidence
+from locties_paper.effects import c1_parity, c2_modalities, c3_encoder, c4_peak, claims
 from locties_paper.site.notebook import REPOSITORY
 
 STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
@@ -77,12 +77,12 @@ def test_the_sweep_of_the_claims_holds_all_that_they_need():
         own = {f"{run}-{seed}" for run, seed in product(claim.needs, seeds[: claim.seeds])}
         assert own <= set(runs), claim.name
     assert set(by_name(runs)) == needed, "the sweep has runs that no claim reads"
-    assert all(seed < evidence.FIRST_PILOT_SEED for seed in seeds)
+    assert all(seed < study.FIRST_PILOT_SEED for seed in seeds)
     pilot = study.runs(STUDY, "study", "pilot")
     for run in claims.CLAIMS["C1"].needs:
         of_run = [seed for name, seed in (n.rsplit("-", 1) for n in pilot) if name == run]
         assert len(of_run) >= c1_parity.PILOT_SEEDS
-        assert all(int(seed) >= evidence.FIRST_PILOT_SEED for seed in of_run)
+        assert all(int(seed) >= study.FIRST_PILOT_SEED for seed in of_run)
 
 
 def test_pairs_are_equal_where_a_claim_compares(everything):

@@ -12,7 +12,6 @@ from locties_paper.effects.evidence import (
     missing_seeds,
     require_equal_pairs,
     tested_scores,
-    with_defaults,
 )
 from locties_paper.effects.judging import (
     FIVE,
@@ -126,7 +125,7 @@ def leak_free(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFram
     Returns:
         Rows like those of `verdicts`, with a group for each budget.
     """
-    tested = tested_scores(with_defaults(tables.runs), NEEDS)
+    tested = tested_scores(tables.runs, NEEDS)
     rows = []
     for budget, sizes in BUDGETS.items():
         steps = {}

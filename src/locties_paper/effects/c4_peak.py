@@ -15,8 +15,6 @@ from locties_paper.effects.evidence import (
     missing_seeds,
     rows_of_runs,
     tested_scores,
-    with_defaults,
-    with_provenance,
 )
 from locties_paper.effects.judging import (
     Claim,
@@ -52,16 +50,15 @@ def peaks_early(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
       *fallen* if the last checkpoint is shown to be below the early one by more than the margin.
     - Refuted: some gain is above the margin, after Holm's correction over runs and cells.
     """
-    rows_of = rows_of_runs(tables.along, ALONG, "scores along training")
+    along = rows_of_runs(tables.along, ALONG, "scores along training")
     _constant_rate(rows_of_runs(tables.histories, ALONG, "histories"))
-    along = with_provenance(rows_of, tables.runs) if "device" not in rows_of else rows_of
     steps = {
         run: sorted(set(found["pairs"])) for run, found in along.groupby("encoder", sort=False)
     }
     found = []
     flat = along.assign(encoder=along["encoder"] + "@" + along["pairs"].astype(str))
     flat_names = [f"{run}@{pairs}" for run in ALONG for pairs in steps[run]]
-    tested = tested_scores(with_defaults(flat), flat_names)
+    tested = tested_scores(flat, flat_names)
     margin = margins.get(tested.setting, np.nan)
     missing = missing_seeds(len(tested.seeds))
     if np.isnan(margin):

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from locties.evaluation.statistics import Interval, mean_interval
 from locties_paper.effects.evidence import (
-    FIRST_PILOT_SEED,
     Array,
     Setting,
     Tables,
@@ -16,7 +15,6 @@ from locties_paper.effects.evidence import (
     require_equal_pairs,
     rows_of_runs,
     setting_of,
-    with_provenance,
 )
 from locties_paper.effects.judging import (
     METHODS,
@@ -29,6 +27,7 @@ from locties_paper.effects.judging import (
     verdict_of_all,
 )
 from locties_paper.effects.statistics import ALPHA, holm
+from locties_paper.study import FIRST_PILOT_SEED
 
 SETTLED = 0.2  # of a run's pairs, after which its changes are counted
 
@@ -48,7 +47,10 @@ def more_stable(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
       the same epochs.
     """
     histories = tables.histories[tables.histories["seed"] < FIRST_PILOT_SEED]
-    rows_of = with_provenance(rows_of_runs(histories, METHODS, "histories"), tables.runs)
+    rows_of = rows_of_runs(histories, METHODS, "histories")
+    where = tables.runs[["encoder", "seed", "tier", "profile", "device", "data"]].drop_duplicates()
+    bare = rows_of.drop(columns=where.columns[2:], errors="ignore")
+    rows_of = bare.merge(where, on=["encoder", "seed"])  # with the provenance of the scores
     rows_of = rows_of_runs(rows_of, METHODS, "provenance of histories")
     setting = setting_of(rows_of)
     require_equal_pairs(histories, dict.fromkeys(METHODS, 1))

@@ -21,7 +21,7 @@ from locties_paper.effects import (
     c5_stability,
     c6_erasure,
 )
-from locties_paper.effects.evidence import Setting, Tables, Undecided, read_tables, with_defaults
+from locties_paper.effects.evidence import Setting, Tables, Undecided, read_tables
 from locties_paper.effects.judging import UNDECIDED, Claim, join, result_row
 
 CLAIMS = Registry(
@@ -40,7 +40,7 @@ def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> 
 
     Args:
         tables: from `read_tables`.
-        margins: of equivalence; by default those of `c1_parity.PILOTS`.
+        margins: of equivalence; by default `c1_parity.FIXED_MARGINS`.
 
     Returns:
         Columns claim, group, cell, verdict, statistic, value, low, high, level, n, margin, p,
@@ -50,14 +50,13 @@ def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> 
         beats its baseline. The verdict is empty in rows that no test judges.
     """
     if margins is None:
-        margins = {pilot.setting: pilot.margin for pilot in c1_parity.PILOTS}
-    runs, along, content = (with_defaults(t) for t in (tables.runs, tables.along, tables.erasure))
+        margins = c1_parity.FIXED_MARGINS
     judged = []
-    for tier in dict.fromkeys(runs["tier"]):
+    for tier in dict.fromkeys(tables.runs["tier"]):
         of_tier = tables._replace(
-            runs=runs[runs["tier"] == tier],
-            along=along[along["tier"] == tier],
-            erasure=content[content["tier"] == tier],
+            runs=tables.runs[tables.runs["tier"] == tier],
+            along=tables.along[tables.along["tier"] == tier],
+            erasure=tables.erasure[tables.erasure["tier"] == tier],
         )
         asked = [found for found in CLAIMS.values() if found.of_tasks or tier == "embedded"]
         judged += [judge(found, of_tier, margins).assign(tier=tier) for found in asked]
@@ -67,7 +66,7 @@ def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> 
 def judge(which: Claim, tables: Tables, margins: Mapping[Setting, float]) -> pd.DataFrame:
     """The rows of one claim, as in `verdicts`."""
     try:
-        outcome = which.test(tables._replace(runs=with_defaults(tables.runs)), margins)
+        outcome = which.test(tables, margins)
     except Undecided as why:
         nothing = Interval(np.nan, np.nan, np.nan)
         note = f"{why}; it takes {which.seeds} seeds of each run"

@@ -8,7 +8,7 @@ belong to the pilot, which fixes the margin and chooses the strongest baseline. 
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from locties.evaluation.splits import SPLITS
 from locties_paper import results
 from locties_paper.results import CELL
+from locties_paper.study import FIRST_PILOT_SEED
 
 Array = NDArray[np.float64]
 
 SEEDS = 10  # for a verdict
 FEWER_SEEDS = 5  # for tests that look for an effect: same error rate, less power
-FIRST_PILOT_SEED = 100
-PILOT_POINTS = 1  # the seed of the pilot's own points
 FEWEST_TASKS = 4  # as many as in the paper
 PROBES = ("ridge", "knn")
 
@@ -76,7 +75,7 @@ def read_tables(folder: str | Path = "") -> Tables:
         return [pd.read_parquet(path)] if path.exists() else []
 
     return Tables(
-        with_defaults(pd.concat([with_defaults(runs), *others("sweeps")], ignore_index=True)),
+        pd.concat([runs, *others("sweeps")], ignore_index=True),
         pd.concat([histories, *others("sweeps_histories")], ignore_index=True),
         next(iter(others("scores_along")), runs.iloc[:0].assign(pairs=0)),
         next(iter(others("erasure")), runs.iloc[:0]),
@@ -165,18 +164,3 @@ def require_equal_pairs(histories: pd.DataFrame, parts: Mapping[str, int]) -> No
     if for_each.max() > 1.02 * for_each.min():
         least, most = for_each.idxmin(), for_each.idxmax()
         raise Undecided(f"pairs seen are not equal: {least} {seen[least]:,}, {most} {seen[most]:,}")
-
-
-def with_provenance(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Rows of training, with the provenance of the same runs' scores."""
-    where = runs[["encoder", "seed", "tier", "profile", "device", "data"]].drop_duplicates()
-    bare = table.drop(columns=[*where.columns[2:]], errors="ignore")
-    return bare.merge(where, on=["encoder", "seed"], how="inner")
-
-
-def with_defaults(runs: pd.DataFrame) -> pd.DataFrame:
-    """Rows with the columns that earlier tables lack."""
-    usual: dict[str, Any] = {"tier": "embedded", "points_seed": 0}
-    return runs.assign(
-        **{name: runs[name].fillna(v) if name in runs else v for name, v in usual.items()}
-    )

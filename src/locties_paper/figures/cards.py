@@ -18,8 +18,9 @@ from locties.encoder import PUBLISHED, LocationEncoder, load, published, read_co
 from locties.evaluation import LEAKS, TASKS, TIERS, mean_interval
 from locties.evaluation.leakage import OPEN_LEAKS
 from locties_paper import results
-from locties_paper.effects.evidence import FIRST_PILOT_SEED, read_tables
+from locties_paper.effects.evidence import read_tables
 from locties_paper.geography import GROUPINGS, predict_with_best_probe, score_groups
+from locties_paper.study import FIRST_PILOT_SEED
 
 # The datasets of the manifest behind each modality; `land` says where samples may lie.
 SOURCES: dict[str, tuple[str, ...]] = Registry(

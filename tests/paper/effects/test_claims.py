@@ -20,12 +20,14 @@ from locties_paper.effects import (
 )
 from locties_paper.effects.statistics import equivalence, variance_shares
 from locties_paper.results import scores
+from locties_paper.study import FIRST_PILOT_SEED
 
 TASKS = ("air_temperature", "elevation", "population", "climate_zone")
 CELLS = [*product(TASKS, ("random", "block"), ("ridge", "knn"))]
 MARGIN = 0.02
 MARGINS = {evidence.Setting("embedded", "full", "gpu"): MARGIN}
-PROVENANCE = {"profile": "full", "device": "NVIDIA H100", "data": "d7cc", "tier": "embedded"}
+PROVENANCE = {"profile": "full", "device": "NVIDIA H100", "data": "d7cc"}
+PROVENANCE |= {"tier": "embedded", "points_seed": 0}
 PILOT = range(100, 105)
 NO_ROWS = pd.DataFrame()
 
@@ -344,7 +346,7 @@ def test_the_step_to_three_without_leaking_sets_is_that_of_the_published_rows():
     assert len(every) == len(own) == 40
     assert every["value"].to_numpy() == pytest.approx(every["value_c2"].to_numpy(), abs=1e-12)
 
-    means = scores(tables.runs[tables.runs["seed"] < evidence.FIRST_PILOT_SEED])
+    means = scores(tables.runs[tables.runs["seed"] < FIRST_PILOT_SEED])
     means = means.query("task == 'elevation' and split == 'block' and probe == 'knn' and seed < 7")
     means = means.groupby("encoder")["value"].mean()
     by_hand = (
@@ -551,12 +553,12 @@ def test_published_rows_are_judged_and_written(tmp_path):
 
 
 def test_rows_of_sweeps_are_read_beside_the_books_own(tmp_path):
-    row = {"encoder": "melt-all", "seed": 2, "value": 0.5}
-    pd.DataFrame([row]).to_parquet(tmp_path / "runs.parquet")
+    row = {"encoder": "melt-all", "seed": 2, "value": 0.5, "tier": "embedded"}
+    pd.DataFrame([row | {"points_seed": np.nan}]).to_parquet(tmp_path / "runs.parquet")
     pd.DataFrame([row]).to_parquet(tmp_path / "histories.parquet")
     assert len(evidence.read_tables(tmp_path).runs) == 1
     assert len(evidence.read_tables(tmp_path).along) == 0
-    pilot = pd.DataFrame([row | {"seed": 100, "tier": "embedded", "points_seed": 1}])
+    pilot = pd.DataFrame([row | {"seed": 100, "points_seed": 1}])
     pilot.to_parquet(tmp_path / "sweeps.parquet")
     pilot.to_parquet(tmp_path / "sweeps_histories.parquet")
     pilot.assign(pairs=7).to_parquet(tmp_path / "scores_along.parquet")

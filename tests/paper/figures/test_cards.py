@@ -39,7 +39,8 @@ def rows(name: str, seeds: range | list[int], level: float, seconds: float = 9.0
         for task, (split, probe) in product(TASKS[tier], CELLS):
             value = level - 0.3 * (labels == "50") + draw.uniform(0, 0.05)
             row = {"encoder": name, "tier": tier, "task": task, "split": split, "probe": probe}
-            row |= {"labels": labels, "seed": seed, "profile": "tiny", "data": "d" * 64}
+            row |= {"labels": labels, "seed": seed, "points_seed": 0}
+            row |= {"profile": "tiny", "data": "d" * 64}
             row |= {"code": "0.1.0+abc", "torch": "2.13.0", "python": "3.11.7", "seconds": seconds}
             ends = {"": 0.0, "_low": -0.1, "_high": 0.1}
             found += [

@@ -35,6 +35,7 @@ def runs():
             ("200", metric, -0.1),
         ]:
             row = {"encoder": encoder, "seed": seed, "split": split, "task": task, "probe": "knn"}
+            row |= {"tier": "embedded"}
             rows.append(row | {"labels": labels, "metric": name, "value": value + shift})
     return pd.DataFrame(rows)
 
