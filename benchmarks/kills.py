@@ -35,6 +35,7 @@ from torch.utils._pytree import tree_leaves_with_path
 import locties
 from locties.data.frozen import features
 from locties.modality import Modality, profile_encoder
+from locties.training.checkpoint import load_state
 from locties_paper import results
 from locties_paper.site.notebook import REPOSITORY, commit
 
@@ -152,7 +153,7 @@ def training(schedule: str) -> Kind:
 
     def state(folder: Path) -> Any:
         path = folder / "state.pt"
-        return torch.load(path)["state"] if path.exists() else {"progress": {"step": 0}}
+        return load_state(path)["state"] if path.exists() else {"progress": {"step": 0}}
 
     def result(folder: Path) -> str:
         """Weights, moments, generators and history; not the time they took."""
@@ -229,7 +230,7 @@ def study() -> Kind:
         if (history := folder / run / "history.parquet").exists():
             return int(pd.read_parquet(history)["step"].max())
         state = folder / run / "checkpoint" / "state.pt"
-        return torch.load(state)["state"]["progress"]["step"] if state.exists() else 0
+        return load_state(state)["state"]["progress"]["step"] if state.exists() else 0
 
     def result(folder: Path) -> str:
         tables = [pd.read_parquet(folder / path) for path in (f"{run}/history.parquet", table)]

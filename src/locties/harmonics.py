@@ -168,11 +168,11 @@ def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple
     The norms of the sectoral (x + iy)^l, as a column; then for each l the columns A and B, for
     m = -(l-1), ..., l-1, of Y_l = A (z Y_(l-1) + B Y_(l-2)). B is zero where Y_(l-2) has no row.
     """
-    ells = torch.arange(1, degree, dtype=torch.float64)[:, None]
+    ells = torch.arange(1, degree, dtype=torch.float64, device="cpu")[:, None]
     norms = (torch.cumprod((2 * ells + 1) / (2 * ells), dim=0) / (2 * math.pi)).sqrt()
     columns = []
     for ell in range(1, degree):
-        m = torch.arange(1 - ell, ell, dtype=torch.float64)[:, None]
+        m = torch.arange(1 - ell, ell, dtype=torch.float64, device="cpu")[:, None]
         up = ((4 * ell**2 - 1) / (ell**2 - m**2)).sqrt()
         down = -(((ell - 1) ** 2 - m**2) / max(4 * (ell - 1) ** 2 - 1, 1)).sqrt()
         columns.append((up.to(device), down.to(device)))

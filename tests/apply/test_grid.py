@@ -279,3 +279,18 @@ def test_axes_that_cannot_be_written_to_are_copied_without_a_warning(recwarn):
     assert np.array_equal(rows_embedder(harmonic("mlp", 4), lon)(lat), writable)
     torch.set_warn_always(False)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("where", ["", "features", "network", "network.0"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_hook_is_honoured(where, when):
+    encoder = LocationEncoder(dim=4, feature_options={"degree": 3}, network_options={"hidden": 8})
+    module = encoder.get_submodule(where)
+    if when == "after":
+        module.register_forward_hook(lambda *args: args[-1] * 2 + 1)
+    else:
+        module.register_forward_pre_hook(lambda _, args: (args[0] / 2,))
+    lon, lat = pixel_centres(30)
+    points = torch.tensor([[x, y] for y in lat for x in lon], dtype=torch.float32)
+    found = torch.from_numpy(embed_grid(encoder, 30).embedding).flatten(0, 1)
+    torch.testing.assert_close(found, encoder(points).detach())

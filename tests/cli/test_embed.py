@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 import locties
-from locties.cli import app, embed
+from locties.apply import grid, parts
+from locties.cli import app
 
 runner = CliRunner()
 
@@ -36,14 +38,14 @@ PLACES = 'id,lon,lat,"no, te"\n007,13.40,52.5,"a, ""b"""\n008,-200,-10,\n'
 
 @pytest.fixture
 def embedding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The lengths of the tables that `locties.embed` is given."""
-    lengths, whole = [], locties.embed
+    """The lengths of the parts that are embedded."""
+    lengths, whole = [], grid.embed_points
 
-    def spy(encoder: str, data: pd.DataFrame, **options: object) -> pd.DataFrame:
-        lengths.append(len(data))
-        return whole(encoder, data, **options)
+    def spy(encoder: Callable, lonlat: torch.Tensor) -> np.ndarray:
+        lengths.append(len(lonlat))
+        return whole(encoder, lonlat)
 
-    monkeypatch.setattr(locties, "embed", spy)
+    monkeypatch.setattr(grid, "embed_points", spy)
     return lengths
 
 
@@ -141,7 +143,7 @@ def test_embed_takes_the_points_of_a_geoparquet(
 ) -> None:
     import geopandas
 
-    monkeypatch.setattr(embed, "ROWS", 2)
+    monkeypatch.setattr(parts, "ROWS", 2)
     result = run("embed", encoder, points, "-o", tmp_path / "out.parquet")
     assert result.exit_code == 0, result.stderr
     before, after = (geopandas.read_parquet(p) for p in (points, tmp_path / "out.parquet"))
@@ -223,7 +225,7 @@ def test_embed_takes_a_table_in_parts(
     suffix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(embed, "ROWS", 40)
+    monkeypatch.setattr(parts, "ROWS", 40)
     rng = np.random.default_rng(0)
     places = pd.DataFrame(rng.uniform([-180, -90], [180, 90], (100, 2)), columns=["E", "N"])
     places.to_csv(tmp_path / "places.csv", index=False)
@@ -239,13 +241,12 @@ def test_embed_takes_a_table_in_parts(
 def test_embed_says_what_is_wrong_and_leaves_no_file(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "ROWS", 2)
+    monkeypatch.setattr(parts, "ROWS", 2)
     out = tmp_path / "out.csv"
     bad = "lon,lat\n1,2\n3,4\n5,6\n100,-95\n"
     result = run("embed", encoder, "-o", out, input=bad)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "Latitude is outside [-90, 90]: row 1" in result.stderr
-    assert "(rows counted from row 2)" in result.stderr
+    assert "1 of 4 rows cannot be used. Latitude is outside [-90, 90]: row 3" in result.stderr
     assert sorted(tmp_path.iterdir()) == [encoder]
     twice = run("embed", encoder, input=run("embed", encoder, input=PLACES).stdout)
     assert twice.exit_code == 1
@@ -262,7 +263,7 @@ GAPS = "id,lon,lat\n0,1,2\n1,,4\n2,5,6\n3,7,\n4,,\n5,100,95\n6,11,12\n"  # parts
 def test_embed_leaves_rows_out_when_asked_and_says_which(
     encoder: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "ROWS", 2)
+    monkeypatch.setattr(parts, "ROWS", 2)
     places, out = tmp_path / f"places.{suffix}", tmp_path / f"out.{suffix}"
     if suffix == "csv":
         places.write_text(GAPS)
@@ -271,7 +272,9 @@ def test_embed_leaves_rows_out_when_asked_and_says_which(
         frame.to_parquet(places)
     refused = run("embed", encoder, places, "-o", out)
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "1 of 2 rows cannot be used. Longitude or latitude is missing: row 1" in refused.stderr
+    missing = "4 of 7 rows cannot be used. Longitude or latitude is missing: rows 1, 3, 4; "
+    wrong = f"{missing}latitude is outside [-90, 90]: row 5. "
+    assert wrong in refused.stderr
     assert "pass --invalid drop" in refused.stderr
     assert "frame" not in refused.stderr
     assert not out.exists()
@@ -281,13 +284,19 @@ def test_embed_leaves_rows_out_when_asked_and_says_which(
     assert table["id"].tolist() == [0, 2, 6]
     expected = embedded_at(encoder, [[1, 2], [5, 6], [11, 12]])
     assert np.allclose(table.iloc[:, 3:].to_numpy(), expected, rtol=1e-6)
-    first, second, third, total = result.stderr.splitlines()
-    missing = "locties: warning: {} of 2 rows cannot be used. Longitude or latitude is missing: "
-    assert first == f"{missing.format(1)}row 1. They are left out"
-    assert second == f"{missing.format(1)}row 1. They are left out (rows counted from row 2)"
-    assert third.startswith(f"{missing.format(2)}row 0; latitude is outside [-90, 90]")
-    assert third.endswith(": row 1. They are left out (rows counted from row 4)")
-    assert total == "locties: 4 of 7 rows are left out"
+    assert result.stderr == f"locties: warning: {wrong}They are left out\n"
+
+
+def test_a_stream_is_checked_part_by_part(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "ROWS", 2)
+    result = run("embed", encoder, "--invalid", "drop", input=GAPS)
+    assert result.exit_code == 0, result.stderr
+    assert [line[0] for line in result.stdout.splitlines()[1:]] == ["0", "2", "6"]
+    warned = result.stderr.splitlines()
+    assert [line.partition("missing: ")[2][:5] for line in warned] == ["row 1", "row 3", "row 4"]
+    refused = run("embed", encoder, input=GAPS)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "1 of 2 rows cannot be used" in refused.stderr
 
 
 def test_embed_of_no_usable_row_is_a_fault(encoder: Path, tmp_path: Path) -> None:

@@ -77,6 +77,21 @@ def test_the_encoder_of_an_idle_modality_rests_under_salt(monkeypatch):
         assert not torch.equal(seen[epoch][active], seen[epoch - 1][active])
 
 
+@pytest.mark.parametrize("objective", ["nt_xent", "siglip", "vicreg", "fidelity"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_default_dtype_changes_no_weight(objective, dtype):
+    call = {"schedule": "salt", "modalities": two_modalities(), "encoder": an_encoder()}
+    call |= TINY | {"objective": objective}
+    expected = pretrain(**call)
+    torch.set_default_dtype(dtype)
+    try:
+        found = pretrain(**call)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(weights(found.encoder), weights(expected.encoder))
+    assert torch.equal(weights(found.modality_encoders), weights(expected.modality_encoders))
+
+
 def test_biases_and_temperature_do_not_decay():
     encoder = an_encoder()
     optimiser = adamw(torch.nn.ModuleList([encoder, NTXent()]), 1e-3)

@@ -14,6 +14,7 @@ from torch import nn
 from locties.modality import Modality, Standardise, patch_encoder
 from locties.objectives import NTXent
 from locties.training import loop, pretrain, processes
+from locties.training.checkpoint import load_state
 
 # 69 pairs: neither a modality's 23 of a MELT batch nor SALT's batch can be halved. Steps are tiny,
 # so that the gradients of later ones can be compared, too.
@@ -116,7 +117,7 @@ def work(rank: int, port: int, folder) -> None:
         NTXent.clamp_ = unbroken
     again = train("melt", checkpoint=kept)
     assert len(again["gradients"]) == 2, "one step was behind it"
-    state = torch.load(kept / "state.pt", weights_only=True)["state"]
+    state = load_state(kept / "state.pt")["state"]
     assert state["progress"]["step"] == 3, "no process leaves before the last state is written"
     whole = train("melt")
     assert torch.equal(weights(again["run"].encoder), weights(whole["run"].encoder))

@@ -157,8 +157,10 @@ def _pointwise(
 
 def _separable(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
     """`_pointwise` through the factors of spherical harmonics; None for any other encoder."""
-    # Exact types: a subclass may compute something else.
+    # Exact types and no hooks: anything else may compute something else.
     if type(encoder) is not LocationEncoder or type(encoder.features) is not SphericalHarmonics:
+        return None
+    if any(m._forward_hooks or m._forward_pre_hooks for m in encoder.modules()):
         return None
     parts = split(encoder.network)
     if parts is None:

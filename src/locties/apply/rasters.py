@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,9 @@ from torch import Tensor
 
 from locties._util.extras import need, needs
 from locties._util.files import DataError
-from locties.apply.tables import TABLES, Array, existing, float_points, named
-from locties.lonlat import to_xyz
+from locties.apply.suspicious import suspicious_values
+from locties.apply.tables import TABLES, Array, crs_name, existing, float_points, named
+from locties.lonlat import check, distance_km, to_xyz, usual_columns
 
 with needs("own", "a raster"):
     import pandas as pd
@@ -25,27 +29,112 @@ _CANDIDATES = 2**22  # pixels looked at to find those that are sampled
 # Formats that hold their own pixels. Others, such as VRT, WMS or HDF5, can name further files and
 # URLs, which GDAL would open whatever the file is called.
 _DRIVERS = (
-    *("GTiff", "HFA", "JP2OpenJPEG", "JPEG", "PNG", "WEBP", "GIF", "BMP", "PNM", "GPKG", "MBTiles"),
+    *("GTiff", "HFA", "JP2OpenJPEG", "JPEG", "PNG", "WEBP", "GIF", "BMP", "PNM", "MBTiles"),
     *("AAIGrid", "AIG", "GRASSASCIIGrid", "ENVI", "EHdr", "SAGA", "RST", "RRASTER", "PCRaster"),
     *("GRIB", "SRTMHGT", "DTED", "USGSDEM", "GSAG", "GSBG", "GS7BG", "XYZ", "BT", "RMF", "ZMap"),
 )
+_OFFLINE = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}  # the only one that /vsicurl/ may open
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Files of several variables: HDF5 (so NetCDF 4), HDF4 and NetCDF 3; and GDAL's names of a variable.
+_CONTAINER = (b"\x89HDF", b"\x0e\x03\x13\x01", b"CDF\1", b"CDF\2", b"CDF\5")
+_VARIABLE = re.compile(r"(?i)(?:NETCDF|HDF5|HDF4\w*|ZARR):\"?(.+?)\"?:/*(.+)")
+_EASTINGS, _NORTHINGS = ("x", "easting", "eastings"), ("y", "northing", "northings")
+
+
+@dataclass
+class OpenRaster:
+    """A raster of a file or of a DataArray, as `Pixels` reads it."""
+
+    crs: Any  # of pyproj
+    height: int
+    width: int
+    # Coordinates x and y, in the CRS, of positions: rows and columns, in pixels from the corner.
+    position: Callable[[Array, Array], tuple[Array, Array]]
+    bands: dict[int, str]  # names, by numbers from 1
+    coded: list[int]  # the bands whose values are codes, as in a table of colours
+    default: list[int]  # the bands that are read unless others are chosen
+    # Bands, rows and columns to (C, h, w) float32 as stored, NaN where there is no data.
+    read: Callable[[Sequence[int], slice, slice], Array]
+    scale: Array  # (bands,) what a stored 1 is worth
+    offset: Array  # (bands,) what a stored 0 stands for
+    set_crs: str  # how to give it another CRS
+    set_nodata: str  # how to declare nodata, with {} for the value
+
+    @cached_property
+    def _to_wgs84(self) -> Any:
+        pyproj = need("pyproj", "a raster", "own")
+        try:
+            return pyproj.Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
+        except pyproj.exceptions.ProjError as error:
+            raise ValueError(
+                f"the CRS {crs_name(self.crs)} lies nowhere on Earth ({error}): {self.set_crs}"
+            ) from None
+
+    def lonlat(self, row: Array, column: Array) -> Array:
+        """Degrees (N, 2) of positions in the grid, in pixels from the raster's outer corner."""
+        return np.stack(self._to_wgs84.transform(*self.position(row, column)), axis=1)
+
+    def corners(self) -> tuple[Array, Array]:
+        """Coordinates x (4,) and y (4,) of the outer corners, in the CRS."""
+        row, column = np.meshgrid([0.0, self.height], [0.0, self.width], indexing="ij")
+        return self.position(row.ravel(), column.ravel())
 
 
 @contextmanager
-def open_raster(source: Any) -> Iterator[Any]:
-    """A rasterio dataset of a file or of a DataArray."""
+def open_raster(source: Any) -> Iterator[OpenRaster]:
+    """Open a file or a DataArray, whose places are checked against its CRS."""
+    if isinstance(source, str | Path):
+        with _open_file(source) as raster:
+            _check_place(raster)
+            yield raster
+    else:
+        raster = _of_array(source)
+        _check_place(raster)
+        yield raster
+
+
+def _check_place(raster: OpenRaster) -> None:
+    """Refuse a CRS that the coordinates contradict."""
+    x, y = raster.corners()
+    extent = f"from ({x.min():.10g}, {y.min():.10g}) to ({x.max():.10g}, {y.max():.10g})"
+    name = crs_name(raster.crs)
+    if raster.crs.is_geographic:
+        # A grid of points has pixels that reach half a pixel beyond them.
+        beyond_x, beyond_y = np.ptp(x) / raster.width, np.ptp(y) / raster.height
+        if (
+            np.abs(y).max() > 90 + beyond_y
+            or np.abs(x).max() > 540 + beyond_x
+            or np.ptp(x) > 360 + 2 * beyond_x
+        ):
+            raise ValueError(
+                f"the raster goes {extent}, so {name} cannot be its CRS, or its axes are swapped: "
+                f"{raster.set_crs}"
+            )
+    unit = raster.crs.axis_info[0].unit_name if raster.crs.axis_info else ""
+    if unit == "metre" and np.abs(x).max() <= 360 and np.abs(y).max() <= 90:
+        raise ValueError(
+            f"the CRS {name} is in metres, and the raster goes {extent}, which look like degrees "
+            f"or radians: {raster.set_crs}"
+        )
+    raster.lonlat(np.zeros(1), np.zeros(1))
+
+
+# --------------------------------------------------------------------------------------- of a file
+
+
+@contextmanager
+def _open_file(source: str | Path) -> Iterator[OpenRaster]:
     rasterio = need("rasterio", "a raster", "own")
-    if not isinstance(source, str | Path):
-        with rasterio.MemoryFile() as memory:
-            _write(source, memory)
-            with memory.open() as dataset:
-                yield dataset
-        return
-    if str(source).startswith(("NETCDF:", "HDF5:")):
-        raise ValueError(f"{source} names a variable of a file: {_BY_XARRAY}")
+    if inside := _VARIABLE.fullmatch(str(source)):
+        raise ValueError(f"{source} is a variable of a file: {_by_xarray(inside[1], [inside[2]])}")
     # Absolute, since GDAL joins the folder to the names of further files that it finds in one.
     path = existing(source).absolute()
-    with named(source), rasterio.Env(), warnings.catch_warnings():
+    if path.is_dir() or _start(path).startswith(_CONTAINER):
+        raise DataError(f"{source} can hold several variables: {_by_xarray(path)}")
+    mask = path.with_name(f"{path.name}.msk")
+    if mask.is_file() and not _start(mask).startswith(_TIFF):
+        raise DataError(f"{mask}, the mask of {source}, is no TIFF: remove it, or write it again")
+    with named(source), rasterio.Env(**_OFFLINE), warnings.catch_warnings():
         # A missing CRS or geotransform raises an error below.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         try:
@@ -53,74 +142,282 @@ def open_raster(source: Any) -> Iterator[Any]:
             dataset = rasterio.io.DatasetReader(str(path), driver=list(_DRIVERS))
         except rasterio.errors.RasterioIOError as error:
             raise DataError(
-                f"{source} cannot be read as a raster ({error}). Of NetCDF, HDF5 or Zarr, "
-                f"{_BY_XARRAY}; convert another format with gdal_translate, to .tif; names of "
-                f"tables end in {', '.join(TABLES)}"
+                f"{source} cannot be read as a raster ({error}). Convert another format with "
+                f"gdal_translate, to .tif; names of tables end in {', '.join(TABLES)}"
             ) from error
         with dataset:
-            _check_place(source, dataset)
-            yield dataset
+            yield _of_dataset(source, dataset)
 
 
-_BY_XARRAY = "pass one variable, as xarray.open_dataset(path)['name']"
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
 
 
-def _check_place(path: str | Path, dataset: Any) -> None:
-    if dataset.gcps[0] or (dataset.crs is not None and dataset.transform.is_identity):
+def _of_dataset(path: str | Path, dataset: Any) -> OpenRaster:
+    """A rasterio dataset, which has to lie somewhere."""
+    set_crs = f"rio edit-info {path} --crs EPSG:4326, or its own"
+    if dataset.gcps[0] or (dataset.transform.is_identity and dataset.rpcs):
+        points = "ground control points" if dataset.gcps[0] else "a camera model (RPC)"
+        option = "" if dataset.gcps[0] else "-rpc "
         raise ValueError(
-            f"{path} has no geotransform, so its pixels could lie anywhere: warp it with gdalwarp "
-            "where it has ground control points, or set its bounds with gdal_edit.py -a_ullr WEST "
-            "NORTH EAST SOUTH"
+            f"{path} has {points} and no geotransform: gdalwarp {option}-t_srs EPSG:4326 {path} "
+            "warped.tif"
+        )
+    if dataset.transform.is_identity:
+        raise ValueError(
+            f"{path} has no geotransform, so its pixels could lie anywhere: rio edit-info {path} "
+            "--transform '[WIDTH, 0, WEST, 0, -HEIGHT, NORTH]', with width and height of a pixel"
         )
     if dataset.crs is None:
-        raise ValueError(
-            f"{path} has no CRS, so its pixels could lie anywhere: write it, with gdal_edit.py "
-            "-a_srs EPSG:4326 (or whatever it is)"
-        )
+        raise ValueError(f"{path} has no CRS, so its pixels could lie anywhere: {set_crs}")
+    bands = dict(zip(dataset.indexes, dataset.descriptions, strict=True))
+    kinds = dict(zip(dataset.indexes, (kind.name for kind in dataset.colorinterp), strict=True))
+
+    def position(row: Array, column: Array) -> tuple[Array, Array]:
+        t = dataset.transform
+        return t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
+
+    def read(chosen: Sequence[int], rows: slice, columns: slice) -> Array:
+        for band in chosen:
+            _check_numbers(dataset.dtypes[band - 1], f"{path}, band {band},")
+        window = ((rows.start, rows.stop), (columns.start, columns.stop))
+        values = dataset.read(chosen, masked=True, window=window).astype(np.float32)
+        return np.ma.filled(values, np.nan)
+
+    return OpenRaster(
+        crs=need("pyproj", "a raster", "own").CRS.from_wkt(dataset.crs.to_wkt()),
+        height=dataset.height,
+        width=dataset.width,
+        position=position,
+        bands={band: name or kinds[band] for band, name in bands.items()},
+        default=[band for band, kind in kinds.items() if kind != "alpha"],
+        coded=[band for band, kind in kinds.items() if kind == "palette"],
+        read=read,
+        scale=np.array(dataset.scales),
+        offset=np.array(dataset.offsets),
+        set_crs=set_crs,
+        set_nodata=f"rio edit-info {path} --nodata={{}}",
+    )
 
 
-def _write(array: Any, memory: Any) -> None:
-    """A DataArray as a GeoTIFF in memory, NaN where it has no data."""
-    need("rioxarray", "a DataArray", "own")
-    names = {"lon": "x", "longitude": "x", "lat": "y", "latitude": "y"}
-    geographic = any(dim in names for dim in array.dims)
-    array = array.rename({dim: names[dim] for dim in array.dims if dim in names})
-    if not {"x", "y"} <= set(array.dims) or array.ndim > 3:
+def _by_xarray(path: str | Path, names: Sequence[str] = ()) -> str:
+    """How to pass a variable of a file of many, by the names that it has."""
+    names = names or _variables(Path(path)) or ["NAME"]
+    group, _, name = names[0].lstrip("/").rpartition("/")
+    inside = f"{str(path)!r}" + (f", group={group!r}" if group else "")
+    others = f" ({', '.join(names)})" if len(names) > 1 else ""
+    return (
+        f"pass one of them{others}, as xarray.open_dataset({inside})[{name!r}]. On the command "
+        f"line, make a GeoTIFF of it, as rio convert NETCDF:{path}:{name} {name}.tif does"
+    )
+
+
+def _variables(path: Path) -> list[str]:
+    """Names of the arrays of two or more dimensions; none where the file cannot be read."""
+    found: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if getattr(item, "ndim", 0) > 1:
+            found.append(name)
+
+    with suppress(Exception):  # it is damaged, or its reader is not installed
+        if path.is_file() and _start(path) == _CONTAINER[0]:
+            with need("h5py", "HDF5", "data").File(path) as file:
+                file.visititems(visit)  # which follows no link to another file
+        else:
+            with need("xarray", "a raster", "own").open_dataset(path) as dataset:
+                for name, item in dataset.data_vars.items():
+                    visit(str(name), item)
+    return found
+
+
+# ---------------------------------------------------------------------------------- of a DataArray
+
+
+def _of_array(array: Any) -> OpenRaster:
+    """A DataArray, whose pixels lie where its coordinates say; a geotransform is not looked at."""
+    x, y = _axes(array)
+    degrees = x.name in usual_columns([x.name])[0] or str(x.attrs.get("units", "")).startswith(
+        "deg"
+    )
+    crs = _crs(array, degrees)
+    columns, rows = _steady(x, crs.is_geographic), _steady(y, False)
+    if not degrees and all(
+        axis[0] in (0, 0.5) and (np.diff(axis) == 1).all() for axis in (columns, rows)
+    ):
         raise ValueError(
-            f"the DataArray has dimensions {tuple(array.dims)}: it needs x and y (or lon and lat) "
-            "and at most one more for bands; .isel() or .rename() the others"
+            f"{x.name} and {y.name} count columns and rows, so the pixels could lie anywhere: "
+            f"array.assign_coords({x.name}=..., {y.name}=...)"
         )
-    array = array.transpose(..., "y", "x")
-    for axis in ("x", "y"):
-        if axis not in array.coords:
-            raise ValueError(f"the DataArray has no coordinates along {axis}: .assign_coords()")
-        steps = np.diff(np.asarray(array[axis], dtype=np.float64))
-        if len(steps) == 0 or not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
-            raise ValueError(f"the DataArray's {axis} is not evenly spaced: .interp() it to a grid")
-    crs = array.rio.crs or ("EPSG:4326" if geographic else None)
-    if crs is None:
-        raise ValueError("the DataArray has no CRS: array.rio.write_crs('EPSG:4326'), or its own")
-    nodata = array.rio.nodata
-    values = np.atleast_3d(array.to_numpy().T).T.astype(np.float32)
-    if nodata is not None:
-        values[values == np.float32(nodata)] = np.nan
-    bands, height, width = values.shape
-    profile = {"count": bands, "height": height, "width": width, "dtype": "float32"}
-    with memory.open(
-        driver="GTiff",
+    [column], [row] = x.dims, y.dims
+    stored, names = _bands(array, row, column)
+    # Numbers that are no longer whole are scaled already, though their attributes may have stayed.
+    packed = array.attrs if array.dtype.kind in "iu" else {}
+    raster = OpenRaster(
         crs=crs,
-        transform=array.rio.transform(recalc=True),
-        nodata=np.nan,
-        **profile,
-    ) as dataset:
-        dataset.write(values)
+        height=len(rows),
+        width=len(columns),
+        position=lambda at_row, at_column: (_along(columns, at_column), _along(rows, at_row)),
+        bands=names,
+        coded=[],
+        default=list(names),
+        read=lambda chosen, *window: stored[(np.array(chosen) - 1, *window)],
+        scale=np.full(len(names), float(packed.get("scale_factor", 1))),
+        offset=np.full(len(names), float(packed.get("add_offset", 0))),
+        set_crs="array.rio.write_crs('EPSG:4326'), or its own",
+        set_nodata="array.where(array != {})",
+    )
+    _check_lonlat(array, raster, row, column)
+    return raster
+
+
+def _axes(array: Any) -> tuple[Any, Any]:
+    """The coordinates along columns and rows, each of one dimension."""
+    flat = {str(name): axis for name, axis in array.coords.items() if axis.ndim == 1}
+    # Those of dimensions come before others, such as longitudes beside x.
+    names = sorted(flat, key=lambda name: name not in array.dims)
+    usual = zip(usual_columns(names), (_EASTINGS, _NORTHINGS), strict=True)
+    found = [
+        [name for name in names if name in degrees or name.lower() in metres]
+        for degrees, metres in usual
+    ]
+    if not all(found):
+        swath = [names[0] for names in usual_columns(array.coords) if names]
+        if len(swath) == 2:
+            raise ValueError(
+                f"the places are in {swath[0]} and {swath[1]}, of two dimensions: pass a table, "
+                "array.to_dataframe('value').reset_index(), with columns=['value']"
+            )
+        raise ValueError(
+            f"the DataArray has coordinates {', '.join(map(str, array.coords)) or 'of no name'} "
+            f"along {', '.join(map(str, array.dims))}: it needs x and y, or lon and lat; "
+            ".assign_coords() or .rename() them"
+        )
+    x, y = (flat[names[0]] for names in found)
+    if x.dims == y.dims:
+        raise ValueError(
+            f"{x.name} and {y.name} run along the same dimension, {x.dims[0]}, as points do: pass "
+            "a table, array.to_dataframe('value').reset_index(), with columns=['value']"
+        )
+    return x, y
+
+
+def _crs(array: Any, degrees: bool) -> Any:
+    """The CRS of a DataArray, of pyproj; that of coordinates in degrees needs no mention."""
+    need("rioxarray", "a DataArray", "own")
+    pyproj = need("pyproj", "a raster", "own")
+    try:
+        crs = array.rio.crs and pyproj.CRS.from_wkt(array.rio.crs.to_wkt())
+    except Exception as error:  # of rasterio or pyproj, at whatever an attribute holds
+        raise ValueError(
+            f"the DataArray's CRS cannot be read ({error}): array.rio.write_crs('EPSG:4326')"
+        ) from None
+    if crs is None and not degrees:
+        raise ValueError("the DataArray has no CRS: array.rio.write_crs('EPSG:4326'), or its own")
+    if degrees and crs is not None and not crs.is_geographic:
+        raise ValueError(
+            f"the DataArray's coordinates are degrees, which its CRS, {crs_name(crs)}, is not in: "
+            "array.rio.write_crs('EPSG:4326'), or rename them to x and y"
+        )
+    return crs or pyproj.CRS("EPSG:4326")
+
+
+def _steady(axis: Any, turns: bool) -> Array:
+    """The numbers (n,) of a coordinate that steadily rises or falls, once round if it `turns`."""
+    if axis.dtype.kind not in "iuf" or not np.isfinite(axis).all() or axis.size < 2:
+        raise ValueError(
+            f"the DataArray's {axis.name} must be two or more finite numbers, not "
+            f"{axis.size} of {axis.dtype}: array.assign_coords({axis.name}=...)"
+        )
+    values = np.asarray(axis, np.float64)
+    values = np.unwrap(values, period=360) if turns else values
+    steps = np.diff(values)
+    if not (steps > 0).all() and not (steps < 0).all():
+        at = int(np.argmax(steps * np.sign(np.median(steps)) <= 0))
+        raise ValueError(
+            f"the DataArray's {axis.name} is not in order: {values[at + 1]:g} follows "
+            f"{values[at]:g}; array.drop_duplicates({axis.name!r}).sortby({axis.name!r})"
+        )
+    uneven = np.abs(np.log(steps[1:] / steps[:-1])) > np.log(1.5)
+    if uneven.any():
+        at = int(uneven.argmax())
+        raise ValueError(
+            f"the DataArray's {axis.name} is not evenly spaced: {values[at : at + 3]} follow each "
+            f"other; array.interp({axis.name}=...) to even steps"
+        )
+    return values
+
+
+def _along(centres: Array, position: Array) -> Array:
+    """The coordinate at positions in pixels from the outer edge, whose centres are known."""
+    edges = [1.5 * centres[0] - 0.5 * centres[1], 1.5 * centres[-1] - 0.5 * centres[-2]]
+    known = np.array([0, *(np.arange(len(centres)) + 0.5), len(centres)])
+    at: Array = np.interp(position, known, [edges[0], *centres, edges[1]])
+    return at
+
+
+def _bands(array: Any, row: Any, column: Any) -> tuple[Array, dict[int, str]]:
+    """Values (C, H, W) float32 as stored, NaN where there is no data, and the bands' names."""
+    others = [dim for dim in array.dims if dim not in (row, column) and array.sizes[dim] > 1]
+    if len(others) > 1:
+        raise ValueError(
+            f"the DataArray has dimensions {', '.join(map(str, array.dims))}: only one more than "
+            f"{row} and {column} can be bands; choose of the others with .isel()"
+        )
+    _check_numbers(str(array.dtype), "the DataArray")
+    stored = array.transpose(..., *others, row, column).to_numpy()
+    stored = stored.reshape(-1, *stored.shape[-2:])
+    values = stored.astype(np.float32)
+    for nodata in (
+        array.attrs.get("_FillValue"),
+        array.attrs.get("missing_value"),
+        array.rio.nodata,
+    ):
+        if nodata is not None:
+            # A float32 -9999.9 is not the same number as a float64 one.
+            exact = stored.dtype.type(nodata) if stored.dtype.kind == "f" else nodata
+            values[stored == exact] = np.nan
+    labels = array[others[0]].to_numpy() if others and others[0] in array.coords else ()
+    names = [str(label) for label in labels] or [str(array.name or "value")] * len(values)
+    return values, dict(enumerate(names, 1))
+
+
+def _check_lonlat(array: Any, raster: OpenRaster, row: Any, column: Any) -> None:
+    """Refuse coordinates along the axes that longitudes and latitudes of every pixel contradict."""
+    beside = [
+        array[names[0]].transpose(row, column).to_numpy()
+        for names in usual_columns(array.coords)
+        if names and set(array[names[0]].dims) == {row, column}
+    ]
+    if len(beside) < 2:
+        return
+    first_last = np.array([0, raster.height - 1]), np.array([0, raster.width - 1])
+    given = np.stack([axis[first_last] for axis in beside], axis=1).astype(np.float64)
+    inwards = np.array([0.5, -0.5])
+    found, edge = (raster.lonlat(*(at + 0.5 - by for at in first_last)) for by in (0, inwards))
+    known = np.isfinite([given, found, edge]).all(axis=(0, 2))
+    apart, pixel = (
+        distance_km(check(found[known]), check(other[known])).numpy() for other in (given, edge)
+    )
+    if (apart > 2 * pixel).any():
+        raise ValueError(
+            f"the DataArray's coordinates along {row} and {column} put a pixel at "
+            f"{found[known][apart.argmax()].round(4)}, its longitude and latitude at "
+            f"{given[known][apart.argmax()].round(4)}: .drop_vars() those that are out of date"
+        )
+
+
+def _check_numbers(kind: str, what: str) -> None:
+    if not re.match("bool|u?int|float", kind):
+        raise ValueError(f"{what} holds {kind}, not real numbers: take a part, such as .real")
 
 
 class Pixels:
     """The pixels of a raster in random order, from which samples are drawn."""
 
     def __init__(
-        self, raster: Any, bands: Sequence[int] | None, patch: int | None, rng: Any
+        self, raster: OpenRaster, bands: Sequence[int] | None, patch: int | None, rng: Any
     ) -> None:
         self.raster, self.patch, self.rng = raster, patch, rng
         self.bands = self._bands(bands)
@@ -131,49 +428,42 @@ class Pixels:
         drawn = rng.permutation(total) if few else rng.integers(total, size=_CANDIDATES)
         self.order = pd.unique(drawn)
         self.tried = 0  # pixels in cells where samples are wanted
-        transform = raster.transform
-        _, south, _, north = raster.bounds
-        beyond = max(abs(south), abs(north)) - abs(transform.e) - abs(transform.d)
-        if raster.crs.is_geographic and beyond > 90:
-            raise ValueError(
-                f"the raster goes from latitude {south:g} to {north:g}, so {raster.crs} cannot be "
-                "its CRS, or its axes are swapped"
-            )
-        turns = raster.crs.is_geographic and transform.b == transform.d == 0
+        self._said: set[tuple[int, float]] = set()  # bands and values that were warned of
+        x, y = raster.corners()
+        width = abs(x[1] - x[0])
+        straight = raster.crs.is_geographic and x[0] == x[2] and y[0] == y[1]
         # A raster once round the Earth wraps from its last column to its first.
-        self.wraps = turns and abs(abs(transform.a) * self.width - 360) < 1e-3 * abs(transform.a)
-        pyproj = need("pyproj", "a raster", "own")
-        crs = pyproj.CRS.from_wkt(raster.crs.to_wkt())
-        self.to_wgs84 = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+        self.wraps = straight and abs(width - 360) < 1e-3 * width / self.width
+        # One with south up, or east on the left, is flipped.
+        self.upside, self.mirrored = bool(y[2] > y[0]), bool(x[1] < x[0])
         small = total * len(self.bands) <= _WHOLE
-        self.whole = self._clean(raster.read(self.bands, masked=True)) if small else None
+        self.whole = self._read(slice(0, self.height), slice(0, self.width)) if small else None
 
     def _bands(self, bands: Sequence[int] | None) -> list[int]:
-        alpha = need("rasterio.enums", "a raster", "own").ColorInterp.alpha
-        kinds = dict(zip(self.raster.indexes, self.raster.colorinterp, strict=True))
+        known = self.raster.bands
         if bands is None:
-            return [band for band, kind in kinds.items() if kind != alpha]
-        if isinstance(bands, int) or not len(bands):
+            bands = self.raster.default
+        elif isinstance(bands, int) or not len(bands):
             raise ValueError(f"bands={bands!r}: give a list of at least one number")
+        names = ", ".join(f"{band} ({name})" for band, name in known.items())
         for band in bands:
-            if band not in kinds:
-                raise ValueError(f"bands={list(bands)}: the raster has bands 1 to {len(kinds)}")
+            if band not in known:
+                raise ValueError(
+                    f"bands={list(bands)}: the raster has bands 1 to {len(known)}: {names}"
+                )
+            if band in self.raster.coded:
+                warnings.warn(
+                    f"band {band} has a table of colours, so its values are probably codes, and "
+                    "are taken for measurements: make a band of 0 and 1 for each class",
+                    stacklevel=4,
+                )
         return list(bands)
 
-    @staticmethod
-    def _clean(values: Any) -> Array:
-        """(C, h, w) float32, NaN where there is no data."""
-        if values.dtype.kind == "c":
-            raise ValueError(f"the raster holds complex numbers ({values.dtype}): give real ones")
-        numbers: Array = values.astype(np.float32).filled(np.nan)
-        numbers[~np.isfinite(numbers)] = np.nan
-        return numbers
-
-    def lonlat(self, row: Array, column: Array) -> Array:
-        """Degrees (N, 2) of positions in the grid, in pixels from the raster's outer corner."""
-        t = self.raster.transform
-        x, y = t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
-        return np.stack(self.to_wgs84.transform(x, y), axis=1)
+    def _read(self, rows: slice, columns: slice) -> Array:
+        """(C, h, w) float32 as stored, NaN where there is no data."""
+        values = self.raster.read(self.bands, rows, columns)
+        values[~np.isfinite(values)] = np.nan
+        return values
 
     def area(self, row: Array, column: Array) -> Array:
         """Area of pixels around these positions, on the unit sphere; 0 where it is not defined."""
@@ -181,7 +471,9 @@ class Pixels:
         sides = []
         for down, right in ((quarter, 0), (0, quarter)):
             ends = [
-                to_xyz(torch.from_numpy(self.lonlat(row + sign * down, column + sign * right)))
+                to_xyz(
+                    torch.from_numpy(self.raster.lonlat(row + sign * down, column + sign * right))
+                )
                 for sign in (1, -1)
             ]
             sides.append((ends[0] - ends[1]).numpy() / (2 * quarter))
@@ -195,7 +487,7 @@ class Pixels:
         largest = 0.0
         for start in range(0, len(self.order), 2**16):
             row, column = np.divmod(self.order[start : start + 2**16], self.width)
-            lonlat = self.lonlat(row + 0.5, column + 0.5)
+            lonlat = self.raster.lonlat(row + 0.5, column + 0.5)
             area = self.area(row + 0.5, column + 0.5)
             if not largest and area.any():
                 # Not the largest: at the rim of a map of the globe it has no bound.
@@ -216,17 +508,32 @@ class Pixels:
                 break
         if not points:
             return torch.empty(0, 2), torch.empty(0, len(self.bands))
-        return torch.stack(points), torch.from_numpy(np.stack(values))
+        stored = np.stack(values)
+        self._warn_of_codes(stored)
+        of_bands = (np.array(self.bands) - 1, *[None] * (stored.ndim - 2))
+        scale, offset = self.raster.scale[of_bands], self.raster.offset[of_bands]
+        return torch.stack(points), torch.from_numpy(stored * scale + offset).float()
+
+    def _warn_of_codes(self, stored: Array) -> None:
+        """Warn once of each number that seems to stand for "no data" in samples (m, C[, P, P])."""
+        for at, band in enumerate(self.bands):
+            for value, found in suspicious_values(stored[:, at]):
+                if (band, value) not in self._said:
+                    self._said.add((band, value))
+                    warnings.warn(
+                        f"band {band} ({self.raster.bands[band]}) is {value!r} in "
+                        f"{found.mean():.1%} of the pixels read, far off all others, as if that "
+                        f"meant no data: {self.raster.set_nodata.format(value)}",
+                        stacklevel=4,
+                    )
 
     def sample(self, row: int, column: int) -> Array | None:
         """(C,) of a pixel, or (C, P, P) around it; None where that leaves the raster."""
         if self.patch is None:
             return self.read(slice(row, row + 1), slice(column, column + 1))[:, 0, 0]
-        # A raster with south up, or east on the left, is flipped like any other.
-        upside, mirrored = self.raster.transform.e > 0, self.raster.transform.a < 0
         size = self.patch
-        top = row - size // 2 + upside
-        left = column - size // 2 + mirrored
+        top = row - size // 2 + self.upside
+        left = column - size // 2 + self.mirrored
         if top < 0 or top + size > self.height:
             return None
         rows, right = slice(top, top + size), left + size
@@ -238,10 +545,9 @@ class Pixels:
             patch = np.concatenate(parts, axis=2)
         else:
             patch = self.read(rows, slice(left, right))
-        return patch[:, :: -1 if upside else 1, :: -1 if mirrored else 1]
+        return patch[:, :: -1 if self.upside else 1, :: -1 if self.mirrored else 1]
 
     def read(self, rows: slice, columns: slice) -> Array:
         if self.whole is not None:
             return self.whole[:, rows, columns]
-        window = ((rows.start, rows.stop), (columns.start, columns.stop))
-        return self._clean(self.raster.read(self.bands, masked=True, window=window))
+        return self._read(rows, columns)

@@ -100,7 +100,7 @@ def read_delimited(
             try:
                 # By itself, pandas would rename columns that are repeated or have no name.
                 header = next(filter(None, csv.reader(text, delimiter=separator)), [])
-                _check_header(name, header)
+                check_header(name, header)
                 options |= {"sep": separator, "header": None, "names": range(len(header))}
                 options |= {"index_col": False, "chunksize": rows, "iterator": True}
                 with pd.read_csv(text, **options) as reader:
@@ -125,7 +125,7 @@ def _next_part(reader: Any) -> Any:
         return next(reader, None)
 
 
-def _check_header(name: object, header: list[str]) -> None:
+def check_header(name: object, header: list[str]) -> None:
     """Refuse an empty file, and one column whose name holds another separator."""
     if not header:
         raise DataError(f"{name} cannot be read: it is empty; its first line names the columns")
@@ -259,7 +259,7 @@ def coordinates(
         lonlat, problems = _from_geometry(frame)
         swap = "build the points with geopandas.points_from_xy(longitude, latitude)"
         project = (
-            f"they are not in the CRS {_crs_name(frame.crs)}; name theirs with "
+            f"they are not in the CRS {crs_name(frame.crs)}; name theirs with "
             "frame.set_crs(theirs, allow_override=True)"
         )
     else:
@@ -306,7 +306,7 @@ def out_of_range(lonlat: Array, unread: Array, swap: str, project: str) -> Probl
     ]
 
 
-def _crs_name(crs: Any) -> str:
+def crs_name(crs: Any) -> str:
     """Its code, or its name: some CRS print as pages of JSON."""
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.name
@@ -339,7 +339,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     in_degrees = (np.abs(x[~absent]) <= 360) & (np.abs(y[~absent]) <= 90)
     if not geometry.crs.is_geographic and len(in_degrees) and in_degrees.all():
         raise ValueError(
-            f"the CRS {_crs_name(geometry.crs)} is not in degrees and all coordinates, such as "
+            f"the CRS {crs_name(geometry.crs)} is not in degrees and all coordinates, such as "
             f"{_pair_text((x[~absent][0], y[~absent][0]))}, seem to be: "
             "frame.set_crs('EPSG:4326', allow_override=True)"
         )
@@ -348,7 +348,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     lost = ~absent & np.isfinite(x) & np.isfinite(y) & ~np.isfinite(lonlat).all(1)
     return lonlat, [
         ("the geometry is missing", absent),
-        (f"the point is outside what {_crs_name(geometry.crs)} can express", lost),
+        (f"the point is outside what {crs_name(geometry.crs)} can express", lost),
     ]
 
 

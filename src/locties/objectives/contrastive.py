@@ -122,7 +122,7 @@ class NTXent(Objective):
         check_direction(direction)
         self.direction = direction
         self.negatives = negatives
-        self.log_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
+        self.log_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE, dtype=torch.float32))
 
     def forward(self, batch: Batch) -> Tensor:
         return nt_xent(batch, self.log_scale, self.direction, self.negatives)
@@ -165,8 +165,8 @@ class SigLIP(Objective):
         super().__init__()
         check_negatives(negatives)
         self.negatives = negatives
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10)))
-        self.bias = nn.Parameter(torch.tensor(-10.0))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10), dtype=torch.float32))
+        self.bias = nn.Parameter(torch.tensor(-10.0, dtype=torch.float32))
 
     def forward(self, batch: Batch) -> Tensor:
         return siglip(batch, self.log_scale, self.bias, self.negatives)

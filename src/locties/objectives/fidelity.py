@@ -43,7 +43,9 @@ def content(samples: Tensor) -> Tensor:
 @lru_cache(maxsize=2)
 def _token_vectors(device: torch.device) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(BUCKETS, TOKEN_CONTENT, generator=generator).to(device)
+    return torch.randn(
+        BUCKETS, TOKEN_CONTENT, generator=generator, dtype=torch.float32, device="cpu"
+    ).to(device)
 
 
 def fidelity(
@@ -92,7 +94,7 @@ class Decoder(nn.Linear):
     def __init__(self, samples: Tensor, dim: int) -> None:
         contents = content(samples)
         with torch.device("meta"):  # draws no random numbers for weights that start at zero
-            super().__init__(dim, contents.shape[1])
+            super().__init__(dim, contents.shape[1], dtype=torch.float32)
         self.to_empty(device=samples.device)
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)

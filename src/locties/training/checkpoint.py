@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from locties import __version__
-from locties._util.files import written_aside
+from locties._util.files import UnusableFile, written_aside
 from locties._util.lock import only_process
 from locties.modality import Modality
 from locties.training.processes import count, rank
 
 STATE = "state.pt"
-SCHEMA = 2  # raise it when the layout of the state, or what a run computes, changes
+SCHEMA = 3  # raise it when the layout of the state, or what a run computes, changes
+_HASHED = ("samples of ", "initial weights")  # settings that are hashes; see `digests`
 
 
 class Checkpoint:
@@ -95,29 +96,17 @@ class Checkpoint:
             return None
         remedy = f"Pass another folder, or delete {self.folder} to start again"
         try:
-            kept = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, TypeError, ValueError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path} is no state of a run ({error}). {remedy}") from None
-        schema = kept.get("schema") if isinstance(kept, dict) else 1
-        if schema != SCHEMA:
-            raise ValueError(
-                f"{path} has schema {schema}, and this locties ({__version__}) reads schema "
-                f"{SCHEMA}. {remedy}, or continue with the locties that wrote it"
-            )
-        there, here = kept["settings"], self.settings
-        differing = [
-            f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
-            for name in there | here
-            if there.get(name) != here.get(name)
-        ]
-        if differing:
-            raise ValueError(
-                f"{self.folder} holds the state of another run: {'; '.join(differing)}. {remedy}"
-            )
+            kept = load_state(path)
+        except UnusableFile as error:
+            raise UnusableFile(
+                f"{error}. {remedy}, or resume with the locties that wrote it"
+            ) from None
+        if differing := _differences(kept["settings"], self.settings):
+            raise ValueError(f"{self.folder} holds the state of another run: {differing}. {remedy}")
         if kept["torch"] != torch.__version__:
             warnings.warn(
                 f"{self.folder} was written with torch {kept['torch']}, and this is torch "
-                f"{torch.__version__}: the run continues, and its last digits may differ",
+                f"{torch.__version__}: the run resumes, and its last digits may differ",
                 stacklevel=3,
             )
         state: dict[str, Any] = kept["state"]
@@ -127,19 +116,63 @@ class Checkpoint:
         """Replace the state on disk by tensors and plain values, nested as you like."""
         if self.folder is None or rank() > 0:
             return
-        kept = {"schema": SCHEMA, "settings": self.settings, "state": dict(state)}
-        content = io.BytesIO()
-        torch.save(kept | {"torch": str(torch.__version__)}, content)
+        kept = {"settings": self.settings, "torch": str(torch.__version__), "state": dict(state)}
+        stream = io.BytesIO()
+        torch.save(kept, stream)
+        content = stream.getvalue()
         try:
-            with written_aside(self.folder / STATE) as aside:
-                # Not getbuffer(): Python 3.12.1 crashes when an error keeps that view alive.
-                aside.write_bytes(content.getvalue())
+            with written_aside(self.folder / STATE) as aside, aside.open("wb") as file:
+                file.write(_seal(content) + b"\n")
+                file.write(content)
         except OSError as error:
             message = (
-                f"the state of the run ({content.tell() / 1e6:.1f} MB) cannot be written: "
+                f"the state of the run ({len(content) / 1e6:.1f} MB) cannot be written: "
                 f"{error.strerror}. The state before it is whole: make room and start again"
             )
             raise OSError(error.errno, message, str(self.folder)) from None
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The settings, the version of torch and the state in a file of `Checkpoint.write`."""
+    seal, _, content = path.read_bytes().partition(b"\n")
+    if seal != _seal(content):
+        raise UnusableFile(
+            f"{path} is truncated or altered, or no state of schema {SCHEMA}, which locties "
+            f"{__version__} reads: its first line is not its sha256"
+        )
+    try:
+        kept: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
+    except pickle.UnpicklingError as error:
+        raise UnusableFile(f"{path} is no state of a run ({error})") from None
+    return kept
+
+
+def _seal(content: bytes) -> bytes:
+    """The first line of a state with this content."""
+    return f"locties state {SCHEMA}, sha256 {hashlib.sha256(content).hexdigest()}".encode()
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """How two runs differ, in their settings or else in their data; empty where they agree."""
+    there, here = (_flat(settings) for settings in (there, here))
+    names = [name for name in there | here if there.get(name) != here.get(name)]
+    hashed = [name for name in names if name.startswith(_HASHED)]
+    if names == hashed:  # of other settings, other hashes are a consequence
+        return ", ".join(f"the {name} differ" for name in hashed)
+    return "; ".join(
+        f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
+        for name in names
+        if name not in hashed
+    )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The encoder's settings beside the others, as "encoder network" and the like."""
+    inner = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
+    parts = {f"{name} {key}": part for name, value in inner.items() for key, part in value.items()}
+    return {**{name: value for name, value in settings.items() if name not in inner}, **parts}
 
 
 def digest(tensors: Iterable[Tensor]) -> str:

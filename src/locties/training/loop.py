@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from locties._util.making import Making
 from locties._util.matmul import ByOneDNN
 from locties._util.registry import device_of
 from locties.encoder import LocationEncoder
@@ -84,9 +85,9 @@ def pretrain(
             has it, else float32.
         progress: show a progress bar on stderr.
         checkpoint: folder for the state of the run, written at the end of each epoch and at an
-            interrupt (SIGINT, SIGTERM). The same call continues from there; on one thread of a CPU
-            it ends with the bits of an unbroken run, if a modality of your own draws only from the
-            generator that it is given. Delete the folder when the run is saved.
+            interrupt (SIGINT, SIGTERM). The same call resumes; on one thread of a CPU it ends with
+            the bits of an unbroken run, if a modality of your own draws only from the generator
+            that it is given. Delete the folder when the run is saved.
         after_epoch: called at the end of each epoch, in the first process, with a copy of the
             encoder and the number of the epoch, from 1; nothing that it does changes the run. After
             a kill it may be called once more for the same epoch.
@@ -194,7 +195,7 @@ class Loop:
             if checkpoint.interrupted:
                 raise KeyboardInterrupt(
                     f"stopped after step {progress.step} of {settings.steps}: the same call with "
-                    f"checkpoint={str(checkpoint.folder)!r} continues from there"
+                    f"checkpoint={str(checkpoint.folder)!r} resumes"
                 )
 
     def step(self) -> None:
@@ -298,8 +299,7 @@ class Loop:
 
     def _modality_encoder(self, modality: Modality) -> nn.Module:
         """Its initial weights depend on its name and the seed only."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(modality.name, self.settings.seed))
+        with Making(seed_of(modality.name, self.settings.seed)):
             return modality.encoder(self.encoder.network_dim)
 
 

@@ -1,0 +1,415 @@
+"""Columns appended to a table of places, whose own columns stay as they are."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import shlex
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from torch import Tensor
+
+from locties._util.extras import need, needs
+from locties._util.files import written_aside
+from locties.apply.parts import (
+    Part,
+    Source,
+    ending_of,
+    geometry,
+    places_of,
+    read_parts,
+    separator_of,
+    source_of,
+)
+from locties.apply.tables import Problems, any_of, check_invalid, float_points, named, usable
+
+with needs("own", "a table"):
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+Columns = Callable[[Tensor], Mapping[str, Any]]
+Named = Mapping[str, str | None]
+Write = Callable[[Part, pa.RecordBatch], None]
+
+# Text that becomes a number in Parquet: none that would lose digits or leading zeros.
+_WHOLE = r"^(-?[1-9]\d{0,17}|0)?$"
+_NUMBER = r"^(-?((0|[1-9]\d{0,14})(\.\d+)?|\.\d+)([eE][-+]?\d{1,2})?)?$"
+
+
+def append_columns(
+    source: str | Path | IO[bytes],
+    output: str | Path | IO[bytes],
+    columns: Columns,
+    about: Mapping[str, str],
+    *,
+    lon: str | None = None,
+    lat: str | None = None,
+    invalid: str = "raise",
+    progress: bool = False,
+) -> None:
+    """Append columns that depend on the place to a table, part by part.
+
+    A CSV keeps its text to the letter; a Parquet its types, index, geometry and metadata. In a
+    Parquet made of a CSV, a column is of numbers if every value is one and none has leading zeros
+    or too many digits; any other stays text. Memory holds a few parts of `parts.ROWS` rows.
+
+    A file appears whole or not at all. Until then ``OUTPUT.unfinished`` keeps what is computed:
+    after an interrupt, a kill or a full disk the same call goes on, to the same bytes.
+
+    Args:
+        source: path of a CSV, TSV or Parquet, or a stream of CSV.
+        output: path of a CSV, TSV or Parquet, or a stream, to which CSV is written.
+        columns: a function from lonlat (N, 2) float32 to new columns (N,) by name.
+        about: what made the columns, such as `locties.apply.metadata.describe` of an encoder. It
+            goes into the attrs of a Parquet; an interrupted call goes on only with the same.
+        lon: column of longitudes, as in `locties.embed`.
+        lat: column of latitudes, likewise.
+        invalid: "raise" or "drop", likewise.
+        progress: show a bar, if in a terminal.
+
+    Raises:
+        FileExistsError: ``OUTPUT.unfinished`` is of another table or of other columns.
+        RuntimeError: another process is writing `output`.
+    """
+    check_invalid(invalid)
+    given = {"lon": lon, "lat": lat}
+    with ExitStack() as stack:
+        done: _Unfinished | None = None
+        rows: int | None = None
+        if isinstance(output, str | Path):
+            path, parquet = Path(output), separator_of(ending_of(output)) is None
+            table = stack.enter_context(_again(source, path.parent))
+            rows, types = _scan(table, given, invalid, typed=parquet)
+            identity = {**about, **given, "invalid": invalid, "source_sha256": _sha256(table)}
+            done = stack.enter_context(_unfinished(path, identity))
+            write = stack.enter_context(_to_file(path, types, about))
+            parts = _known(table, given)
+        else:
+            parts, write = _checked(_stream(source), given, invalid), _to_delimited(output, ",")
+        tqdm = need("tqdm", "append_columns", "cli").tqdm
+        bar = stack.enter_context(
+            tqdm(total=rows, unit=" rows", disable=None if progress else True)
+        )
+        # One part is written while the next is computed.
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        writing: Future[None] | None = None
+        for number, (size, part, lonlat) in enumerate(parts):
+            added = done.load(number) if done else None
+            save = done.save if done and added is None else None
+            if added is None:
+                added = pa.RecordBatch.from_pydict(dict(columns(lonlat)))
+            if taken := set(part.columns.schema.names) & set(added.schema.names):
+                raise ValueError(f"the table has a column {min(taken)!r}: drop it, or rename it")
+            if writing:
+                writing.result()
+            writing = pool.submit(_keep, number, part, added, save, write)
+            bar.update(size)
+        if writing:
+            writing.result()
+
+
+def _keep(
+    number: int,
+    part: Part,
+    added: pa.RecordBatch,
+    save: Callable[[int, pa.RecordBatch], None] | None,
+    write: Write,
+) -> None:
+    if save:
+        save(number, added)
+    write(part, added)
+
+
+# ------------------------------------------------------------------------------------- reading
+
+
+def _stream(source: str | Path | IO[bytes]) -> Source:
+    if isinstance(source, str | Path):
+        return source_of(source)
+    return Source("stdin", ".csv", lambda: source)
+
+
+@contextmanager
+def _again(source: str | Path | IO[bytes], folder: Path) -> Iterator[Source]:
+    """A table that can be read several times: a stream is copied to the disk of `folder` first."""
+    if isinstance(source, str | Path):
+        yield source_of(source)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as copy:
+        shutil.copyfileobj(source, copy)
+
+        def start() -> IO[bytes]:
+            copy.seek(0)
+            return open(copy.fileno(), "rb", closefd=False)
+
+        yield Source("stdin", ".csv", start)
+
+
+def _sha256(source: Source) -> str:
+    with source.open() as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _placed(source: Source, given: Named) -> Iterator[tuple[int, Part, Any, Problems]]:
+    """The rows before each part, the part, its coordinates and what is wrong with them."""
+    start = 0
+    for part in read_parts(source):
+        try:
+            with named(source.name):
+                lonlat, problems = places_of(part, **given)
+        except ValueError as error:
+            where = f" (rows counted from row {start})" if start else ""
+            raise ValueError(f"{source.name}: {error}{where}") from None
+        yield start, part, lonlat, problems
+        start += len(lonlat)
+
+
+def _known(source: Source, given: Named) -> Iterator[tuple[int, Part, Tensor]]:
+    """The size of each part, its usable rows and their places."""
+    for _, part, lonlat, problems in _placed(source, given):
+        keep = ~any_of(problems, len(lonlat))
+        yield len(lonlat), part.filter(keep), float_points(lonlat[keep])
+
+
+def _checked(source: Source, given: Named, invalid: str) -> Iterator[tuple[int, Part, Tensor]]:
+    """`_known` of a table that can be read only once: rows are refused part by part."""
+    total = left = 0
+    for start, part, lonlat, problems in _placed(source, given):
+        before = np.zeros(start, dtype=bool)  # so that rows are counted from the first
+        problems = [(what, np.concatenate([before, rows])) for what, rows in problems]
+        total = start + len(lonlat)
+        keep = usable(problems, total, invalid)[start:]
+        left += keep.sum()
+        yield len(lonlat), part.filter(keep), float_points(lonlat[keep])
+    if total and not left:
+        raise ValueError("no row is left")
+
+
+def _scan(
+    source: Source, given: Named, invalid: str, *, typed: bool
+) -> tuple[int, list[pa.DataType] | None]:
+    """The number of rows, once they are checked; if `typed`, what the columns of a CSV become."""
+    found: dict[str, list[Any]] = {}
+    total, facts = 0, None
+    for start, part, lonlat, problems in _placed(source, given):
+        total = start + len(lonlat)
+        for what, rows in problems:
+            found.setdefault(what, []).append(start + np.flatnonzero(rows))
+        if typed and part.separator:
+            columns = part.filter(~any_of(problems, len(lonlat))).columns
+            now = np.array([_facts(column) for column in columns]).reshape(-1, 3)
+            facts = now if facts is None else facts & now
+    flags = [(what, np.zeros(total, dtype=bool)) for what in found]
+    for (_, wrong), index in zip(flags, found.values(), strict=True):
+        wrong[np.concatenate(index)] = True
+    if total and not usable(flags, total, invalid).any():
+        raise ValueError("no row is left")
+    if facts is None:
+        return total, None
+    return total, [
+        pa.string() if empty else pa.int64() if whole else pa.float64() if number else pa.string()
+        for empty, whole, number in facts
+    ]
+
+
+def _facts(column: pa.Array) -> list[bool]:
+    """Whether all values of a column of text are empty, whole numbers, and numbers."""
+    empty = not pc.any(pc.not_equal(column, "")).as_py()
+    tests = (pc.all(pc.match_substring_regex(column, pattern)) for pattern in (_WHOLE, _NUMBER))
+    return [empty, *(test.as_py() is not False for test in tests)]
+
+
+# ------------------------------------------------------------------------------- what is unfinished
+
+
+class _Unfinished:
+    """The folder of the parts that are computed; a file's name holds the checksum of its bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = {int(file.name.partition("-")[0]): file for file in folder.glob("*.arrow")}
+
+    def load(self, number: int) -> pa.RecordBatch | None:
+        """A part, if it was computed and is undamaged."""
+        if (file := self.files.get(number)) is None:
+            return None
+        content = file.read_bytes()
+        if file != self._file(number, content):
+            return None
+        return pa.ipc.open_stream(content).read_next_batch()
+
+    def save(self, number: int, added: pa.RecordBatch) -> None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, added.schema) as stream:
+            stream.write_batch(added)
+        content = sink.getvalue()
+        aside = self.folder / "part"
+        aside.write_bytes(content)
+        aside.replace(self._file(number, content))
+
+    def _file(self, number: int, content: Any) -> Path:
+        return self.folder / f"{number:06d}-{zlib.crc32(content):08x}.arrow"
+
+
+@contextmanager
+def _unfinished(output: Path, identity: Mapping[str, str | None]) -> Iterator[_Unfinished]:
+    """Hold ``OUTPUT.unfinished``, which goes once `output` is there or if nothing is in it."""
+    from locties._util.lock import only_process
+
+    folder = output.with_name(f"{output.name}.unfinished")
+    note = folder / "note.json"
+    if folder.is_dir() and not note.exists() and any(folder.glob("[!.]*")):
+        raise FileExistsError(f"{folder} is of something else: choose another output")
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_process(folder):
+        there = json.loads(note.read_text()) if note.exists() else identity
+        for name, value in identity.items():
+            if there.get(name) != value:
+                raise FileExistsError(
+                    f"{folder} is of other rows or columns: its {name} is {there.get(name)!r}, not "
+                    f"{value!r}. Begin anew with rm -r {shlex.quote(str(folder))}, or choose "
+                    "another output"
+                )
+        with written_aside(note) as aside:
+            aside.write_text(json.dumps(identity))
+        try:
+            yield _Unfinished(folder)
+        except BaseException:
+            if any(folder.glob("*.arrow")):
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def _to_file(
+    path: Path, types: Sequence[pa.DataType] | None, about: Mapping[str, str]
+) -> Iterator[Write]:
+    """A function that writes part after part; the file appears whole or not at all."""
+    separator, packed = separator_of(ending_of(path)), path.name.lower().endswith(".gz")
+    with written_aside(path) as aside:
+        if separator is None:
+            with _to_parquet(aside, types, about) as write:
+                yield write
+        else:
+            with aside.open("wb") as raw, ExitStack() as stack:
+                stream: Any = raw
+                if packed:  # without name and time: the same table is the same bytes
+                    stream = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
+                yield _to_delimited(stream, separator)
+
+
+@contextmanager
+def _to_parquet(
+    path: Path, types: Sequence[pa.DataType] | None, about: Mapping[str, str]
+) -> Iterator[Write]:
+    writer: Any = None
+
+    def write(part: Part, added: pa.RecordBatch) -> None:
+        nonlocal writer
+        own = part.columns
+        fields, arrays = list(own.schema), own.columns
+        if types:
+            fields = [field.with_type(kind) for field, kind in zip(fields, types, strict=True)]
+            arrays = [_of_type(array, kind) for array, kind in zip(arrays, types, strict=True)]
+        metadata = dict(own.schema.metadata or {})
+        attrs = {**json.loads(metadata.get(b"PANDAS_ATTRS", b"{}")), **about}
+        metadata[b"PANDAS_ATTRS"] = json.dumps(attrs).encode()
+        schema = pa.schema([*fields, *added.schema], metadata)
+        if writer is None:  # a dictionary of an embedding's numbers would be as long as they are
+            writer = pq.ParquetWriter(path, schema, use_dictionary=own.schema.names)
+        writer.write_batch(pa.RecordBatch.from_arrays([*arrays, *added.columns], schema=schema))
+
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _of_type(text: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_string(kind):
+        return text
+    return pc.if_else(pc.equal(text, ""), None, text).cast(kind)
+
+
+def _to_delimited(stream: IO[bytes], separator: str) -> Write:
+    begun = False
+
+    def write(part: Part, added: pa.RecordBatch) -> None:
+        nonlocal begun
+        own = part.lines if part.separator == separator else _lines(part.columns, separator)
+        lines = [f"{a}{separator}{b}" for a, b in zip(own, _lines(added, separator), strict=True)]
+        if not begun:
+            header = part.header
+            if part.separator != separator:
+                [header] = _joined([part.columns.schema.names], separator)
+            lines[:0] = [separator.join([header, *_joined([added.schema.names], separator)])]
+            begun = True
+        stream.write("".join(f"{line}{part.end}" for line in lines).encode())
+        stream.flush()
+
+    return write
+
+
+class _Lines(list[str]):
+    """A file for `csv.writer` that keeps a line for each row."""
+
+    def write(self, line: str) -> None:
+        self.append(line)
+
+
+def _joined(rows: Iterable[Sequence[str]], separator: str) -> list[str]:
+    lines = _Lines()
+    csv.writer(lines, delimiter=separator, lineterminator="").writerows(rows)
+    return lines
+
+
+def _lines(columns: pa.RecordBatch, separator: str) -> list[str]:
+    """The rows as lines of separated values."""
+    kinds = [field.type for field in columns.schema]
+    if kinds and all(pa.types.is_floating(k) or pa.types.is_integer(k) for k in kinds):
+        text = io.BytesIO()  # much faster than the csv module
+        pa.csv.write_csv(
+            columns, text, pa.csv.WriteOptions(include_header=False, delimiter=separator)
+        )
+        return text.getvalue().decode().splitlines()
+    shapes = geometry(columns)
+    texts = [
+        shapes[name].to_wkt(rounding_precision=-1).fillna("") if name in shapes else _texts(column)
+        for name, column in zip(columns.schema.names, columns, strict=True)
+    ]
+    return _joined(zip(*texts, strict=True), separator)
+
+
+def _texts(column: pa.Array) -> list[str]:
+    """The values of a column as text: missing ones as nothing, nested ones as JSON."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    try:
+        values = column.cast(pa.string()).to_pylist()
+    except pa.ArrowInvalid:
+        raise ValueError(
+            "bytes are no text: leave the column out, or write Parquet, with output='FILE.parquet'"
+        ) from None
+    except pa.ArrowNotImplementedError:
+        values = [None if v is None else json.dumps(v, default=str) for v in column.to_pylist()]
+    return ["" if value is None else value for value in values]

@@ -1,0 +1,267 @@
+"""Tables of places read in parts: the text of a CSV and the types of a Parquet as they are."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+from locties._util.extras import need, needs
+from locties._util.files import DataError
+from locties.apply.tables import (
+    PARQUET,
+    SEPARATORS,
+    Array,
+    Problems,
+    check_header,
+    column_of,
+    coordinate_columns,
+    coordinates,
+    existing,
+    named,
+    suffix_of,
+)
+
+with needs("own", "a table"):
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+Quoting = Literal[0, 3]  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
+ROWS = 2**14  # in a part, and so in memory
+ENDINGS = [f"{name}{packed}" for name in SEPARATORS for packed in ("", ".gz")] + [*PARQUET]
+
+
+class Source(NamedTuple):
+    """A table that can be read.
+
+    Attributes:
+        name: its path, or what messages call it.
+        ending: one of `ENDINGS`.
+        open: returns its bytes, from the start where it is a file.
+    """
+
+    name: str
+    ending: str
+    open: Callable[[], IO[bytes]]
+
+
+class Part(NamedTuple):
+    """Some rows of a table.
+
+    Attributes:
+        columns: all columns; those of a CSV are text.
+        header, lines: of a CSV, as they stand in the file, without their ends.
+        separator, end: of a CSV: between fields, and behind a line.
+    """
+
+    columns: pa.RecordBatch
+    header: str = ""
+    lines: tuple[str, ...] = ()
+    separator: str = ""
+    end: str = "\n"
+
+    def filter(self, keep: Array) -> Part:
+        """The rows for which `keep` (N,) is true."""
+        if keep.all():
+            return self
+        lines = tuple(line for line, kept in zip(self.lines, keep, strict=False) if kept)
+        return self._replace(columns=self.columns.filter(pa.array(keep)), lines=lines)
+
+
+def ending_of(path: str | Path) -> str:
+    """Which of `ENDINGS` a name has; ValueError if none."""
+    suffix = suffix_of(path)
+    ending = f"{suffix}.gz" if str(path).lower().endswith(f"{suffix}.gz") else suffix
+    if ending not in ENDINGS:
+        raise ValueError(f"{path} is not a table: its name must end in {', '.join(ENDINGS)}")
+    return ending
+
+
+def separator_of(ending: str) -> str | None:
+    """What stands between the fields of such a table; None for a Parquet."""
+    return SEPARATORS.get(ending.removesuffix(".gz"))
+
+
+def source_of(path: str | Path) -> Source:
+    """The table in a file."""
+    ending, file = ending_of(path), existing(path)
+    return Source(str(path), ending, lambda: file.open("rb"))
+
+
+def read_parts(source: Source) -> Iterator[Part]:
+    """A table in parts of up to `ROWS` rows; there is always one, if only a header."""
+    separator = separator_of(source.ending)
+    return _delimited(source, separator) if separator else _parquet(source)
+
+
+def places_of(part: Part, lon: str | None = None, lat: str | None = None) -> tuple[Array, Problems]:
+    """Coordinates (N, 2) float64 of a part, and the rows in which they cannot be used.
+
+    They are read from the columns given, else from the geometry of a GeoParquet, else from the
+    columns with usual names.
+    """
+    schema = part.columns.schema
+    if b"geo" in (schema.metadata or {}) and not (lon or lat):
+        return coordinates(geometry(part.columns)[_described(schema)["primary_column"]])
+    header = pd.DataFrame(columns=schema.names)
+    names = coordinate_columns(header, lon, lat)
+    for name in names:
+        column_of(header, name)  # refuses one that is there twice
+    columns = {name: part.columns.column(schema.names.index(name)) for name in names}
+    return coordinates(pd.DataFrame({k: _numbers(v) for k, v in columns.items()}), *names)
+
+
+def geometry(columns: pa.RecordBatch) -> dict[str, Any]:
+    """The columns of geometry by name, each a GeoSeries with its CRS; empty without any.
+
+    Source: GeoParquet 1.1.0, in which geometry without a "crs" is of OGC:CRS84.
+    """
+    if b"geo" not in (columns.schema.metadata or {}):
+        return {}
+    geopandas = need("geopandas", "a GeoParquet file", "own")
+    found = {}
+    for name, described in _described(columns.schema)["columns"].items():
+        if described["encoding"] != "WKB":
+            raise ValueError(
+                f"column {name!r} has its geometry as {described['encoding']!r}: write it as WKB, "
+                "which is what frame.to_parquet(path) of geopandas does"
+            )
+        wkb = columns.column(columns.schema.names.index(name)).to_numpy(zero_copy_only=False)
+        found[name] = geopandas.GeoSeries.from_wkb(wkb, crs=described.get("crs", "OGC:CRS84"))
+    return found
+
+
+def _numbers(column: pa.Array) -> pd.Series:
+    """A column as numbers where it holds nothing else, also as text or decimals."""
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    values = column.to_pandas()
+    try:
+        return values if pd.api.types.is_numeric_dtype(values) else pd.to_numeric(values)
+    except (ValueError, TypeError):
+        return values
+
+
+def _described(schema: pa.Schema) -> dict[str, Any]:
+    """The checked metadata of a GeoParquet's geometry."""
+    geo: dict[str, Any] = json.loads(schema.metadata[b"geo"])
+    columns = geo.get("columns", {})
+    lacks = [key for key in ("primary_column", "columns") if key not in geo]
+    lacks += [f"encoding of {name!r}" for name in columns if "encoding" not in columns[name]]
+    if lacks or geo["primary_column"] not in columns:
+        raise ValueError(
+            "this is not a complete GeoParquet: its metadata lacks "
+            f"{', '.join(lacks) or 'its primary column'}. Write it with frame.to_parquet(path) of "
+            "geopandas"
+        )
+    return geo
+
+
+def _parquet(source: Source) -> Iterator[Part]:
+    # A buffer keeps a row group from being read whole.
+    with (
+        named(source.name),
+        pq.ParquetFile(source.name, buffer_size=2**20, pre_buffer=False) as table,
+    ):
+        schema, empty = table.schema_arrow, True
+        for batch in table.iter_batches(ROWS):
+            yield Part(batch.replace_schema_metadata(schema.metadata))
+            empty = False
+        if empty:
+            yield Part(pa.RecordBatch.from_pylist([], schema))
+
+
+def _delimited(source: Source, separator: str) -> Iterator[Part]:
+    quoting = _quoting(source) if separator == "\t" else csv.QUOTE_MINIMAL
+    records = _records(source, separator, quoting)
+    first, names = next(records, ("", []))
+    check_header(source.name, names)
+    header = first.rstrip("\r\n")
+    end = first.removeprefix(header) or "\n"
+    schema = pa.schema([pa.field(name, pa.string()) for name in names])
+    lines: list[str] = []
+    rows: list[list[str]] = []
+
+    def part() -> Part:
+        columns = zip(*rows, strict=True) if rows else [()] * len(names)
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+        return Part(batch, header, tuple(lines), separator, end)
+
+    empty = True
+    for line, fields in records:
+        if len(fields) != len(names):
+            raise ValueError(
+                f"{source.name} has {len(fields)} fields, not {len(names)} as in its header, in "
+                f"the row {line.rstrip()!r}: give each column a name and each row all its fields"
+            )
+        lines.append(line.rstrip("\r\n"))
+        rows.append(fields)
+        if len(rows) == ROWS:
+            yield part()
+            lines, rows, empty = [], [], False
+    if rows or empty:
+        yield part()
+
+
+def _records(source: Source, separator: str, quoting: Quoting) -> Iterator[tuple[str, list[str]]]:
+    """Each row as it stands, and its fields. Blank lines are left out, and a byte-order mark."""
+    packed, lines = source.ending.endswith(".gz"), []
+    with (
+        named(source.name),
+        source.open() as stream,
+        gzip.GzipFile(fileobj=stream) if packed else stream as binary,
+        io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text,
+    ):
+
+        def kept() -> Iterator[str]:
+            for line in text:
+                lines.append(line)
+                yield line
+
+        reader = csv.reader(kept(), delimiter=separator, quoting=quoting, strict=True)
+        limit = csv.field_size_limit(2**31 - 1)  # a polygon as text can be long
+        try:
+            for fields in reader:
+                if fields:
+                    yield "".join(lines), fields
+                lines.clear()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{source.name} is not UTF-8 ({error.reason}): if it is Latin-1, convert it with "
+                f"iconv -f latin1 -t utf8 {source.name} > utf8{source.ending}"
+            ) from None
+        except csv.Error as error:
+            raise DataError(
+                f"{source.name} cannot be read: line {reader.line_num}: {error}; inside quotes, "
+                "write a quote twice"
+            ) from None
+        finally:
+            csv.field_size_limit(limit)
+
+
+def _quoting(source: Source) -> Quoting:
+    """Whether quotes in a TSV stand around fields, or are text like any other."""
+
+    def shape(quoting: Quoting) -> Counter[int]:
+        try:
+            return Counter(len(fields) for _, fields in _records(source, "\t", quoting))
+        except DataError:
+            return Counter()
+
+    around, text = shape(csv.QUOTE_MINIMAL), shape(csv.QUOTE_NONE)
+    if around == text or len(text) != 1:
+        return csv.QUOTE_MINIMAL
+    if len(around) != 1:
+        return csv.QUOTE_NONE
+    raise ValueError(
+        f"{source.name} can be read in two ways, with {around.total() - 1} or "
+        f"{text.total() - 1} rows: its quotes stand around line breaks, or are text. Delete them "
+        f"with tr -d '\"' < {source.name} > plain{source.ending}, or convert the table to CSV"
+    )
