@@ -237,7 +237,7 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
     for tries_left in reversed(range(_TRIES)):
         before = _stamp(folder)
         try:
-            return _read_encoder(_find(folder))
+            return _read_encoder(find_folder(folder))
         except (OSError, ValueError):
             # While another process saves there, files of two encoders are read, or none is found.
             if _stamp(folder) == before != _REPLACED or not tries_left:
@@ -284,13 +284,13 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     It holds the constructor's arguments, ``origin``, ``sha256`` of the weights, ``config_sha256``
     of everything else, and ``locties``, the version that wrote them.
     """
-    path = _find(folder) / _CONFIG
+    path = find_folder(folder) / _CONFIG
     return _read_config(path)
 
 
 def read_card(folder: str | os.PathLike[str]) -> str:
     """The model card of a saved encoder, in Markdown: its training, its scores, where it fails."""
-    path = _find(folder)
+    path = find_folder(folder)
     card = _read(path / _CARD)
     expected = _read_config(path / _CONFIG).get("card_sha256")
     _check_digest(path / _CARD, card, expected)
@@ -350,7 +350,7 @@ def _build(
         raise ValueError(f"options of {what} do not fit: {error}") from error
 
 
-def _find(folder: str | os.PathLike[str]) -> Path:
+def find_folder(folder: str | os.PathLike[str]) -> Path:
     """The folder of a published encoder, or the folder itself; a `Path` is always a folder.
 
     A published name means the same encoder even where there is a folder of that name.

@@ -1,10 +1,13 @@
 """What all commands share: help, one line for each error, exit codes, and missing packages."""
 
+import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import torch
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+import locties
 from locties import __version__
 from locties.cli import app
 from locties.cli.base import Command
@@ -155,6 +159,118 @@ def test_a_closed_stream_is_one_line(
         app(["embed", str(encoder)])
     assert end.value.code == 1
     assert re.fullmatch(rf"locties: {said}.*\n", capsys.readouterr().err)
+
+
+STEERING = {
+    "colour": "\x1b[31m",
+    "title": "\x1b]0;mine\x07",
+    "one-byte CSI": "\x9b2J",
+    "DEL and NUL": "\x7f\x00",
+    "carriage return": "fine\rbad",
+    "lines": "one\ntwo\u2028three",
+    "backwards": "\u202edaol",
+    "zero width": "me\u200blt",
+    "lone surrogate": "\udcc3",
+}
+
+
+@pytest.mark.parametrize("where", ["error", "OSError", "warning", "info", "JSON"])
+@pytest.mark.parametrize("what", STEERING)
+def test_text_of_others_does_not_steer_the_terminal(what, where, tmp_path, monkeypatch):
+    text = STEERING[what] + " Zoë"
+
+    def fail(force: bool) -> None:
+        if where == "warning":
+            warnings.warn(text, stacklevel=2)
+        raise OSError(28, "full", text) if where == "OSError" else ValueError(text)
+
+    monkeypatch.setattr(embedded, "build", fail)
+    if where in ("info", "JSON"):
+        made = locties.LocationEncoder("xyz", "linear", dim=3)
+        made.origin = {"name": text, text: 1}
+        made.save(tmp_path / "e")
+        result = run("info", tmp_path / "e", *(["--json"] if where == "JSON" else []))
+        assert result.exit_code == 0, result.stderr
+    else:
+        result = run("data", "build")
+    for line in (result.stdout + result.stderr).split("\n"):
+        assert line.isprintable(), ascii(line)
+    if where == "JSON":
+        assert json.loads(result.stdout)["origin"]["name"] == text
+
+
+@pytest.mark.parametrize(
+    "command", ["--help", "evaluate --help", "info", "info --json", "info E", "data list"]
+)
+def test_a_c_locale_shows_everything(command, tmp_path):
+    made = locties.LocationEncoder("xyz", "linear", dim=3)
+    made.origin = {"name": "Zoë 東京"}
+    made.save(tmp_path / "E")
+    c_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code = "import sys; from locties.cli import app; sys.argv[0] = 'locties'; app()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split()],
+        env=os.environ | c_locale,
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii()
+    if command == "info E":
+        assert rb"Zo\xeb \u6771\u4eac" in done.stdout
+
+
+# 2: the command is wrong, and no file need be read to know it. 1: a file is missing or unusable.
+FAULTS = {
+    "embed metl sites.csv": 2,
+    "embed melt sites.csv -o out.docx": 2,
+    "embed melt sites.csv --lon nowhere": 2,
+    "embed melt none.csv": 1,
+    "embed altered sites.csv": 1,
+    "embed broken sites.csv": 1,
+    "evaluate metl": 2,
+    "evaluate xyz --tasks none": 2,
+    "evaluate xyz --target ph": 2,
+    "evaluate xyz --labels few --tasks elevation": 2,
+    "evaluate xyz --points-file none.csv --target ph": 1,
+    "evaluate altered --tasks elevation": 1,
+    "info metl": 2,
+    "info altered": 1,
+    "info broken": 1,
+    "info empty": 1,
+    "pretrain mlet -m haze -o run": 2,
+    "pretrain melt -m haze -o full": 2,
+    "pretrain melt -m haze -o sites.csv": 2,
+    "pretrain melt -m soil=none.tif -o run": 1,
+    "convert satclip none.ckpt out": 1,
+    "convert satclip sites.csv out": 1,
+    "data fetch nothing": 2,
+    "data list --tier none": 2,
+    "s2 index": 2,
+}
+
+
+@pytest.mark.parametrize("command", FAULTS)
+def test_exit_codes_tell_a_wrong_command_from_a_wrong_file(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sites.csv").write_text("lon,lat\n1,2\n")
+    for name in ("altered", "broken"):
+        locties.LocationEncoder("xyz", "linear", dim=3).save(name)
+    config = Path("altered/config.json")
+    config.write_text(config.read_text().replace('"seed": 0', '"seed": 1'))
+    Path("broken/model.safetensors").write_bytes(b"half")
+    Path("empty").mkdir()
+    Path("full").mkdir()
+    Path("full/thesis.tex").touch()
+    result = run(*command.split())
+    assert result.exit_code == FAULTS[command], result.output
+    assert result.stdout == ""
+    assert result.stderr
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_an_unknown_option_is_wrong_usage_everywhere(path):
+    assert run(*path, "--no-such-option").exit_code == 2
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

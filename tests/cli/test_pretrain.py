@@ -4,7 +4,10 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -73,7 +76,7 @@ def test_it_leaves_a_run_as_the_library_makes_it(soil, tmp_path):
     result = run(*arguments)
     assert result.exit_code == 0, result.stderr
     left = sorted(path.name for path in folder.iterdir())
-    assert left == ["encoder", "history.parquet", "settings.json"]
+    assert left == ["checkpoint", "encoder", "history.parquet", "settings.json"]
     assert result.stdout.startswith(f"{folder / 'encoder'}: clip on soil\n")
     start = locties.LocationEncoder(
         dim=8, feature_options={"degree": 3}, network_options={"hidden": 8, "layers": 1}, seed=3
@@ -92,9 +95,59 @@ def test_it_leaves_a_run_as_the_library_makes_it(soil, tmp_path):
     ).save(tmp_path / "same")
     assert torch.equal(weights(folder), weights(tmp_path / "same"))
 
+    again = run(*arguments)  # as after a kill in the last moment
+    assert (again.exit_code, again.stdout) == (0, result.stdout)
+    assert torch.equal(weights(folder), weights(tmp_path / "same"))
+    other = run(*arguments[:-1], "4")
+    assert (other.exit_code, other.stdout) == (2, "")
+    assert "seed is 3 there and 4 here" in other.stderr
+    assert "samples" not in other.stderr, "hashes that follow from the seed say nothing"
+
+    shutil.rmtree(folder / "checkpoint")
     again = run(*arguments)
-    assert (again.exit_code, again.stdout) == (1, "")
-    assert re.search(f"{folder} holds a finished run.*--output", again.stderr)
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert f"--output {folder} holds a finished run: pass another" in again.stderr
+
+
+@pytest.mark.parametrize("left", ["file", "thesis.tex", "data/table.csv", "encoder and thesis.tex"])
+def test_a_folder_of_anything_else_is_refused_and_left_alone(left, soil, tmp_path):
+    folder = tmp_path / "mine"
+    if left == "file":
+        folder.write_text("years of work")
+    else:
+        for name in left.split(" and "):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("years of work")
+    before = sorted(tmp_path.rglob("*"))
+    result = run("pretrain", "clip", "-m", f"soil={soil}", "-o", folder, *TINY)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"--output {folder}" in result.stderr
+    assert "pass a new folder" in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("moment", ["encoder", "history.parquet", "settings.json", "after all"])
+def test_a_run_killed_in_its_last_moments_ends_well_when_repeated(moment, soil, tmp_path):
+    """Killed as it writes each of its results, and as it prints them."""
+    folder = tmp_path / "run"
+    arguments = ["pretrain", "clip", "-m", f"soil={soil}", "-o", str(folder), *TINY]
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from locties.cli import app, pretrain\n"
+        "def killed(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "rename, moment = Path.rename, sys.argv.pop(1)\n"
+        "if moment == 'after all': pretrain.say = killed\n"
+        "def at(self, to): return killed() if Path(to).name == moment else rename(self, to)\n"
+        "Path.rename = Path.replace = at\n"
+        "app()\n"
+    )
+    first = subprocess.run([sys.executable, "-c", code, moment, *arguments], capture_output=True)
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert weights(folder).isfinite().all()
+    assert not list(folder.glob(".*")), "what the killed one left is gone"
 
 
 def test_json(soil, tmp_path):
@@ -139,4 +192,3 @@ def test_an_interrupted_training_continues_to_the_same_weights(soil, tmp_path, m
         result = run(*arguments, "-o", folder)
         assert result.exit_code == 0, result.stderr
     assert torch.equal(weights(whole), weights(broken))
-    assert not state.parent.exists()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import warnings
 
 import pytest
@@ -13,6 +14,7 @@ from locties.modalities import MODALITIES
 from locties.objectives import NTXent
 from locties.training import pretrain
 from locties.training.loop import Loop, adamw, rate_factor
+from locties.training.run import TIMED_STEPS, progress_bar
 
 
 @pytest.mark.parametrize("schedule", ["melt", "salt", "clip"])
@@ -90,6 +92,23 @@ def test_another_default_dtype_changes_no_weight(objective, dtype):
         torch.set_default_dtype(torch.float32)
     assert torch.equal(weights(found.encoder), weights(expected.encoder))
     assert torch.equal(weights(found.modality_encoders), weights(expected.modality_encoders))
+
+
+@pytest.mark.parametrize("done_before", [0, 500])
+@pytest.mark.parametrize(("steps", "told"), [(10**9, 1), (10**3, 0)])
+def test_a_run_of_minutes_says_once_how_long_it_takes(steps, told, done_before, capsys):
+    bar = progress_bar(steps, "melt on a", shown=True)
+    bar.initial = bar.n = done_before
+    for _ in range(3 * TIMED_STEPS):
+        bar.update()
+    bar.close()
+    found = re.findall(
+        r"melt on a: about (\d+) minutes for ([\d,]+) steps", capsys.readouterr().err
+    )
+    assert [(int(minutes) > 0, total) for minutes, total in found] == told * [(True, f"{steps:,}")]
+    with progress_bar(steps, "melt on a", shown=False) as bar:
+        bar.update()
+    assert capsys.readouterr().err == ""
 
 
 def test_biases_and_temperature_do_not_decay():

@@ -15,9 +15,10 @@ except ModuleNotFoundError:  # a light install has the command, and not what it 
 
 from locties import __version__
 from locties.cli import convert, data, embed, evaluate, info, pretrain, s2
-from locties.cli.base import Command
+from locties.cli.base import Command, Commands
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -48,8 +49,8 @@ def main(
 ) -> None:
     """Location encoders tied to several unpaired geospatial modalities.
 
-    Results go to stdout; progress, warnings and faults to stderr. Exit codes: 0 done, 1 a fault of
-    the data or the run, 2 wrong usage, 130 interrupted.
+    Results go to stdout; progress, warnings and faults to stderr. Exit codes: 0 done, 1 a file or
+    the run is at fault, 2 the command is wrong, 130 interrupted.
 
     Example: `locties evaluate melt --tasks elevation`
     """

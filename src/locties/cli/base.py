@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,21 +15,32 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 import locties
 from locties._util import registry
+from locties._util.files import DataError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 # The commands' own packages; of any other, the library names the extra.
 PACKAGES = ("pandas", "pyarrow", "rich", "tqdm", "typer")
 
 
+class Commands(TyperGroup):
+    """All commands; letters that stdout cannot encode, as in a C locale, are escaped."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return super().main(*args, **options)
+
+
 class Command(TyperCommand):
     """A command that prints an error as one line on stderr, without a traceback.
 
-    Exit codes: 1 for an error of data or run (OSError, RuntimeError and the like), 2 for wrong
-    usage (ValueError), 130 for an interrupt. Any other exception is a bug: it keeps its traceback.
+    Exit codes: 2 where the command is wrong (ValueError), 1 where a file or the run is (DataError,
+    OSError, RuntimeError and the like), 130 at an interrupt. Any other exception is a bug and keeps
+    its traceback.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -47,12 +59,10 @@ class Command(TyperCommand):
             except KeyboardInterrupt as interrupt:
                 say(str(interrupt) or "interrupted")
                 raise typer.Exit(130) from None
-            except ValueError as error:
-                say(self._in_options(str(error)))
-                raise typer.Exit(2) from None
-            except (OSError, RuntimeError, ImportError, FloatingPointError) as error:
+            except (ValueError, OSError, RuntimeError, ImportError, FloatingPointError) as error:
                 say(self._in_options(_message(error)))
-                raise typer.Exit(1) from None
+                wrong_usage = isinstance(error, ValueError) and not isinstance(error, DataError)
+                raise typer.Exit(2 if wrong_usage else 1) from None
         return result
 
     def _warn(self, message: object, *_: object, **__: object) -> None:
@@ -73,7 +83,12 @@ class Command(TyperCommand):
 
 def say(text: str) -> None:
     """One line on stderr."""
-    print(f"locties: {' '.join(text.splitlines())}", file=sys.stderr)
+    print(f"locties: {printable(' '.join(text.splitlines()))}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """The text with what would steer a terminal escaped: a file can hold anything."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _message(error: Exception) -> str:
@@ -104,8 +119,8 @@ def going_on() -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print a value as JSON on stdout, in ASCII, which every terminal and locale can show."""
+    print(json.dumps(value, indent=2, allow_nan=False))
 
 
 def split_names(values: Iterable[str]) -> list[str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import locties
-from locties.cli.base import Json, find_encoder, print_json
+from locties.cli.base import Json, find_encoder, print_json, printable
 
 REGISTRIES = {
     "features": ("features", "FEATURES"),
@@ -44,9 +42,9 @@ def info(
         if isinstance(value, dict):
             value = [f"{key}={part}" for key, part in value.items()]
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        line = f"{name.replace('_', ' '):{width}}{'none' if text in (None, '') else text}"
-        # What a file says must not steer the terminal.
-        print("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
+        print(
+            printable(f"{name.replace('_', ' '):{width}}{'none' if text in (None, '') else text}")
+        )
 
 
 def _everything() -> dict[str, Any]:
@@ -66,22 +64,20 @@ def _everything() -> dict[str, Any]:
 
 
 def _encoder(name: str) -> dict[str, Any]:
-    from locties.encoder import PUBLISHED
+    from locties.encoder import find_folder, read_config
 
-    encoder = locties.load(name)
-    folder = Path(name) if Path(name).is_dir() else PUBLISHED / name
-    config = encoder.config
-    card = next(iter(sorted(folder.glob("*.md"))), None)
+    encoder, folder = locties.load(name), find_folder(name)
+    config, card = read_config(name), folder / "card.md"
     return {
         "encoder": name,
         "features": config["features"],
         "feature_options": config["feature_options"],
         "network": config["network"],
         "network_options": config["network_options"],
-        "dim": encoder([[0.0, 0.0]]).shape[1],
+        "dim": encoder.dim,
         "readout": config["readout"],
         "parameters": sum(weights.numel() for weights in encoder.parameters()),
-        "sha256": json.loads((folder / "config.json").read_text())["sha256"],
+        "sha256": config["sha256"],
         "origin": encoder.origin or None,
-        "card": None if card is None else str(card),
+        "card": str(card) if card.exists() else None,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -16,6 +15,7 @@ from locties.cli.base import Json, going_on, print_json, say, split_names
 if TYPE_CHECKING:
     from locties.modality import Modality
 
+OUTPUTS = ("checkpoint", "encoder", "history.parquet", "settings.json")
 SCORES = ("validation_loss", "recall_at_10")
 
 
@@ -50,20 +50,20 @@ def pretrain(
 ) -> None:
     """Train a location encoder with one modality or several.
 
-    The folder OUTPUT gets `encoder/`, `history.parquet` and `settings.json`. Until the run is done
-    it also holds its state: after a stop, the same command continues from there. `locties info`
-    lists the names to choose from. A file of your own, as in `-m soil=soil.tif`, leaves out the
-    cells of the other modalities.
+    The defaults take tens of minutes on two cores; the time is measured and said at the start.
+
+    The folder OUTPUT gets `encoder/`, `history.parquet` and `settings.json`. After a stop, the same
+    command resumes from `checkpoint/` there, which you may delete when the run is done. `locties
+    info` lists the names to choose from. A file of your own, as in `-m soil=soil.tif`, leaves out
+    the cells of the other modalities.
 
     Example: `locties pretrain melt -m imagery -m climate --output run --pairs 60000 --batch 512
     --epochs 6 --learning-rate 1e-3 --features spherical_harmonics:degree=10 --network
     siren:hidden=128`
     """
     state = output / "checkpoint"
-    if (output / "settings.json").exists() and not (state / "state.pt").exists():
-        raise FileExistsError(f"{output} holds a finished run: pass another --output, or delete it")
+    _check_output(output, state)
     import locties
-    from locties.training import processes
 
     feature, feature_options = _options(features)
     net, network_options = _options(network)
@@ -87,8 +87,6 @@ def pretrain(
             checkpoint=state,
         )
         run.save(output)
-    if processes.rank() == 0:
-        shutil.rmtree(state)
     last = run.history[run.history["epoch"] == epochs].set_index("modality")
     scores = {
         name: {score: None if math.isnan(row[score]) else row[score] for score in SCORES}
@@ -102,6 +100,17 @@ def pretrain(
     for name, score in scores.items():
         recall = score["recall_at_10"]
         print(f"{name:16} recall at 10: {'none held out' if recall is None else f'{recall:.3f}'}")
+
+
+def _check_output(output: Path, state: Path) -> None:
+    """Refuse a folder of anything but this command's run."""
+    others = [path.name for path in output.glob("[!.]*") if path.name not in OUTPUTS]
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file: pass a new folder")
+    if others:
+        raise ValueError(f"--output {output} holds other files ({min(others)}): pass a new folder")
+    if (output / "settings.json").exists() and not (state / "state.pt").exists():
+        raise ValueError(f"--output {output} holds a finished run: pass another, or delete it")
 
 
 def _modalities(items: Sequence[str], samples: int, seed: int) -> list[str | Modality]:

@@ -178,7 +178,7 @@ class Loop:
         if (state := checkpoint.read()) is not None:
             self.load_state_dict(state)
         progress, settings = self.progress, self.settings
-        bar.update(progress.step)
+        bar.initial = bar.n = progress.step
         while progress.epoch < settings.epochs:
             end = (progress.epoch + 1) * settings.steps // settings.epochs
             while progress.step < end and not checkpoint.interrupted:

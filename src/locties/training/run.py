@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from locties.training import processes
 
 if TYPE_CHECKING:
     import pandas as pd
+
+TIMED_STEPS = 10  # from which the time of a run is estimated
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,21 @@ class Flops:
 
 
 def progress_bar(steps: int, title: str, shown: bool) -> Any:
-    """A bar on stderr."""
+    """A bar on stderr, which says in a line of its own how long a run of minutes takes."""
     with needs("data", "a progress bar"):
         from tqdm import tqdm
-    return tqdm(total=steps, desc=title, unit="step", disable=not shown or processes.rank() > 0)
+
+    class Bar(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            drawn: bool | None = super().update(n)
+            if not self.disable and self.n - self.initial == TIMED_STEPS:
+                minutes = self.format_dict["elapsed"] / TIMED_STEPS * (steps - self.n) / 60
+                if minutes > 1:
+                    told = f"{title}: about {minutes:.0f} minutes for {steps:,} steps"
+                    self.write(told, file=sys.stderr)
+            return drawn
+
+    return Bar(total=steps, desc=title, unit="step", disable=not shown or processes.rank() > 0)
 
 
 def random_state(device: torch.device) -> list[Tensor]:
