@@ -1,12 +1,16 @@
 """The files around the code: they agree with each other, and what they tell one to do works."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import locties
+from locties._util.lock import only_process
 from locties.data import manifest
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +24,33 @@ def test_every_source_is_listed_with_its_licence_and_citation():
         section = " ".join(listed[source.name].split())
         for term in (source.licence, source.terms, source.citation, source.where):
             assert " ".join(term.split()) in section, source.name
+
+
+def test_what_ships_stays_below_25_megabytes():
+    listed = ["git", "-C", str(ROOT), "ls-files", "-z", "src/locties", "book", "results"]
+    names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0")
+    sizes = [(ROOT / name).stat().st_size for name in names if name]
+    assert len(sizes) > 100
+    assert sum(sizes) < 25e6
+
+
+def test_make_runs_one_pipeline_at_a_time(tmp_path):
+    (tmp_path / "Makefile").symlink_to(ROOT / "Makefile")
+    (tmp_path / "_build").mkdir()
+    call = ["make", f"BIN={Path(sys.executable).parent}", "results"]
+    call += [
+        "--old-file",
+        ".venv/.installed",
+        "--old-file",
+        "plan",
+    ]  # what it would install and say
+    made = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "MAKEFLAGS": ""}
+    with only_process(tmp_path / "_build"):
+        done = subprocess.run(
+            call, cwd=tmp_path, env=os.environ | made, capture_output=True, text=True
+        )
+    assert done.returncode != 0
+    assert f"in use by process {os.getpid()} on" in done.stderr
 
 
 # ---------------------------------------------------------------------------------- the recipes
