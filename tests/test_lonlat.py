@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 import xarray
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from locties.lonlat import (
@@ -317,6 +317,7 @@ def test_a_cell_depends_on_the_place_alone(longitude, latitude):
     alone = cell_index(point, CELL_DEGREES)
     assert alone.item() >= 0
     turned = point + torch.tensor([[360.0, 0.0]], dtype=torch.float64)
+    assume(torch.equal(turned[:, 0] - 360, point[:, 0].double()))  # not rounded away
     assert torch.equal(alone, cell_index(point.double(), CELL_DEGREES))
     assert torch.equal(alone, cell_index(turned, CELL_DEGREES))
 

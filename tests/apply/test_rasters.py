@@ -88,7 +88,7 @@ def test_a_patch_is_the_window_around_its_pixel(grid: str, tmp_path: Path) -> No
     lon, lat = modality.lonlat.double().numpy().T
     lon = lon % 360 if grid in ("date line", "to 360") else lon
     x, y = rasterio.warp.transform("EPSG:4326", crs, lon, lat)
-    rows, columns = rasterio.transform.rowcol(transform, x, y)
+    rows, columns = np.array(rasterio.transform.rowcol(transform, x, y), dtype=int)
     south_up = transform.e > 0 and grid != "rotated"
     for patch, row, column in zip(patches, rows, columns, strict=True):
         top = row - 7 if south_up else row - 8

@@ -85,8 +85,9 @@ def _onednn_keeps_float32() -> bool:
 def bfloat16_is_fast() -> bool:
     """Whether this CPU multiplies bfloat16 matrices faster than float32 ones; measured once.
 
-    With instructions for bfloat16 a product takes half the time of float32, without them 2 to 40
-    times as long. The measurement takes less than 0.1 s.
+    With instructions for bfloat16 a product takes about half the time of float32 on some
+    processors and twice the time on others; without them, 2 to 40 times. Measuring takes less than
+    0.1 s.
     """
     # In a thread of its own, where no mode of the caller, such as a FLOP counter, sees it.
     with ThreadPoolExecutor(1) as thread:

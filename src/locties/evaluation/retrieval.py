@@ -138,8 +138,9 @@ def retrieve(
         >>> held_out = Modality("axis", lonlat, xyz, lambda dim: nn.Identity())
         >>> axis = Modality("axis", lonlat, xyz, lambda dim: nn.Identity(), held_out)
         >>> table = retrieve(to_xyz, {"axis": nn.Identity()}, [axis])
-        >>> table.set_index("metric").loc["within_25_km", ["value", "chance"]].tolist()
-        [1.0, 0.3333333333333333]
+        >>> found = table.set_index("metric").loc["within_25_km"]
+        >>> print(found["value"], found["chance"])
+        1.0 0.3333333333333333
 
     Source: the radii are those of image geolocation, as in GeoCLIP (Vivanco Cepeda et al., NeurIPS
     2023, arXiv 2309.16020), without its 1 km.
