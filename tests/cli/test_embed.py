@@ -250,10 +250,10 @@ def test_embed_says_what_is_wrong_and_leaves_no_file(
     assert sorted(tmp_path.iterdir()) == [encoder]
     twice = run("embed", encoder, input=run("embed", encoder, input=PLACES).stdout)
     assert twice.exit_code == 1
-    assert "has a column 'small_000'" in twice.stderr
+    assert "already has a column 'small_000'" in twice.stderr
     long = run("embed", encoder, input="lon,lat\n1,2,3\n")
     assert long.exit_code == 1
-    assert "stdin has more fields in its rows than in its header" in long.stderr
+    assert "stdin has 3 fields, not 2" in long.stderr
 
 
 GAPS = "id,lon,lat\n0,1,2\n1,,4\n2,5,6\n3,7,\n4,,\n5,100,95\n6,11,12\n"  # parts of two rows

@@ -112,7 +112,9 @@ def append_columns(
             if added is None:
                 added = pa.RecordBatch.from_pydict(dict(columns(lonlat)))
             if taken := set(part.columns.schema.names) & set(added.schema.names):
-                raise ValueError(f"the table has a column {min(taken)!r}: drop it, or rename it")
+                raise ValueError(
+                    f"the table already has a column {min(taken)!r}: drop it, or rename it"
+                )
             if writing:
                 writing.result()
             writing = pool.submit(_keep, number, part, added, save, write)
