@@ -40,7 +40,7 @@ with needs("own", "a table"):
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-Columns = Callable[[Tensor], Mapping[str, Any]]
+Columns = Callable[[Tensor], Any]
 Named = Mapping[str, str | None]
 Write = Callable[[Part, pa.RecordBatch], None]
 
@@ -72,7 +72,7 @@ def append_columns(
     Args:
         source: path of a CSV, TSV or Parquet, or a stream of CSV.
         output: path of a CSV, TSV or Parquet, or a stream, to which CSV is written.
-        columns: a function from lonlat (N, 2) float32 to new columns (N,) by name.
+        columns: a function from lonlat (N, 2) float32 to a DataFrame of new columns (N rows).
         about: what made the columns, such as `locties.apply.metadata.describe` of an encoder. It
             goes into the attrs of a Parquet; an interrupted call goes on only with the same.
         lon: column of longitudes, as in `locties.embed`.
@@ -108,31 +108,37 @@ def append_columns(
         writing: Future[None] | None = None
         for number, (size, part, lonlat) in enumerate(parts):
             added = done.load(number) if done else None
-            save = done.save if done and added is None else None
             if added is None:
-                added = pa.RecordBatch.from_pydict(dict(columns(lonlat)))
-            if taken := set(part.columns.schema.names) & set(added.schema.names):
-                raise ValueError(
-                    f"the table already has a column {min(taken)!r}: drop it, or rename it"
-                )
+                added = columns(lonlat)
             if writing:
                 writing.result()
-            writing = pool.submit(_keep, number, part, added, save, write)
+            writing = pool.submit(_keep, number, part, added, done, write)
             bar.update(size)
         if writing:
             writing.result()
 
 
-def _keep(
-    number: int,
-    part: Part,
-    added: pa.RecordBatch,
-    save: Callable[[int, pa.RecordBatch], None] | None,
-    write: Write,
-) -> None:
-    if save:
-        save(number, added)
+def _keep(number: int, part: Part, added: Any, done: _Unfinished | None, write: Write) -> None:
+    """Write a part; save what was computed for it, which is not yet a RecordBatch."""
+    if not isinstance(added, pa.RecordBatch):
+        added = _batch(added)
+        if done:
+            done.save(number, added)
+    if taken := set(part.columns.schema.names) & set(added.schema.names):
+        raise ValueError(f"the table already has a column {min(taken)!r}: drop it, or rename it")
     write(part, added)
+
+
+def _batch(frame: Any) -> pa.RecordBatch:
+    """The columns of a DataFrame. A matrix of floats is turned in blocks that fit the cache."""
+    if set(frame.dtypes) != {np.dtype(np.float32)}:
+        return pa.RecordBatch.from_pandas(frame, preserve_index=False)
+    rows = frame.to_numpy()
+    columns = np.empty(rows.T.shape, rows.dtype)
+    for start in range(0, len(rows), 64):
+        columns[:, start : start + 64] = rows[start : start + 64].T
+    fields = [pa.field(name, pa.float32(), nullable=False) for name in frame.columns]
+    return pa.RecordBatch.from_arrays([pa.array(x) for x in columns], schema=pa.schema(fields))
 
 
 # ------------------------------------------------------------------------------------- reading
@@ -250,21 +256,39 @@ class _Unfinished:
         if (file := self.files.get(number)) is None:
             return None
         content = file.read_bytes()
-        if file != self._file(number, content):
+        if file.name != _name(number, zlib.crc32(content)):
             return None
         return pa.ipc.open_stream(content).read_next_batch()
 
     def save(self, number: int, added: pa.RecordBatch) -> None:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, added.schema) as stream:
-            stream.write_batch(added)
-        content = sink.getvalue()
         aside = self.folder / "part"
-        aside.write_bytes(content)
-        aside.replace(self._file(number, content))
+        with aside.open("wb", buffering=0) as raw:
+            summed = _Summed(raw)
+            with pa.ipc.new_stream(summed, added.schema) as stream:
+                stream.write_batch(added)
+        aside.replace(self.folder / _name(number, summed.crc))
 
-    def _file(self, number: int, content: Any) -> Path:
-        return self.folder / f"{number:06d}-{zlib.crc32(content):08x}.arrow"
+
+class _Summed:
+    """A file for pyarrow that knows the checksum of what is written to it."""
+
+    closed, crc = False, 0
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self.raw = raw
+
+    def write(self, content: Any) -> None:
+        self.crc = zlib.crc32(content, self.crc)
+        view = memoryview(content)
+        while view:  # an unbuffered file may take less than it is given
+            view = view[self.raw.write(view) :]
+
+    def flush(self) -> None:
+        pass
+
+
+def _name(number: int, crc: int) -> str:
+    return f"{number:06d}-{crc:08x}.arrow"
 
 
 @contextmanager
@@ -336,8 +360,9 @@ def _to_parquet(
         attrs = {**json.loads(metadata.get(b"PANDAS_ATTRS", b"{}")), **about}
         metadata[b"PANDAS_ATTRS"] = json.dumps(attrs).encode()
         schema = pa.schema([*fields, *added.schema], metadata)
-        if writer is None:  # a dictionary of an embedding's numbers would be as long as they are
-            writer = pq.ParquetWriter(path, schema, use_dictionary=own.schema.names)
+        if writer is None:  # numbers that never repeat need no dictionary and no bounds
+            known = {"use_dictionary": own.schema.names, "write_statistics": own.schema.names}
+            writer = pq.ParquetWriter(path, schema, **known)
         writer.write_batch(pa.RecordBatch.from_arrays([*arrays, *added.columns], schema=schema))
 
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +60,7 @@ def _embed(
     lat: str | None,
     invalid: str,
 ) -> None:
-    import torch
+    import pandas as pd
     from torch import Tensor
 
     from locties.apply.append import append_columns
@@ -71,9 +70,10 @@ def _embed(
     function, about = resolve(encoder)
     about["encoder"] = name  # the encoder inside a run has the run's name
 
-    def columns(lonlat: Tensor) -> Mapping[str, Any]:
-        embedding = torch.from_numpy(embed_points(function, lonlat)).T.contiguous().numpy()
-        return dict(zip(column_names(name, len(embedding)), embedding, strict=True))
+    def columns(lonlat: Tensor) -> pd.DataFrame:
+        embedding = embed_points(function, lonlat)
+        names = column_names(name, embedding.shape[1])
+        return pd.DataFrame(embedding, columns=names, copy=False)
 
     with going_on():
         append_columns(
