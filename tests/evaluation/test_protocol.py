@@ -268,3 +268,55 @@ def test_xyz_with_knn_keeps_its_known_scores(earth):
     table = table[table.metric.isin(["r2", "accuracy"])].set_index(["task", "split"])["value"]
     for cell, expected in known.items():
         assert table[cell] == pytest.approx(expected, abs=0.04), cell
+
+
+# --------------------------------------------------------------------- regional and few labels
+
+
+def few(n, degrees=0.1, kind="regression"):
+    rng = np.random.default_rng(n)
+    lonlat = rng.uniform([5.7, 50.9], [5.7 + degrees, 50.9 + degrees], (n, 2))
+    if kind == "classification":
+        return Task("kind", lonlat, np.where(np.arange(n) % 2, "a", "b"), kind)
+    return Task("zinc", lonlat, rng.normal(400, 30, n).round(1))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize(("n", "degrees"), [(60, 0.1), (12, 1e-4), (5, 1), (300, 3)])
+def test_labels_of_a_region_are_scored_under_both_splits(n, degrees, kind):
+    table = evaluate(xyz, few(n, degrees, kind))
+    assert set(table["split"]) == {"random", "block"}
+    scores = table[table["metric"].isin(["r2", "accuracy", "macro_f1", "nearest_label_km"])]
+    assert np.isfinite(scores["value"]).all()
+
+
+@pytest.mark.parametrize("n", [5, 30])
+def test_labels_at_fewer_than_five_places_are_scored_under_random_folds(n):
+    few_places = Task("zinc", np.resize(few(3).lonlat.numpy(), (n, 2)), np.arange(n))
+    with pytest.warns(UserWarning, match="3 places.*random folds alone"):
+        table = evaluate(xyz, few_places, labels="all")
+    assert set(table["split"]) == {"random"}
+    with pytest.raises(ValueError, match=r"5 places.*there are 3: add"):
+        evaluate(xyz, few_places, splits="block")
+
+
+@pytest.mark.parametrize("splits", ["random", "block", ("random", "block")])
+@pytest.mark.filterwarnings("ignore:the labels stand at 3 places")
+def test_fewer_labels_than_folds_cannot_be_scored(splits):
+    with pytest.raises(ValueError, match=r"5 p.*there are 3: add"):
+        evaluate(xyz, few(3), splits=splits)
+
+
+@pytest.mark.parametrize("probe", ["ridge", "knn", "mlp"])
+@pytest.mark.parametrize("n", [2, 3, 60])
+@pytest.mark.parametrize("split", ["random", "block"])
+def test_a_probe_is_fitted_to_any_number_of_labels(probe, n, split):
+    task = few(n)
+    predicted = fit_probe(xyz, task, split, probe)(task.lonlat)
+    assert np.isfinite(predicted).all()
+
+
+def test_numbers_of_labels_that_do_not_exist_are_not_proposed():
+    with pytest.raises(ValueError, match=r"labels=10.*pass 'all';"):
+        evaluate(xyz, few(8), labels=10)

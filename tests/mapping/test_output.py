@@ -177,7 +177,7 @@ def test_only_land_is_predicted(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Stand, "predict", lambda self, points: counts.append(len(points)) or predict(self, points)
     )
-    path = Stand(lonlat=[[-2.5, 48.1]] * 3).to_geotiff(
+    path = Stand(lonlat=[[-2.5, 48.1], [-2.4, 48.1], [-2.5, 48.2]]).to_geotiff(
         tmp_path / "map.tif", bounds=(-6, 47, -1, 49), resolution=0.05, progress=False
     )
     with rasterio.open(path) as dataset:

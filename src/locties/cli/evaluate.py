@@ -65,7 +65,8 @@ def evaluate(
         )
 
     import locties
-    from locties.evaluation import BASELINES, TIERS, contender
+    from locties.evaluation import BASELINES, TIERS, block_degrees, contender
+    from locties.lonlat import BLOCK_DEGREES
     from locties.peers import PEERS
 
     first, plus, appended = encoder.partition("+")
@@ -103,3 +104,8 @@ def evaluate(
     for names, values in zip(cells.index, cells.to_numpy(), strict=True):
         table.add_row(*names, *(f"{value:.3f}" for value in values))
     Console().print(table)
+    for task in chosen:
+        side = block_degrees(task.lonlat)
+        if side != BLOCK_DEGREES and "block" in scores["split"].to_numpy():
+            size = f"{side:g} degrees high" if side else "single places"
+            print(f"{task.name}: the labels lie close together, so blocks are {size}")

@@ -14,7 +14,7 @@ with needs("data,study", "locties.evaluation"):
     from locties.evaluation.protocol import evaluate, fit_probe, predict
     from locties.evaluation.public_tasks import OPEN_TASKS
     from locties.evaluation.retrieval import rank, retrieve
-    from locties.evaluation.splits import SPLITS, folds, nearest_label_km
+    from locties.evaluation.splits import SPLITS, block_degrees, folds, nearest_label_km
     from locties.evaluation.statistics import block_bootstrap, mean_interval
     from locties.evaluation.tasks import TASKS, TIERS, Task
 
@@ -29,6 +29,7 @@ __all__ = [
     "Appended",
     "Task",
     "block_bootstrap",
+    "block_degrees",
     "contender",
     "evaluate",
     "fit_probe",

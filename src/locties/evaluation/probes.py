@@ -77,6 +77,13 @@ class Probe(ABC):
         measurements, or a score for each class, the highest of which is the prediction.
         """
 
+    def several(self, held_out: Sequence[Sequence[int]]) -> Columns:
+        """Fits without each of these sets of folds, as one: of each fit, the columns of `columns`.
+
+        It costs less than one after the other, and can be pickled if they can.
+        """
+        return _Several([self.columns(*folds) for folds in held_out])
+
     def fit(self, *held_out: int) -> Predictor:
         """Learn from all folds but those held out.
 
@@ -91,6 +98,14 @@ class Probe(ABC):
     def learning(self, *held_out: int) -> NDArray[np.bool_]:
         """`(N,)` rows outside the folds held out."""
         return ~np.isin(self.fold, held_out)
+
+
+@dataclass(frozen=True)
+class _Several:
+    fits: Sequence[Columns]
+
+    def __call__(self, x: NDArray[Any]) -> list[NDArray[Any]]:
+        return [part for fit in self.fits for part in fit(x)]
 
 
 class _Path(NamedTuple):
@@ -222,6 +237,22 @@ class Ridge(Probe):
                 None if is_classification(t) else (t[learnt].min(), t[learnt].max())
                 for t in self.targets
             ],
+        )
+
+    def several(self, held_out: Sequence[Sequence[int]]) -> "RidgeColumns":
+        fits = [self.columns(*folds) for folds in held_out]
+        width = self._y.shape[1]
+        return RidgeColumns(
+            self._centre,
+            self._spread,
+            np.concatenate([fit.coefficients for fit in fits], axis=1),
+            np.concatenate([fit.intercepts for fit in fits]),
+            [
+                slice(i * width + part.start, i * width + part.stop)
+                for i in range(len(fits))
+                for part in self._slices
+            ],
+            [ends for fit in fits for ends in fit.ranges],
         )
 
     def penalties(self, *held_out: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -17,7 +18,15 @@ from locties.apply.grid import POINTS_PER_CHUNK, eval_mode
 from locties.apply.metadata import Encoder, describe
 from locties.evaluation.baselines import contender
 from locties.evaluation.probes import PROBES, is_classification
-from locties.evaluation.splits import SPLITS, block_index, folds, nearest_label_km
+from locties.evaluation.splits import (
+    FOLDS,
+    SPLITS,
+    block_index,
+    count_places,
+    folds,
+    nearest_label_km,
+    possible_folds,
+)
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.evaluation.tasks import TASKS, Task
 from locties.lonlat import LonLat, check
@@ -30,7 +39,6 @@ Rows = list[dict[str, Any]]
 COLUMNS = ["encoder", "tier", "task", "split", "probe", "labels", "seed", "metric", "value"]
 LABELS = (50, 200, 1000)  # beside all, where a task has enough points
 FEWEST_LABELS = 10
-FOLDS = 5
 # Folds and draws of labels are the same for every encoder and every training seed: what differs
 # between two rows of a table is then the encoder.
 PROTOCOL_SEED = 0
@@ -53,9 +61,13 @@ def evaluate(
     larger one. Folds and draws are the same for every encoder.
 
     Metrics: ``r2`` for regression; ``accuracy`` and ``macro_f1`` for classification; ``r2_low``,
-    ``r2_high``, ``accuracy_low``, ``accuracy_high``, the 95% interval of a bootstrap over blocks of
-    10 degrees. ``nearest_label_km``, the median distance from a test point to its nearest label,
+    ``r2_high``, ``accuracy_low``, ``accuracy_high``, the 95% interval of a bootstrap over spatial
+    blocks. ``nearest_label_km``, the median distance from a test point to its nearest label,
     depends on no probe: its rows have probe ``"none"``.
+
+    Blocks are 10 degrees high, and smaller where the labels are those of a region:
+    `locties.evaluation.block_degrees` says how high. With labels at fewer than five places there
+    are scores of random folds alone, and a warning.
 
     Args:
         encoder: a name such as ``"best"`` or ``"melt+xyz"`` (all that `contender` takes), the
@@ -90,7 +102,7 @@ def evaluate(
     for group in _by_points(_tasks(tasks)):
         lonlat = group[0].lonlat
         embedding, blocks = checked_embedding(function, lonlat), block_index(lonlat)
-        for split in chosen_splits:
+        for split in _possible(chosen_splits, lonlat):
             fold = folds(lonlat, split, FOLDS, PROTOCOL_SEED)
             for count in _label_counts(labels, group[0], fold):
                 draws = _draw_labels(fold, count)
@@ -140,7 +152,7 @@ def fit_probe(
         array([50.])
     """
     chosen, function = _task(task), contender(encoder)
-    fold = folds(chosen.lonlat, split, FOLDS, PROTOCOL_SEED)
+    fold = possible_folds(chosen.lonlat, split, PROTOCOL_SEED)
     embedding = checked_embedding(function, chosen.lonlat)
     fitted = PROBES[probe](embedding, [chosen.target], fold).fit()
     return lambda lonlat: fitted(checked_embedding(function, lonlat))[0]
@@ -201,6 +213,19 @@ def _known(what: str, value: Any, known: Sequence[str]) -> list[str]:
     return names
 
 
+def _possible(splits: list[str], lonlat: Tensor) -> list[str]:
+    """The splits without blocks, where there are too few places for them and another split."""
+    places = count_places(lonlat)
+    if places >= FOLDS or len(splits) == 1:
+        return splits
+    warnings.warn(
+        f"the labels stand at {places} places, too few for {FOLDS} folds of spatial blocks: scores "
+        "are of random folds alone, where a test point can have its own place among the labels",
+        stacklevel=3,
+    )
+    return [split for split in splits if split != "block"]
+
+
 def _tasks(tasks: str | Task | Sequence[str | Task] | None) -> list[Task]:
     chosen = list(TASKS) if tasks is None else tasks
     allowed = f"{', '.join(TASKS)}, or Task objects"
@@ -232,7 +257,9 @@ def _label_counts(
     if labels is None:
         return [None, *(n for n in LABELS if n <= available)]
     counts: list[int | None] = []
-    allowed = f"'all' and whole numbers from {FEWEST_LABELS} to {available}"
+    allowed = "'all'"
+    if available >= FEWEST_LABELS:
+        allowed += f" and whole numbers from {FEWEST_LABELS} to {available}"
     for n in _listed("labels", labels, allowed):
         if isinstance(n, Integral) and FEWEST_LABELS <= int(n) <= available:
             counts.append(int(n))

@@ -20,12 +20,12 @@ def block_degrees(lonlat: LonLat) -> float:
     places, and at least one for each of five folds.
 
     Example:
-        >>> city = np.random.default_rng(0).uniform([5.7, 50.9], [5.8, 51.0], (60, 2))
-        >>> block_degrees(city), block_degrees(city * 10 - 50)
-        (0.02, 0.2)
+        >>> draw = np.random.default_rng(0).uniform
+        >>> [block_degrees(draw([5, 50], [5 + size, 50 + size], (90, 2))) for size in (0.1, 5)]
+        [0.02, 1]
     """
     points = check(lonlat)
-    places = len(np.unique(points.cpu().numpy(), axis=0))
+    places = count_places(points)
     enough = min(ENOUGH_BLOCKS, max(FOLDS, places // 4))
     for side in BLOCK_SIDES:
         if places >= enough and len(np.unique(cell_index(points, side).cpu())) >= enough:
@@ -82,6 +82,17 @@ def _check_enough(found: int, n: int, what: str) -> None:
         raise ValueError(
             f"{n} folds need labels at {n} {what} or more, but there are {found}: add labels"
         )
+
+
+def possible_folds(lonlat: LonLat, split: str, seed: int = 0) -> NDArray[np.int64]:
+    """Five folds, or as many as there are places; a single one for labels at one place."""
+    n = min(FOLDS, count_places(lonlat))
+    return folds(lonlat, split, n, seed) if n > 1 else np.zeros(len(check(lonlat)), np.int64)
+
+
+def count_places(lonlat: LonLat) -> int:
+    """How many different places there are."""
+    return len(np.unique(check(lonlat).cpu().numpy(), axis=0))
 
 
 def nearest_label_km(test: LonLat, train: LonLat) -> NDArray[np.float64]:

@@ -104,12 +104,18 @@ class Task:
         try:
             if target.dtype.kind not in "biufOU":
                 raise TypeError
-            return target.astype(np.float64), None
+            numbers = target.astype(np.float64)
         except (TypeError, ValueError):
             raise self._wrong(
                 f"target of type {target.dtype}, such as {target[0]!r}, is not a measurement; give "
                 "numbers, or pass kind='classification'"
             ) from None
+        if (numbers == numbers[:1]).all():
+            raise self._wrong(
+                f"every one of {len(numbers)} points has the same value, "
+                f"{numbers[0] if len(numbers) else 'none'}; there must be at least 2"
+            )
+        return numbers, None
 
     def _codes(self, target: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         if self.classes is None:

@@ -30,64 +30,87 @@ class ConformalProbe:
     """A probe on all labels, with one for each fold that has not seen it.
 
     Attributes:
-        columns: the probe on all labels: from embeddings `(M, d)` to `[(M, C)]`.
-        without: the K probes, each fitted without one fold.
-        errors: of each fold's labels, by the probe without it: absolute errors, or minus the score
-            of the true class.
-        sharpness: of class probabilities, softmax(sharpness * scores).
+        fits: from embeddings `(M, d)` to 1 + K arrays `(M, C)`: the probe on all labels, then
+            those without one fold.
+        importance: of each feature `(d,)` in the first, or one number where all count alike.
+        errors: of each fold's labels, by the probe without it and sorted: absolute errors, or minus
+            the score of the true class.
+        sharpness: class probabilities are softmax(sharpness * scores).
     """
 
-    columns: Columns
-    without: Sequence[Columns]
+    fits: Columns
+    importance: Any
     errors: Sequence[Array]
     coverage: float
     sharpness: float
 
-    @property
-    def importance(self) -> Any:
-        """Of each feature `(d,)`, or one number where all count alike."""
-        return getattr(self.columns, "importance", 1.0)
+    def predict(self, x: NDArray[Any]) -> Predictions:
+        """Predictions at embeddings `(M, d)`."""
+        columns, *without = self.fits(x)
+        return Predictions(columns, np.stack(without), self)
 
-    def predict(self, x: NDArray[Any]) -> Array:
-        """`(M, C)`: measurements, or a score for each class."""
-        return self.columns(x)[0]
 
-    def intervals(self, x: NDArray[Any]) -> Array:
+@dataclass(frozen=True)
+class Predictions:
+    """What a `ConformalProbe` says of M places.
+
+    Attributes:
+        columns: `(M, C)`: measurements, or a score for each class.
+        without: `(K, M, C)`, the same by the probes without one fold.
+    """
+
+    columns: Array
+    without: Array
+    probe: ConformalProbe
+
+    def intervals(self) -> Array:
         """Lower and upper ends `(M, 2)`; infinite with too few labels for the coverage.
 
         They hold the prediction, which CV+ alone does not promise.
         """
-        folds = np.stack([columns(x)[0][:, 0] for columns in self.without])
-        ends = cv_plus_intervals(folds, self.errors, self.coverage)
-        value = self.predict(x)
-        return np.concatenate([np.minimum(ends[:, :1], value), np.maximum(ends[:, 1:], value)], 1)
+        ends = cv_plus_intervals(self.without[..., 0], self.probe.errors, self.probe.coverage)
+        ends[:, 0] = np.minimum(ends[:, 0], self.columns[:, 0])
+        ends[:, 1] = np.maximum(ends[:, 1], self.columns[:, 0])
+        return ends
 
-    def sets(self, x: NDArray[Any]) -> NDArray[np.bool_]:
+    def sets(self) -> NDArray[np.bool_]:
         """Which classes `(M, C)` each set holds: the predicted one always."""
-        folds = np.stack([columns(x)[0] for columns in self.without])
-        sets = cv_plus_sets(folds, self.errors, self.coverage)
-        sets[np.arange(len(sets)), self.predict(x).argmax(1)] = True
+        sets = cv_plus_sets(self.without, self.probe.errors, self.probe.coverage)
+        sets[np.arange(len(sets)), self.columns.argmax(1)] = True
         return sets
 
-    def probabilities(self, x: NDArray[Any]) -> Array:
+    def hold(self, target: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether each interval or set holds the true value or class `(M,)`."""
+        if is_classification(target):
+            return np.asarray(self.sets()[np.arange(len(target)), target])
+        low, high = self.intervals().T
+        return np.asarray((low <= target) & (target <= high))
+
+    def probabilities(self) -> Array:
         """Of each class: `(M, C)`."""
-        return softmax(self.sharpness * self.predict(x))
+        from scipy.special import softmax
+
+        return np.asarray(softmax(self.probe.sharpness * self.columns, axis=1))
 
 
 def conformal_probe(
     probe: str, x: NDArray[Any], target: NDArray[Any], fold: NDArray[np.int64], coverage: float
 ) -> ConformalProbe:
     """Fit a probe on embeddings `(N, d)`, with intervals or sets from the folds `(N,)`."""
-    made = PROBES[probe](x, [target], fold)
-    without, errors, scores = [], [], []
-    for each in np.unique(fold).tolist():
-        columns, here = made.columns(each), fold == each
-        scores.append(columns(x[here])[0])
-        errors.append(np.sort(_errors(scores[-1], target[here])))
-        without.append(columns)
-    order = np.argsort(fold, kind="stable")
-    sharpness = _sharpness(np.concatenate(scores), target[order])
-    return ConformalProbe(made.columns(), without, errors, coverage, sharpness)
+    made, names = PROBES[probe](x, [target], fold), np.unique(fold).tolist()
+    errors, scores, truth = [], [], []
+    for each in names:
+        here = fold == each
+        scores.append(made.columns(each)(x[here])[0])
+        truth.append(target[here])
+        errors.append(np.sort(_errors(scores[-1], truth[-1])))
+    return ConformalProbe(
+        made.several([(), *((each,) for each in names)]),
+        getattr(made.columns(), "importance", 1.0),
+        errors,
+        coverage,
+        _sharpness(np.concatenate(scores), np.concatenate(truth)),
+    )
 
 
 def cv_plus_intervals(folds: Array, errors: Sequence[Array], coverage: float) -> Array:
@@ -131,14 +154,6 @@ def smallest_rank(n: int, coverage: float) -> int:
         (9, 9)
     """
     return math.ceil(round(coverage * (n + 1), 9))
-
-
-def softmax(scores: Array) -> Array:
-    """Probabilities `(M, C)` from scores."""
-    from scipy.special import softmax
-
-    probabilities: Array = softmax(scores, axis=1)
-    return probabilities
 
 
 def _errors(columns: Array, target: NDArray[Any]) -> Array:

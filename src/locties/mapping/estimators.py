@@ -15,8 +15,8 @@ from locties.apply.frames import lonlat_of
 from locties.apply.metadata import Encoder
 from locties.evaluation.baselines import contender
 from locties.evaluation.protocol import checked_embedding
-from locties.evaluation.splits import FOLDS, folds
-from locties.mapping.conformal import ConformalProbe, conformal_probe
+from locties.evaluation.splits import count_places, possible_folds
+from locties.mapping.conformal import ConformalProbe, Predictions, conformal_probe
 
 
 class _LocationModel(BaseEstimator):
@@ -40,19 +40,20 @@ class _LocationModel(BaseEstimator):
     def _fit(self, X: Any, target: NDArray[Any]) -> Self:
         lonlat = lonlat_of(X)
         check_consistent_length(lonlat, target)
-        places = len(np.unique(lonlat.numpy(), axis=0))
-        if places < 2:
-            raise ValueError(f"labels stand at {places} place (n_samples={len(target)}): give two")
+        if count_places(lonlat) < 2:
+            raise ValueError(
+                f"all labels (n_samples={len(target)}) stand at one place: give at least two places"
+            )
         self.encoder_ = contender(self.encoder)
         self.n_features_in_ = 2
-        fold = folds(lonlat, "block", min(FOLDS, places), self.seed)
+        fold = possible_folds(lonlat, "block", self.seed)
         x = checked_embedding(self.encoder_, lonlat)
         self._probe = conformal_probe(self.probe, x, target, fold, self.coverage)
         return self
 
-    def _embedded(self, X: Any) -> NDArray[Any]:
+    def _predict(self, X: Any) -> Predictions:
         check_is_fitted(self)
-        return checked_embedding(self.encoder_, lonlat_of(X))
+        return self._probe.predict(checked_embedding(self.encoder_, lonlat_of(X)))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_probe")
@@ -82,11 +83,11 @@ class LocationRegressor(RegressorMixin, _LocationModel):
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Values (M,)."""
-        return self._probe.predict(self._embedded(X))[:, 0]
+        return self._predict(X).columns[:, 0]
 
     def predict_interval(self, X: Any) -> NDArray[np.float64]:
         """Lower and upper ends (M, 2); infinite with too few labels for the coverage."""
-        return self._probe.intervals(self._embedded(X))
+        return self._predict(X).intervals()
 
 
 class LocationClassifier(ClassifierMixin, _LocationModel):
@@ -109,13 +110,13 @@ class LocationClassifier(ClassifierMixin, _LocationModel):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Classes (M,)."""
-        best = self._probe.predict(self._embedded(X)).argmax(1)
+        best = self._predict(X).columns.argmax(1)
         return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probability of each of `classes_` (M, K)."""
-        return self._probe.probabilities(self._embedded(X))
+        return self._predict(X).probabilities()
 
     def predict_set(self, X: Any) -> NDArray[np.bool_]:
         """Which of `classes_` the set of each place holds (M, K)."""
-        return self._probe.sets(self._embedded(X))
+        return self._predict(X).sets()

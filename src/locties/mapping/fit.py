@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,18 +16,18 @@ from locties.apply.metadata import Encoder, describe
 from locties.evaluation.probes import is_classification
 from locties.evaluation.protocol import checked_embedding, r2, share
 from locties.evaluation.splits import (
-    FOLDS,
     block_degrees,
     block_index,
-    folds,
+    count_places,
     nearest_label_km,
+    possible_folds,
 )
 from locties.evaluation.statistics import Interval, block_bootstrap
 from locties.evaluation.tasks import Task
 from locties.lonlat import BLOCK_DEGREES, LonLat, check
 from locties.mapping.applicability import Applicability
 from locties.mapping.candidates import COORDINATES, Candidate, Trial, best, candidates, losses
-from locties.mapping.conformal import ConformalProbe, conformal_probe, smallest_rank
+from locties.mapping.conformal import ConformalProbe, Predictions, conformal_probe, smallest_rank
 from locties.mapping.output import Outputs
 from locties.user_data import read_task
 
@@ -64,8 +65,8 @@ class LocationMap(Outputs):
             interval, or number of classes in the set). Labels held out are seen neither by the
             choice, nor by the probe, nor by the calibration.
         held_out: of each label what was predicted without its block; columns lon, lat, block,
-            fold, observed, predicted, dissimilarity, trusted, nearest_label_km, and low, high or
-            set, set_size.
+            fold, observed, predicted, inside, dissimilarity, trusted, nearest_label_km, and low,
+            high or set, set_size.
         notes: what a reader of the map has to know.
         cite: what to cite.
         metadata: encoder, sha256 of weights and labels, settings and versions, as plain values.
@@ -115,14 +116,14 @@ class LocationMap(Outputs):
 
     def _predict(self, lonlat: LonLat) -> pd.DataFrame:
         x = checked_embedding(self._function, lonlat)
-        frame = pd.DataFrame(_answers(self._probe, x, self.classes))
+        predictions = self._probe.predict(x)
+        columns = _answers(predictions, self.classes)
         if self.classes is not None:
-            for name, column in zip(self.classes, self._probe.probabilities(x).T, strict=True):
-                frame[f"p_{name}"] = column
-        return frame.assign(
-            **_trust(self._applicability, x),
-            nearest_label_km=nearest_label_km(lonlat, self.task.lonlat),
-        )
+            names = (f"p_{name}" for name in self.classes)
+            columns |= zip(names, predictions.probabilities().T, strict=True)
+        columns |= _trust(self._applicability, x)
+        columns["nearest_label_km"] = nearest_label_km(lonlat, self.task.lonlat)
+        return pd.DataFrame(columns)
 
     def summary(self) -> str:
         """The main facts in about ten lines."""
@@ -182,7 +183,7 @@ def fit_map(
         >>> fitted = fit_map("melt", north, progress=False)
         >>> fitted.predict([[10, 50]])[["value", "low", "high"]].round(0)
            value   low  high
-        0   50.0  48.0  52.0
+        0   50.0  47.0  52.0
     """
     if not 0 < coverage < 1:
         raise ValueError(f"coverage={coverage!r}: give a share between 0 and 1, such as 0.9")
@@ -226,25 +227,23 @@ def _folds(
     task: Task, coverage: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
     """Spatial folds, random folds, and what to say about them."""
-    places = len(np.unique(task.lonlat.numpy(), axis=0))
-    n = min(FOLDS, places)
-    labels = len(task.target)
+    places, labels = count_places(task.lonlat), len(task.target)
     fewest = next(k for k in range(1, 10**6) if smallest_rank(k, coverage) <= k)
-    if n < 3 or labels < fewest:
+    if places < 3 or labels < fewest:
         raise ValueError(
             f"task {task.name!r} has {labels} labels at {places} places: a map with coverage="
             f"{coverage:g} needs {max(fewest, 3)} labels at 3 places or more; add labels, or pass "
             "a smaller coverage"
         )
     notes, side = [], block_degrees(task.lonlat)
-    fold = folds(task.lonlat, "block", n, seed)
+    fold = possible_folds(task.lonlat, "block", seed)
     if side != BLOCK_DEGREES:
         size = f"{side:g} degrees high" if side else "single places"
         notes.append(
             f"The labels lie close together, so blocks are {size}: scores and coverage hold for "
             "places about as far from labels as the blocks are from each other."
         )
-    return fold, folds(task.lonlat, "random", n, seed), notes
+    return fold, possible_folds(task.lonlat, "random", seed), notes
 
 
 class _Judge:
@@ -291,6 +290,7 @@ def _held_out(
         )
         applicability = Applicability(trial.x[rest], probe.importance, fold[rest])
         lonlat, x = task.lonlat[here], trial.x[here]
+        predictions = probe.predict(x)
         parts.append(
             pd.DataFrame(
                 {
@@ -299,10 +299,10 @@ def _held_out(
                     "lat": lonlat[:, 1],
                     "fold": outer,
                     "observed": _named(task.target[here], task.classes),
-                    **_answers(probe, x, task.classes),
+                    **_answers(predictions, task.classes),
+                    "inside": predictions.hold(task.target[here]),
                     **_trust(applicability, x),
                     "nearest_label_km": nearest_label_km(lonlat, task.lonlat[rest]),
-                    "inside": _inside(probe, x, task.target[here]),
                 }
             )
         )
@@ -311,16 +311,16 @@ def _held_out(
     return frame.rename(columns={"value": "predicted"}), choices
 
 
-def _answers(probe: ConformalProbe, x: NDArray[Any], classes: Any) -> dict[str, Any]:
+def _answers(predictions: Predictions, classes: Sequence[str] | None) -> dict[str, Any]:
     """Value with interval, or class with set."""
-    columns = probe.predict(x)
     if classes is None:
-        low, high = probe.intervals(x).T
-        return {"value": columns[:, 0], "low": low, "high": high}
-    names, sets = np.array(classes), probe.sets(x)
+        low, high = predictions.intervals().T
+        return {"value": predictions.columns[:, 0], "low": low, "high": high}
+    names, sets = np.array(classes), predictions.sets()
     distinct, which = np.unique(sets, axis=0, return_inverse=True)
     text = np.array(["|".join(names[row]) for row in distinct], dtype=object)
-    return {"value": names[columns.argmax(1)], "set": text[which], "set_size": sets.sum(1)}
+    best = predictions.columns.argmax(1)
+    return {"value": names[best], "set": text[which], "set_size": sets.sum(1)}
 
 
 def _trust(applicability: Applicability, x: NDArray[Any]) -> dict[str, Any]:
@@ -330,14 +330,6 @@ def _trust(applicability: Applicability, x: NDArray[Any]) -> dict[str, Any]:
 
 def _named(target: NDArray[Any], classes: Any) -> NDArray[Any]:
     return target if classes is None else np.array(classes)[target]
-
-
-def _inside(probe: ConformalProbe, x: NDArray[Any], target: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether each true value lies in its interval, or each true class in its set."""
-    if is_classification(target):
-        return np.asarray(probe.sets(x)[np.arange(len(target)), target])
-    low, high = probe.intervals(x).T
-    return np.asarray((low <= target) & (target <= high))
 
 
 def _scores(
@@ -376,8 +368,9 @@ def _coverage(
         probe = conformal_probe(
             chosen.candidate.probe, chosen.x[rest], task.target[rest], fold[rest], coverage
         )
-        inside[here] = _inside(probe, chosen.x[here], task.target[here])
-        width[here] = _width(pd.DataFrame(_answers(probe, chosen.x[here], task.classes)))
+        predictions = probe.predict(chosen.x[here])
+        inside[here] = predictions.hold(task.target[here])
+        width[here] = _width(pd.DataFrame(_answers(predictions, task.classes)))
     rows = []
     for where, hits, widths in (
         ("held-out blocks", held_out["inside"].to_numpy(), _width(held_out)),
