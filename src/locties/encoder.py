@@ -353,7 +353,7 @@ def _build(
 def find_folder(folder: str | os.PathLike[str]) -> Path:
     """The folder of a published encoder, or the folder itself; a `Path` is always a folder.
 
-    A published name means the same encoder even where there is a folder of that name.
+    A published name always means the published encoder, even if there is a folder of that name.
     """
     if not isinstance(folder, str | os.PathLike):
         raise ValueError(f"an encoder is loaded by its name or folder, not from {folder!r}")
@@ -369,7 +369,7 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def _stamp(folder: object) -> object:
-    """Another value when another save has replaced `folder`; `_REPLACED` in the midst of one."""
+    """A value that changes when a save replaces `folder`; `_REPLACED` while it does."""
     if not isinstance(folder, str | os.PathLike):
         return None
     path = Path(folder)

@@ -56,7 +56,7 @@ def spherical_harmonics(lonlat: LonLat, degree: int) -> Tensor:
 
 
 def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
-    """`spherical_harmonics` of checked coordinates, in any dtype. A GPU need not be waited for."""
+    """`spherical_harmonics` of checked coordinates, in any dtype, without synchronising a GPU."""
     x, y, z = to_xyz(lonlat.double()).unbind(-1)
     if torch.is_grad_enabled() and lonlat.requires_grad:
         return torch.cat([block.to(dtype) for block in _blocks(x, y, z, degree)]).T

@@ -56,7 +56,7 @@ longitude then latitude, in degrees.
     """
     points = read(lonlat)
     longitude, latitude = points.unbind(1)
-    # Comparisons with NaN are false, so two tests also find what is not finite.
+    # Comparisons with NaN are false, so these tests also catch values that are not finite.
     in_range = (longitude >= -180) & (longitude < 180) & (latitude.abs() <= 90)
     if bool(in_range.all()):
         return points

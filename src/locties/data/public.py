@@ -48,9 +48,9 @@ def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
 
 
 def biomes() -> tuple[Tensor, NDArray[np.str_]]:
-    """Places (N, 2) float64 of D-PLACE, of which nothing else is read, and their WWF biomes (N,).
+    """The places (N, 2) float64 of D-PLACE and their WWF biomes (N,). Nothing else of it is read.
 
-    A place that several tables give is kept once; one without a biome or with several is left out.
+    A place in several tables is kept once; one without a biome or with several is left out.
 
     Source: Olson et al. (BioScience 51, 2001), by way of D-PLACE (Kirby et al., PLoS ONE 11, 2016).
     """

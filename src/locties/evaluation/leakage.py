@@ -36,8 +36,9 @@ def raw_values(modality: Modality) -> Encoder:
     """The modality's own values at any point, as a function that `evaluate` takes as an encoder.
 
     Profiles are taken as they are, patches as 4 x 4 means of each channel, texts as 256 counts of
-    their n-grams; a constant 1 keeps the lengths apart that kNN would divide out. Rasters are read
-    at the point itself; of other modalities the nearest sample, held-out ones included, is read.
+    their n-grams. A constant 1 is appended, so that rows differ in direction where they differ in
+    length, which kNN divides out. Rasters are read at the point itself. Other modalities give their
+    nearest sample, held-out ones included.
     The result maps lonlat `(N, 2)` to `(N, d)` float32.
 
     Example:

@@ -65,7 +65,7 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
 def population(points: int = 5000, seed: int = 0) -> Task:
     """Log of one plus population density (persons per km2), at 4,256 points of MOSAIKS.
 
-    That the published labels are logarithms is inferred from their range.
+    We infer from their range that the published labels are logarithms.
 
     Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial.
     """
@@ -74,7 +74,7 @@ def population(points: int = 5000, seed: int = 0) -> Task:
 
 
 def biome(points: int = 5000, seed: int = 0) -> Task:
-    """WWF biome at the places of D-PLACE, of which nothing else is read.
+    """WWF biome at the places of D-PLACE. Nothing else of it is read.
 
     Biomes with fewer than 25 of the points drawn are dropped; eleven of sixteen are left.
 

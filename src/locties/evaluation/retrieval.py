@@ -192,7 +192,7 @@ def _chance(ranking: Ranking) -> dict[str, float]:
 
 
 def _median(error: NDArray[np.float64], blocks: NDArray[np.int64]) -> Interval:
-    """The lower median; its sums are how many errors are at most each of the errors."""
+    """The lower median. For each error, a sum counts the errors that are not larger."""
     ascending = np.unique(error)
 
     def lower_median(sums: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -35,7 +35,8 @@ class Task:
         name: shown in tables.
         lonlat: `(N, 2)` longitude then latitude, degrees; copied.
         target: `(N,)`, none missing; copied. Measurements become float64. Classes are int64 codes
-            into `classes`; without `classes`, any values, and the sorted distinct ones are these.
+            into `classes`. Without `classes` they may be any values, and `classes` becomes the
+            sorted distinct ones.
         kind: ``"regression"`` or ``"classification"``.
         unit: of a regression target.
         classes: names of the classes, by code.
@@ -170,7 +171,7 @@ def air_temperature(points: int = 5000, seed: int = 0) -> Task:
 def elevation(points: int = 5000, seed: int = 0) -> Task:
     """Elevation above sea level, m, at points uniform by area on land.
 
-    Means of cells of 5 arcmin, so peaks are lower than they are.
+    Values are means over cells of 5 arcmin, so peaks come out too low.
 
     Source: ITU-R P.1511-2.
     """

@@ -74,15 +74,15 @@ def place_of(lonlat: Tensor) -> Tensor:
 
 
 def check_negatives(negatives: str) -> None:
-    """Raise ValueError where it is no kind of negatives."""
+    """Raise ValueError if `negatives` is not one of the known kinds."""
     if negatives not in NEGATIVES:
         raise unknown("kind of negatives", negatives, NEGATIVES)
 
 
 def all_are_negatives(batch: Batch, negatives: Negatives) -> bool:
-    """Whether it is known that any two pairs are each other's negatives.
+    """Whether all pairs of a batch are surely each other's negatives.
 
-    Not asked of a GPU, since the answer would have to be waited for.
+    False on a GPU, where reading the answer would force a synchronisation.
     """
     place = batch.place
     return negatives == "joint" and place.is_cpu and len(torch.unique(place)) == len(place)

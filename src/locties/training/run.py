@@ -60,7 +60,7 @@ class Run:
 
 @dataclass
 class Progress:
-    """What of a run's state lies in no module, optimiser or stream."""
+    """The part of a run's state that no module, optimiser or stream holds."""
 
     step: int = 0
     epoch: int = 0  # epochs that are done
