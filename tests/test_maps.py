@@ -14,6 +14,7 @@ import pytest
 import torch
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from locties import maps
 from locties.apply.grid import EmbeddingGrid, embed_grid
@@ -334,3 +335,30 @@ def test_no_outline_crosses_the_map_or_follows_the_frame_of_the_source():
         assert not (
             on_the_date_line[1:] & on_the_date_line[:-1] & (np.abs(np.diff(lat)) > 0.3)
         ).any()
+
+
+FORMULAS = [
+    "US$ per ha, in $",
+    "$x$",
+    "$\\frac{1}{",
+    "a_b^c",
+    "pH [/] 20 % & {braces}",
+    "$\\alpha$",
+]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_names_and_units_are_drawn_as_they_are_written(text):
+    lonlat = np.array([[13.4, 52.5], [-60.0, -3.1]])
+    figures = [
+        maps.draw_points(lonlat, np.array([1.0, 2.0]), text, text, title=text),
+        maps.draw_points(lonlat, np.array([0, 1]), names=[text, "b"], title=text),
+        maps.draw_samples({text: lonlat}),
+    ]
+    maps.mark(figures[0].axes[0], (0.0, 0.0), text)
+    for figure in figures:
+        figure.draw_without_rendering()  # a formula that cannot be read raises an error here
+        written = [t for t in figure.findobj(Text) if text in t.get_text()]
+        assert written
+        assert not any(t.get_parse_math() for t in written)
+    assert mpl.rcParams["text.parse_math"], "the reader's own setting stays"

@@ -21,6 +21,7 @@ from locties._util.extras import needs
 
 with needs("data,study", "locties.maps"):
     import cartopy.crs as ccrs
+    import matplotlib as mpl
     import matplotlib.pyplot as plt
     from cartopy.mpl.geoaxes import GeoAxes
     from matplotlib.cm import ScalarMappable
@@ -49,7 +50,8 @@ CANVAS_WIDTH = 1600  # pixels: a figure 8 inches wide at 200 dots per inch
 SMALLEST_ISLAND, SMALLEST_LAKE = 0.002, 0.006  # widths of the map; smaller ones hide the field
 SEA_COLOUR, LAND_COLOUR = "#edf1f4", "#cfd3d6"
 TITLE_POINTS, LABEL_POINTS, TICK_POINTS = 13, 12, 11  # readable at half of 8 inches
-
+# Names and units are text: in "US$ per m$^2$", $ begins no formula.
+_as_written = mpl.rc_context({"text.parse_math": False})
 
 # Ottosson's OKLab to cube roots of cone responses, and these to linear sRGB (IEC 61966-2-1).
 _OKLAB_TO_LMS = np.array(
@@ -178,6 +180,7 @@ def land_mask(height: int) -> np.ndarray:
     return _is_land(*np.meshgrid(lon, lat))
 
 
+@_as_written
 def globe(
     rows: int = 1, columns: int = 1, width: float = 8.0, below: float = COLOUR_BAR_INCHES
 ) -> tuple[Figure, list[GeoAxes]]:
@@ -422,6 +425,7 @@ def draw_prediction(
     return figure
 
 
+@_as_written
 def mark(ax: GeoAxes, lonlat: Sequence[float], name: str) -> None:
     """Mark a place (longitude, latitude in degrees) with a star and its name."""
     [[x, y]] = _project(_degrees([lonlat]))
@@ -612,6 +616,7 @@ def _panel_width(ax: GeoAxes) -> float:
     return _figure(ax).get_figwidth() / int(ax.get_subplotspec().get_gridspec().ncols) / 8
 
 
+@_as_written
 def _colour_bar(
     ax: GeoAxes, norm: Normalize, cmap: str, label: str, unit: str, values: np.ndarray
 ) -> None:
@@ -631,6 +636,7 @@ def _colour_bar(
     bar.outline.set_linewidth(0.5)
 
 
+@_as_written
 def _legend(ax: GeoAxes, names: Sequence[str]) -> None:
     colours = zip(names, CATEGORIES, strict=False)
     # As many columns as fit the width of the panel, then as few as keep that number of rows.

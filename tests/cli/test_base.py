@@ -224,7 +224,6 @@ def test_a_c_locale_shows_everything(command, tmp_path):
 FAULTS = {
     "embed metl sites.csv": 2,
     "embed melt sites.csv -o out.docx": 2,
-    "embed melt sites.csv --lon nowhere": 2,
     "embed melt none.csv": 1,
     "embed altered sites.csv": 1,
     "embed broken sites.csv": 1,
