@@ -577,3 +577,9 @@ def test_samples_and_seed() -> None:
     assert len(locties.read_modality(frame, name="soil", validation=9).validation.lonlat) == 9
     with pytest.raises(ValueError, match="samples=0"):
         locties.read_modality(frame, name="soil", samples=0)
+
+
+@pytest.mark.parametrize("name", ["climate", "imagery", "night_lights"])
+def test_a_name_that_is_taken_is_refused(name):
+    with pytest.raises(ValueError, match=f"name='{name}'.*another name"):
+        locties.read_modality({"lon": [1.0], "lat": [2.0], "ph": [3.0]}, name=name)

@@ -41,7 +41,7 @@ with needs("data,own,study", "reading your own data"):
     from locties.data import sampling
     from locties.evaluation.tasks import KINDS, Task
     from locties.lonlat import CELL_DEGREES, cell_index, check, usual_columns
-    from locties.modalities import EMBEDDED, Chosen
+    from locties.modalities import EMBEDDED, MODALITIES, Chosen
     from locties.modality import PATCH, Modality, Standardise, patch_encoder, profile_encoder
 
 
@@ -168,6 +168,8 @@ def read_modality(
         343
     """
     check_invalid(invalid)
+    if name in MODALITIES:
+        raise ValueError(f"name={name!r} is a modality of locties: choose another name")
     for what, number in {"samples": samples, "validation": validation}.items():
         if number < 1:
             raise ValueError(f"{what}={number}: pass at least 1")

@@ -140,6 +140,31 @@ def test_a_folder_replaces_a_folder_and_what_a_kill_between_the_renames_left(tmp
     assert names(tmp_path) == {"encoder"}
 
 
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("failing", ["mkdir", "touch", "fsync", "rename"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_disk_that_fills_at_any_moment_is_named(tmp_path, monkeypatch, folder, failing, number):
+    path = tmp_path / "new" / "table"
+
+    def full(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        for owner, name in {
+            "mkdir": [(Path, "mkdir")],
+            "touch": [(Path, "touch"), (Path, "mkdir")],
+            "fsync": [(os, "fsync")],
+            "rename": [(Path, "rename"), (Path, "replace")],
+        }[failing]:
+            patch.setattr(owner, name, full)
+        with pytest.raises(OSError, match="make room") as caught:
+            write(path, "one", folder)
+    assert (caught.value.errno, caught.value.filename) == (number, str(path))
+    assert not path.exists()
+    write(path, "one", folder)
+    assert names(path.parent) == {"table"}
+
+
 def test_a_full_disk_is_named_with_the_file_and_what_to_do(small_disk):
     folder = small_disk(8192)
     with pytest.raises(OSError, match="make room") as caught:

@@ -1,5 +1,6 @@
 """A folder held while a command runs, and free again however that ends."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -29,6 +30,21 @@ def test_a_second_command_is_refused_and_a_kill_frees_the_folder(tmp_path):
     assert first.wait(10) == -signal.SIGHUP, "the command goes when its holder goes"
     with only_process(folder):
         pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_what_a_killed_command_started_still_holds_the_folder(tmp_path, number):
+    first = holding(tmp_path, "sh", "-c", "sleep 60 & echo $!; wait")
+    begun = int(first.stdout.readline())
+    first.send_signal(number)
+    assert first.wait(10) == -number
+    refused = holding(tmp_path, "true")
+    assert (refused.wait(10), "in use by" in refused.stderr.read()) == (1, True)
+    os.kill(begun, signal.SIGKILL)
+    for _ in range(100):  # until the system has ended it
+        if holding(tmp_path, "true").wait(10) == 0:
+            return
+    raise AssertionError("the folder is held by nobody, and not free")
 
 
 @pytest.mark.parametrize("status", [0, 3])

@@ -48,11 +48,11 @@ def written_aside(path: Path, *, folder: bool = False) -> Iterator[Path]:
         >>> Path("notes.txt").read_text()
         'whole'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
     lock = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         lock = _create_locked(aside, folder)
         yield aside
         for part in [*aside.rglob("*"), aside] if folder else [aside]:

@@ -85,7 +85,7 @@ def evaluate(
         name=encoder,
         splits=split_names(splits),
         probes=split_names(probes),
-        labels=[int(n) if n.isdecimal() else n for n in split_names(labels)],
+        labels=split_names(labels),
     )
     if as_json:
         print_json(json.loads(rows.to_json(orient="records")))

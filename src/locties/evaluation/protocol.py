@@ -261,6 +261,8 @@ def _label_counts(
     if available >= FEWEST_LABELS:
         allowed += f" and whole numbers from {FEWEST_LABELS} to {available}"
     for n in _listed("labels", labels, allowed):
+        if isinstance(n, str) and n.isdecimal():  # as the table of results has them
+            n = int(n)
         if isinstance(n, Integral) and FEWEST_LABELS <= int(n) <= available:
             counts.append(int(n))
         elif isinstance(n, str) and n == "all":
