@@ -147,9 +147,9 @@ def test_whole_numbers_made_floats_by_a_missing_value_are_not_guessed_either() -
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (["6,5", "7,1", "5,9"], r"such as '6,5'.*decimal=','"),
-        (["6.5", "7.1", "<0.5"], r"such as '6.5' beside '<0.5'.*na_values"),
-        (["1", "2", "3"], r"numbers as text.*kind='classification'"),
+        (["6,5", "7,1", "5,9"], r"a decimal comma, such as '6,5'.*kind='classification'"),
+        (["6.5", "7.1", "<0.5"], r"such as '<0.5': row 2;.*invalid='drop'"),
+        (["1", "2", "3"], r"numbers as text.*astype.*kind='classification'"),
     ],
 )
 def test_numbers_as_text_are_not_taken_for_classes(values: list[str], words: str) -> None:
@@ -244,7 +244,7 @@ def test_swapped_columns_are_said_and_never_dropped(invalid: str) -> None:
     with pytest.raises(ValueError, match=rf"{beyond} of 200 latitudes.*swapped; pass lon='lat'"):
         locties.read_task(swapped, "ph", invalid=invalid)
     assert locties.read_task(swapped, "ph", lon="lat", lat="lon").lonlat[:, 0].max() > 140
-    with pytest.raises(ValueError, match="swapped; build the points with"):
+    with pytest.raises(ValueError, match=r"swapped.*points_from_xy"):
         locties.read_task(points(swapped), "ph", invalid=invalid)
 
 
@@ -262,7 +262,7 @@ def test_projected_coordinates_are_said_and_the_remedy_works(invalid: str) -> No
     flat = frame.assign(lon=metres.x, lat=metres.y)
     with pytest.raises(ValueError, match=r"projected, in metres.*to_crs\(4326\)") as error:
         locties.read_task(flat, "ph", invalid=invalid)
-    remedy = re.search(r"geopandas\.GeoDataFrame.*", str(error.value))[0].replace("...", "3857")
+    remedy = re.search(r"frame\.pipe.*", str(error.value))[0].replace("...", "3857")
     mended = eval(remedy, {"geopandas": geopandas, "frame": flat})
     assert (
         degrees_apart(locties.read_task(mended, "ph").lonlat, frame[["lon", "lat"]].to_numpy())
@@ -274,15 +274,15 @@ def test_a_crs_that_the_numbers_contradict_is_said() -> None:
     frame = points(table()).to_crs(3857).set_crs(4326, allow_override=True)
     with pytest.raises(ValueError, match=r"not in the CRS EPSG:4326.*set_crs"):
         locties.read_task(frame, "ph")
-    with pytest.raises(ValueError, match=r"EPSG:3857 is not in degrees.*set_crs\('EPSG:4326'"):
+    with pytest.raises(ValueError, match=r"EPSG:3857 is not in degrees.*set_crs\(.EPSG:4326"):
         locties.read_task(points(table(), "EPSG:3857"), "ph")
 
 
 def test_geometry_without_a_crs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no CRS.*frame\.set_crs"):
+    with pytest.raises(ValueError, match=r"no CRS.*\.set_crs"):
         locties.read_task(points(table(), None), "ph")
     points(table(), None).to_parquet(tmp_path / "nowhere.parquet")
-    with pytest.raises(ValueError, match=r"no CRS.*frame\.set_crs"):
+    with pytest.raises(ValueError, match=r"no CRS.*\.set_crs"):
         locties.read_task(tmp_path / "nowhere.parquet", "ph")
 
 
@@ -319,11 +319,11 @@ def test_text_coordinates_are_refused(tmp_path: Path) -> None:
     frame = table()
     comma = frame.assign(lat=frame["lat"].map(lambda value: f"{value:.4f}".replace(".", ",")))
     comma.to_csv(tmp_path / "comma.csv", index=False)
-    with pytest.raises(ValueError, match=r"'lat' holds text with a decimal comma.*decimal=','"):
+    with pytest.raises(ValueError, match=r"'lat' holds text with a decimal comma.*python -c"):
         locties.read_task(tmp_path / "comma.csv", "ph", invalid="drop")
     with pytest.raises(ValueError, match=r"'lat' holds text, such as '52°31′N'.*decimal degrees"):
         locties.read_task(frame.assign(lat="52°31′N"), "ph")
-    with pytest.raises(ValueError, match=r"= pandas\.to_numeric\(frame\['lon'\]\)"):
+    with pytest.raises(ValueError, match=r"frame\.astype"):
         locties.read_task(frame.assign(lon=frame["lon"].astype(str)), "ph")
     some = frame.astype({"lon": object})
     some.loc[12, "lon"] = "unknown"
@@ -448,7 +448,7 @@ def test_options_are_checked() -> None:
     with pytest.raises(ValueError, match="invalid 'skip'"):
         locties.read_task(table(), "ph", invalid="skip")
     with pytest.raises(ValueError, match="a table is a path"):
-        locties.read_task({"lon": [1], "lat": [2]}, "ph")
+        locties.read_task([[1.0, 2.0]], "ph")
 
 
 # --------------------------------------------------------------------- a table as a modality

@@ -118,10 +118,10 @@ def _tensor(lonlat: Any, lon: str | None, lat: str | None) -> Tensor:
 
 def _named_columns(lonlat: Any, lon: str | None, lat: str | None) -> tuple[Any, Any] | None:
     """Longitudes and latitudes by name; None where neither columns nor rows have names."""
-    names = _names(lonlat)
+    names = column_names(lonlat)
     rows = lonlat if names is None and isinstance(lonlat, list | tuple) and lonlat else None
     if rows:
-        names = _names(rows[0])
+        names = column_names(rows[0])
     if names is None:
         return None
     longitudes, latitudes = usual_columns(names)
@@ -140,8 +140,8 @@ def _named_columns(lonlat: Any, lon: str | None, lat: str | None) -> tuple[Any, 
     return [get(row, longitudes[0]) for row in rows], [get(row, latitudes[0]) for row in rows]
 
 
-def _names(table: Any) -> list[str] | None:
-    """Names of the columns of a table, the fields of a record or the keys of a mapping."""
+def column_names(table: Any) -> list[str] | None:
+    """Names of a table's columns, a record's fields or a mapping's keys; None without any."""
     for names in (
         getattr(table, "_fields", None),
         getattr(table, "column_names", None),

@@ -6,6 +6,7 @@ Files are local; nothing here opens a connection.
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ with needs("data,own,study", "reading your own data"):
 
     from locties._util.registry import unknown
     from locties.apply.rasters import Pixels, open_raster
+    from locties.apply.suspicious import suspicious_values
     from locties.apply.tables import (
         TABLES,
         Array,
@@ -35,14 +37,34 @@ with needs("data,own,study", "reading your own data"):
         float_points,
         numbers_of,
         read_table,
+        reasons_text,
+        rows_text,
         suffix_of,
         usable,
+    )
+    from locties.apply.text import (
+        is_date,
+        is_limit,
+        is_number,
+        quoted,
+        rewritten,
+        shown,
+        styles_of,
     )
     from locties.data import sampling
     from locties.evaluation.tasks import KINDS, Task
     from locties.lonlat import CELL_DEGREES, cell_index, check, usual_columns
     from locties.modalities import EMBEDDED, MODALITIES, Chosen
     from locties.modality import PATCH, Modality, Standardise, patch_encoder, profile_encoder
+
+_FEW = 4  # rows, of which nothing can be told
+# Names, with _ between words, of ids and row numbers, and of projected coordinates.
+_NO_MEASUREMENT = re.compile(
+    r"|(.*_)?(id|fid|gid|uid|nr|row)|(object|row|site|plot|station|sample|record)_?(id|nr|number)"
+    r"|unnamed_\d+|index|level_0"
+    r"|((point|coords?|utm)_)?[xy](_?coord(inate)?s?)?|coords_x[12]|(utm_)?(east|north)(ing)?s?",
+    re.IGNORECASE,
+)
 
 
 def read_task(
@@ -89,10 +111,20 @@ def read_task(
     check_invalid(invalid)
     frame = read_table(source)
     lonlat, problems = coordinates(frame, lon, lat)
-    column = column_of(frame, target)
-    values, unusable = _target(column, target, kind or _kind(column, target))
+    skip = any_of(problems, len(lonlat))
+    kind = kind or _kind(frame, target, skip)
+    values, unusable = _target(frame, target, kind, skip)
     keep = _keep(lonlat, problems + unusable, invalid)
+    if kind == "regression":
+        _check_measurements(frame, target, np.where(keep, values, np.nan))
     lonlat, values = lonlat[keep], values[keep]
+    if kind == "regression":
+        if (values == values[0]).all():
+            raise ValueError(
+                f"column {target!r} holds {values[0]:g} in every row: name a target that varies"
+            )
+    else:
+        _check_classes(target, values)
     repeated = len(lonlat) - len(np.unique(check(lonlat).numpy(), axis=0))
     if repeated:
         warnings.warn(
@@ -101,14 +133,7 @@ def read_task(
             "splits='block'",
             stacklevel=2,
         )
-    regression = np.issubdtype(values.dtype, np.floating)
-    return Task(
-        name or target,
-        torch.from_numpy(lonlat),
-        values,
-        "regression" if regression else "classification",
-        unit,
-    )
+    return Task(name or target, torch.from_numpy(lonlat), values, kind, unit)
 
 
 def read_modality(
@@ -244,21 +269,29 @@ def _is_validation(points: Tensor) -> Tensor:
     return sampling.owner(points) == sampling.VALIDATION
 
 
-def _kind(column: Any, name: str) -> str:
-    kinds = pd.api.types
-    if kinds.is_object_dtype(column) or kinds.is_string_dtype(column):
-        text = column.dropna().astype(str)
-        numbers = pd.to_numeric(text.str.replace(",", "."), errors="coerce").notna()
-        if numbers.mean() > 0.5:
-            raise ValueError(
-                f"column {name!r} holds numbers as text, such as {text[numbers].iloc[0]!r}"
-                + (f" beside {text[~numbers].iloc[0]!r}" if not numbers.all() else "")
-                + ": read it with pandas.read_csv(path, decimal=',', na_values=[...]), or pass "
-                "kind='classification'"
-            )
-    if not kinds.is_numeric_dtype(column) or kinds.is_bool_dtype(column):
+def _kind(frame: Any, name: str, skip: Array) -> str:
+    """What a column is, judged without the rows to `skip`; ValueError if it could be either."""
+    column = column_of(frame, name)
+    judged = column.notna().to_numpy() & ~skip
+    values = column[judged].astype(object)
+    kind = pd.api.types.infer_dtype(values)
+    declared = isinstance(column.dtype, pd.CategoricalDtype) and kind != "string"
+    if kind == "empty":
+        return "regression"  # whatever it is, no row is left
+    if declared or kind == "boolean":
         return "classification"
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if kind == "string" or (kind.startswith("mixed") and kind != "mixed-integer-float"):
+        if values.map(np.isscalar).all():
+            return _kind_of_text(frame, name, values.astype(str), skip)
+    elif kind in ("integer", "floating", "decimal", "mixed-integer-float"):
+        return _kind_of_numbers(name, values.to_numpy(dtype=np.float64))
+    raise ValueError(
+        f"column {name!r} holds {kind} values, such as {shown(str(values.iloc[0]))}: name another "
+        "target, or make a column of numbers or of text from it"
+    )
+
+
+def _kind_of_numbers(name: str, values: Array) -> str:
     values = values[np.isfinite(values)]
     if len(values) and (values == values.round()).all():
         raise ValueError(
@@ -269,15 +302,52 @@ def _kind(column: Any, name: str) -> str:
     return "regression"
 
 
-def _target(column: Any, name: str, kind: str) -> tuple[Array, Problems]:
+def _kind_of_text(frame: Any, name: str, texts: Any, skip: Array) -> str:
+    """Classes, unless most texts are numbers or dates, or differ from row to row."""
+    different = pd.Series(texts.unique())
+    number = is_number(different)
+    styles = styles_of(different[~number])
+    measured = number | different.map(
+        lambda text: is_limit(text) or any(style.matches(text) for style in styles)
+    )
+    dates = different.map(is_date)
+    or_classes = "or pass kind='classification'"
+
+    def most(chosen: Any) -> bool:
+        """Whether most rows hold one of these texts, or most different texts are among them."""
+        return bool(texts.isin(different[chosen]).mean() > 0.5 or chosen.mean() > 0.5)
+
+    if most(measured):
+        try:
+            values, problems = numbers_of(frame, name, skip)
+        except ValueError as error:
+            raise ValueError(f"{error}; {or_classes}") from None
+        if not problems:
+            return _kind_of_numbers(name, values)
+        raise ValueError(
+            f"{reasons_text(problems)}; the rest are numbers. Give numbers there too, such as half "
+            "a limit of detection, or pass kind='regression' and invalid='drop' to leave these "
+            f"rows out; {or_classes}"
+        )
+    problem = ""
+    if most(dates):
+        problem = f"dates or times, such as {shown(different[dates].iloc[0])}"
+    elif len(different) == len(texts) > _FEW or len(different) > len(texts) / 2 > 2 * _FEW:
+        problem = f"{len(different)} different texts in {len(texts)} rows, such as "
+        problem += f"{shown(different[0])}, like names or ids"
+    if problem:
+        raise ValueError(
+            f"column {name!r} holds {problem}: name another target, make a column of numbers or "
+            f"of classes from it, {or_classes}"
+        )
+    return "classification"
+
+
+def _target(frame: Any, name: str, kind: str, skip: Array) -> tuple[Array, Problems]:
     """Values (N,): float64 of a regression; text or int64 of a classification."""
     if kind == "regression":
-        values, problems = numbers_of(column, name)
-        unread = any_of(problems, len(values))
-        return values, [
-            *problems,
-            (f"{name!r} is missing or not finite", ~np.isfinite(values) & ~unread),
-        ]
+        return _measurements(frame, name, skip)
+    column = column_of(frame, name)
     kinds = pd.api.types
     if kinds.is_datetime64_any_dtype(column) or str(column.dtype) == "geometry":
         raise ValueError(f"column {name!r} is of type {column.dtype}, not classes")
@@ -300,7 +370,41 @@ def _target(column: Any, name: str, kind: str) -> tuple[Array, Problems]:
     ]
     if numeric:
         return np.where(missing, 0, values).astype(np.int64), problems
-    return column.astype(object).map(str).to_numpy(dtype=str), problems
+    # Objects, since an array of text would give each row the room of the longest.
+    return column.astype(object).map(str).to_numpy(dtype=object), problems
+
+
+def _measurements(frame: Any, name: str, skip: Array) -> tuple[Array, Problems]:
+    """A column (N,) float64, and the rows, other than those to `skip`, in which it has no value."""
+    values, problems = numbers_of(frame, name, skip)
+    absent = ~np.isfinite(values) & ~any_of(problems, len(values)) & ~skip
+    return values, [*problems, (f"{name!r} is missing or not finite", absent)]
+
+
+def _check_measurements(frame: Any, name: str, values: Array) -> None:
+    """Warn of values (N,) that seem to stand for missing ones; NaN is not looked at."""
+    for value, rows in suspicious_values(values):
+        others = values[np.isfinite(values) & ~rows]
+        code = rewritten(frame, f".loc[lambda t: t[{quoted(name)}] != {value!r}]")
+        warnings.warn(
+            f"column {name!r} holds {value:.10g} in {rows.sum()} of {len(values)} rows "
+            f"({rows_text(rows)}), far off the others ({others.min():g} to {others.max():g}): if "
+            f"it stands for a missing value, leave these rows out, with {code}",
+            stacklevel=4,
+        )
+
+
+def _check_classes(name: str, values: Array) -> None:
+    """Warn of classes that differ in capitals and blanks only."""
+    first: dict[str, str] = {}
+    for text in np.unique(values.astype(object)):
+        same = first.setdefault(" ".join(str(text).split()).casefold(), text)
+        if same is not text:
+            warnings.warn(
+                f"column {name!r} has the classes {shown(same)} and {shown(text)}: write them "
+                "alike if they are one",
+                stacklevel=4,
+            )
 
 
 def _keep(lonlat: Array, problems: Problems, invalid: str) -> Array:
@@ -319,29 +423,54 @@ def _profiles(
     """Usable rows: lonlat (N, 2) and their columns (N, C), float32."""
     lonlat, problems = coordinates(frame, lon, lat)
     if columns is None:
-        numeric = frame.select_dtypes(["number", "bool"]).columns
-        row_numbers = ("", "Unnamed: 0")  # what DataFrame.to_csv makes of an index
-        others = {lon, lat, *row_numbers, *itertools.chain(*usual_columns(frame.columns))}
-        columns = [name for name in numeric if name not in others]
-        if not columns:
-            raise ValueError("the table has no numeric column beside the coordinates")
+        columns = _measured_columns(frame, {lon, lat})
     elif isinstance(columns, str) or not len(columns):
         raise ValueError(f"columns={columns!r}: give a list of at least one name")
+    skip = any_of(problems, len(lonlat))
     values = []
     for name in columns:
         column = column_of(frame, name)
-        if pd.api.types.is_bool_dtype(column):
-            column = column.astype("Float64")
-        if not pd.api.types.is_numeric_dtype(column) and isinstance(
-            column.dtype, pd.CategoricalDtype
-        ):
+        if isinstance(column.dtype, pd.CategoricalDtype):
             raise ValueError(f"column {name!r} holds categories: take pandas.get_dummies(frame)")
-        numbers, unread = numbers_of(column, name)
+        if pd.api.types.is_bool_dtype(column):
+            frame = frame.assign(**{name: column.astype("Float64")})
+        numbers, unusable = _measurements(frame, name, skip)
         values.append(numbers)
-        absent = ~np.isfinite(numbers) & ~any_of(unread, len(numbers))
-        problems += [*unread, (f"{name!r} is missing or not finite", absent)]
+        problems = problems + unusable
     keep = _keep(lonlat, problems, invalid)
+    for name, numbers in zip(columns, values, strict=True):
+        _check_measurements(frame, name, np.where(keep, numbers, np.nan))
     return float_points(lonlat[keep]), torch.from_numpy(np.stack(values, axis=1)[keep]).float()
+
+
+def _measured_columns(frame: Any, others: set[str | None]) -> list[str]:
+    """The numeric columns without coordinates, row numbers and ids, with a warning that lists them.
+
+    Left out are the usual names of coordinates and ids, the names in `others`, and whole numbers
+    that count the rows.
+    """
+    numeric = list(frame.select_dtypes(["number", "bool"]).columns)
+    left_out = {*others, *itertools.chain(*usual_columns(numeric))}
+    for name in set(numeric) - left_out:
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", "_", str(name)).strip("_")
+        column = column_of(frame, name)
+        counts = pd.api.types.is_integer_dtype(column) and len(column) > _FEW
+        if _NO_MEASUREMENT.fullmatch(words) or (counts and (column.diff().iloc[1:] == 1).all()):
+            left_out.add(name)
+    columns = [name for name in numeric if name not in left_out]
+    if not columns:
+        raise ValueError(
+            "the table has no numeric column beside coordinates and row numbers"
+            + (f" ({', '.join(numeric)}): pass columns= and names to take some" if numeric else "")
+        )
+    dropped = [name or "the unnamed one" for name in numeric if name in left_out - others]
+    warnings.warn(
+        f"the profile is made of {', '.join(columns)}"
+        + (f", without {', '.join(dropped)}" if dropped else "")
+        + "; to choose, pass columns= and their names",
+        stacklevel=4,
+    )
+    return columns
 
 
 def _is_raster(source: Any) -> bool:

@@ -178,7 +178,7 @@ def _placed(source: Source, given: Named) -> Iterator[tuple[int, Part, Any, Prob
     for part in read_parts(source):
         try:
             with named(source.name):
-                lonlat, problems = places_of(part, **given)
+                lonlat, problems = places_of(part, **given, file=source.name)
         except ValueError as error:
             where = f" (rows counted from row {start})" if start else ""
             raise ValueError(f"{source.name}: {error}{where}") from None

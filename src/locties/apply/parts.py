@@ -100,21 +100,27 @@ def read_parts(source: Source) -> Iterator[Part]:
     return _delimited(source, separator) if separator else _parquet(source)
 
 
-def places_of(part: Part, lon: str | None = None, lat: str | None = None) -> tuple[Array, Problems]:
-    """Coordinates (N, 2) float64 of a part, and the rows in which they cannot be used.
+def places_of(
+    part: Part, lon: str | None = None, lat: str | None = None, file: str = "table.csv"
+) -> tuple[Array, Problems]:
+    """Coordinates (N, 2) float64 of a part of `file`, and the rows in which they cannot be used.
 
     They are read from the columns given, else from the geometry of a GeoParquet, else from the
     columns with usual names.
     """
     schema = part.columns.schema
     if b"geo" in (schema.metadata or {}) and not (lon or lat):
-        return coordinates(geometry(part.columns)[_described(schema)["primary_column"]])
+        points = geometry(part.columns)[_described(schema)["primary_column"]]
+        points.attrs["file"] = file
+        return coordinates(points)
     header = pd.DataFrame(columns=schema.names)
     names = coordinate_columns(header, lon, lat)
     for name in names:
         column_of(header, name)  # refuses one that is there twice
     columns = {name: part.columns.column(schema.names.index(name)) for name in names}
-    return coordinates(pd.DataFrame({k: _numbers(v) for k, v in columns.items()}), *names)
+    frame = pd.DataFrame({k: _numbers(v) for k, v in columns.items()})
+    frame.attrs["file"] = file  # errors name it
+    return coordinates(frame, *names)
 
 
 def geometry(columns: pa.RecordBatch) -> dict[str, Any]:

@@ -25,10 +25,19 @@ from torch import Tensor
 from locties._util.extras import need, needs
 from locties._util.files import DataError
 from locties._util.registry import unknown
-from locties.lonlat import check, usual_columns
+from locties.lonlat import check, column_names, usual_columns
 
 with needs("own", "a table"):
     import pandas as pd
+
+    from locties.apply.text import (
+        decimal_degrees,
+        misread,
+        quoted,
+        rewritten,
+        shown,
+        styles_of,
+    )
 
 Array = NDArray[Any]
 Problems = list[tuple[str, Array]]  # what is wrong, and with which rows
@@ -44,19 +53,41 @@ _BEGINNINGS = {
 # Formats that begin alike and name other files or URLs, which GDAL then opens.
 _REFERENCES = re.compile(rb"(?i)gdal_streamed_alg|<OGR\w+DataSource|<[\w:]*Capabilities")
 TABLES = (*SEPARATORS, *PARQUET, *_BEGINNINGS, ".zip")
-_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _SHOWN = 5  # rows named in a message
+_MANY = 5  # places, from which their extent tells something
+_LARGEST_METRES = 3e7  # of projected coordinates: the Earth's circumference is 4e7
 _SUSPECT = 0.05  # share of latitudes beyond 90 from which columns are taken for swapped
 
 
 def read_table(source: Any) -> Any:
-    """A DataFrame or GeoDataFrame, as it is given or read from a file."""
+    """A DataFrame or GeoDataFrame, as it is given or read from a file.
+
+    What names its columns otherwise, such as a frame of polars, a table of pyarrow, a mapping or a
+    structured array, becomes a DataFrame.
+    """
     if isinstance(source, pd.DataFrame):
         return source
     if not isinstance(source, str | Path):
-        raise ValueError(
-            f"a table is a path, a DataFrame or a GeoDataFrame, not a {type(source).__name__}"
-        )
+        names = None if hasattr(source, "dims") else column_names(source)
+        if names is None or isinstance(source, pd.Series):
+            raise ValueError(
+                "a table is a path, a DataFrame or something else with named columns, not a "
+                f"{type(source).__name__}"
+                + (
+                    ": pass .to_dataframe().reset_index()"
+                    if hasattr(source, "to_dataframe")
+                    else ""
+                )
+            )
+        if hasattr(source, "to_pandas"):
+            return source.to_pandas()
+        return pd.DataFrame({name: source[name] for name in names})
+    frame = _read_file(source)
+    frame.attrs["file"] = str(source)
+    return frame
+
+
+def _read_file(source: str | Path) -> Any:
     path, suffix = existing(source), suffix_of(source)
     if suffix in SEPARATORS:
         [frame] = read_delimited(path, SEPARATORS[suffix], low_memory=False)
@@ -89,7 +120,7 @@ def read_delimited(
         rows: in a part; None is all of them. There is always one part, if only a header.
         options: of `pandas.read_csv`.
     """
-    name = file if isinstance(file, Path) else "stdin"
+    name = file if isinstance(file, Path) else "stdin.csv"
     with named(name):
         packed = str(name).lower().endswith(".gz")
         with (
@@ -106,6 +137,7 @@ def read_delimited(
                 with pd.read_csv(text, **options) as reader:
                     while (part := _next_part(reader)) is not None:
                         part.columns = header
+                        part.attrs["file"] = str(name)
                         yield part
             except pd.errors.ParserWarning:
                 raise ValueError(
@@ -257,39 +289,47 @@ def coordinates(
     """
     if hasattr(frame, "to_crs"):
         lonlat, problems = _from_geometry(frame)
-        swap = "build the points with geopandas.points_from_xy(longitude, latitude)"
-        project = (
-            f"they are not in the CRS {crs_name(frame.crs)}; name theirs with "
-            "frame.set_crs(theirs, allow_override=True)"
+        points = "geopandas.points_from_xy(t.geometry.y, t.geometry.x, crs=t.crs)"
+        swap = "swap them: " + rewritten(frame, f".pipe(lambda t: t.set_geometry({points}))")
+        project = f"they are not in the CRS {crs_name(frame.crs)}; name theirs: " + rewritten(
+            frame, '.set_crs("EPSG:...", allow_override=True)'
         )
+        scale = project
     else:
         lon, lat = coordinate_columns(frame, lon, lat)
-        (x, no_x), (y, no_y) = (numbers_of(column_of(frame, name), name) for name in (lon, lat))
+        (x, no_x), (y, no_y) = (numbers_of(frame, name) for name in (lon, lat))
         lonlat, problems = np.stack([x, y], axis=1), no_x + no_y
         swap = f"pass lon={lat!r}, lat={lon!r}"
-        project = (
-            "name their CRS and take them to degrees: geopandas.GeoDataFrame(frame, geometry="
-            f"geopandas.points_from_xy(frame[{lon!r}], frame[{lat!r}]), crs='EPSG:...')"
-            ".to_crs(4326)"
+        points = f"geopandas.points_from_xy(t[{quoted(lon)}], t[{quoted(lat)}])"
+        project = "name their CRS and take them to degrees: " + rewritten(
+            frame,
+            f'.pipe(lambda t: geopandas.GeoDataFrame(t, geometry={points}, crs="EPSG:...")'
+            ".to_crs(4326))",
+            geometry=True,
         )
-    return lonlat, problems + out_of_range(lonlat, any_of(problems, len(lonlat)), swap, project)
+        scaled = (f"{quoted(name)}: t[{quoted(name)}] / 1e7" for name in (lon, lat))
+        scale = rewritten(frame, f".pipe(lambda t: t.assign(**{{{', '.join(scaled)}}}))")
+    unread = any_of(problems, len(lonlat))
+    return lonlat, problems + out_of_range(lonlat, unread, swap, project, scale)
 
 
-def out_of_range(lonlat: Array, unread: Array, swap: str, project: str) -> Problems:
+def out_of_range(
+    lonlat: Array, unread: Array, swap: str, project: str, scale: str = "divide them by 1e7"
+) -> Problems:
     """The rows of coordinates (N, 2) that are not degrees, beside the (N,) already `unread`.
 
-    ValueError says how to `swap` longitude and latitude that seem to be swapped, or how to
-    `project` those that seem to be metres.
+    ValueError says how to `swap` longitude and latitude that seem to be swapped, to `project`
+    those that seem to be metres, or to `scale` whole numbers of 1e-7 degrees.
     """
-    known = np.isfinite(lonlat).all(axis=1)
+    known = np.asarray(np.isfinite(lonlat).all(axis=1))
     n = int(known.sum())
     longitude, latitude = np.abs(np.where(known, lonlat.T, 0.0))
     far = (longitude > 1000) | (latitude > 1000)
     if far.sum() > n / 2:
-        raise ValueError(
-            f"coordinates such as {_pair_text(lonlat[far][0])} are not degrees: they seem to be "
-            f"projected, in metres; {project}"
-        )
+        such = f"coordinates such as {_pair_text(lonlat[far][0])} are not degrees: they seem to be"
+        if max(longitude[far].max(), latitude[far].max()) > _LARGEST_METRES:
+            raise ValueError(f"{such} degrees times 1e7 (or 1e6); {scale}")
+        raise ValueError(f"{such} projected, in metres; {project}")
     beyond = latitude > 90
     fits = (longitude <= 90) & (latitude <= 360)
     if beyond.sum() > _SUSPECT * n and (known & fits).sum() >= (1 - _SUSPECT) * n:
@@ -298,12 +338,31 @@ def out_of_range(lonlat: Array, unread: Array, swap: str, project: str) -> Probl
             f"{_pair_text(lonlat[beyond][0])}) and could be longitudes: longitude and latitude "
             f"seem to be swapped; {swap}. If they are not, correct these rows"
         )
+    _warn_of_places(lonlat, known)
     return [
         ("longitude or latitude is missing", ~known & ~unread),
         ("latitude is beyond 90 and could be a longitude (swapped?)", beyond & fits),
         ("latitude is outside [-90, 90]", beyond & ~fits),
         ("longitude is outside [-360, 360]", (longitude > 360) & ~beyond),
     ]
+
+
+def _warn_of_places(lonlat: Array, known: Array) -> None:
+    """Warn of places that are seldom meant: (0, 0), and radians."""
+    zero = known & (lonlat == 0).all(axis=1)
+    if zero.any():
+        warnings.warn(
+            f"{zero.sum()} of {len(lonlat)} places are exactly (0, 0), {rows_text(zero)}, in the "
+            "Gulf of Guinea: leave these rows out if it stands for a missing place",
+            stacklevel=4,
+        )
+    rest = lonlat[known & ~zero]
+    if len(rest) >= _MANY and (np.abs(rest) <= (np.pi, np.pi / 2)).all():
+        warnings.warn(
+            f"all places, such as {_pair_text(rest[0])}, lie in the Gulf of Guinea: if they are "
+            "radians, take numpy.degrees of them",
+            stacklevel=4,
+        )
 
 
 def crs_name(crs: Any) -> str:
@@ -320,8 +379,8 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
         raise ValueError("the frame has no geometry: frame.set_geometry(column)") from None
     if geometry.crs is None:
         raise ValueError(
-            "the geometry has no CRS, so its numbers could mean any place: name it with "
-            "frame.set_crs('EPSG:4326') (degrees), or whatever it is, and pass that"
+            "the geometry has no CRS, so its numbers could mean any place: name it, EPSG:4326 "
+            "(degrees) or whatever it is, with " + rewritten(frame, '.set_crs("EPSG:4326")')
         )
     shapes = np.asarray(geometry)
     absent = shapely.is_missing(shapes) | shapely.is_empty(shapes)
@@ -329,9 +388,9 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     if other.any():
         raise ValueError(
             f"{other.sum()} of {len(shapes)} geometries are not points, {rows_text(other)}, such "
-            f"as a {shapes[other.argmax()].geom_type}: take "
-            "frame.set_geometry(frame.representative_point()), or, of MultiPoints, "
-            "frame.explode(ignore_index=True)"
+            f"as a {shapes[other.argmax()].geom_type}: take a point of each, with "
+            f"{rewritten(frame, '.pipe(lambda t: t.set_geometry(t.representative_point()))')}; "
+            f"or, of MultiPoints, {rewritten(frame, '.explode(ignore_index=True)')}"
         )
     geometry = geometry.where(~absent, None)
     shapes = np.asarray(geometry)
@@ -341,7 +400,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
         raise ValueError(
             f"the CRS {crs_name(geometry.crs)} is not in degrees and all coordinates, such as "
             f"{_pair_text((x[~absent][0], y[~absent][0]))}, seem to be: "
-            "frame.set_crs('EPSG:4326', allow_override=True)"
+            + rewritten(frame, '.set_crs("EPSG:4326", allow_override=True)')
         )
     moved = np.asarray(geometry.to_crs("EPSG:4326"))
     lonlat = np.stack([shapely.get_x(moved), shapely.get_y(moved)], axis=1)
@@ -352,36 +411,48 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     ]
 
 
-def numbers_of(column: Any, name: str) -> tuple[Array, Problems]:
-    """A column as float64 with NaN where it is missing, and the rows that hold no number."""
+def numbers_of(frame: Any, name: str, skip: Array | None = None) -> tuple[Array, Problems]:
+    """A column as float64 with NaN where it is missing, and the rows that hold no number.
+
+    Rows to `skip`, (N,) bool, are not judged: theirs are NaN.
+    """
+    column = column_of(frame, name)
     kinds = pd.api.types
-    if (
-        kinds.is_bool_dtype(column)
-        or kinds.is_datetime64_any_dtype(column)
-        or kinds.is_complex_dtype(column)
-    ):
-        raise ValueError(f"column {name!r} is of type {column.dtype}, not real numbers")
-    if kinds.is_numeric_dtype(column):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan), []
-    text = column.astype("object")
-    given = text.notna().to_numpy()
-    values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = given & np.isnan(values)
-    for value in text[wrong]:
-        if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
-            raise ValueError(
-                f"column {name!r} holds text with a decimal comma, such as {value!r}: convert it, "
-                "as pandas.read_csv(path, decimal=',').to_csv(new_path, index=False) does"
-            )
-    if given.any() and wrong.sum() in (0, given.sum()):
-        remedy = (
-            "give numbers (coordinates as decimal degrees)"
-            if wrong.any()
-            else f"frame[{name!r}] = pandas.to_numeric(frame[{name!r}])"
+    if kinds.is_numeric_dtype(column) and column.dtype.kind in "iuf":
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return values if skip is None else np.where(skip, np.nan, values), []
+    column = column.astype(object)
+    given = column.notna().to_numpy() & (True if skip is None else ~skip)
+    kind = kinds.infer_dtype(column[given], skipna=True)
+    if kind not in ("string", "integer", "floating", "decimal", "empty") and "mixed" not in kind:
+        raise ValueError(
+            f"column {name!r} holds {kind} values, such as {column[given].iloc[0]}, not real "
+            "numbers: convert them, or name another column"
         )
-        raise ValueError(f"column {name!r} holds text, such as {text[given].iloc[0]!r}: {remedy}")
+    values = pd.to_numeric(column.where(given), errors="coerce").to_numpy(np.float64)
+    wrong = given & np.isnan(values)
+    if not given.any():
+        return values, []
+    texts = [text for text in column[given].unique() if isinstance(text, str)]
+    if wrong.any() and (styles := styles_of(texts)):
+        raise misread(frame, name, texts, styles)
+    first = shown(str(column[wrong if wrong.any() else given].iloc[0]))
+    if wrong.sum() > given.sum() / 2:
+        degrees = decimal_degrees(str(column[wrong].iloc[0]))
+        raise ValueError(
+            f"column {name!r} holds text, such as {first}: "
+            + (
+                f"write coordinates as decimal degrees, south and west negative, here {degrees}"
+                if degrees is not None
+                else "give numbers (of a date, such as its year; coordinates as decimal degrees), "
+                "or name another column"
+            )
+        )
     if wrong.any():
-        return values, [(f"{name!r} holds text, such as {text[wrong].iloc[0]!r}", wrong)]
+        return values, [(f"{name!r} holds text, such as {first}", wrong)]
+    if texts and len(texts) == column[given].nunique() and not (~given & column.notna()).any():
+        remedy = rewritten(frame, f".astype({{{quoted(name)}: float}})")
+        raise ValueError(f"column {name!r} holds numbers as text, such as {first}: {remedy}")
     return values, []
 
 
@@ -396,8 +467,13 @@ def complaint(problems: Problems, n: int) -> str:
     wrong = any_of(problems, n)
     if not wrong.any():
         return ""
-    reasons = "; ".join(f"{what}: {rows_text(rows)}" for what, rows in problems if rows.any())
+    reasons = reasons_text(problems)
     return f"{wrong.sum()} of {n} rows cannot be used. {reasons[0].upper()}{reasons[1:]}"
+
+
+def reasons_text(problems: Problems) -> str:
+    """What is wrong, and in which rows."""
+    return "; ".join(f"{what}: {rows_text(rows)}" for what, rows in problems if rows.any())
 
 
 def check_invalid(invalid: str) -> None:

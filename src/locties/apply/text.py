@@ -1,0 +1,201 @@
+"""Numbers written as text: how they are written, and the command that rewrites them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from locties._util.extras import needs
+
+with needs("own", "a table"):
+    import pandas as pd
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_LOOSE = r"[-+]?\d+(?:[.,]\d+)?"
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DATE = re.compile(
+    rf"(?:\d{{1,4}}([-/.])\d{{1,2}}\1\d{{1,4}}|\d{{4}}[-/]\d{{2}}|\d{{1,2}}/\d{{4}}"
+    rf"|(?:\d{{1,2}}[\s-]*)?{_MONTH}[\s,-]*\d{{1,4}}(?:[\s,-]+\d{{4}})?)"
+    r"(?:[T\s]+\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(?::\d{2})?",
+    re.IGNORECASE,
+)
+_LIMIT = re.compile(rf"[<>≤≥~]=?\s*{_LOOSE}")
+_DEGREES = re.compile(
+    r"[NSEW]?\s*[-+]?\d+(?:[.,]\d+)?\s*(?:[°º˚d:\s]\s*(?:\d+(?:[.,]\d+)?\s*['′’m:\s]?\s*"
+    r"(?:\d+(?:[.,]\d+)?\s*[\"″”s']*\s*)?)?)?\s*[NSEW]?",
+    re.IGNORECASE,
+)
+_MARKS = re.compile(r"[°º˚'′’:\s]|[NSEW]\s*$|^\s*[NSEW]", re.IGNORECASE)
+
+
+class Style(NamedTuple):
+    """A way to write numbers that pandas reads as text."""
+
+    what: str
+    pattern: str
+    changes: tuple[tuple[str, str], ...]  # regular expressions and what replaces them, in turn
+
+    def matches(self, text: str) -> bool:
+        """Whether a number is written so."""
+        return re.fullmatch(self.pattern, text.strip()) is not None
+
+
+_COMMA = Style("a decimal comma", r"[-+]?\d+,\d+", ((",", "."),))
+_THOUSANDS = Style("commas between thousands", r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", ((",", ""),))
+_POINTS = Style(
+    "points between thousands",
+    r"[-+]?[1-9]\d{0,2}((\.\d{3})+,\d+|(\.\d{3}){2,})",
+    (("[.]", ""), (",", ".")),
+)
+_STYLES = (
+    Style(
+        "spaces or apostrophes between thousands",
+        r"[-+]?\d{1,3}([\s'’]\d{3})+([.,]\d+)?",
+        (("[\\s'’]", ""),),
+    ),
+    Style("a percent sign", rf"{_LOOSE}\s*[%‰]", (("[\\s%‰]", ""),)),
+    Style(
+        "a currency",
+        rf"([€$£¥]|EUR|USD|GBP|CHF)\s*{_NUMBER}|{_NUMBER}\s*([€$£¥]|EUR|USD|GBP|CHF)",
+        (("[€$£¥A-Z\\s]", ""),),
+    ),
+    Style("a minus sign that is no hyphen", rf"[−–]{_NUMBER}", (("[−–]", "-"),)),
+)
+
+
+def is_number(texts: Any) -> Any:
+    """Which texts, a Series, pandas reads as numbers, a Series of bool."""
+    return pd.to_numeric(texts, errors="coerce").notna()
+
+
+def styles_of(texts: Sequence[str]) -> list[Style]:
+    """How the numbers among texts are written, if otherwise than pandas reads them.
+
+    Two styles mean that the texts can be read in both ways.
+
+    Example:
+        >>> [style.what for style in styles_of(["6,5", "7,25"])]
+        ['a decimal comma']
+        >>> [style.what for style in styles_of(["1,234", "12,480"])]
+        ['commas between thousands', 'a decimal comma']
+    """
+    texts = [text.strip() for text in texts]
+
+    def written(style: Style) -> list[str]:
+        return [text for text in texts if style.matches(text)]
+
+    if written(_POINTS):
+        return [_POINTS]
+    if thousands := written(_THOUSANDS):
+        if set(written(_COMMA)) - set(thousands):
+            return [_COMMA]
+        points = any("." in text for text in texts)
+        clear = points or any(text.count(",") > 1 for text in thousands)
+        return [_THOUSANDS] if clear else [_THOUSANDS, _COMMA]
+    for style in (_COMMA, *_STYLES):
+        if written(style):
+            return [style]
+    return _with_unit(texts)
+
+
+def _with_unit(texts: list[str]) -> list[Style]:
+    """The style of at least five different numbers before one and the same unit."""
+    found = [re.fullmatch(rf"({_NUMBER})(\s*[^\d\s.,;-][^\d,;]*)", text) for text in texts]
+    units = {match[2] for match in found if match}
+    numbers = {match[1] for match in found if match}
+    if len(units) != 1 or len(numbers) < 5:
+        return []
+    unit = units.pop()
+    literal = re.escape(unit)
+    return [Style(f"the unit {unit.strip()!r}", _NUMBER + literal, ((literal, ""),))]
+
+
+def is_date(text: str) -> bool:
+    """Whether it is a date or a time.
+
+    Example:
+        >>> [is_date(text) for text in ("2020-05-01", "1 May 2020", "12:30", "6.5", "maize")]
+        [True, True, True, False, False]
+    """
+    return bool(_DATE.fullmatch(text.strip()))
+
+
+def is_limit(text: str) -> bool:
+    """Whether it is a limit of detection, such as <0.5."""
+    return bool(_LIMIT.fullmatch(text.strip()))
+
+
+def decimal_degrees(text: str) -> float | None:
+    """Degrees of text with minutes, seconds or a hemisphere; None if it is something else.
+
+    Example:
+        >>> decimal_degrees("52°30′36″N"), decimal_degrees("13.4W"), decimal_degrees("Berlin")
+        (52.51, -13.4, None)
+    """
+    text = text.strip()
+    if not _DEGREES.fullmatch(text) or not _MARKS.search(text):
+        return None
+    parts = [float(part.replace(",", ".")) for part in re.findall(r"\d+(?:[.,]\d+)?", text)]
+    size: float = sum(part / 60**i for i, part in enumerate(parts))
+    return round(-size if re.search(r"^-|[SW]", text, re.IGNORECASE) else size, 6)
+
+
+def rewritten(frame: Any, change: str, geometry: bool = False) -> str:
+    """Code that makes `change`, a method call, to a frame: a shell command if it has a file.
+
+    The file is ``frame.attrs["file"]``, which `read_table` sets. With `geometry`, the change makes
+    a GeoDataFrame of a DataFrame.
+    """
+    file = frame.attrs.get("file")
+    if file is None:
+        return f"frame{change}"
+    path = Path(file)
+    stem, _, suffix = path.name.partition(".") if "." in path.name else (file, "", "csv")
+    package = "geopandas" if hasattr(frame, "to_crs") else "pandas"
+    ending = suffix.lower().removesuffix(".gz")
+    if ending.endswith(("csv", "tsv")):
+        separator = ', sep="\\t"' if ending.endswith("tsv") else ""
+        read, write = f"csv({quoted(file)}{separator})", f"csv(%s{separator}, index=False)"
+    elif ending.endswith(("parquet", "pq")):
+        read, write = f"parquet({quoted(file)})", "parquet(%s)"
+    else:
+        read, write, suffix = f"file({quoted(file)})", "file(%s)", "gpkg"
+    if geometry:
+        write, suffix = "file(%s)", "gpkg"
+    new = quoted(str(path.with_name(f"{stem}_new.{suffix}")))
+    code = f"{package}.read_{read}{change}.to_{write % new}"
+    return f"python -c {shlex.quote(f'import geopandas, pandas; {code}')}"
+
+
+def misread(frame: Any, name: str, texts: Sequence[str], styles: Sequence[Style]) -> ValueError:
+    """The error of a column whose texts are numbers in one of these styles."""
+    example = next(text for text in texts if styles[0].matches(text))
+    remedies = []
+    for style in styles:
+        changed = pd.Series(texts, dtype=object)
+        call = ""
+        for old, new in style.changes:
+            changed = changed.str.replace(old, new, regex=True)
+            call += f".replace({{{quoted(name)}: {{{quoted(old)}: {quoted(new)}}}}}, regex=True)"
+        if is_number(changed).all():
+            call += f".astype({{{quoted(name)}: float}})"
+        condition = f" if it has {style.what}" if len(styles) > 1 else ""
+        remedies.append(rewritten(frame, call) + condition)
+    return ValueError(
+        f"column {name!r} holds text with {' or '.join(style.what for style in styles)}, such as "
+        f"{shown(example)}: convert it, with {', or with '.join(remedies)}"
+    )
+
+
+def shown(text: str) -> str:
+    """A text in quotes, its first letters if it is long."""
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")
+
+
+def quoted(text: str) -> str:
+    """A text as Python code in double quotes, which a shell's single quotes can hold."""
+    return json.dumps(text, ensure_ascii=False)
