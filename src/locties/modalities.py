@@ -152,6 +152,15 @@ def _raster_modality(
     )
 
 
+def _patches(name: str, raster: Raster, unit: float, *sizes: int) -> Modality:
+    """Patches of a raster, in units of `unit`; `sizes` are samples, seed and validation."""
+
+    def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
+        return rasters[0].patches(lonlat, PATCH) / unit
+
+    return _raster_modality(name, (raster,), read, patch_encoder, *sizes)
+
+
 def _generator(name: str, seed: int) -> torch.Generator:
     """A stream of random numbers that depends on this modality and the seed alone."""
     return torch.Generator().manual_seed(zlib.crc32(f"{name}:{seed}".encode()))
@@ -169,15 +178,7 @@ def imagery(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 
     Source: NASA's Blue Marble Next Generation; see the manifest.
     """
-    return _raster_modality(
-        "imagery",
-        (embedded.load().imagery,),
-        lambda rasters, lonlat: rasters[0].patches(lonlat, PATCH) / 255,
-        patch_encoder,
-        samples,
-        seed,
-        validation,
-    )
+    return _patches("imagery", embedded.load().imagery, 255, samples, seed, validation)
 
 
 def relief(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
@@ -185,15 +186,7 @@ def relief(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Moda
 
     Arguments as of `imagery`. Source: the altitude raster of pvlib; see the manifest.
     """
-    return _raster_modality(
-        "relief",
-        (embedded.load().relief,),
-        lambda rasters, lonlat: rasters[0].patches(lonlat, PATCH) / 1000,
-        patch_encoder,
-        samples,
-        seed,
-        validation,
-    )
+    return _patches("relief", embedded.load().relief, 1000, samples, seed, validation)
 
 
 def climate(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
@@ -218,15 +211,12 @@ def haze(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modali
 
     Arguments as of `imagery`. Source: the Linke turbidity rasters of pvlib; see the manifest.
     """
-    return _raster_modality(
-        "haze",
-        (embedded.load().haze,),
-        lambda rasters, lonlat: rasters[0].sample(lonlat),
-        profile_encoder,
-        samples,
-        seed,
-        validation,
-    )
+
+    def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
+        return rasters[0].sample(lonlat)
+
+    rasters = (embedded.load().haze,)
+    return _raster_modality("haze", rasters, read, profile_encoder, samples, seed, validation)
 
 
 def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
@@ -264,15 +254,7 @@ def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -
 
     Arguments as of `imagery`. Source: NASA's Black Marble picture; see the manifest.
     """
-    return _raster_modality(
-        "night_lights",
-        (public.night_lights(),),
-        lambda rasters, lonlat: rasters[0].patches(lonlat, PATCH) / 255,
-        patch_encoder,
-        samples,
-        seed,
-        validation,
-    )
+    return _patches("night_lights", public.night_lights(), 255, samples, seed, validation)
 
 
 @dataclass(frozen=True, eq=False)
