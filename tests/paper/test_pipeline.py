@@ -130,6 +130,7 @@ def test_jobs_go_to_a_cluster_and_one_that_dies_is_started_again(checkout, comma
     )
     table = "_build/smoke/scores/embedded/xyz-0.parquet"
     arguments = ["--executor", "cluster-generic", "--jobs", "2", "--latency-wait", "20"]
+    arguments += ["--seconds-between-status-checks", "1"]
     arguments += ["--cluster-generic-submit-cmd", str(commands / "submit"), "--", table]
     process = snakemake(checkout, *arguments, first_on_path=commands)
     printed, _ = process.communicate()
