@@ -16,18 +16,26 @@ from locties._util.registry import Registry, unknown
 from locties.apply.metadata import Encoder, resolve
 from locties.encoder import LocationEncoder, published
 from locties.harmonics import spherical_harmonics
-from locties.lonlat import check, to_xyz
+from locties.lonlat import LonLat, check, to_xyz
 from locties.peers import PEERS
 
 
 def constant(seed: int = 0) -> Encoder:
     """The same embedding everywhere: probes answer the mean label, or the commonest class."""
-    return lambda lonlat: torch.ones(len(check(lonlat)), 1)
+    return _ones
 
 
 def xyz(seed: int = 0) -> Encoder:
     """The unit vector of each place `(N, 3)`: with kNN, a strong spatial prior."""
-    return lambda lonlat: to_xyz(check(lonlat))
+    return _unit_vectors
+
+
+def _ones(lonlat: LonLat) -> Tensor:
+    return torch.ones(len(check(lonlat)), 1)
+
+
+def _unit_vectors(lonlat: LonLat) -> Tensor:
+    return to_xyz(check(lonlat))
 
 
 def harmonics(degree: int, seed: int = 0) -> Encoder:

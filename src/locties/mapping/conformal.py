@@ -97,6 +97,7 @@ def conformal_probe(
     probe: str, x: NDArray[Any], target: NDArray[Any], fold: NDArray[np.int64], coverage: float
 ) -> ConformalProbe:
     """Fit a probe on embeddings `(N, d)`, with intervals or sets from the folds `(N,)`."""
+    check_coverage(coverage)
     made, names = PROBES[probe](x, [target], fold), np.unique(fold).tolist()
     errors, scores, truth = [], [], []
     for each in names:
@@ -144,6 +145,12 @@ def cv_plus_sets(folds: Array, errors: Sequence[Array], coverage: float) -> NDAr
     """
     smaller = sum(np.searchsorted(e, -s, side="left") for e, s in zip(errors, folds, strict=True))
     return np.asarray(smaller < smallest_rank(sum(map(len, errors)), coverage))
+
+
+def check_coverage(coverage: float) -> None:
+    """Raise ValueError unless it is a share."""
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage={coverage!r}: give a share between 0 and 1, such as 0.9")
 
 
 def smallest_rank(n: int, coverage: float) -> int:

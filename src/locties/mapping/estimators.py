@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
+from torch import Tensor
 
 from locties.apply.frames import lonlat_of
 from locties.apply.metadata import Encoder
@@ -38,7 +44,7 @@ class _LocationModel(BaseEstimator):
         self.seed = seed
 
     def _fit(self, X: Any, target: NDArray[Any]) -> Self:
-        lonlat = lonlat_of(X)
+        lonlat = _places(X)
         check_consistent_length(lonlat, target)
         if count_places(lonlat) < 2:
             raise ValueError(
@@ -53,10 +59,17 @@ class _LocationModel(BaseEstimator):
 
     def _predict(self, X: Any) -> Predictions:
         check_is_fitted(self)
-        return self._probe.predict(checked_embedding(self.encoder_, lonlat_of(X)))
+        return self._probe.predict(checked_embedding(self.encoder_, _places(X)))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_probe")
+
+
+def _places(X: Any) -> Tensor:
+    """Checked coordinates; scikit-learn's own errors for what is no table of two columns."""
+    if not hasattr(X, "columns") and not hasattr(X, "to_crs"):
+        X = check_array(X, dtype=None, ensure_all_finite=False, ensure_min_features=2)
+    return lonlat_of(X)
 
 
 class LocationRegressor(RegressorMixin, _LocationModel):
@@ -78,8 +91,8 @@ class LocationRegressor(RegressorMixin, _LocationModel):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Fit to values y (N,) at places X, as `locties.embed` takes them."""
-        target = column_or_1d(y, warn=True).astype(np.float64)
-        return self._fit(X, target)
+        values = check_array(column_or_1d(y, warn=True), dtype=np.float64, ensure_2d=False)
+        return self._fit(X, values)
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Values (M,)."""

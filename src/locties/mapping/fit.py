@@ -27,7 +27,13 @@ from locties.evaluation.tasks import Task
 from locties.lonlat import BLOCK_DEGREES, LonLat, check
 from locties.mapping.applicability import Applicability
 from locties.mapping.candidates import COORDINATES, Candidate, Trial, best, candidates, losses
-from locties.mapping.conformal import ConformalProbe, Predictions, conformal_probe, smallest_rank
+from locties.mapping.conformal import (
+    ConformalProbe,
+    Predictions,
+    check_coverage,
+    conformal_probe,
+    smallest_rank,
+)
 from locties.mapping.output import Outputs
 from locties.user_data import read_task
 
@@ -185,8 +191,7 @@ def fit_map(
            value   low  high
         0   50.0  47.0  52.0
     """
-    if not 0 < coverage < 1:
-        raise ValueError(f"coverage={coverage!r}: give a share between 0 and 1, such as 0.9")
+    check_coverage(coverage)
     tried = candidates(encoder)
     task = _task(source, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
     fold, random, notes = _folds(task, coverage, seed)
