@@ -58,6 +58,20 @@ def test_samples_and_encoders_fit(five, name, shape):
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", EMBEDDED)
+def test_another_default_dtype_changes_no_sample(five, name):
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = MODALITIES[name](600, seed=0, validation=100)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    index = torch.arange(100)
+    for one, other in ((five[name], found), (five[name].validation, found.validation)):
+        assert torch.equal(one.lonlat, other.lonlat)
+        assert torch.equal(one.samples[index], other.samples[index])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", EMBEDDED)
 def test_draws_depend_on_the_seed_alone(five, name):
     again = MODALITIES[name](600, seed=0, validation=100)
     assert torch.equal(again.lonlat, five[name].lonlat)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import threading
 import warnings
 
 import pytest
@@ -92,6 +93,25 @@ def test_another_default_dtype_changes_no_weight(objective, dtype):
         torch.set_default_dtype(torch.float32)
     assert torch.equal(weights(found.encoder), weights(expected.encoder))
     assert torch.equal(weights(found.modality_encoders), weights(expected.modality_encoders))
+
+
+def test_runs_in_threads_are_alike_and_disturb_no_draw():
+    torch.manual_seed(0)
+    expected, found = torch.cat([torch.rand(50) for _ in range(2000)]), []
+
+    def train() -> None:
+        found.append(weights(pretrain("melt", two_modalities(), an_encoder(), **TINY).encoder))
+
+    threads = [threading.Thread(target=train) for _ in range(3)]
+    torch.manual_seed(0)
+    for thread in threads:
+        thread.start()
+    drawn = torch.cat([torch.rand(50) for _ in range(2000)])
+    for thread in threads:
+        thread.join()
+    assert torch.equal(drawn, expected)
+    assert len(found) == 3
+    assert all(torch.equal(each, found[0]) for each in found)
 
 
 @pytest.mark.parametrize("done_before", [0, 500])

@@ -76,7 +76,7 @@ def land_lonlat(
     """
     wanted = None if owned_by is None else _index(owned_by)
     cells = _land_cells(earth.land, wanted, generator.device)
-    kept = [torch.empty(0, 2, device=generator.device)]
+    kept = [torch.empty(0, 2, dtype=torch.float32, device=generator.device)]
     missing = n
     while missing > 0:
         points = cells.draw(int(1.5 * missing) + 64, generator)
