@@ -5,6 +5,7 @@ encoder.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import pandas as pd
@@ -44,13 +45,8 @@ def hidden_width(features: str, network: str, budget: int, dim: int) -> int:
 
     if network == "linear":
         raise ValueError("a linear network has no hidden width; choose mlp, residual or siren.")
-    low, high = 1, 2
-    while count(high) <= budget:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) <= budget else (low, middle)
-    nearest = min(low, high, key=lambda hidden: abs(count(hidden) - budget))
+    widest = max(1, bisect_right(range(1, budget), budget, key=count))  # within the budget
+    nearest = min(widest, widest + 1, key=lambda hidden: abs(count(hidden) - budget))
     if abs(count(nearest) - budget) > TOLERANCE * budget:
         raise ValueError(
             f"no width gives {features!r} with {network!r} within {TOLERANCE:.0%} of {budget} "
