@@ -297,28 +297,14 @@ def draw_classes(
 
 
 def draw_similarity(
-    grid: EmbeddingGrid,
-    lonlat: Sequence[float],
-    name: str,
-    *,
-    limits: tuple[float, float] | None = None,
-    land_only: bool = True,
-    title: str = "",
-    ax: GeoAxes | None = None,
+    grid: EmbeddingGrid, lonlat: Sequence[float], name: str, **options: Any
 ) -> Figure:
     """Draw `similarity` to a place (longitude, latitude in degrees), which a star marks.
 
-    The other arguments are as in `draw_field`; give the same `limits` to maps that are compared.
+    `options` are those of `draw_field`; give the same `limits` to maps that are compared.
     """
-    figure = draw_field(
-        similarity(grid, lonlat),
-        f"cosine similarity to {name}",
-        limits=limits,
-        land_only=land_only,
-        title=title,
-        ax=ax,
-    )
-    mark(ax or figure.axes[0], lonlat, name)
+    figure = draw_field(similarity(grid, lonlat), f"cosine similarity to {name}", **options)
+    mark(options.get("ax") or figure.axes[0], lonlat, name)
     return figure
 
 
@@ -418,10 +404,10 @@ def draw_prediction(
         draw_points(lonlat, prediction, label, unit, title="Prediction", ax=left)
     else:
         draw_field(field, label, unit, title="Prediction", ax=left)
-    rmse = f"{np.sqrt(np.mean(error**2)):.3g} {unit}".strip()
-    title = f"Error (RMSE {rmse})"
-    label = "prediction minus truth"
-    draw_points(lonlat, error, label, unit, cmap=DIVERGING, title=title, ax=right)
+    title = "Error (RMSE " + f"{np.sqrt(np.mean(error**2)):.3g} {unit}".strip() + ")"
+    draw_points(
+        lonlat, error, "prediction minus truth", unit, cmap=DIVERGING, title=title, ax=right
+    )
     return figure
 
 

@@ -11,6 +11,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,33 +55,32 @@ class Checkpoint:
         self.settings = json.loads(json.dumps(settings))
         self.interrupted = False
         self._handlers: dict[int, Any] = {}
+        self._held = ExitStack()
 
     def __enter__(self) -> Checkpoint:
         if self.folder is None or rank() > 0:
             return self
-        self._check_folder()
+        self._check_folder(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = only_process(self.folder)
-        self._lock.__enter__()
+        self._held.enter_context(only_process(self.folder))
         if threading.current_thread() is threading.main_thread() and count() == 1:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._interrupt)
         return self
 
-    def _check_folder(self) -> None:
+    @staticmethod
+    def _check_folder(folder: Path) -> None:
         """Refuse a file, and a folder with anything but the state of a run."""
-        assert self.folder is not None
-        named = f"checkpoint={str(self.folder)!r}"
-        if self.folder.exists() and not self.folder.is_dir():
+        named = f"checkpoint={str(folder)!r}"
+        if folder.exists() and not folder.is_dir():
             raise ValueError(f"{named} is a file: pass a new folder")
-        others = [path.name for path in self.folder.glob("[!.]*") if path.name != STATE]
+        others = [path.name for path in folder.glob("[!.]*") if path.name != STATE]
         if others:
-            raise ValueError(f"{named} holds other files ({sorted(others)[0]}): pass a new folder")
+            raise ValueError(f"{named} holds other files ({min(others)}): pass a new folder")
 
     def __exit__(self, *_: object) -> None:
-        if self.folder is not None and rank() == 0:
-            self._restore_handlers()
-            self._lock.__exit__(None, None, None)
+        self._restore_handlers()
+        self._held.close()
 
     def _interrupt(self, *_: object) -> None:
         self.interrupted = True
