@@ -397,4 +397,4 @@ def test_embed_exports_the_globe(encoder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(locties, "export_grid", interrupt)
     result = run("embed", encoder, "--grid", "0.5", "-o", "globe.zarr")
     assert result.exit_code == 130
-    assert result.stderr == "locties: interrupted; the same command goes on from there\n"
+    assert result.stderr == "locties: interrupted; the same command resumes\n"

@@ -80,6 +80,4 @@ def test_it_interrupted_says_how_to_go_on(command, monkeypatch):
     monkeypatch.setattr(sentinel2, "_decode", interrupt)
     made = command("--backbone", "my_factories:small")
     assert made.exit_code == 130
-    assert made.stderr.endswith(
-        "locties: stopped after 0 of 13 chips; the same command goes on from there\n"
-    )
+    assert made.stderr.endswith("locties: stopped after 0 of 13 chips; the same command resumes\n")

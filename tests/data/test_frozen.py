@@ -210,9 +210,7 @@ def test_interrupted_it_finishes_a_batch_and_says_how_to_go_on(data, tmp_path, w
     said = interrupted(lambda: run(data, out, slow()), lambda: rows_done(out) > 0)
     done = rows_done(out)
     assert 0 < done < 9
-    assert said == (
-        f"stopped after {done} of 13 chips: the same call with out='{out}' goes on from there"
-    )
+    assert said == (f"stopped after {done} of 13 chips: the same call with out='{out}' resumes")
     run(data, out)
     assert result(out) == whole
 

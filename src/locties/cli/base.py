@@ -109,13 +109,13 @@ def reading() -> Iterator[None]:
 
 
 @contextmanager
-def going_on() -> Iterator[None]:
+def resuming() -> Iterator[None]:
     """At an interrupt, name the same command where the library names a call."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
         where = str(interrupt).partition(":")[0] or "interrupted"
-        raise KeyboardInterrupt(f"{where}; the same command goes on from there") from None
+        raise KeyboardInterrupt(f"{where}; the same command resumes") from None
 
 
 def print_json(value: Any) -> None:

@@ -88,7 +88,7 @@ def fetch(
 ) -> None:
     """Download datasets into the cache folder, each file verified by size and sha256.
 
-    What is there is kept, and a broken download goes on where it stopped. Nothing else in locties
+    What is there is kept, and a broken download resumes. Nothing else in locties
     ever opens a connection.
 
     Example: `locties data fetch stations biomes`

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from locties.cli.base import find_encoder, going_on, reading, say
+from locties.cli.base import find_encoder, reading, resuming, say
 
 
 def embed(
@@ -33,7 +33,7 @@ def embed(
 
     Longitude and latitude are degrees (WGS84). Of a GeoParquet, its points in any CRS are taken,
     and Parquet made of it is GeoParquet again. A table of any length takes the memory of a few
-    thousand rows. An interrupted command goes on where it stopped if it writes a file.
+    thousand rows. A command that writes a file resumes where it was stopped.
 
     Example: `locties embed melt < sites.csv > embedded.csv`
 
@@ -75,7 +75,7 @@ def _embed(
         names = column_names(name, embedding.shape[1])
         return pd.DataFrame(embedding, columns=names, copy=False)
 
-    with going_on():
+    with resuming():
         append_columns(
             _stdin() if file == "-" else file,
             sys.stdout.buffer if output == "-" else output,
@@ -103,6 +103,6 @@ def _export(encoder: str, file: str, output: str, resolution: float) -> None:
         raise ValueError("--grid writes a file: give --output FILE.zarr or FILE.tif")
     import locties
 
-    with going_on():
+    with resuming():
         locties.export_grid(encoder, output, resolution, progress=True)
     print(output)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from locties.cli.base import Json, going_on, print_json, say, split_names
+from locties.cli.base import Json, print_json, resuming, say, split_names
 
 if TYPE_CHECKING:
     from locties.modality import Modality
@@ -69,7 +69,7 @@ def pretrain(
     net, network_options = _options(network)
     loss, objective_options = _options(objective)
     encoder = locties.LocationEncoder(feature, net, dim, feature_options, network_options, seed)
-    with going_on():
+    with resuming():
         run = locties.pretrain(
             schedule,
             _modalities(modality, samples, seed),

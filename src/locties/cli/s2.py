@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from locties.cli.base import Command, going_on, reading
+from locties.cli.base import Command, reading, resuming
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -52,7 +52,7 @@ def features(
     the whole took about 25 s of one core per 1,000 chips (measured on two cores, batches of 64),
     so 42 minutes for 100,000. A ResNet takes longer on a CPU; a GPU was not measured.
 
-    Stopped at any moment, by whatever, the same command goes on from the last batch.
+    Whatever stops it, the same command resumes after the last batch.
 
     Example: `locties s2 features shard-000*.tar --index index.csv --backbone mymodels:resnet18
     --weights resnet18.safetensors --out s2`
@@ -73,7 +73,7 @@ def features(
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise ValueError(f"--backbone {backbone} returns {kind}, no torch module")
-    with going_on(), reading():
+    with resuming(), reading():
         if weights is not None:
             frozen.load_weights(network, weights)
         manifest = frozen.features(

@@ -98,7 +98,7 @@ def download(
     """Download a file, which gets its name only when it is whole and right.
 
     A connection that breaks is opened again as long as anything comes. What has come is kept in
-    ``.<name>.part``, and the next call goes on from there.
+    ``.<name>.part``, and the next call resumes.
 
     Args:
         url: http or https.
@@ -156,7 +156,7 @@ def _receive_all(url: str, part: Path, size: int | None, progress: bool) -> None
                 raise
             raise DataError(
                 f"the disk of {part.parent} is full; {_size(part):,} bytes of {url} are kept: make "
-                "room, and run it again to go on from there"
+                "room, and run it again to resume"
             ) from error
 
 

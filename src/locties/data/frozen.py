@@ -103,7 +103,7 @@ def features(
     """Compute the features of every chip by a frozen network, once, into a memory-mapped array.
 
     `out` gets ``features.npy`` (a row for each row of the index; NaN where there is no chip),
-    ``index.csv`` and ``manifest.json``. Whatever ends the process, the same call goes on after the
+    ``index.csv`` and ``manifest.json``. Whatever ends the process, the same call resumes after the
     last batch on disk; on the same machine the array is bit-identical to that of an unbroken run.
 
     Args:
@@ -155,7 +155,7 @@ def features(
             done = (read_manifest(work.out) or {"rows": 0})["rows"]
             raise KeyboardInterrupt(
                 f"stopped after {done} of {len(found.names)} chips: the same call with "
-                f"out={str(work.out)!r} goes on from there"
+                f"out={str(work.out)!r} resumes"
             ) from None
         except DataError:
             raise
@@ -163,7 +163,7 @@ def features(
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             raise DataError(
                 f"{work.out}: {cause}. What was computed is safe: {remedy(error)}, and the same "
-                "call goes on from there"
+                "call resumes"
             ) from error
 
 
@@ -233,7 +233,7 @@ class _Work:
         return manifest
 
     def resume(self) -> dict[str, Any] | None:
-        """The manifest to go on from; None where nothing is computed yet."""
+        """The manifest to resume from; None where nothing is computed yet."""
         manifest = read_manifest(self.out)
         if not manifest:
             index, array = self.out / _INDEX, self.out / _ARRAY
@@ -375,7 +375,7 @@ def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
     if not manifest["complete"]:
         raise DataError(
             f"{folder} is unfinished ({manifest['rows']:,} chips done); run the same "
-            "`locties s2 features` again: it goes on from there"
+            "`locties s2 features` again: it resumes"
         )
     index = read_index(folder / _INDEX)
     if index.sha256 != manifest["recipe"]["index"]:
