@@ -71,6 +71,21 @@ def biomes() -> tuple[Tensor, NDArray[np.str_]]:
     return check(list(kept)), np.array(list(kept.values()))
 
 
+def tree_plots() -> tuple[Tensor, NDArray[np.float64]]:
+    """Forest plots (N, 2) float64 of about a hectare, and the logarithm (N,) of their tree species.
+
+    Of all plots those of 0.5 to 2 ha in which stems from 10 cm were counted, since the number of
+    species grows with the area.
+
+    Source: Keil and Chase (Nature Ecology & Evolution 3, 2019, 390).
+    """
+    (path,) = source("tree_plots").paths()
+    rows = _rows(path, "Lon", "Lat", "S", "Area_ha", "min_DBH_cm")
+    kept = [row[:3] for row in rows if row[4] == "10" and 0.5 <= float(row[3]) <= 2]
+    lon, lat, species = np.array(kept, dtype=np.float64).T
+    return check({"lon": lon, "lat": lat}), np.log(species)
+
+
 def country_at(lonlat: LonLat) -> NDArray[np.str_]:
     """The country (ISO 3166-1 alpha-2) of each point, from Natural Earth at 1:50 million.
 

@@ -1,0 +1,248 @@
+"""`locties.fit_map` beside a random forest and kriging, on the same labels of the open tier.
+
+    python -m locties_paper.map_study --output results/map_study.parquet
+
+Estimand: the score and the coverage of nominal 90% intervals at places in spatial blocks without
+any label. In each draw half of a task's blocks give labels and the other half is the test. Every
+contender sees the same labels and nothing else. A contender's settings are its own choice on these
+labels; nothing was tuned on the test. Finished cells are kept, so an interrupted run resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import locties
+from locties.data import public
+from locties.evaluation import Task
+from locties.evaluation.public_tasks import OPEN_TASKS
+from locties.evaluation.splits import block_index
+from locties.lonlat import to_xyz
+from locties_paper.results import write_table
+
+LABELS = (50, 200, 1000)
+TEST = 2000  # places, at most
+COVERAGE = 0.9
+NORMAL = NormalDist().inv_cdf(0.5 + COVERAGE / 2)  # half-width, in standard deviations
+TREES = 500
+DEGREE = 10  # of the harmonics of regression kriging's trend
+
+
+class Answer(NamedTuple):
+    """What a contender says of N test places.
+
+    `value` is a measurement or a class code; `low` and `high` are the ends of the interval, or
+    `inside` (N, K) says which classes are in the set. `trusted` says where the contender vouches
+    for itself.
+    """
+
+    value: NDArray[Any]
+    low: NDArray[Any] | None = None
+    high: NDArray[Any] | None = None
+    inside: NDArray[np.bool_] | None = None
+    trusted: NDArray[np.bool_] | None = None
+
+
+Contender = Callable[[Task, torch.Tensor, int], Answer]
+
+
+def with_locties(task: Task, places: torch.Tensor, seed: int) -> Answer:
+    """`locties.fit_map`, which chooses among the published encoders and coordinates alone."""
+    fitted = locties.fit_map("auto", task, coverage=COVERAGE, seed=seed, progress=False)
+    there = fitted.predict(places)
+    trusted = there["trusted"].to_numpy()
+    if task.classes is None:
+        value, low, high = (there[name].to_numpy() for name in ("value", "low", "high"))
+        return Answer(value, low, high, trusted=trusted)
+    code = {name: number for number, name in enumerate(task.classes)}
+    inside = np.zeros((len(there), len(code)), bool)
+    for row, names in enumerate(there["set"]):
+        inside[row, [code[name] for name in names.split("|") if name]] = True
+    return Answer(there["value"].map(code).to_numpy(), inside=inside, trusted=trusted)
+
+
+def random_forest(task: Task, places: torch.Tensor, seed: int) -> Answer:
+    """500 trees on x, y, z, with intervals or sets from the 90% quantile of out-of-bag errors."""
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    kind = RandomForestRegressor if task.classes is None else RandomForestClassifier
+    forest = kind(TREES, oob_score=True, random_state=seed)
+    forest.fit(to_xyz(task.lonlat).numpy(), task.target)
+    there = to_xyz(places).numpy()
+    if task.classes is None:
+        value = forest.predict(there)
+        half = np.nanquantile(np.abs(task.target - forest.oob_prediction_), COVERAGE)
+        return Answer(value, value - half, value + half)
+    known = np.searchsorted(forest.classes_, task.target)
+    error = 1 - forest.oob_decision_function_[np.arange(len(known)), known]
+    probability = np.zeros((len(there), len(task.classes)))
+    probability[:, forest.classes_] = forest.predict_proba(there)
+    inside = probability >= 1 - np.nanquantile(error, COVERAGE)
+    return Answer(probability.argmax(1), inside=inside)
+
+
+def ordinary_kriging(task: Task, places: torch.Tensor, seed: int) -> Answer:
+    """Exponential variogram of great-circle distances; the interval is normal."""
+    return _kriged(task.lonlat, task.target, places)
+
+
+def regression_kriging(task: Task, places: torch.Tensor, seed: int) -> Answer:
+    """The same of what a ridge on spherical harmonics leaves; its penalty is chosen on blocks."""
+    trend = locties.fit_probe(f"harmonics_{DEGREE}", task)
+    rest = _kriged(task.lonlat, task.target - trend(task.lonlat), places)
+    return Answer(*(part + trend(places) for part in rest[:3]))
+
+
+def _kriged(lonlat: torch.Tensor, values: NDArray[Any], places: torch.Tensor) -> Answer:
+    from pykrige.ok import OrdinaryKriging
+
+    model = OrdinaryKriging(
+        *_columns(lonlat),
+        values,
+        variogram_model="exponential",
+        coordinates_type="geographic",
+        nlags=20,
+        pseudo_inv=True,  # places that repeat make the matrix singular
+    )
+    value, variance = map(np.asarray, model.execute("points", *_columns(places)))
+    half = NORMAL * np.sqrt(np.maximum(variance, 0))
+    return Answer(value, value - half, value + half)
+
+
+def _columns(lonlat: torch.Tensor) -> NDArray[np.float64]:
+    """Longitudes and latitudes (2, N); copied, since pykrige changes them."""
+    return lonlat.double().numpy().T.copy()
+
+
+ALWAYS: dict[str, Contender] = {"locties": with_locties, "random forest": random_forest}
+KRIGING: dict[str, Contender] = {
+    "ordinary kriging": ordinary_kriging,
+    "regression kriging": regression_kriging,
+}
+
+
+def tree_species() -> Task:
+    """Logarithm of the number of tree species in forest plots of about a hectare."""
+    lonlat, species = public.tree_plots()
+    return Task("tree_species", lonlat, species, unit="log(species)", tier="open")
+
+
+TASKS: dict[str, Callable[..., Task]] = {**OPEN_TASKS, "tree_species": tree_species}
+
+
+def draw(task: Task, labels: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows with a label, from half of the blocks, and rows of the test, from the other half."""
+    rng = np.random.default_rng(seed)
+    block = block_index(task.lonlat)
+    names = rng.permutation(np.unique(block))
+    among = np.isin(block, names[: len(names) // 2])
+    known, test = (rng.permutation(np.flatnonzero(rows)) for rows in (among, ~among))
+    if len(known) < labels:
+        raise ValueError(f"{task.name}: {len(known)} places in half of the blocks, not {labels}")
+    return known[:labels], test[:TEST]
+
+
+def measure(task: Task, labels: int, seed: int, name: str) -> dict[str, float]:
+    """Score, coverage, mean width or size of set, and seconds of one contender in one draw.
+
+    The score is R² or accuracy; `width` is in standard deviations of the test's target, or in
+    classes. `loss` is the interval score of Gneiting and Raftery (2007) in the same unit, which
+    charges width and misses together. `trusted` is the share of the test that a contender vouches
+    for, and `score_trusted` and `coverage_trusted` are of these places.
+    """
+    known, test = draw(task, labels, seed)
+    labelled = replace(task, lonlat=task.lonlat[known], target=task.target[known])
+    places, truth = task.lonlat[test], task.target[test]
+    start = time.perf_counter()
+    answer = {**ALWAYS, **KRIGING}[name](labelled, places, seed)
+    seconds = time.perf_counter() - start
+    if answer.inside is not None:
+        right = (answer.value == truth).astype(float)
+        covered = answer.inside[np.arange(len(truth)), truth]
+        found = {"score": right.mean(), "width": answer.inside.sum(1).mean()}
+    else:
+        assert answer.low is not None
+        assert answer.high is not None
+        spread = truth.std()
+        covered = (answer.low <= truth) & (truth <= answer.high)
+        miss = np.maximum(answer.low - truth, 0) + np.maximum(truth - answer.high, 0)
+        width = answer.high - answer.low
+        found = {
+            "score": _r2(truth, answer.value),
+            "width": width.mean() / spread,
+            "loss": (width + 2 / (1 - COVERAGE) * miss).mean() / spread,
+        }
+    found |= {"coverage": covered.mean(), "seconds": seconds}
+    if answer.trusted is not None and answer.trusted.any():
+        kept = answer.trusted
+        error = answer.value != truth if answer.inside is not None else (answer.value - truth)
+        found |= {
+            "trusted": kept.mean(),
+            "coverage_trusted": covered[kept].mean(),
+            "error_trusted": np.sqrt((error[kept].astype(float) ** 2).mean()),
+            "error_elsewhere": np.sqrt((error[~kept].astype(float) ** 2).mean())
+            if (~kept).any()
+            else np.nan,
+        }
+    return {metric: float(value) for metric, value in found.items()}
+
+
+def _r2(truth: NDArray[Any], predicted: NDArray[Any]) -> float:
+    return float(1 - ((truth - predicted) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
+
+
+def study(
+    to: Path, names: Sequence[str], labels: Sequence[int], seeds: int, progress: bool = True
+) -> pd.DataFrame:
+    """Measure every cell, several seeds each, into a table; finished cells are kept in `to`.
+
+    A task with fewer than three times as many places as labels is left out for that number.
+    """
+    cell = ["task", "labels", "seed", "contender"]
+    rows = pd.read_parquet(to).to_dict("records") if to.exists() else []
+    done = {tuple(row[name] for name in cell) for row in rows}
+    tasks = {name: TASKS[name]() for name in names}
+    # Draw by draw, so that an interrupted study has every task.
+    asked = [
+        (name, count, seed, contender)
+        for seed, count, (name, task) in product(range(seeds), labels, tasks.items())
+        if len(task.target) >= 3 * count
+        for contender in (ALWAYS if task.classes else {**ALWAYS, **KRIGING})
+    ]
+    for each in tqdm([each for each in asked if each not in done], disable=not progress):
+        name, count, seed, contender = each
+        rows.append(
+            dict(zip(cell, each, strict=True)) | measure(tasks[name], count, seed, contender)
+        )
+        write_table(pd.DataFrame(rows), to)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Run the study from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path("results/map_study.parquet"))
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--labels", nargs="+", type=int, default=list(LABELS))
+    parser.add_argument("--seeds", type=int, default=10)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    table = study(options.output, options.tasks, options.labels, options.seeds)
+    print(table.groupby(["task", "labels", "contender"])[["score", "coverage"]].mean().round(3))
+
+
+if __name__ == "__main__":
+    main()
