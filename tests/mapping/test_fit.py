@@ -62,3 +62,13 @@ def test_the_best_candidate_on_blocks_is_chosen_and_said(north):
 
 def test_public_names_are_those_of_the_room():
     assert locties.fit_map is fit_map
+
+
+def test_a_class_without_labels_is_left_out():
+    rng = np.random.default_rng(0)
+    lonlat = rng.uniform([-10, 40], [30, 60], (60, 2))
+    codes = (lonlat[:, 1] > 50).astype(int) * 2
+    task = Task("half", lonlat, codes, "classification", classes=("south", "middle", "north", "no"))
+    fitted = fit_map("melt", task, progress=False)
+    assert fitted.classes == ("north", "south")
+    assert set(fitted.predict(lonlat[:5]).columns) >= {"p_north", "p_south"}

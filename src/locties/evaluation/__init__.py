@@ -8,6 +8,7 @@ from locties._util.extras import needs, require
 # They are imported where they are used: together they take as long as torch.
 require("data,study", "locties.evaluation", "pandas", "scipy", "sklearn")
 with needs("data,study", "locties.evaluation"):
+    from locties.evaluation import kriging as kriging  # a probe, in PROBES
     from locties.evaluation.baselines import BASELINES, Appended, contender
     from locties.evaluation.leakage import LEAKS, place_density, raw_values
     from locties.evaluation.probes import PROBES

@@ -35,7 +35,7 @@ def is_classification(target: NDArray[Any]) -> bool:
     return np.issubdtype(target.dtype, np.integer)
 
 
-def _columns(target: NDArray[Any]) -> Array:
+def as_columns(target: NDArray[Any]) -> Array:
     """A target as columns to average or regress: one, or one for each class."""
     if not is_classification(target):
         return target.astype(np.float64)[:, None]
@@ -215,7 +215,7 @@ class Ridge(Probe):
         rounding = 1e-6 * np.abs(self.x).max(0, initial=0)
         self._spread = np.where(spread > rounding, spread, np.inf)
         self.x = (self.x - self._centre) / self._spread
-        columns = [_columns(target) for target in targets]
+        columns = [as_columns(target) for target in targets]
         self._y = np.concatenate(columns, axis=1)
         ends = np.cumsum([0, *(part.shape[1] for part in columns)]).tolist()
         self._slices = [slice(*pair) for pair in pairwise(ends)]
@@ -309,7 +309,7 @@ class NearestNeighbour(Probe):
         from sklearn.preprocessing import normalize
 
         rows = self.learning(*held_out)
-        known, columns = normalize(self.x[rows]), [_columns(t)[rows] for t in self.targets]
+        known, columns = normalize(self.x[rows]), [as_columns(t)[rows] for t in self.targets]
         alike = bool((known == known[0]).all())
         nearest = KNeighborsRegressor(min(NEIGHBOURS, len(known)), weights="distance")
         model = DummyRegressor() if alike else nearest
@@ -359,7 +359,7 @@ def _network(x: Array, target: NDArray[Any], rows: NDArray[np.bool_]) -> Callabl
     mean, deviation, learnt = x.mean(0), x.std(0), target[rows]
     varies = deviation > 1e-6 * np.abs(x).max(0, initial=0)
     if not varies.any() or (learnt == learnt[0]).all():
-        usual = _columns(target)[rows].mean(0)
+        usual = as_columns(target)[rows].mean(0)
         return lambda new: np.tile(usual, (len(new), 1))
     spread = np.where(varies, deviation, np.inf)
     classify = is_classification(target)

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 COORDINATES = "coordinates"
 HARMONICS = "harmonics_10"
+PLACE = "xyz"
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Candidate:
 def candidates(encoder: Any) -> list[Candidate]:
     """The candidates for one encoder, several, or ``"auto"``: all that come with locties.
 
-    Each encoder by ridge and by nearest neighbours, and by ridge with harmonics appended. Beside
-    them what coordinates alone can do: ridge on harmonics, nearest neighbours on the sphere, and
-    the mean or the commonest class.
+    Each encoder by ridge, by nearest neighbours, by ridge with harmonics appended, and by kriging.
+    Beside them what coordinates alone can do: ridge on harmonics, nearest neighbours on the sphere,
+    kriging, and the mean or the commonest class.
     """
     if isinstance(encoder, str) and encoder == "auto":
         encoder = published()
@@ -58,8 +59,10 @@ def candidates(encoder: Any) -> list[Candidate]:
             Candidate(name, name, "ridge", function),
             Candidate(name, name, "knn", function),
             Candidate(name, f"{name}+{HARMONICS}", "ridge", appended),
+            Candidate(name, f"{name}+{PLACE}", "kriging", Appended(function, PLACE)),
         ]
-    for features, probe in ((HARMONICS, "ridge"), ("xyz", "knn"), ("constant", "ridge")):
+    alone = [(HARMONICS, "ridge"), (PLACE, "knn"), (PLACE, "kriging"), ("constant", "ridge")]
+    for features, probe in alone:
         found.append(Candidate(COORDINATES, features, probe, contender(features)))
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -222,7 +222,10 @@ def _task(source: Any, target: str | None, **options: Any) -> Task:
     if isinstance(source, Task):
         if target is not None:
             raise ValueError(f"target={target!r}: a Task has its own target; leave it out")
-        return source
+        if source.classes is None:
+            return source
+        there = np.array(source.classes)[source.target]  # without classes that have no label
+        return replace(source, target=there, classes=None)
     if target is None:
         raise ValueError("target is missing: name the column to predict, such as target='ph'")
     return read_task(source, target, **options)

@@ -1,0 +1,175 @@
+"""Kriging with an embedding: a linear trend and a smooth rest on the sphere, fitted together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from locties.evaluation.probes import PROBES, Array, Probe, as_columns, is_classification
+
+MOST_LABELS = 3000  # the work grows with their cube; of more, so many are drawn
+LABELS_FOR_SCALES = 400  # of these, so many say how the variance splits
+NOISE = 1e-4  # at least this share of the target's variance
+STEPS = 60
+LARGEST = 6.0  # of the logarithm of a scale
+
+
+class Kriging(Probe):
+    """A Gaussian process: linear in the embedding, smooth in the place, and noise.
+
+    Kriging with the embedding as its trend. The smooth part has a Matérn covariance of smoothness
+    1.5 of the straight distance between places. The four scales (range, and the variance of each
+    part) are those of the highest posterior density, with wide log-normal priors. Classes are
+    one-hot targets with common scales. Measurements are cut to the range of the labels.
+
+    Args:
+        x: `(N, d + 3)`: the embedding, and last the place on the unit sphere, as
+            ``"best+xyz"`` gives it.
+        targets: as for `Probe`.
+        fold: as for `Probe`.
+
+    Example:
+        >>> places = torch.nn.functional.normalize(
+        ...     torch.randn(60, 3, generator=torch.manual_seed(0)), dim=1).numpy()
+        >>> probe = Kriging(places, [places[:, 2].astype(float)], np.arange(60) % 5)
+        >>> bool(abs(probe.fit()(places[:1])[0][0] - places[0, 2]) < 0.01)
+        True
+
+    Source: Rasmussen and Williams, *Gaussian Processes for Machine Learning* (2006), 2.7 and 5.4.
+    """
+
+    def columns(self, *held_out: int) -> KrigingColumns:
+        rows = np.flatnonzero(self.learning(*held_out))
+        if len(rows) > MOST_LABELS:
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_LABELS])
+        fields = [_field(self.x[rows], as_columns(t)[rows]) for t in self.targets]
+        ends = [
+            None if is_classification(t) else (t[rows].min(), t[rows].max()) for t in self.targets
+        ]
+        return KrigingColumns(fields, ends)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A fitted process: `mean + trend + smooth part`."""
+
+    centre: Tensor
+    spread: Tensor
+    coefficients: Tensor  # (d, C) of the standardised embedding
+    places: Tensor  # (N, 3)
+    weights: Tensor  # (N, C)
+    reach: float
+    mean: Tensor  # (C,)
+    importance: Array
+
+    def __call__(self, x: Tensor) -> Tensor:
+        embedding, place = x[:, :-3], x[:, -3:]
+        trend = (embedding - self.centre) / self.spread @ self.coefficients
+        return self.mean + trend + _matern(place, self.places, self.reach) @ self.weights
+
+
+@dataclass(frozen=True)
+class KrigingColumns:
+    """What `Kriging` has learnt, as a function of embeddings and places `(M, d + 3)`."""
+
+    fields: list[_Field]
+    ends: list[tuple[float, float] | None]
+
+    @property
+    def importance(self) -> Array:
+        """Of each standardised feature: how far it moves the first target."""
+        return self.fields[0].importance
+
+    def __call__(self, x: NDArray[Any]) -> list[NDArray[Any]]:
+        points = _checked(x)
+        answers = [field(points).numpy() for field in self.fields]
+        return [
+            answer if ends is None else answer.clip(*ends)
+            for answer, ends in zip(answers, self.ends, strict=True)
+        ]
+
+
+def _checked(x: NDArray[Any]) -> Tensor:
+    points = torch.from_numpy(np.asarray(x, np.float64))
+    if points.shape[1] < 3 or not torch.allclose(
+        points[:, -3:].norm(dim=1), torch.ones((), dtype=points.dtype), atol=1e-4
+    ):
+        raise ValueError(
+            "kriging needs the place on the unit sphere as the last three features: append it, "
+            "such as encoder='best+xyz'"
+        )
+    return points
+
+
+def _matern(a: Tensor, b: Tensor, reach: Any) -> Tensor:
+    """Matérn covariance of smoothness 1.5 between places `(N, 3)` and `(M, 3)`."""
+    distance = (2 - 2 * a @ b.T).clamp_min(1e-14).sqrt() * (math.sqrt(3) / reach)
+    covariance: Tensor = (1 + distance) * torch.exp(-distance)
+    return covariance
+
+
+def _field(x: NDArray[Any], columns: Array) -> _Field:
+    points, known = _checked(x), torch.from_numpy(columns)
+    embedding, places = points[:, :-3], points[:, -3:]
+    mean = known.mean(0)
+    size = float((known - mean).square().mean().sqrt()) or 1.0
+    known = (known - mean) / size
+    centre = embedding.mean(0)
+    spread = (embedding - centre).square().mean(0).sqrt()
+    varies = spread > 1e-6 * embedding.abs().amax(0)
+    spread = torch.where(varies, spread, torch.inf)
+    standard = (embedding - centre) / spread / math.sqrt(max(embedding.shape[1], 1))
+    distances = torch.pdist(places[:: max(1, len(places) // LABELS_FOR_SCALES)])
+    apart = distances[distances > 0]  # places repeat
+    unit = float(apart.median()) / 2 if len(apart) else 1.0
+
+    def covariance(scales: Tensor, rows: Any = slice(None)) -> Tensor:
+        reach, smooth, linear, noise = scales.clamp(-LARGEST, LARGEST).exp()
+        here = places[rows]
+        found: Tensor = smooth * _matern(here, here, unit * reach)
+        found = found + linear * standard[rows] @ standard[rows].T
+        found.diagonal().add_(noise + NOISE)
+        return found
+
+    scales = _scales(covariance, known)
+    weights = torch.linalg.solve(covariance(scales), known)
+    reach, smooth, linear, _ = scales.clamp(-LARGEST, LARGEST).exp().tolist()
+    weights = weights * size
+    coefficients = linear * standard.T @ weights / math.sqrt(max(embedding.shape[1], 1))
+    moves = (places.std(0, correction=0) / (unit * reach)).clamp_max(1) * math.sqrt(smooth) * size
+    importance = torch.cat([coefficients.abs().mean(1), moves]).numpy()
+    return _Field(
+        centre, spread, coefficients, places, smooth * weights, unit * reach, mean, importance
+    )
+
+
+def _scales(covariance: Any, known: Tensor) -> Tensor:
+    """Logarithms of range, smooth, linear and noise variance, of the highest posterior density."""
+    draw = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))
+    rows = draw[:LABELS_FOR_SCALES].sort().values
+    values = known[rows]
+    scales = torch.tensor([0.0, 0.0, 0.0, math.log(0.3)], dtype=known.dtype, requires_grad=True)
+    search = torch.optim.LBFGS([scales], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        factor = torch.linalg.cholesky(covariance(scales, rows))
+        fit = (torch.linalg.solve_triangular(factor, values, upper=False) ** 2).sum() / 2
+        size = values.shape[1] * factor.diagonal().log().sum()
+        prior = scales[0] ** 2 / 8 + (scales[1:] ** 2).sum() / 18
+        total: Tensor = fit + size + prior
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    with torch.enable_grad():
+        search.step(loss)  # type: ignore[no-untyped-call]
+    return scales.detach()
+
+
+PROBES["kriging"] = Kriging
