@@ -13,17 +13,17 @@ import math
 import os
 import re
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from locties._util.files import sha256_of
 from locties._util.registry import Registry
+from locties._util.weights import check_size, read_weights
 from locties.encoder import LocationEncoder
 
 _PREFIXES = ("model.location.nnet.", "location.nnet.", "model.nnet.", "nnet.")
@@ -64,7 +64,7 @@ def convert_satclip(
         raise FileNotFoundError(
             f"no file {path}: pass a SatCLIP checkpoint, .ckpt or .safetensors."
         )
-    state, settings = _read_checkpoint(path)
+    state, settings = read_weights(path)
     harmonics = settings.get("harmonics_calculation", "analytic")
     for key, value, known in [
         ("le_type", settings.get("le_type", "sphericalharmonics"), ("sphericalharmonics",)),
@@ -96,8 +96,6 @@ def convert_satclip(
         },
     ).double()
     encoder.network.load_state_dict(weights)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     encoder.origin = {
         "model": "SatCLIP",
         "source": "https://github.com/microsoft/satclip",
@@ -105,7 +103,7 @@ def convert_satclip(
         "licence": "MIT",
         "harmonics": harmonics,
         "file": path.name,
-        "sha256": digest,
+        "sha256": sha256_of(path),
     }
     encoder.save(out)
     return encoder.eval()
@@ -123,41 +121,6 @@ def satclip_factors(degree: int, harmonics: str = "analytic") -> Tensor:
     factors = (-1.0) ** ell.double()
     factors[m == 0] *= math.pi
     return factors
-
-
-def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    """State dict and hyper-parameters of a file, without executing anything in it."""
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = safetensors.torch.load_file(path)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about other protocols of pickle
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    # Random bytes can raise nearly anything in a reader of pickles.
-    except Exception as error:
-        text = str(error)
-        if code := re.search(r"GLOBAL (\S+)|unrecognized function (.+)", text):
-            raise ValueError(
-                f"{path} holds more than weights ({code[1] or code[2]}) and is refused; nothing in "
-                "it was executed. If you trust it, save its state_dict and hyper_parameters alone."
-            ) from None
-        # torch's own message begins with advice to execute the file.
-        reason = text.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
-        raise ValueError(
-            f"{path} is not a checkpoint, or truncated ({reason or type(error).__name__}). "
-            "Fetch it again."
-        ) from None
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    items = state.items() if isinstance(state, Mapping) else ()
-    tensors = {str(key): value for key, value in items if isinstance(value, Tensor)}
-    for key, value in tensors.items():
-        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
-            raise ValueError(f"{path}: {key} has shape {tuple(value.shape)} but fewer values.")
-    if not tensors:
-        raise ValueError(f"{path} holds no state dict: pass a SatCLIP checkpoint.")
-    settings = content.get("hyper_parameters", {})
-    return tensors, settings if isinstance(settings, Mapping) else {}
 
 
 def _location_weights(
@@ -184,6 +147,7 @@ def _location_weights(
     ]:
         if keys:
             raise ValueError(f"{path} {problem} {_some(prefix + key for key in keys)}.")
+    check_size(given, path)
     for key in wanted:
         if given[key].ndim != (2 if key.endswith("weight") else 1):
             raise ValueError(f"{path}: {prefix}{key} has shape {tuple(given[key].shape)}.")

@@ -1,6 +1,7 @@
 """Rasters: where their pixels lie, what counts as data, and what is refused."""
 
 import http.server
+import shlex
 import subprocess
 import sys
 import threading
@@ -507,7 +508,7 @@ def rio(*arguments: object) -> None:
 
 
 def test_what_is_proposed_for_a_file_works(tmp_path: Path) -> None:
-    path = bare(tmp_path / "a.tif")
+    path = bare(tmp_path / "a b.tif")
     rio("edit-info", path, "--transform", "[0.1, 0, 10, 0, -0.1, 50]")
     with pytest.raises(ValueError, match="no CRS"):
         read(path)
@@ -519,7 +520,7 @@ def test_what_is_proposed_for_a_file_works(tmp_path: Path) -> None:
     write(path, codes, from_origin(10, 50, 0.1, 0.1))
     with pytest.warns(UserWarning, match=r"-9999\.0 in 3") as said:
         read(path)
-    rio(*str(said[0].message).rpartition(": rio ")[2].split(" "))
+    rio(*shlex.split(str(said[0].message).rpartition(": rio ")[2]))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert read(path)[1].min() > -10
@@ -550,8 +551,8 @@ def test_variables_of_a_file_are_named(name: str, tmp_path: Path) -> None:
     places, _ = read(eval(proposed, {"xarray": xarray}))
     assert places[:, 0].min() == pytest.approx(-10, abs=4)
     if name == "era5.nc":
-        command = str(error.value).partition("as rio ")[2].removesuffix(" does").split(" ")
-        rio(*command[:-1], tmp_path / "t2m.tif")
+        command = str(error.value).partition("as rio ")[2].removesuffix(" does")
+        rio(*shlex.split(command)[:-1], tmp_path / "t2m.tif")
         rio("edit-info", tmp_path / "t2m.tif", "--crs", "EPSG:4326")
         assert np.abs(np.sort(read(tmp_path / "t2m.tif")[0], 0) - np.sort(places, 0)).max() < 1e-4
 

@@ -410,7 +410,9 @@ def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path, name):
         torch.save(malicious, tmp_path / name)
     else:
         (tmp_path / name).write_bytes(pickle.dumps(malicious))
-    with pytest.raises(DataError, match=f"{name} is refused: .*more than tensors"):
+    with pytest.raises(
+        DataError, match=f"{name} holds more than weights|{name} is not a checkpoint"
+    ):
         load_weights(backbone(), tmp_path / name)
     assert not done.exists(), "code in a checkpoint was run"
     if name == "w.pkl":
@@ -423,7 +425,7 @@ def test_weights_that_do_not_fit_or_are_none_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"other.pt does not fit the backbone: (?s:.*)2.weight"):
         load_weights(backbone(), tmp_path / "other.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(DataError, match=r"list.pt is refused: it is no state dict"):
+    with pytest.raises(DataError, match=r"list.pt holds no state dict"):
         load_weights(backbone(), tmp_path / "list.pt")
     with pytest.raises(DataError, match=r"there is no file of weights .*none.pt"):
         load_weights(backbone(), tmp_path / "none.pt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -156,17 +157,18 @@ def _start(path: Path) -> bytes:
 
 def _of_dataset(path: str | Path, dataset: Any) -> OpenRaster:
     """A rasterio dataset, which has to lie somewhere."""
-    set_crs = f"rio edit-info {path} --crs EPSG:4326, or its own"
+    file = shlex.quote(str(path))
+    set_crs = f"rio edit-info {file} --crs EPSG:4326, or its own"
     if dataset.gcps[0] or (dataset.transform.is_identity and dataset.rpcs):
         points = "ground control points" if dataset.gcps[0] else "a camera model (RPC)"
         option = "" if dataset.gcps[0] else "-rpc "
         raise ValueError(
-            f"{path} has {points} and no geotransform: gdalwarp {option}-t_srs EPSG:4326 {path} "
+            f"{path} has {points} and no geotransform: gdalwarp {option}-t_srs EPSG:4326 {file} "
             "warped.tif"
         )
     if dataset.transform.is_identity:
         raise ValueError(
-            f"{path} has no geotransform, so its pixels could lie anywhere: rio edit-info {path} "
+            f"{path} has no geotransform, so its pixels could lie anywhere: rio edit-info {file} "
             "--transform '[WIDTH, 0, WEST, 0, -HEIGHT, NORTH]', with width and height of a pixel"
         )
     if dataset.crs is None:
@@ -197,7 +199,7 @@ def _of_dataset(path: str | Path, dataset: Any) -> OpenRaster:
         scale=np.array(dataset.scales),
         offset=np.array(dataset.offsets),
         set_crs=set_crs,
-        set_nodata=f"rio edit-info {path} --nodata={{}}",
+        set_nodata=f"rio edit-info {file} --nodata={{}}",
     )
 
 
@@ -207,9 +209,10 @@ def _by_xarray(path: str | Path, names: Sequence[str] = ()) -> str:
     group, _, name = names[0].lstrip("/").rpartition("/")
     inside = f"{str(path)!r}" + (f", group={group!r}" if group else "")
     others = f" ({', '.join(names)})" if len(names) > 1 else ""
+    of_gdal = shlex.quote(f'NETCDF:"{path}":{name}')
     return (
         f"pass one of them{others}, as xarray.open_dataset({inside})[{name!r}]. On the command "
-        f"line, make a GeoTIFF of it, as rio convert NETCDF:{path}:{name} {name}.tif does"
+        f"line, make a GeoTIFF of it, as rio convert {of_gdal} {name}.tif does"
     )
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from locties._util.extras import needs
 from locties._util.files import remedy, sha256_of, uninterrupted, written_aside
 from locties._util.lock import only_process
 from locties._util.registry import check_counts, device_of, unknown
+from locties._util.weights import read_weights
 from locties.data.manifest import DataError
 from locties.data.sentinel2 import (
     BANDS,
@@ -48,7 +48,7 @@ _MANIFEST, _ARRAY, _INDEX = "manifest.json", "features.npy", "index.csv"
 
 
 def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Load weights into a network, in place, and return it. Nothing is unpickled.
+    """Load weights into a network, in place, and return it. No code in the file is run.
 
     `path` is a ``.safetensors`` file, or what ``torch.save`` wrote of a state dict, which may lie
     under the key "state_dict".
@@ -57,20 +57,9 @@ def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module
     if not path.is_file():
         raise DataError(f"there is no file of weights {path}")
     try:
-        if path.suffix == ".safetensors":
-            state: Any = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # files with code and damaged files fail in many ways
-        raise DataError(
-            f"{path} is refused: it is damaged, or holds more than tensors "
-            f"({str(error).splitlines()[0]}). Nothing in it was run. Save the state dict alone, as "
-            "safetensors"
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DataError(f"{path} is refused: it is no state dict, a dict of tensors by name")
+        state, _ = read_weights(path)
+    except ValueError as error:
+        raise DataError(str(error)) from None
     try:
         backbone.load_state_dict(state)
     except RuntimeError as error:
