@@ -331,7 +331,7 @@ def test_the_extra_of_the_command_line_is_what_its_own_commands_need(encoder, tm
     assert len(pd.read_csv(tmp_path / "out.csv")) == len(pd.read_parquet(tmp_path / "out.parquet"))
 
 
-@pytest.mark.parametrize("module", ["pandas", "pyarrow", "tqdm"])
+@pytest.mark.parametrize("module", ["pandas", "tqdm"])
 def test_embed_without_its_packages_names_the_extra_of_the_command_line(
     module, encoder, monkeypatch
 ):

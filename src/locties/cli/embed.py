@@ -47,6 +47,12 @@ def embed(
         return
     if "-" not in (file, output) and Path(output).resolve() == Path(file).resolve():
         raise ValueError(f"--output {output} is the input itself: name another file")
+    from locties.apply.parts import ending_of
+    from locties.apply.tables import check_invalid
+
+    check_invalid(invalid)
+    if output != "-":
+        ending_of(output)  # refuses a name that promises no table
     with reading():
         _embed(found, Path(encoder).resolve().name, file, output, lon, lat, invalid)
 
