@@ -122,6 +122,49 @@ def test_an_empty_table_gives_an_empty_one_with_its_columns():
     assert locties.embed(small(), table().iloc[:0]).shape == (0, 6)
 
 
+def test_a_path_is_read_as_the_table_it_names(tmp_path):
+    table().to_csv(tmp_path / "points.csv", index=False)
+    points().to_parquet(tmp_path / "points.parquet")
+    for file in (tmp_path / "points.csv", str(tmp_path / "points.parquet")):
+        np.testing.assert_allclose(locties.embed(small(), file), expected(small()), atol=1e-5)
+    with pytest.raises(OSError, match=r"'no\.csv'"):
+        locties.embed(small(), "no.csv")
+
+
+REPEATED = {
+    "concat": pd.concat([table(), table().iloc[::-1]]),
+    "one label": table().set_index(pd.Index([7, 7, 7, 7])),
+    "several levels": table().set_index([pd.Index(["a", "a", "b", "b"]), pd.Index([1, 1, 1, 2])]),
+    "explode": table().assign(of=[[1, 2], [3], [4], [5]]).explode("of"),
+    "missing labels": table().set_index(pd.Index([1.0, np.nan, np.nan, 2.0])),
+    "points": points().iloc[[0, 1, 1]],
+    "geometry": points().geometry.iloc[[0, 0]],
+    "once unusable": pd.concat([table(), table().iloc[:1].assign(lat=np.nan)]),
+}
+
+
+@pytest.mark.parametrize("frame", REPEATED.values(), ids=REPEATED)
+@pytest.mark.parametrize("invalid", ["raise", "drop"])
+@pytest.mark.filterwarnings("ignore:1 of 5 rows cannot be used")
+def test_a_repeated_index_is_refused_and_its_remedy_pairs_rows_rightly(frame, invalid):
+    with pytest.raises(ValueError, match=r"repeats.*reset_index\(drop=True\)"):
+        locties.embed(lambda lonlat: lonlat, frame, invalid=invalid)
+    mended = frame.reset_index(drop=True)
+    if invalid == "raise" and frame is REPEATED["once unusable"]:
+        return
+    result = locties.embed(lambda lonlat: lonlat, mended, invalid=invalid)
+    if hasattr(frame, "lon"):
+        joined = mended.join(result, how="right")
+        np.testing.assert_allclose(joined[["lon", "lat"]], joined[result.columns], rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["map_partitions", "map_batches"])
+def test_a_frame_in_partitions_is_refused_with_how_to_embed_each(method):
+    partitioned = type("Partitioned", (), {method: None})()
+    with pytest.raises(ValueError, match=r"Partitioned is in partitions.*map_partitions"):
+        locties.embed(small(), partitioned)
+
+
 def test_longitudes_are_wrapped():
     wrapped = locties.embed(small(), np.array([[190.0, 5.0]]))
     pd.testing.assert_frame_equal(wrapped, locties.embed(small(), np.array([[-170.0, 5.0]])))
@@ -185,7 +228,6 @@ def test_what_to_do_with_rows_is_checked():
         (LONLAT[:, 0], r"shape \(4,\); pass shape \(N, 2\)"),
         (np.ones((4, 3)), r"shape \(4, 3\); pass shape \(N, 2\)"),
         (LONLAT + 1j, "complex.*longitude then latitude"),
-        ("points.csv", "a str, cannot be read.*longitude then latitude"),
     ],
 )
 def test_what_is_no_place_is_refused_with_what_to_do(frame, said):

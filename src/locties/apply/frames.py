@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ with needs("own", "locties.embed"):
         coordinates,
         float_points,
         out_of_range,
+        read_table,
         usable,
     )
 
@@ -45,8 +45,9 @@ def embed(
     Args:
         encoder: name of an encoder that comes with locties, folder of a saved one,
             `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim).
-        data: a DataFrame with columns of longitude and latitude in degrees (WGS84); a GeoDataFrame
-            or GeoSeries of points in any CRS; or whatever else `locties.lonlat.check` reads.
+        data: a DataFrame with columns of longitude and latitude in degrees (WGS84), or the path of
+            such a table; a GeoDataFrame or GeoSeries of points in any CRS; or whatever else
+            `locties.lonlat.check` reads.
         lon: column of longitudes. By default the only one with a usual name, such as lon or
             Longitude. Not used where there is geometry.
         lat: column of latitudes, likewise.
@@ -57,7 +58,11 @@ def embed(
         DataFrame with the index of `data`, less the rows left out, and columns such as melt_000,
         float32: ``data.join(embed(encoder, data))`` adds them to the table, with ``how="right"``
         where rows are left out. Its `attrs` name the encoder, the sha256 of its weights, its
-        licence, the CRS of the coordinates and the version of locties.
+        licence, the CRS of the coordinates and the version of locties. ``examples/partitions.py``
+        does the same for each partition of a Dask or Ray DataFrame.
+
+    Raises:
+        ValueError: among others, the index of `data` repeats, so a join would mix rows.
 
     Example:
         >>> cities = pd.DataFrame({"lon": [13.4, 2.3], "lat": [52.5, 48.9]}, ["Berlin", "Paris"])
@@ -67,16 +72,19 @@ def embed(
     """
     check_invalid(invalid)
     function, metadata = resolve(encoder)
+    if isinstance(data, str | Path):
+        data = read_table(data)
+    given = isinstance(data, pd.DataFrame | pd.Series)
+    if given and not data.index.is_unique:
+        again = data.index[data.index.duplicated()][0]
+        raise ValueError(
+            f"the index repeats {again!r}, so a join would mix rows: pass "
+            "frame.reset_index(drop=True), and join to that"
+        )
     lonlat, problems = _places(data, lon, lat)
     keep = usable(problems, len(lonlat), invalid)
     values = embed_points(function, float_points(lonlat[keep]))
-    given = isinstance(data, pd.DataFrame | pd.Series)
     index = (data.index if given else pd.RangeIndex(len(lonlat)))[keep]
-    if not index.is_unique:
-        warnings.warn(
-            "the index repeats, so a join would mix rows: call reset_index(drop=True) first",
-            stacklevel=2,
-        )
     columns = column_names(metadata["encoder"], values.shape[1])
     result = pd.DataFrame(values, index, columns, copy=False)
     result.attrs = metadata
@@ -101,6 +109,12 @@ def lonlat_of(data: Any, lon: str | None = None, lat: str | None = None) -> Tens
 
 def _places(data: Any, lon: str | None, lat: str | None) -> tuple[Array, Problems]:
     """Coordinates (N, 2) float64, and the rows in which they cannot be used."""
+    if hasattr(data, "map_partitions") or hasattr(data, "map_batches"):
+        raise ValueError(
+            f"{type(data).__name__} is in partitions: embed each, with frame.map_partitions("
+            "lambda part: part.join(locties.embed(encoder, part))), in Ray map_batches(..., "
+            "batch_format='pandas')"
+        )
     if isinstance(data, pd.DataFrame) or hasattr(data, "to_crs"):
         return coordinates(data, lon, lat)
     lonlat = read(data, lon, lat).detach().cpu().double().numpy()
