@@ -43,13 +43,18 @@ def objective(lines: list[str]) -> None:
         assert own > reference / 2 > 3 * 10 / 1024
 
 
+def partitions(lines: list[str]) -> None:
+    assert lines[0] == "20000 places in 4 partitions"
+    assert numbers(lines[1])[0] < 1e-3
+
+
 def task(lines: list[str]) -> None:
     (guess,), (ridge,), (knn,) = map(numbers, lines)
     assert 1 > min(ridge, knn) > guess + 0.1
 
 
 CHECKS: dict[str, Callable[[list[str]], None]] = {
-    check.__name__: check for check in (feature, modality, network, objective, task)
+    check.__name__: check for check in (feature, modality, network, objective, partitions, task)
 }
 
 
@@ -57,6 +62,8 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 @pytest.mark.usefixtures("registries")
 def test_an_example_prints_results_that_make_sense(path, tmp_path, monkeypatch, capsys):
+    if path.stem == "partitions":
+        pytest.importorskip("distributed")
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")
     assert list(tmp_path.iterdir()) == [], "it left files behind"
