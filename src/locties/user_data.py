@@ -112,7 +112,7 @@ def read_task(
     frame = read_table(source)
     lonlat, problems = coordinates(frame, lon, lat)
     skip = any_of(problems, len(lonlat))
-    kind = kind or _kind(frame, target, skip)
+    kind = kind or kind_of(frame, target, skip)
     values, unusable = _target(frame, target, kind, skip)
     keep = _keep(lonlat, problems + unusable, invalid)
     if kind == "regression":
@@ -200,7 +200,7 @@ def read_modality(
             raise ValueError(f"{what}={number}: pass at least 1")
     beside = [beside] if isinstance(beside, str) else list(beside)
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
-    if _is_raster(source):
+    if is_raster(source):
         if columns is not None:
             raise ValueError("columns are those of a table: choose bands of a raster")
         if patch not in (None, PATCH):
@@ -269,7 +269,7 @@ def _is_validation(points: Tensor) -> Tensor:
     return sampling.owner(points) == sampling.VALIDATION
 
 
-def _kind(frame: Any, name: str, skip: Array) -> str:
+def kind_of(frame: Any, name: str, skip: Array) -> str:
     """What a column is, judged without the rows to `skip`; ValueError if it could be either."""
     column = column_of(frame, name)
     judged = column.notna().to_numpy() & ~skip
@@ -473,7 +473,8 @@ def _measured_columns(frame: Any, others: set[str | None]) -> list[str]:
     return columns
 
 
-def _is_raster(source: Any) -> bool:
+def is_raster(source: Any) -> bool:
+    """Whether it is read as a raster, and not as a table."""
     if isinstance(source, str | Path):
         return suffix_of(source) not in TABLES
     if type(source).__module__.startswith("xarray."):

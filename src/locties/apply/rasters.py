@@ -58,6 +58,8 @@ class OpenRaster:
     read: Callable[[Sequence[int], slice, slice], Array]
     scale: Array  # (bands,) what a stored 1 is worth
     offset: Array  # (bands,) what a stored 0 stands for
+    driver: str  # of GDAL
+    nodata: str  # as it is declared
     set_crs: str  # how to give it another CRS
     set_nodata: str  # how to declare nodata, with {} for the value
 
@@ -198,6 +200,8 @@ def _of_dataset(path: str | Path, dataset: Any) -> OpenRaster:
         read=read,
         scale=np.array(dataset.scales),
         offset=np.array(dataset.offsets),
+        driver=dataset.driver,
+        nodata=", ".join(dict.fromkeys(map(str, dataset.nodatavals))),
         set_crs=set_crs,
         set_nodata=f"rio edit-info {file} --nodata={{}}",
     )
@@ -268,6 +272,8 @@ def _of_array(array: Any) -> OpenRaster:
         read=lambda chosen, *window: stored[(np.array(chosen) - 1, *window)],
         scale=np.full(len(names), float(packed.get("scale_factor", 1))),
         offset=np.full(len(names), float(packed.get("add_offset", 0))),
+        driver="DataArray",
+        nodata=str(array.rio.nodata),
         set_crs="array.rio.write_crs('EPSG:4326'), or its own",
         set_nodata="array.where(array != {})",
     )

@@ -168,7 +168,10 @@ def rewritten(frame: Any, change: str, geometry: bool = False) -> str:
         write, suffix = "file(%s)", "gpkg"
     new = quoted(str(path.with_name(f"{stem}_new.{suffix}")))
     code = f"{package}.read_{read}{change}.to_{write % new}"
-    return f"python -c {shlex.quote(f'import geopandas, pandas; {code}')}"
+    packages = ", ".join(
+        name for name in ("geopandas", "pandas") if re.search(rf"\b{name}\.", code)
+    )
+    return f"python -c {shlex.quote(f'import {packages}; {code}')}"
 
 
 def misread(frame: Any, name: str, texts: Sequence[str], styles: Sequence[Style]) -> ValueError:

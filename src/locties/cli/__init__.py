@@ -1,4 +1,4 @@
-"""The command line: `locties data|pretrain|evaluate|embed|convert|s2|info`.
+"""The command line: `locties data|pretrain|evaluate|embed|convert|s2|doctor|info`.
 
 One file a command. Nothing heavy is imported until a command does its work, so that help and wrong
 usage are answered at once.
@@ -14,7 +14,7 @@ except ModuleNotFoundError:  # a light install has the command, and not what it 
     raise SystemExit('locties: the command line needs typer: pip install "locties[cli]"') from None
 
 from locties import __version__
-from locties.cli import convert, data, embed, evaluate, info, pretrain, s2
+from locties.cli import convert, data, doctor, embed, evaluate, info, pretrain, s2
 from locties.cli.base import Command, Commands
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(embed.embed)
 app.add_typer(convert.app, name="convert")
 app.add_typer(s2.app, name="s2")
+app.command(cls=Command)(doctor.doctor)
 app.command(cls=Command)(info.info)
 
 

@@ -1,0 +1,47 @@
+"""`locties doctor`: what a file is taken for, before any work."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from locties.cli.base import Json, print_json, printable
+
+
+def doctor(
+    file: Annotated[Path, typer.Argument(help="A table or a raster.")],
+    target: Annotated[
+        str | None, typer.Option(help="Column of a table that is to be predicted.")
+    ] = None,
+    lon: Annotated[
+        str | None, typer.Option(help="Column of longitudes; found by its name by default.")
+    ] = None,
+    lat: Annotated[str | None, typer.Option(help="Column of latitudes; likewise.")] = None,
+    kind: Annotated[str | None, typer.Option(help="regression or classification.")] = None,
+    invalid: Annotated[str, typer.Option(help="raise or drop rows that cannot be used.")] = "raise",
+    as_json: Json = False,
+) -> None:
+    """Say what a file is taken for: format, places, target, and what is wrong with it.
+
+    The exit code is 0 if it can be used, else 1, with what to do about it.
+
+    Example: `locties doctor soil.csv --target ph`
+    """
+    from locties.doctor import examine
+
+    facts = examine(file, target, lon=lon, lat=lat, kind=kind, invalid=invalid)
+    if as_json:
+        print_json(facts)
+    noted, problem = facts.pop("warnings"), facts.pop("problem")
+    if not as_json:
+        width = max(map(len, facts)) + 2
+        for name, value in facts.items():
+            text = ", ".join(value) if isinstance(value, list) else value
+            print(printable(f"{name:{width}}{text}"))
+    for warning in noted:
+        warnings.warn(warning, stacklevel=1)
+    if problem is not None:
+        raise OSError(problem)

@@ -1,0 +1,155 @@
+"""What a file of one's own is taken for, before any work is done with it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from locties._util.extras import needs
+
+with needs("own", "reading your own data"):
+    from locties.apply.rasters import Pixels, open_raster
+    from locties.apply.tables import (
+        SEPARATORS,
+        Array,
+        any_of,
+        check_invalid,
+        coordinate_columns,
+        coordinates,
+        crs_name,
+        read_table,
+        suffix_of,
+        usable,
+    )
+    from locties.apply.text import shown
+    from locties.lonlat import check
+    from locties.user_data import is_raster, kind_of, read_task
+
+_PIXELS = 2000  # of a raster, that are looked at
+
+
+def examine(
+    source: str | Path,
+    target: str | None = None,
+    *,
+    lon: str | None = None,
+    lat: str | None = None,
+    kind: str | None = None,
+    invalid: str = "raise",
+) -> dict[str, Any]:
+    r"""What a table or raster is taken for, and what is wrong with it.
+
+    Args:
+        source: path of a file.
+        target: column of a table that is to be predicted.
+        lon: as in `locties.read_task`; so are lat, kind and invalid.
+
+    Returns:
+        Facts by name, as far as they could be read; then `warnings`, and the `problem` for which
+        the file cannot be used, or None.
+
+    Example:
+        >>> _ = Path("soil.csv").write_text("lon,lat,ph\n13.4,52.5,6.1\n2.3,48.9,7.4\n")
+        >>> facts = examine("soil.csv", "ph")
+        >>> facts["coordinates"], facts["target"], facts["problem"]
+        ('columns lon, lat', 'ph: regression, 6.1 to 7.4', None)
+    """
+    check_invalid(invalid)
+    facts: dict[str, Any] = {"file": str(source)}
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            if is_raster(source):
+                _raster(facts, source)
+            else:
+                _table(facts, source, target, lon, lat, kind, invalid)
+            problem = None
+        except (ValueError, OSError) as error:
+            problem = str(error)
+    said = (str(note.message) for note in noted if issubclass(note.category, UserWarning))
+    return {**facts, "warnings": list(dict.fromkeys(said)), "problem": problem}
+
+
+def _table(
+    facts: dict[str, Any],
+    source: str | Path,
+    target: str | None,
+    lon: str | None,
+    lat: str | None,
+    kind: str | None,
+    invalid: str,
+) -> None:
+    frame = read_table(source)
+    suffix = suffix_of(source)
+    separator = SEPARATORS.get(suffix)
+    facts["format"] = suffix.lstrip(".") + (
+        f", UTF-8, fields between {separator!r}" if separator else ""
+    )
+    facts["rows"] = len(frame)
+    facts["columns"] = [str(name) for name in frame.columns]
+    if hasattr(frame, "to_crs"):
+        facts["coordinates"] = f"points in {crs_name(frame.crs) if frame.crs else 'no CRS'}"
+        places = {frame.geometry.name}
+    else:
+        names = coordinate_columns(frame, lon, lat)
+        places, facts["coordinates"] = {*names}, f"columns {', '.join(names)}"
+    lonlat, problems = coordinates(frame, lon, lat)
+    wrong = any_of(problems, len(lonlat))
+    facts |= _extent(lonlat[~wrong])
+    facts["different places"] = len(np.unique(lonlat[~wrong], axis=0))
+    if target is None:
+        facts["unusable rows"] = int(wrong.sum())
+        facts["targets"] = [
+            f"{name} ({_kind(frame, name, wrong)})" for name in frame.columns if name not in places
+        ]
+        usable(problems, len(lonlat), invalid)
+        return
+    task = read_task(frame, target, lon=lon, lat=lat, kind=kind, invalid=invalid)
+    facts["unusable rows"] = len(frame) - len(task.target)
+    described = f"{task.target.min():g} to {task.target.max():g}"
+    if task.classes:
+        described = f"{len(task.classes)} classes, such as {shown(task.classes[0])}"
+    facts["target"] = f"{target}: {task.kind}, {described}"
+
+
+def _kind(frame: Any, name: str, wrong: Array) -> str:
+    try:
+        return kind_of(frame, name, wrong)
+    except ValueError as error:
+        return "whole numbers" if "whole numbers" in str(error) else "unclear"
+
+
+def _raster(facts: dict[str, Any], source: str | Path) -> None:
+    with open_raster(source) as raster:
+        facts["format"] = raster.driver
+        facts["size"] = f"{raster.width} x {raster.height} pixels"
+        facts["CRS"] = crs_name(raster.crs)
+        row = np.linspace(0, raster.height, 33)
+        column = np.linspace(0, raster.width, 33)
+        facts |= _extent(raster.lonlat(*map(np.ravel, np.meshgrid(row, column))))
+        facts["bands"] = [f"{number} {name}" for number, name in raster.bands.items()]
+        facts["nodata"] = raster.nodata
+        pixels = Pixels(raster, None, None, np.random.default_rng(0))
+        _, values = pixels.draw(_PIXELS, lambda points: torch.ones(len(points), dtype=torch.bool))
+        if not len(values):
+            raise ValueError(f"none of {pixels.tried} pixels has data in every band")
+        facts["with data"] = f"{len(values) / pixels.tried:.0%} of the pixels looked at"
+        facts["values"] = [
+            f"{low:g} to {high:g}"
+            for low, high in zip(values.amin(0).tolist(), values.amax(0).tolist(), strict=True)
+        ]
+
+
+def _extent(lonlat: Array) -> dict[str, str]:
+    lonlat = lonlat[np.isfinite(lonlat).all(axis=1) & (np.abs(lonlat[:, 1:]) <= 90).all(axis=1)]
+    if not len(lonlat):
+        return {}
+    low, high = (end(check(lonlat).numpy(), axis=0) for end in (np.min, np.max))
+    return {
+        "longitude": f"{low[0]:.6g} to {high[0]:.6g}",
+        "latitude": f"{low[1]:.6g} to {high[1]:.6g}",
+    }
