@@ -10,6 +10,7 @@ import json
 import shlex
 import shutil
 import tempfile
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -172,23 +173,32 @@ def _sha256(source: Source) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def _placed(source: Source, given: Named) -> Iterator[tuple[int, Part, Any, Problems]]:
+def _counted(start: int) -> str:
+    return f" (rows counted from row {start})" if start else ""
+
+
+def _placed(
+    source: Source, given: Named, *, warn: bool = True
+) -> Iterator[tuple[int, Part, Any, Problems]]:
     """The rows before each part, the part, its coordinates and what is wrong with them."""
     start = 0
     for part in read_parts(source):
         try:
-            with named(source.name):
+            with named(source.name), warnings.catch_warnings(record=True) as noted:
+                warnings.simplefilter("always")
                 lonlat, problems = places_of(part, **given, file=source.name)
         except ValueError as error:
-            where = f" (rows counted from row {start})" if start else ""
-            raise ValueError(f"{source.name}: {error}{where}") from None
+            raise ValueError(f"{source.name}: {error}{_counted(start)}") from None
+        if warn:
+            for warning in noted:
+                warnings.warn(f"{source.name}: {warning.message}{_counted(start)}", stacklevel=3)
         yield start, part, lonlat, problems
         start += len(lonlat)
 
 
 def _known(source: Source, given: Named) -> Iterator[tuple[int, Part, Tensor]]:
-    """The size of each part, its usable rows and their places."""
-    for _, part, lonlat, problems in _placed(source, given):
+    """The size of each part of a table that `_scan` has checked, its usable rows, their places."""
+    for _, part, lonlat, problems in _placed(source, given, warn=False):
         keep = ~any_of(problems, len(lonlat))
         yield len(lonlat), part.filter(keep), float_points(lonlat[keep])
 

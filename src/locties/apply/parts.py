@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
+import numpy as np
+
 from locties._util.extras import need, needs
 from locties._util.files import DataError
 from locties.apply.tables import (
@@ -175,12 +177,33 @@ def _parquet(source: Source) -> Iterator[Part]:
         named(source.name),
         pq.ParquetFile(source.name, buffer_size=2**20, pre_buffer=False) as table,
     ):
-        schema, empty = table.schema_arrow, True
+        schema, start = table.schema_arrow, 0
         for batch in table.iter_batches(ROWS):
-            yield Part(batch.replace_schema_metadata(schema.metadata))
-            empty = False
-        if empty:
+            yield Part(_indexed(batch.replace_schema_metadata(schema.metadata), start))
+            start += len(batch)
+        if not start:
             yield Part(pa.RecordBatch.from_pylist([], schema))
+
+
+def _indexed(batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
+    """A batch with its index as a column, where pandas keeps it as a range in the metadata.
+
+    A range from 0 only counts the rows, so it stays where it is.
+    """
+    metadata = batch.schema.metadata or {}
+    about = json.loads(metadata.get(b"pandas", b"{}"))
+    match about.get("index_columns"):
+        case [{"kind": "range", "start": first, "step": step, "name": name}] if (
+            first or step != 1 or name is not None
+        ):
+            label = "__index_level_0__" if name is None else str(name)
+            index = first + step * np.arange(start, start + len(batch))
+            kinds = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+            about["columns"].append({"name": name, "field_name": label, **kinds})
+            about["index_columns"] = [label]
+            metadata[b"pandas"] = json.dumps(about).encode()
+            batch = batch.append_column(label, pa.array(index))
+    return batch.replace_schema_metadata(metadata)
 
 
 def _delimited(source: Source, separator: str) -> Iterator[Part]:
