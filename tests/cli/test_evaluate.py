@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pandas as pd
+import pytest
 import torch
 from typer.testing import CliRunner, Result
 
@@ -92,3 +94,14 @@ def test_a_warning_of_the_library_is_one_line(encoder, soil):
     assert result.exit_code == 0
     assert result.stderr.startswith("locties: warning: 1 of 601 rows stand where another one does")
     assert result.stderr.endswith("or judge by --splits block\n")
+
+
+@pytest.mark.parametrize("target", ["temp [degC]", "ph [/]", ":smile: [bold]x", "a\x1b]0;b"])
+def test_a_targets_name_is_printed_as_it_is(target, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.uniform([-80, -50], [80, 60], (60, 2)), columns=["lon", "lat"])
+    frame.assign(**{target: frame["lat"] + 0.5}).to_csv(tmp_path / "a.csv", index=False)
+    quick = ["--splits", "random", "--probes", "ridge", "--target", target]
+    result = run("xyz", "--points-file", tmp_path / "a.csv", *quick)
+    assert result.exit_code == 0, result.stderr
+    assert target.replace("\x1b", "\\x1b") in result.stdout

@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import torch
 from command import run, start
 from typer.main import get_command
@@ -148,6 +150,71 @@ def test_a_run_killed_in_its_last_moments_ends_well_when_repeated(moment, soil, 
     assert result.exit_code == 0, result.stderr
     assert weights(folder).isfinite().all()
     assert not list(folder.glob(".*")), "what the killed one left is gone"
+
+
+def own_files(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.uniform([-170, -50], [170, 60], (600, 2)), columns=["east", "north"])
+    frame[["ph", "clay"]] = rng.normal(6, 1, (600, 2))
+    frame.to_csv(folder / "a.csv", index=False)
+    frame.rename(columns={"east": "X1", "north": "Y1"}).to_csv(folder / "b.csv", index=False)
+    profile = {"driver": "GTiff", "count": 2, "height": 60, "width": 80, "dtype": "float32"}
+    profile |= {"crs": "EPSG:4326", "transform": rasterio.transform.from_origin(0, 60, 0.5, 0.5)}
+    with rasterio.open(folder / "c.tif", "w", **profile) as file:
+        file.write(rng.normal(size=(2, 60, 80)).astype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "widths"),
+    [
+        ("-m soil=a.csv --lon east --lat north --columns ph", {"soil": 1}),
+        ("-m soil=a.csv --lon east --lat north --columns ph --columns clay", {"soil": 2}),
+        ("-m s=a.csv -m c=c.tif --lon east --lat north --columns ph", {"s": 1, "c": 2}),
+        ("-m s=a.csv,c=c.tif --lon east --lat north --bands 2", {"s": 2, "c": 1}),
+        (
+            "-m s=a.csv,t=b.csv --lon s=east --lon t=X1 --lat s=north --lat t=Y1 --columns t=ph",
+            {"s": 2, "t": 1},
+        ),
+    ],
+)
+def test_columns_of_own_files(arguments, widths, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own_files(tmp_path)
+    given = {}
+    monkeypatch.setattr(
+        locties,
+        "pretrain",
+        lambda _, modalities, *__, **___: (
+            given.update({m.name: m.samples[torch.arange(1)].shape[1] for m in modalities})
+            or sys.exit(0)
+        ),
+    )
+    run("pretrain", "melt", *shlex.split(arguments), "-o", "run", *TINY)
+    assert given == widths
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        ("-m soil=a.csv", "--lon and --lat"),
+        ("-m soil=a.csv --lon east", "--lat"),
+        ("-m soil=a.csv --lon east --lat nort", "'nort'"),
+        ("-m soil=a.csv --lon east,x --lat north", "one column"),
+        ("-m soil=a.csv --lon east --lat north --columns phh", "did you mean 'ph'"),
+        ("-m soil=a.csv --lon north --lat east", "--lon east --lat north"),
+        ("-m soil=a.csv,soil=b.csv --lon east --lat north", "given twice"),
+        ("-m soil=a.csv --lon east --lat north --bands 1", "-m NAME=FILE"),
+        ("-m haze --lon east", "-m NAME=FILE"),
+        ("-m c=c.tif --bands red", "counted from 1"),
+        ("-m c=c.tif --bands 3", "bands 1 to 2"),
+    ],
+)
+def test_options_of_own_files_are_checked(arguments, remedy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own_files(tmp_path)
+    result = run("pretrain", "melt", *shlex.split(arguments), "-o", "run", *TINY)
+    assert (result.exit_code, result.stdout) == (2, ""), result.stderr
+    assert remedy in " ".join(result.stderr.split())
 
 
 def test_json(soil, tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from locties.cli.base import Json, find_encoder, print_json, split_names
+from locties.cli.base import Json, find_encoder, print_json, printable, split_names
 
 
 def evaluate(
@@ -102,8 +102,9 @@ def evaluate(
     for split, probe in cells.columns:
         table.add_column(f"{split}\n{probe}", justify="right")
     for names, values in zip(cells.index, cells.to_numpy(), strict=True):
-        table.add_row(*names, *(f"{value:.3f}" for value in values))
-    Console().print(table)
+        table.add_row(*map(printable, names), *(f"{value:.3f}" for value in values))
+    # A target's name may hold brackets and colons, which are text like any other.
+    Console(markup=False, emoji=False, highlight=False).print(table)
     for task in chosen:
         side = block_degrees(task.lonlat)
         if side != BLOCK_DEGREES and "block" in scores["split"].to_numpy():

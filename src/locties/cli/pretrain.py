@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -45,6 +45,21 @@ def pretrain(
         int, typer.Option(help="Samples per modality, with --locations fixed.")
     ] = 20_000,
     seed: Annotated[int, typer.Option(help="Random seed of weights, samples and batch order.")] = 0,
+    lon: Annotated[
+        list[str] | None,
+        typer.Option(help="Longitude column of each table; NAME=COLUMN is that of one."),
+    ] = None,
+    lat: Annotated[list[str] | None, typer.Option(help="Latitude column, likewise.")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns of tables that make their profiles, likewise."),
+    ] = None,
+    bands: Annotated[
+        list[str] | None, typer.Option(help="Bands of rasters, counted from 1, likewise.")
+    ] = None,
+    invalid: Annotated[
+        str, typer.Option(help="raise at rows of a table that cannot be used, or drop them.")
+    ] = "raise",
     device: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
     as_json: Json = False,
 ) -> None:
@@ -60,6 +75,12 @@ def pretrain(
     Example: `locties pretrain melt -m imagery -m climate --output run --pairs 60000 --batch 512
     --epochs 6 --learning-rate 1e-3 --features spherical_harmonics:degree=10 --network
     siren:hidden=128`
+
+    Example: `locties pretrain melt -m imagery -m soil=soil.csv --lon east --lat north --columns
+    ph,clay -o run`
+
+    Example: `locties pretrain melt -m soil=soil.csv -m dem=dem.tif --columns soil=ph,clay --bands
+    dem=1 -o run`
     """
     state = output / "checkpoint"
     _check_output(output, state)
@@ -68,11 +89,12 @@ def pretrain(
     feature, feature_options = _options(features)
     net, network_options = _options(network)
     loss, objective_options = _options(objective)
+    options = {"lon": lon, "lat": lat, "columns": columns, "bands": bands}
     encoder = locties.LocationEncoder(feature, net, dim, feature_options, network_options, seed)
     with resuming():
         run = locties.pretrain(
             schedule,
-            _modalities(modality, samples, seed),
+            _modalities(modality, options, invalid, samples, seed),
             encoder,
             pairs=pairs,
             batch=batch,
@@ -113,20 +135,73 @@ def _check_output(output: Path, state: Path) -> None:
         raise ValueError(f"--output {output} holds a finished run: pass another, or delete it")
 
 
-def _modalities(items: Sequence[str], samples: int, seed: int) -> list[str | Modality]:
+def _modalities(
+    items: Sequence[str],
+    options: Mapping[str, Sequence[str] | None],
+    invalid: str,
+    samples: int,
+    seed: int,
+) -> list[str | Modality]:
     """Names as they are, then the user's files, each read beside all before it."""
     import locties
 
     pairs = [item.partition("=") for item in split_names(items)]
     modalities: list[str | Modality] = [name for name, equals, _ in pairs if not equals]
+    files: dict[str, str] = {}
     for name, equals, file in pairs:
-        if equals:
+        if equals and files.setdefault(name, file) != file:
+            raise ValueError(f"modality {name!r} is given twice: call the second otherwise")
+    chosen = {option: _by_file(option, given or [], files) for option, given in options.items()}
+    for name, file in files.items():
+        lists = {option: values[name] for option, values in chosen.items() if values[name]}
+        for option in ("lon", "lat"):
+            if len(lists.get(option, ())) > 1:
+                raise ValueError(f"{option}={', '.join(lists[option])!r}: give one column")
+        try:
             modalities.append(
                 locties.read_modality(
-                    file, name=name, beside=list(modalities), samples=samples, seed=seed
+                    file,
+                    name=name,
+                    lon=lists.get("lon", [None])[0],
+                    lat=lists.get("lat", [None])[0],
+                    columns=lists.get("columns"),
+                    bands=_numbers(lists.get("bands")),
+                    invalid=invalid,
+                    beside=list(modalities),
+                    samples=samples,
+                    seed=seed,
                 )
             )
+        except ValueError as error:
+            raise ValueError(f"modality {name!r}, {file}: {error}") from None
     return modalities
+
+
+def _by_file(option: str, given: Sequence[str], files: Mapping[str, str]) -> dict[str, list[str]]:
+    """What an option names for each file: NAME=VALUE,... for one; VALUE,... for all of its kind."""
+    found: dict[str, list[str]] = {name: [] for name in files}
+    if not given:
+        return found
+    from locties.user_data import is_raster
+
+    kind = "raster" if option == "bands" else "table"
+    fitting = [name for name, file in files.items() if is_raster(file) == (kind == "raster")]
+    for text in given:
+        name, equals, values = text.partition("=")
+        one = bool(equals) and name in files
+        if not one and not fitting:
+            raise ValueError(f"{option}={text!r} is of a {kind}: give one with -m NAME=FILE")
+        for each in [name] if one else fitting:
+            found[each] += split_names([values if one else text])
+    return found
+
+
+def _numbers(texts: Sequence[str] | None) -> list[int] | None:
+    if texts is None:
+        return None
+    if wrong := [text for text in texts if not text.isdecimal()]:
+        raise ValueError(f"bands={wrong[0]!r}: give numbers, counted from 1")
+    return list(map(int, texts))
 
 
 def _options(text: str) -> tuple[str, dict[str, Any]]:
