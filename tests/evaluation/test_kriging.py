@@ -8,7 +8,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Kernel, Matern
 
 from locties.evaluation import kriging
-from locties.evaluation.kriging import Kriging, _matern
+from locties.evaluation.kriging import Kriging, _distance, _matern
 from locties.lonlat import to_xyz
 
 
@@ -28,8 +28,8 @@ def data(n=120, d=6, seed=0):
 
 def test_the_covariance_is_that_of_scikit_learn():
     a, b = torch.from_numpy(places(20)), torch.from_numpy(places(30, 1))
-    assert np.allclose(_matern(a, b, 0.3), Matern(0.3, nu=1.5)(a.numpy(), b.numpy()))
-    assert torch.allclose(_matern(a, a, 0.3).diagonal(), torch.ones(20, dtype=a.dtype))
+    assert np.allclose(_matern(_distance(a, b), 0.3), Matern(0.3, nu=1.5)(a.numpy(), b.numpy()))
+    assert torch.allclose(_matern(_distance(a, a), 0.3).diagonal(), torch.ones(20, dtype=a.dtype))
 
 
 class Both(Kernel):
@@ -55,7 +55,7 @@ def test_predictions_are_those_of_scikit_learn(monkeypatch):
     x, y = data()
     reach, smooth, linear, noise = 0.7, 1.3, 0.8, 0.05
     given = torch.tensor([reach, smooth, linear, noise], dtype=torch.float64).log()
-    monkeypatch.setattr(kriging, "_scales", lambda covariance, known: given)
+    monkeypatch.setattr(kriging, "_scales", lambda covariance, values: given)
     predicted = Kriging(x[:100], [y[:100]], np.zeros(100, int)).fit()(x[100:])[0]
 
     centre, spread = x[:100, :6].mean(0), x[:100, :6].std(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from locties.evaluation.probes import PROBES, Array, Probe, as_columns, is_classification
 
 MOST_LABELS = 3000  # the work grows with their cube; of more, so many are drawn
-LABELS_FOR_SCALES = 400  # of these, so many say how the variance splits
+LABELS_FOR_SCALES = 256  # of these, so many say how the variance splits
 NOISE = 1e-4  # at least this share of the target's variance
 STEPS = 60
 LARGEST = 6.0  # of the logarithm of a scale
@@ -71,7 +72,7 @@ class _Field:
     def __call__(self, x: Tensor) -> Tensor:
         embedding, place = x[:, :-3], x[:, -3:]
         trend = (embedding - self.centre) / self.spread @ self.coefficients
-        return self.mean + trend + _matern(place, self.places, self.reach) @ self.weights
+        return self.mean + trend + _matern(_distance(place, self.places), self.reach) @ self.weights
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,15 @@ def _checked(x: NDArray[Any]) -> Tensor:
     return points
 
 
-def _matern(a: Tensor, b: Tensor, reach: Any) -> Tensor:
-    """Matérn covariance of smoothness 1.5 between places `(N, 3)` and `(M, 3)`."""
-    distance = (2 - 2 * a @ b.T).clamp_min(1e-14).sqrt() * (math.sqrt(3) / reach)
-    covariance: Tensor = (1 + distance) * torch.exp(-distance)
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    """Straight distances `(N, M)` between places on the unit sphere."""
+    return (2 - 2 * a @ b.T).clamp_min(1e-14).sqrt()
+
+
+def _matern(distance: Tensor, reach: Any) -> Tensor:
+    """Matérn covariance of smoothness 1.5."""
+    scaled = distance * (math.sqrt(3) / reach)
+    covariance: Tensor = (1 + scaled) * torch.exp(-scaled)
     return covariance
 
 
@@ -125,20 +131,26 @@ def _field(x: NDArray[Any], columns: Array) -> _Field:
     varies = spread > 1e-6 * embedding.abs().amax(0)
     spread = torch.where(varies, spread, torch.inf)
     standard = (embedding - centre) / spread / math.sqrt(max(embedding.shape[1], 1))
-    distances = torch.pdist(places[:: max(1, len(places) // LABELS_FOR_SCALES)])
+    draw = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))
+    some = draw[:LABELS_FOR_SCALES].sort().values
+    distances = torch.pdist(places[some])
     apart = distances[distances > 0]  # places repeat
     unit = float(apart.median()) / 2 if len(apart) else 1.0
 
-    def covariance(scales: Tensor, rows: Any = slice(None)) -> Tensor:
-        reach, smooth, linear, noise = scales.clamp(-LARGEST, LARGEST).exp()
-        here = places[rows]
-        found: Tensor = smooth * _matern(here, here, unit * reach)
-        found = found + linear * standard[rows] @ standard[rows].T
-        found.diagonal().add_(noise + NOISE)
-        return found
+    def covariance_of(rows: Tensor) -> Callable[[Tensor], Tensor]:
+        distance = _distance(places[rows], places[rows])
+        likeness = standard[rows] @ standard[rows].T
 
-    scales = _scales(covariance, known)
-    weights = torch.linalg.solve(covariance(scales), known)
+        def covariance(scales: Tensor) -> Tensor:
+            reach, smooth, linear, noise = scales.clamp(-LARGEST, LARGEST).exp()
+            found: Tensor = smooth * _matern(distance, unit * reach) + linear * likeness
+            found.diagonal().add_(noise + NOISE)
+            return found
+
+        return covariance
+
+    scales = _scales(covariance_of(some), known[some])
+    weights = torch.linalg.solve(covariance_of(torch.arange(len(known)))(scales), known)
     reach, smooth, linear, _ = scales.clamp(-LARGEST, LARGEST).exp().tolist()
     weights = weights * size
     coefficients = linear * standard.T @ weights / math.sqrt(max(embedding.shape[1], 1))
@@ -149,17 +161,14 @@ def _field(x: NDArray[Any], columns: Array) -> _Field:
     )
 
 
-def _scales(covariance: Any, known: Tensor) -> Tensor:
+def _scales(covariance: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     """Logarithms of range, smooth, linear and noise variance, of the highest posterior density."""
-    draw = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))
-    rows = draw[:LABELS_FOR_SCALES].sort().values
-    values = known[rows]
-    scales = torch.tensor([0.0, 0.0, 0.0, math.log(0.3)], dtype=known.dtype, requires_grad=True)
+    scales = torch.tensor([0.0, 0.0, 0.0, math.log(0.3)], dtype=values.dtype, requires_grad=True)
     search = torch.optim.LBFGS([scales], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         search.zero_grad()
-        factor = torch.linalg.cholesky(covariance(scales, rows))
+        factor = torch.linalg.cholesky(covariance(scales))
         fit = (torch.linalg.solve_triangular(factor, values, upper=False) ** 2).sum() / 2
         size = values.shape[1] * factor.diagonal().log().sum()
         prior = scales[0] ** 2 / 8 + (scales[1:] ** 2).sum() / 18
