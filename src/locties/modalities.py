@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from locties._util.registry import Registry, check_counts
 from locties.data import embedded, public, sampling
-from locties.data.frozen import prefetch, read_features
 from locties.data.raster import Raster
+from locties.data.sentinel2 import prefetch, read_features
 from locties.modality import (
     PATCH,
     TOKENS,

@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from locties.data import fetch, frozen, sampling, sentinel2
-from locties.data.frozen import features, load_weights, read_features
+from locties.data.frozen import features, load_weights
 from locties.data.manifest import DataError
-from locties.data.sentinel2 import obtain, satclip_chip
+from locties.data.sentinel2 import obtain, read_features, satclip_chip
 from locties.modalities import sentinel2 as modality
 
 MIRROR = os.environ.get("LOCTIES_MIRROR")
@@ -364,11 +364,33 @@ def test_altered_features_are_recognised(data, tmp_path, whole, name):
         read_features(out)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format": 1}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "[]", "null", '"format"', "{}", '{"format": 1}', '{"format": 2}', "[" * 100_000),
+        *('{"format": [[]]}', '{"format": 2, "manifest_sha256": null}', '{"a":' * 100_000, "\0"),
+    ],
+)
 def test_a_manifest_that_is_none_is_recognised(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(DataError, match=r"manifest.json is altered; delete"):
+    with pytest.raises(DataError, match=r"manifest.json (is altered|has format).*; delete"):
         read_features(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["features.npy", "manifest.json", "index.csv"])
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path, whole, name):
+    path = tmp_path / "whole" / name
+    content = path.read_bytes()
+    for at in np.random.default_rng(0).integers(0, len(content), 40):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << int(at % 8)
+        if name == "manifest.json" and flipped.split() == content.split():
+            continue  # white space
+        path.write_bytes(flipped)
+        with pytest.raises(DataError, match=name):
+            read_features(tmp_path / "whole")
+    path.write_bytes(content)
+    read_features(tmp_path / "whole")
 
 
 def test_unfinished_and_absent_features_say_what_to_run(data, tmp_path):

@@ -8,7 +8,6 @@ which every epoch reads instead of the images.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import textwrap
@@ -31,7 +30,10 @@ from locties._util.registry import check_counts, device_of, unknown
 from locties._util.weights import read_weights
 from locties.data.manifest import DataError
 from locties.data.sentinel2 import (
+    ARRAY,
     BANDS,
+    FORMAT,
+    INDEX,
     SIDE,
     TRANSFORMS,
     Chip,
@@ -39,12 +41,11 @@ from locties.data.sentinel2 import (
     chips,
     file_name,
     obtain,
+    open_array,
     read_index,
+    read_manifest,
+    write_manifest,
 )
-
-_FORMAT = 1  # of the manifest; raised when an older locties could not continue from it
-_KEYS = {"recipe", "shape", "shards", "position", "rows", "damaged", "unindexed", "complete"}
-_MANIFEST, _ARRAY, _INDEX = "manifest.json", "features.npy", "index.csv"
 
 
 def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
@@ -193,7 +194,7 @@ class _Work:
         total, done = len(self.index.names), manifest["rows"]
         name = self.recipe["backbone"]
         bar = tqdm(total=total, initial=done, desc=name, unit="chip", disable=not progress)
-        with bar, (self.out / _ARRAY).open("r+b") as array:
+        with bar, (self.out / ARRAY).open("r+b") as array:
             pending: list[Chip] = []
             for chip in chips(self.opened(manifest), self.index, *manifest["position"]):
                 if chip.row < 0:
@@ -225,11 +226,11 @@ class _Work:
         """The manifest to resume from; None where nothing is computed yet."""
         manifest = read_manifest(self.out)
         if not manifest:
-            index, array = self.out / _INDEX, self.out / _ARRAY
+            index, array = self.out / INDEX, self.out / ARRAY
             foreign = index.exists() and index.read_bytes() != self.index.content
             if foreign or array.exists():
                 raise ValueError(
-                    f"{self.out} holds another {_INDEX if foreign else _ARRAY}, which would be "
+                    f"{self.out} holds another {INDEX if foreign else ARRAY}, which would be "
                     "lost; choose another folder"
                 )
             return None
@@ -243,7 +244,7 @@ class _Work:
                     f"{self.out} holds features of another {key}: {there} there, {here} here; "
                     "choose another folder"
                 )
-        _open_array(self.out, manifest)
+        open_array(self.out, manifest)
         return manifest
 
     def begin(self) -> dict[str, Any]:
@@ -251,7 +252,7 @@ class _Work:
         dim = self.compute(np.zeros((2, BANDS, SIDE, SIDE), np.uint16)).shape[1]
         shape = [len(self.index.names), dim]
         manifest = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "locties": __version__,
             "recipe": self.recipe,
             "shape": shape,
@@ -261,16 +262,17 @@ class _Work:
             "damaged": [],  # name and problem
             "unindexed": [],
             "missing": None,  # number of rows without a chip
+            "sha256": None,  # of the array, once it is complete
             "complete": False,
         }
-        with written_aside(self.out / _INDEX) as aside:
+        with written_aside(self.out / INDEX) as aside:
             aside.write_bytes(self.index.content)
-        _write_manifest(self.out, manifest)
+        write_manifest(self.out, manifest)
         # The whole array is written as NaN, so that a disk too small is noticed now.
         dtype = np.dtype(self.recipe["dtype"])
         row = np.full(shape[1], np.nan, dtype).tobytes()
         try:
-            with written_aside(self.out / _ARRAY) as aside, aside.open("wb") as file:
+            with written_aside(self.out / ARRAY) as aside, aside.open("wb") as file:
                 header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)}
                 np.lib.format.write_array_header_1_0(file, header)
                 for begin in range(0, shape[0], 1024):
@@ -320,89 +322,15 @@ class _Work:
             array.flush()
             os.fsync(array.fileno())
             manifest["rows"] += int(finite.sum())
-            _write_manifest(self.out, manifest)
+            write_manifest(self.out, manifest)
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Count the rows without a chip, and mark the manifest as complete."""
-        array = _open_array(self.out, manifest)
+        array = open_array(self.out, manifest)
         empty = np.flatnonzero(np.isnan(array[:, 0]))
         manifest["rows"] = len(array) - len(empty)  # a chip found twice counts once
         damaged = {name for name, _ in manifest["damaged"]}
         manifest["missing"] = sum(self.index.names[row] not in damaged for row in empty)
+        manifest["sha256"] = sha256_of(self.out / ARRAY)
         manifest["complete"] = True
-        _write_manifest(self.out, manifest)
-
-
-def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The manifest of features in a folder, or None where there is none."""
-    path = Path(folder) / _MANIFEST
-    if not path.exists():
-        return None
-    altered = DataError(f"{path} is altered; delete {folder} and compute it again")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        written = manifest["format"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise altered from None
-    if written != _FORMAT:
-        raise DataError(f"{path} has format {written}, locties {__version__} reads {_FORMAT}")
-    if not manifest.keys() >= _KEYS:
-        raise altered
-    return manifest
-
-
-def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
-    """The index and the features in a folder that `features` wrote.
-
-    The (N, d) features are mapped from the file and read only where they are used; a row is NaN
-    where there is no chip.
-    """
-    folder = Path(folder)
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise DataError(f"{folder} holds no features; run: locties s2 features --out {folder}")
-    if not manifest["complete"]:
-        raise DataError(
-            f"{folder} is unfinished ({manifest['rows']:,} chips done); run the same "
-            "`locties s2 features` again: it resumes"
-        )
-    index = read_index(folder / _INDEX)
-    if index.sha256 != manifest["recipe"]["index"]:
-        raise DataError(f"{folder / _INDEX} is altered; delete {folder} and compute it again")
-    return index, torch.from_numpy(_open_array(folder, manifest))
-
-
-def prefetch(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> None:
-    """Let the system read rows (B,) of `read_features` ahead, all at once; returns immediately.
-
-    Otherwise each row that is not in memory would be waited for, and read with much around it.
-    """
-    if not hasattr(os, "posix_fadvise"):
-        return
-    size = features[0].nbytes
-    handle = os.open(Path(folder) / _ARRAY, os.O_RDONLY)
-    try:
-        begin = os.fstat(handle).st_size - len(features) * size
-        for row in rows.tolist():
-            os.posix_fadvise(handle, begin + row * size, size, os.POSIX_FADV_WILLNEED)
-    finally:
-        os.close(handle)
-
-
-def _open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
-    """The features, mapped from the file."""
-    path = folder / _ARRAY
-    remedy = f"delete {folder} and compute it again"
-    try:
-        # Copy on write, so that nothing can change the file: torch has no read-only tensors.
-        array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or altered ({error}); {remedy}") from None
-    if [*array.shape, str(array.dtype)] != [*manifest["shape"], manifest["recipe"]["dtype"]]:
-        raise DataError(f"{path} is altered: it holds {array.dtype} {array.shape}; {remedy}")
-    return array
-
-
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    with written_aside(folder / _MANIFEST) as aside:
-        aside.write_text(json.dumps(manifest, indent=1) + "\n")
+        write_manifest(self.out, manifest)

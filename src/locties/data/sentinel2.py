@@ -1,4 +1,4 @@
-"""S2-100K: 100,000 Sentinel-2 chips in tar shards.
+"""S2-100K: 100,000 Sentinel-2 chips in tar shards, and folders of features of them.
 
 The dataset is ``torchgeo/s2-100k`` on Hugging Face: ``index.csv`` and 100 tar shards, 78 GB.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
 import warnings
 from collections import deque
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from locties._util.extras import needs
+from locties._util.files import sha256_of, written_aside
 from locties._util.registry import Registry
 from locties.data.archive import Member, members
 from locties.data.fetch import download
@@ -178,31 +180,129 @@ def satclip_chip(pixels: Tensor) -> Tensor:
 TRANSFORMS = Registry("transform", satclip_chip=satclip_chip)
 
 
-def obtain(address: str) -> Path:
+def obtain(address: str, folder: Path | None = None) -> Path:
     """A file by its path, or by its http(s) address: then it is downloaded, once.
 
     S2-100K publishes no checksums that we know of: the size that the server states is checked, and
     of a tar its own structure.
+
+    Args:
+        address: path or address.
+        folder: where downloads are kept; by default in the cache folder.
     """
     if not address.startswith(("http://", "https://")):
         return Path(address)
     key = hashlib.sha256(address.encode()).hexdigest()[:8]
-    path = cache_folder() / "s2-100k" / key / file_name(address)
+    path = (folder or cache_folder() / "s2-100k") / key / file_name(address)
     if not path.exists():
         download(address, path, _problem)
     return path
 
 
 def _problem(path: Path) -> str | None:
-    """What is wrong with a downloaded file: a tar is read through, another one must hold bytes."""
+    """What is wrong with a downloaded file: a tar is read through, another one must hold text."""
     if path.name.endswith(".tar.part"):
         try:
             deque(members(path), 0)
         except DataError as error:
             return f"is no shard: {error}"
-    return None if path.stat().st_size else "is empty"
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page"
+    return None if start else "is empty"
 
 
 def file_name(address: str) -> str:
     """The last part of an address or a path."""
     return urlsplit(address).path.rpartition("/")[2]
+
+
+# ---------------------------------------------------------------------------------------- features
+
+FORMAT = 2  # of the manifest; raised when an older locties could not continue from it
+MANIFEST, ARRAY, INDEX = "manifest.json", "features.npy", "index.csv"
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The manifest of features in a folder, or None where there is none."""
+    path = Path(folder) / MANIFEST
+    if not path.exists():
+        return None
+    again = f"delete {folder} and compute it again"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        if manifest["format"] != FORMAT:
+            raise DataError(f"{path} has format {manifest['format']!r}, not {FORMAT}; {again}")
+        whole = manifest.pop("manifest_sha256") == _digest(manifest)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        whole = False
+    if not whole:
+        raise DataError(f"{path} is altered; {again}")
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write it with its own sha256, by which `read_manifest` sees that it was altered."""
+    content = manifest | {"manifest_sha256": _digest(manifest)}
+    with written_aside(folder / MANIFEST) as aside:
+        aside.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
+    """The index and the features in a folder that `features` wrote.
+
+    The (N, d) features are mapped from the file and read only where they are used; a row is NaN
+    where there is no chip.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder} holds no features; run: locties s2 features --out {folder}")
+    if not manifest["complete"]:
+        raise DataError(
+            f"{folder} is unfinished ({manifest['rows']:,} chips done); run the same "
+            "`locties s2 features` again: it resumes"
+        )
+    index = read_index(folder / INDEX)
+    if index.sha256 != manifest["recipe"]["index"]:
+        raise DataError(f"{folder / INDEX} is altered; delete {folder} and compute it again")
+    array = open_array(folder, manifest)
+    if sha256_of(folder / ARRAY) != manifest["sha256"]:
+        raise DataError(f"{folder / ARRAY} is altered; delete {folder} and compute it again")
+    return index, torch.from_numpy(array)
+
+
+def prefetch(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> None:
+    """Let the system read rows (B,) of `read_features` ahead, all at once; returns immediately.
+
+    Otherwise each row that is not in memory would be waited for, and read with much around it.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    size = features[0].nbytes
+    handle = os.open(Path(folder) / ARRAY, os.O_RDONLY)
+    try:
+        begin = os.fstat(handle).st_size - len(features) * size
+        for row in rows.tolist():
+            os.posix_fadvise(handle, begin + row * size, size, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(handle)
+
+
+def open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
+    """The features, mapped from the file."""
+    path = folder / ARRAY
+    remedy = f"delete {folder} and compute it again"
+    try:
+        # Copy on write, so that nothing can change the file: torch has no read-only tensors.
+        array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is missing or altered ({error}); {remedy}") from None
+    if [*array.shape, str(array.dtype)] != [*manifest["shape"], manifest["recipe"]["dtype"]]:
+        raise DataError(f"{path} is altered: it holds {array.dtype} {array.shape}; {remedy}")
+    return array
