@@ -1,5 +1,6 @@
 """Fetching from a server on this machine that can fail in every way that servers do."""
 
+import contextlib
 import errno
 import gzip
 import hashlib
@@ -39,6 +40,8 @@ class Server:
         ranges: whether ranges are answered.
         asked: path and range of each request.
         pause: an answer waits for it.
+        headers: sent with every answer.
+        shift: bytes by which an answered range is beside the one asked for.
     """
 
     address: str = ""
@@ -50,6 +53,8 @@ class Server:
     ranges: bool = True
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     pause: threading.Event | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    shift: int = 0
 
 
 @pytest.fixture
@@ -71,12 +76,15 @@ def server() -> Iterator[Server]:
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
+            start += behaviour.shift if start else 0
             body = behaviour.content[start:]
             compressed = "gzip" in self.headers.get("Accept-Encoding", "")
             if compressed:  # as the servers of the real files do where they are allowed to
                 body = gzip.compress(body)
             self.send_response(206 if start else behaviour.status)
             self.send_header("Content-Type", behaviour.kind)
+            for name, value in behaviour.headers.items():
+                self.send_header(name, value)
             if compressed:
                 self.send_header("Content-Encoding", "gzip")
             if start:
@@ -122,7 +130,9 @@ def path(source: Source) -> Path:
 def leftovers(path: Path) -> dict[str, int]:
     """Name and size of everything in the file's folder."""
     found = {each.name: each.stat().st_size for each in path.parent.iterdir()}
-    return {name: size for name, size in found.items() if name not in (".lock", ".holder")}
+    versions = {f"{name}.version" for name in found if name.endswith(".part")}
+    ignored = {".lock", ".holder", *versions}
+    return {name: size for name, size in found.items() if name not in ignored}
 
 
 def refused(source: Source, path: Path) -> str:
@@ -396,6 +406,9 @@ def test_a_whole_part_is_recognised_and_another_file_s_beginning_thrown_away(
         ({"status": 416, "content": b""}, "answers 416"),
         ({"length": "abc"}, "states the length 'abc'"),
         ({"content": b"other"}, "is another file"),
+        ({"status": 206}, "answers 206"),
+        ({"status": 302, "headers": {"Location": "/again"}}, "30 redirects"),
+        ({"status": 200, "kind": "text/html; charset=utf-8"}, "web page"),
     ],
 )
 def test_an_answer_that_is_no_file_is_not_kept(
@@ -405,6 +418,37 @@ def test_an_answer_that_is_no_file_is_not_kept(
     with pytest.raises(DataError, match=words):
         download(server.address, unknown, whole, progress=False)
     assert leftovers(unknown) == {}
+
+
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified"])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_the_halves_of_two_versions_are_not_joined(
+    name: str, calls: int, unknown: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows the sum of what is fetched, and the sizes are the same."""
+    server.headers, server.breaks = {name: "first"}, [100_000]
+    new, receive = bytes(reversed(CONTENT)), fetching._receive
+
+    def changes(*arguments: object) -> None:
+        try:
+            receive(*arguments)
+        finally:
+            server.content, server.headers = new, {name: "second"}
+            if calls == 2 and not server.breaks and len(server.asked) == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetching, "_receive", changes)
+    for _ in range(calls):
+        with contextlib.suppress(KeyboardInterrupt):
+            download(server.address, unknown, lambda _: None, progress=False)
+    assert unknown.read_bytes() == new
+    assert leftovers(unknown) == {"file.bin": len(new)}
+
+
+def test_a_range_that_was_not_asked_for_is_not_joined(unknown: Path, server: Server) -> None:
+    server.breaks, server.shift = [100_000], 10
+    download(server.address, unknown, whole, progress=False)
+    assert unknown.read_bytes() == CONTENT
 
 
 # ------------------------------------------------------------------------------------ mirrors

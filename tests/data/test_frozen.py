@@ -555,6 +555,14 @@ def test_a_download_that_is_no_archive_is_not_kept(server, tmp_path):
     assert not [path for path in (tmp_path / "cache").rglob("*shard-0*") if path.is_file()]
 
 
+@pytest.mark.parametrize("content", [b"\n<!DOCTYPE html><p>log in", b"<HTML>", b"<?xml?>", b""])
+def test_a_web_page_in_place_of_an_index_is_not_kept(server, tmp_path, content):
+    (tmp_path / "index.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"index.csv sends a file that is (a web page|empty)"):
+        obtain(f"{server.address}/index.csv", tmp_path / "kept")
+    assert not list((tmp_path / "kept").rglob("*index*"))
+
+
 # --------------------------------------------------------------------------------- as modality
 
 

@@ -69,7 +69,7 @@ def fetch(source: Source, mirror: Path | None = None, progress: bool = True) -> 
         if mirrored:
             with written_aside(path) as aside:
                 shutil.copyfile(mirrored, aside)
-            _part(path).unlink(missing_ok=True)
+            _remove(_part(path))
             continue
         if altered:
             print(
@@ -116,8 +116,9 @@ def download(
             fault = check(part)
             if fault is None:
                 part.replace(path)
+                _version(part).unlink(missing_ok=True)
                 return
-            part.unlink()
+            _remove(part)
             if not resumed:  # otherwise the beginning may be at fault: download it again
                 raise DataError(
                     f"{url} sends a file that {fault}; it was altered there or on the way, and is "
@@ -130,8 +131,22 @@ def _part(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
+def _version(part: Path) -> Path:
+    """Where it is kept which version of the file an unfinished download belongs to."""
+    return part.with_name(f"{part.name}.version")
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _remove(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _version(part).unlink(missing_ok=True)
 
 
 def _receive_all(url: str, part: Path, size: int | None, progress: bool) -> None:
@@ -171,7 +186,7 @@ def _receive(url: str, part: Path, size: int | None, progress: bool) -> None:
     if size is not None and have >= size:
         if have == size:
             return
-        part.unlink()
+        _remove(part)
         have = 0
     # A piece of a compressed answer could not be joined to the rest.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -183,14 +198,18 @@ def _receive(url: str, part: Path, size: int | None, progress: bool) -> None:
             session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retries))
         with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
             sent = answer.headers.get("Content-Range", "")
-            if answer.status_code == 416 and have:
-                if sent == f"bytes */{have}":
-                    return  # it is whole
-                part.unlink()  # it is the beginning of another file
+            if answer.status_code == 416 and sent == f"bytes */{have}" and have:
+                return  # it is whole
+            version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+            goes_on = sent.startswith(f"bytes {have}-") and version == _read(_version(part))
+            if have and (answer.status_code == 416 or (answer.status_code == 206 and not goes_on)):
+                _remove(part)  # it is the beginning of another file
                 return _receive(url, part, size, progress)
-            if answer.status_code != 206 or not sent.startswith(f"bytes {have}-"):
+            if answer.status_code != 206:
                 have = 0  # the server sends the file from its start
             total = _total(answer, have, size)
+            if not have:
+                _version(part).write_text(version)
             # Or urllib3 would throw away the last bytes before a break; the size is checked below.
             answer.raw.enforce_content_length = False
             with (
@@ -214,7 +233,7 @@ def _receive(url: str, part: Path, size: int | None, progress: bool) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
     if total is not None and have > total:
-        part.unlink()
+        _remove(part)
         raise DataError(f"{url} sends more than the {total} bytes expected: it is altered")
     if total is not None and have < total:
         raise requests.ConnectionError("the server closed the connection")
