@@ -661,6 +661,27 @@ def test_weights_in_another_dtype_or_with_a_tensor_missing_are_refused(saved: Pa
         load(saved)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        (2**60, "{}"),
+        (2, "{}"),
+        (90, '{"x": {"dtype": "F32", "shape": [100000000000], "data_offsets": [0, 400000000000]}}'),
+        (70, '{"x": {"dtype": "F32", "shape": [-1, 5], "data_offsets": [0, 4]}}   '),
+        (9, '{"x": NaN'),
+    ],
+    ids=["long header", "no tensor", "large tensor", "negative shape", "no JSON"],
+)
+def test_a_hostile_header_of_weights_is_refused_at_once(header: tuple, saved: Path) -> None:
+    length, text = header
+    rewrite_weights(saved, length.to_bytes(8, "little") + text.encode() + bytes(8))
+    with (
+        a_limit_of_memory(200_000_000),
+        pytest.raises(DataError, match=r"model\.safetensors (is not|does not)"),
+    ):
+        load(saved)
+
+
 def test_a_pickle_is_refused_and_not_run(saved: Path, tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple:

@@ -135,18 +135,12 @@ class LocationEncoder(nn.Module):
         """
         points = check(lonlat).to(self.device)
         if self.training or torch.is_grad_enabled() or len(points) <= _CHUNK:
-            return self._embed(points)
-        parts = torch.split(points, _CHUNK)
-        first = self._embed(parts[0])
-        embedding = first.new_empty(len(points), first.shape[1])
-        for part, rows in zip(parts, torch.split(embedding, _CHUNK), strict=True):
-            rows.copy_(first if part is parts[0] else self._embed(part))
+            return self.read(self.network, self.features(points))
+        embedding = torch.empty(len(points), self.dim, dtype=torch.float32, device=points.device)
+        parts = (torch.split(x, _CHUNK) for x in (embedding, points))
+        for rows, part in zip(*parts, strict=True):
+            rows.copy_(self.read(self.network, self.features(part)))
         return embedding
-
-    def _embed(self, points: Tensor) -> Tensor:
-        if self.readout == "output":
-            return self.encode(points).float()
-        return self.read(self.network, self.features(points))
 
     def encode(self, lonlat: Tensor) -> Tensor:
         """The network's output (N, network_dim), for checked coordinates (N, 2) on its device.
