@@ -340,3 +340,16 @@ def test_embed_without_its_packages_names_the_extra_of_the_command_line(
     result = run("embed", encoder, input="lon,lat\n1,2\n")
     assert (result.exit_code, result.stdout) == (1, "")
     assert re.search(rf'needs {module}\S*: pip install "locties\[cli\]"\n$', result.stderr)
+
+
+def test_an_interrupt_while_the_commands_are_imported_is_one_line() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "import locties.cli"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, b"locties: interrupted\n")

@@ -362,7 +362,7 @@ def test_embed_in_a_pipe(encoder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_fault(encoder: Path, tmp_path: Path) -> None:
-    rows = "".join(f"{i / 200},{i / 1000}\n" for i in range(40_000))
+    rows = "".join(f"{i / 400 + 1},{i / 1000}\n" for i in range(40_000))
     (tmp_path / "long.csv").write_text(f"lon,lat\n{rows}")
     process = start("embed", encoder, tmp_path / "long.csv")
     assert process.stdout.readline() == b"lon,lat,small_000,small_001,small_002\n"
@@ -398,3 +398,26 @@ def test_embed_exports_the_globe(encoder: Path, monkeypatch: pytest.MonkeyPatch)
     result = run("embed", encoder, "--grid", "0.5", "-o", "globe.zarr")
     assert result.exit_code == 130
     assert result.stderr == "locties: interrupted; the same command resumes\n"
+
+
+def test_an_interrupted_file_says_that_the_same_command_resumes(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, whole = iter(range(1)), grid.embed_points
+
+    def interrupt(*arguments: object) -> np.ndarray:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(parts, "ROWS", 1)
+    monkeypatch.setattr(grid, "embed_points", interrupt)
+    for output in ("-", tmp_path / "out.csv"):
+        result = run("embed", encoder, "-o", output, input=PLACES)
+        assert result.exit_code == 130
+        resumes = "; the same command resumes" if output != "-" else ""
+        assert result.stderr == f"locties: interrupted{resumes}\n"
+        calls = iter(range(1))
+    monkeypatch.setattr(grid, "embed_points", whole)
+    assert run("embed", encoder, "-o", tmp_path / "out.csv", input=PLACES).exit_code == 0
+    assert (tmp_path / "out.csv").read_text() == run("embed", encoder, input=PLACES).stdout

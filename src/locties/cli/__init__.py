@@ -6,16 +6,22 @@ usage are answered at once.
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 try:
     import typer
-except ModuleNotFoundError:  # a light install has the command, and not what it is made of
-    raise SystemExit('locties: the command line needs typer: pip install "locties[cli]"') from None
 
-from locties import __version__
-from locties.cli import convert, data, doctor, embed, evaluate, info, pretrain, s2
-from locties.cli.base import Command, Commands
+    from locties import __version__
+    from locties.cli import convert, data, doctor, embed, evaluate, info, pretrain, s2
+    from locties.cli.base import Command, Commands
+except KeyboardInterrupt:  # importing takes a while
+    print("locties: interrupted", file=sys.stderr)
+    raise SystemExit(130) from None
+except ModuleNotFoundError as error:  # a light install has the command, and not what it is made of
+    if error.name != "typer":
+        raise
+    raise SystemExit('locties: the command line needs typer: pip install "locties[cli]"') from None
 
 app = typer.Typer(
     cls=Commands,

@@ -81,7 +81,7 @@ def _embed(
         names = column_names(name, embedding.shape[1])
         return pd.DataFrame(embedding, columns=names, copy=False)
 
-    with resuming():
+    with resuming() if output != "-" else nullcontext():
         append_columns(
             _stdin() if file == "-" else file,
             sys.stdout.buffer if output == "-" else output,
