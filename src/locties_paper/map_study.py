@@ -27,10 +27,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import locties
+from locties import maps
+from locties.apply.grid import pixel_centres
 from locties.data import public
 from locties.evaluation import Task
 from locties.evaluation.public_tasks import OPEN_TASKS
 from locties.evaluation.splits import block_index
+from locties.evaluation.statistics import mean_interval
 from locties.lonlat import to_xyz
 from locties_paper.results import write_table
 
@@ -93,6 +96,7 @@ def random_forest(task: Task, places: torch.Tensor, seed: int) -> Answer:
     probability = np.zeros((len(there), len(task.classes)))
     probability[:, forest.classes_] = forest.predict_proba(there)
     inside = probability >= 1 - np.nanquantile(error, COVERAGE)
+    inside[np.arange(len(there)), probability.argmax(1)] = True
     return Answer(probability.argmax(1), inside=inside)
 
 
@@ -233,6 +237,35 @@ def study(
     return pd.DataFrame(rows)
 
 
+def differences(table: pd.DataFrame) -> pd.DataFrame:
+    """The score of locties minus that of each other contender in the same draw, with its interval.
+
+    Returns:
+        By task, labels and contender: difference, low and high (95%, t over draws).
+    """
+    draw = ["task", "labels", "seed"]
+    ours = table[table["contender"] == "locties"]
+    pairs = ours.merge(table[table["contender"] != "locties"], on=draw, suffixes=("", "_other"))
+    pairs["apart"] = pairs["score"] - pairs["score_other"]
+    groups = pairs.groupby(["task", "labels", "contender_other"], sort=False)["apart"]
+    found = groups.agg(mean_interval)
+    columns = ["difference", "low", "high"]
+    return pd.DataFrame(found.tolist(), found.index.set_names("contender", level=2), columns)
+
+
+def example(to: Path) -> pd.DataFrame:
+    """Map tree species from all labels, at the land of a grid of one degree, into a table."""
+    task = tree_species()
+    fitted = locties.fit_map("auto", task, coverage=COVERAGE)
+    height = 180
+    lon, lat = pixel_centres(180 / height)
+    rows, columns = np.nonzero(maps.land_mask(height))
+    there = fitted.predict(np.stack([lon[columns], lat[rows]], axis=1))
+    about = {"chosen": fitted.chosen, "labels": len(task.target)}
+    write_table(there.assign(row=rows, column=columns, **about), to)
+    return there
+
+
 def main() -> None:
     """Run the study from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -242,6 +275,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    example(options.output.with_name("map_tree_species.parquet"))
     table = study(options.output, options.tasks, options.labels, options.seeds)
     print(table.groupby(["task", "labels", "contender"])[["score", "coverage"]].mean().round(3))
 

@@ -458,6 +458,36 @@ def draw_growth(benchmarks: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_map_study(table: pd.DataFrame, wanted: float) -> Figure:
+    """Score and coverage of maps by number of labels: mean over draws with a 95% t-interval.
+
+    `table` is that of `locties_paper.map_study.study`; a dotted line marks the coverage `wanted`.
+    """
+    tasks, contenders = _unique(table["task"]), _unique(table["contender"])
+    figure, axes = _panels(2, tasks, 2.4)
+    for task, column in zip(tasks, axes.T, strict=True):
+        for metric, ax in zip(("score", "coverage"), column, strict=True):
+            for contender, colour in zip(contenders, COLOURS, strict=False):
+                rows = table[(table["task"] == task) & (table["contender"] == contender)]
+                drawn = rows.groupby("labels")[metric].agg(mean_interval)
+                if drawn.empty:
+                    continue
+                mean, low, high = np.array(drawn.tolist()).T
+                style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4}
+                ax.errorbar(drawn.index, mean, [mean - low, high - mean], label=contender, **style)
+        column[0].set_xscale("log")
+        column[0].set_ylim(bottom=max(column[0].get_ylim()[0], -0.5))
+        column[1].axhline(wanted, color="0.3", linestyle=":")
+        ticks = sorted(table["labels"].unique())
+        column[1].set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+        column[1].minorticks_off()
+        column[1].set_xlabel("labels")
+    axes[0, 0].set_ylabel("R² or accuracy")
+    axes[1, 0].set_ylabel("share inside")
+    _legend(figure, axes[0, 0])
+    return figure
+
+
 def best_probe(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     """Score with all labels and the better probe, averaged over seeds.
 
