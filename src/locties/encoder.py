@@ -31,7 +31,7 @@ _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "card.md"
 PUBLISHED = Path(__file__).parent / "published"
 READOUTS = ("output", "layers")
 _FORMAT = 1  # raised when an older locties could not read the folder
-# Points embedded at a time where no gradient is kept: L = 40 and SIREN 512 then take 0.4 GB.
+# Points at a time without gradients: the default encoder then takes 0.4 GB beside the result.
 _CHUNK = 32_768
 _TRIES = 10  # to read a folder that another process replaces
 _REPLACED = object()  # the stamp of a folder that a save has moved away
@@ -311,9 +311,10 @@ def _modules(
 
 
 def _expected(arguments: Mapping[str, Any], tensors: int, double: bool) -> dict[str, Tensor]:
-    """The state of such an encoder as tensors without memory; `tensors` is how many it should be.
+    """The state of an encoder with these arguments, as tensors that take no memory.
 
-    Making a module takes a few tensors beside those of its state.
+    `tensors` is their number in the file. A module makes a few more while it is built; many more
+    are refused.
     """
     check_counts(dim=arguments["dim"])
     names = ("features", "network", "dim", "feature_options", "network_options")
@@ -444,7 +445,7 @@ def _check_digest(path: Path, content: bytes, expected: str | None) -> None:
 
 
 def _plain(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A state that can be saved, on the CPU; anything but finite float32 or float64 is refused."""
+    """The state on the CPU. ValueError unless all of it is finite float32, or finite float64."""
     others = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if others:
         raise ValueError(f"{others[0]} is not a tensor, so this encoder cannot be saved")

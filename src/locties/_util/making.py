@@ -1,4 +1,4 @@
-"""New tensors and random numbers that nothing outside decides."""
+"""New tensors and random numbers that do not depend on the state of the process."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _MAKERS = {
         *("arange", "linspace", "logspace", "rand", "randn", "randint", "randperm"),
     )
 }
-# These draw from torch's own state where no generator is named.
+# They draw from torch's own random state if no generator is passed.
 _DRAWING = (
     *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),
     *("uniform_", "normal_", "bernoulli_", "random_", "exponential_", "cauchy_", "log_normal_"),
@@ -24,13 +24,13 @@ _DRAWING = (
 class Making(TorchFunctionMode):
     """Within it, new tensors are float32 on one device, and random numbers come from a seed.
 
-    torch's own seed, default dtype and default device belong to the whole process: another thread
-    may use or change them meanwhile. They are neither read nor changed here.
+    torch's own random state, default dtype and default device belong to the whole process, so
+    other threads use them too. They are neither read nor changed here.
 
     Args:
-        seed: of the random numbers, which are those after ``torch.manual_seed(seed)``.
-        device: of tensors whose maker names none. On "meta" they take no memory.
-        most: how many tensors may be made; one more raises ValueError.
+        seed: gives the same random numbers as ``torch.manual_seed(seed)`` would.
+        device: where new tensors lie if a call names no device. On "meta" they take no memory.
+        most: raise ValueError when more tensors than this are made.
 
     Example:
         >>> with Making(seed=0):
@@ -69,7 +69,7 @@ class Making(TorchFunctionMode):
 def _takes_default_dtype(
     function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
 ) -> bool:
-    """Whether `function` makes real numbers of which nothing says the precision."""
+    """Whether `function` would make real numbers of torch's default dtype."""
     if any(hasattr(value, "dtype") for value in (*args, *options.values())):
         return False
     options = {name: value for name, value in options.items() if name != "generator"}

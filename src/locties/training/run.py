@@ -98,13 +98,13 @@ def progress_bar(steps: int, title: str, shown: bool) -> Any:
 
     class Bar(tqdm):
         def update(self, n: float | None = 1) -> bool | None:
-            drawn: bool | None = super().update(n)
+            displayed: bool | None = super().update(n)
             if not self.disable and self.n - self.initial == TIMED_STEPS:
                 minutes = self.format_dict["elapsed"] / TIMED_STEPS * (steps - self.n) / 60
                 if minutes > 1:
-                    told = f"{title}: about {minutes:.0f} minutes for {steps:,} steps"
-                    self.write(told, file=sys.stderr)
-            return drawn
+                    estimate = f"{title}: about {minutes:.0f} minutes for {steps:,} steps"
+                    self.write(estimate, file=sys.stderr)
+            return displayed
 
     return Bar(total=steps, desc=title, unit="step", disable=not shown or processes.rank() > 0)
 
