@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from locties import __version__
 from locties._util.files import UnusableFile, written_aside
 from locties._util.making import Making
-from locties._util.registry import check_counts, check_options, check_seed, unknown
+from locties._util.registry import check_choice, check_counts, check_options, check_seed, unknown
 from locties.features import FEATURES
 from locties.lonlat import LonLat, check
 from locties.networks import NETWORKS, layers
@@ -79,8 +79,7 @@ class LocationEncoder(nn.Module):
         super().__init__()
         check_counts(dim=dim)
         check_seed(seed)
-        if readout not in READOUTS:
-            raise unknown("readout", readout, READOUTS)
+        check_choice("readout", readout, READOUTS)
         self.features, self.network, options = _modules(
             Making(int(seed)), features, network, dim, feature_options, network_options
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,12 @@ def check_options(function: Callable[..., Any], options: Mapping[str, Any], what
     for option in options:
         if option not in known:
             raise unknown(f"option of {what}", option, known)
+
+
+def check_choice(what: str, name: object, known: Collection[str]) -> None:
+    """Raise ValueError if `name` is not one of the `known`."""
+    if not isinstance(name, str) or name not in known:
+        raise unknown(what, name, known)
 
 
 def check_counts(**counts: object) -> None:

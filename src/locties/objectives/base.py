@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from locties._util.registry import unknown
 from locties.modality import Modality
 
 Negatives = Literal["joint", "within_modality"]
@@ -71,12 +70,6 @@ def place_of(lonlat: Tensor) -> Tensor:
     """Numbers (N,) int64 of places (N, 2): equal where both coordinates are equal in float32."""
     positive_zero = lonlat.float() + 0.0  # -0.0 and 0.0 are the same place
     return positive_zero.contiguous().view(torch.int64).squeeze(1)
-
-
-def check_negatives(negatives: str) -> None:
-    """Raise ValueError if `negatives` is not one of the known kinds."""
-    if negatives not in NEGATIVES:
-        raise unknown("kind of negatives", negatives, NEGATIVES)
 
 
 def all_are_negatives(batch: Batch, negatives: Negatives) -> bool:

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from locties._util.matmul import drop_denormal_gradients
-from locties._util.registry import unknown
+from locties._util.registry import check_choice
 from locties.objectives._ntxent import lean_nt_xent
 from locties.objectives.base import (
+    NEGATIVES,
     Batch,
     Negatives,
     Objective,
     all_are_negatives,
-    check_negatives,
     not_negatives,
 )
 
@@ -92,17 +92,11 @@ def nt_xent(
     tying. The sources at hand give no formula for a batch of several modalities, so direction and
     negatives are parameters.
     """
-    check_negatives(negatives)
-    check_direction(direction)
+    check_choice("kind of negatives", negatives, NEGATIVES)
+    check_choice("direction", direction, DIRECTIONS)
     lean_from = LEAN_FROM["cpu" if batch.samples.is_cpu else "elsewhere"]
     function = nt_xent_formula if len(batch.samples) < lean_from else lean_nt_xent
     return function(batch, log_scale, direction, negatives)
-
-
-def check_direction(direction: str) -> None:
-    """Raise ValueError if this is no direction."""
-    if direction not in DIRECTIONS:
-        raise unknown("direction", direction, DIRECTIONS)
 
 
 class NTXent(Objective):
@@ -118,8 +112,8 @@ class NTXent(Objective):
         self, direction: Direction = "modality_to_location", negatives: Negatives = "joint"
     ) -> None:
         super().__init__()
-        check_negatives(negatives)
-        check_direction(direction)
+        check_choice("kind of negatives", negatives, NEGATIVES)
+        check_choice("direction", direction, DIRECTIONS)
         self.direction = direction
         self.negatives = negatives
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE, dtype=torch.float32))
@@ -145,7 +139,7 @@ def siglip(batch: Batch, log_scale: Tensor, bias: Tensor, negatives: Negatives =
     Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (ICCV 2023, arXiv
     2303.15343); the formula is that of the authors' code.
     """
-    check_negatives(negatives)
+    check_choice("kind of negatives", negatives, NEGATIVES)
     with torch.autocast(batch.samples.device.type, enabled=False):
         z, e = normalised(batch)
         logits = (log_scale.to(z.dtype).exp() * z) @ e.T + bias.to(z.dtype)
@@ -163,7 +157,7 @@ class SigLIP(Objective):
 
     def __init__(self, negatives: Negatives = "joint") -> None:
         super().__init__()
-        check_negatives(negatives)
+        check_choice("kind of negatives", negatives, NEGATIVES)
         self.negatives = negatives
         self.log_scale = nn.Parameter(torch.tensor(math.log(10), dtype=torch.float32))
         self.bias = nn.Parameter(torch.tensor(-10.0, dtype=torch.float32))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from locties._util.matmul import bfloat16_is_fast
-from locties._util.registry import check_counts, check_options, unknown
+from locties._util.registry import check_choice, check_counts, check_options
 from locties.encoder import LocationEncoder
 from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES
@@ -60,8 +60,7 @@ class Settings:
             ("kind of locations", self.locations, ("fixed", "fresh")),
             ("precision", self.precision, ("auto", "float32", "bfloat16")),
         ):
-            if not isinstance(name, str) or name not in known:
-                raise unknown(what, name, known)
+            check_choice(what, name, known)
         if not isinstance(self.device, str | torch.device):
             raise ValueError(f"device={self.device!r}: pass 'auto', 'cpu' or 'cuda'")
         for name in ("pairs", "batch", "epochs", "samples", "seed"):  # numpy's are not JSON's
