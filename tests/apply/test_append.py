@@ -365,6 +365,13 @@ def test_of_two_at_once_one_is_refused(tmp_path: Path, table: Path) -> None:
     assert len(output.read_text().splitlines()) == 12
 
 
+def test_a_column_that_is_there_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("lon,lat,N\n1,2,3\n")
+    with pytest.raises(ValueError, match="already has a column 'N'"):
+        appended(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.csv"]
+
+
 def test_bad_rows_are_named_before_any_work(tmp_path: Path) -> None:
     lines = [f"{200 if i == 9 else 0},{-95 if i == 9 else 1}" for i in range(11)]
     (tmp_path / "a.csv").write_text("\n".join(["lon,lat", *lines]))

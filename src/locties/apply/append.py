@@ -22,7 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from locties._util.extras import need, needs
-from locties._util.files import written_aside
+from locties._util.files import remedy, written_aside
 from locties.apply.parts import (
     Part,
     Source,
@@ -121,12 +121,12 @@ def append_columns(
 
 def _keep(number: int, part: Part, added: Any, done: _Unfinished | None, write: Write) -> None:
     """Write a part; save what was computed for it, which is not yet a RecordBatch."""
-    if not isinstance(added, pa.RecordBatch):
-        added = _batch(added)
-        if done:
-            done.save(number, added)
+    computed = not isinstance(added, pa.RecordBatch)
+    added = _batch(added) if computed else added
     if taken := set(part.columns.schema.names) & set(added.schema.names):
         raise ValueError(f"the table already has a column {min(taken)!r}: drop it, or rename it")
+    if done and computed:
+        done.save(number, added)
     write(part, added)
 
 
@@ -159,7 +159,10 @@ def _again(source: str | Path | IO[bytes], folder: Path) -> Iterator[Source]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as copy:
-        shutil.copyfileobj(source, copy)
+        try:
+            shutil.copyfileobj(source, copy)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}; {remedy(error)}", str(folder)) from None
 
         def start() -> IO[bytes]:
             copy.seek(0)
