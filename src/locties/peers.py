@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from locties._util.files import sha256_of
+from locties._util.files import UnusableFile, sha256_of
 from locties._util.registry import Registry
 from locties._util.weights import check_size, read_weights
 from locties.encoder import LocationEncoder
@@ -72,13 +72,13 @@ def convert_satclip(
         ("harmonics_calculation", harmonics, ("analytic", "closed-form")),
     ]:
         if value not in known:
-            raise ValueError(
+            raise UnusableFile(
                 f"{path} has {key} {value!r}; only {' or '.join(known)} can be converted."
             )
     weights, sizes = _location_weights(state, path)
     for key, size in _SIZES.items():
         if key in settings and settings[key] != sizes[size]:
-            raise ValueError(
+            raise UnusableFile(
                 f"{path} contradicts itself: its {key} is {settings[key]!r}, but its location "
                 f"encoder's weights say {sizes[size]}. Fetch it again."
             )
@@ -129,7 +129,7 @@ def _location_weights(
     """SatCLIP's SIREN under our names, in float64, and its sizes."""
     prefix = next((p for p in _PREFIXES if any(key.startswith(p) for key in state)), None)
     if prefix is None:
-        raise ValueError(
+        raise UnusableFile(
             f"{path} holds no location encoder: no key begins with "
             f"{', '.join(_PREFIXES[:-1])} or {_PREFIXES[-1]}; it has {_some(state)}."
         )
@@ -146,15 +146,15 @@ def _location_weights(
         ("has beside a SIREN", [key for key in given if key not in wanted]),
     ]:
         if keys:
-            raise ValueError(f"{path} {problem} {_some(prefix + key for key in keys)}.")
+            raise UnusableFile(f"{path} {problem} {_some(prefix + key for key in keys)}.")
     check_size(given, path)
     for key in wanted:
         if given[key].ndim != (2 if key.endswith("weight") else 1):
-            raise ValueError(f"{path}: {prefix}{key} has shape {tuple(given[key].shape)}.")
+            raise UnusableFile(f"{path}: {prefix}{key} has shape {tuple(given[key].shape)}.")
     hidden, features = given["layers.0.weight"].shape
     dim, degree = len(given["last_layer.bias"]), math.isqrt(features)
     if degree**2 != features or not degree:
-        raise ValueError(
+        raise UnusableFile(
             f"{path}: {prefix}layers.0.weight takes {features} features, not a square L², "
             "so they are not spherical harmonics."
         )
@@ -165,12 +165,14 @@ def _location_weights(
         for kind, shape in (("weight", (high, wide)), ("bias", (high,))):
             tensor = given[f"{block}.{kind}"]
             if tensor.shape != shape:
-                raise ValueError(
+                raise UnusableFile(
                     f"{path}: {prefix}{block}.{kind} has shape {tuple(tensor.shape)}, expected "
                     f"{shape}."
                 )
             if not tensor.isfinite().all():
-                raise ValueError(f"{path}: {prefix}{block}.{kind} has values that are not finite.")
+                raise UnusableFile(
+                    f"{path}: {prefix}{block}.{kind} has values that are not finite."
+                )
             weights[f"{index}.{kind}"] = tensor.double()
     return weights, {"degree": degree, "layers": layers, "hidden": hidden, "dim": dim}
 
@@ -199,11 +201,11 @@ class GeoCLIP(nn.Module):
         folder = Path(spec.submodule_search_locations[0]) / "model"
         weights = folder / "weights" / "location_encoder_weights.pth"
         if not weights.is_file():
-            raise ValueError(f"{weights} is missing: {_INSTALL}")
+            raise UnusableFile(f"{weights} is missing: {_INSTALL}")
         content = weights.read_bytes()
         found = hashlib.sha256(content).hexdigest()
         if found != self.weights_sha256:
-            raise ValueError(
+            raise UnusableFile(
                 f"{weights} is not that of geoclip 1.3.0: its sha256 is {found}, expected "
                 f"{self.weights_sha256}; {_INSTALL}"
             )

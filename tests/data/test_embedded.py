@@ -258,13 +258,6 @@ def test_a_country_border_runs_along_the_49th_parallel(earth: Earth) -> None:
     assert np.abs(prairie[:, 1] - 49).max() < 0.1
 
 
-def test_to_moves_all_rasters(earth: Earth) -> None:
-    moved = earth.to("meta")
-    assert moved.rain.values.device.type == moved.land.values.device.type == "meta"
-    assert moved.places is earth.places
-    assert earth.rain.values.device.type == "cpu"
-
-
 # -------------------------------------------------------------------------------------- the cache
 
 

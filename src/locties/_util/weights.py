@@ -13,6 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from locties._util.files import UnusableFile
+
 # What torch calls for a pickle even with weights_only, and what then takes memory at will.
 _GREEDY = re.compile(rb"bytearray|\w+Tensor\n")
 
@@ -20,7 +22,7 @@ _GREEDY = re.compile(rb"bytearray|\w+Tensor\n")
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     """The tensors of a state dict by name, and the hyper-parameters beside it.
 
-    The state dict may lie under the key "state_dict". ValueError names a file that holds none, or
+    The state dict may lie under the key "state_dict". DataError names a file that holds none, or
     code, or that would take more memory than its own size.
 
     Args:
@@ -31,11 +33,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     items = state.items() if isinstance(state, Mapping) else ()
     tensors = {str(key): value for key, value in items if isinstance(value, Tensor)}
     if not tensors:
-        raise ValueError(f"{path} holds no state dict, a dict of tensors by name.")
+        raise UnusableFile(f"{path} holds no state dict, a dict of tensors by name.")
     for key, value in tensors.items():
         plain = value.layout == torch.strided and value.device.type == "cpu"
         if not plain or value.is_quantized or value.is_nested:
-            raise ValueError(f"{path}: {key} is sparse, quantised or without values.")
+            raise UnusableFile(f"{path}: {key} is sparse, quantised or without values.")
     settings = content.get("hyper_parameters")
     return tensors, settings if isinstance(settings, Mapping) else {}
 
@@ -45,7 +47,7 @@ def check_size(tensors: Mapping[str, Tensor], path: Path) -> None:
     size = path.stat().st_size
     if sum(value.nbytes for value in tensors.values()) > size:
         largest = max(tensors, key=lambda key: tensors[key].nbytes)
-        raise ValueError(
+        raise UnusableFile(
             f"{path} has {size:,} bytes and its tensors more: the largest, {largest}, has shape "
             f"{tuple(tensors[largest].shape)}. Fetch it again."
         )
@@ -63,13 +65,13 @@ def _content(path: Path) -> Any:
     except Exception as error:
         text = str(error)
         if code := re.search(r"GLOBAL (\S+)|unrecognized function (.+)", text):
-            raise ValueError(
+            raise UnusableFile(
                 f"{path} holds more than weights ({code[1] or code[2]}) and is refused; nothing in "
                 "it was executed. If you trust it, save its state_dict and hyper_parameters alone."
             ) from None
         # torch's own message begins with advice to execute the file.
         reason = text.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
-        raise ValueError(
+        raise UnusableFile(
             f"{path} is not a checkpoint, or truncated ({reason or type(error).__name__}). "
             "Fetch it again."
         ) from None

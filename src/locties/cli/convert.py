@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from locties.cli.base import Command, reading
+from locties.cli.base import Command
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -34,8 +34,7 @@ def satclip(
     """
     from locties.peers import convert_satclip
 
-    with reading():
-        config = convert_satclip(checkpoint, out).config
+    config = convert_satclip(checkpoint, out).config
     siren = config["network_options"]
     print(
         f"{out} L = {config['feature_options']['degree']}, "

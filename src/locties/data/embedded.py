@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -102,15 +102,6 @@ class Earth:
     coasts: list[np.ndarray]
     lakes: list[np.ndarray]
     borders: list[np.ndarray]
-
-    def to(self, device: torch.device | str) -> Earth:
-        """The same Earth with its rasters on `device`; places and lines stay on the CPU."""
-        rasters: dict[str, Any] = {
-            field.name: value.to(device)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Raster)
-        }
-        return replace(self, **rasters)
 
 
 # ------------------------------------------------------------------- readers of the wheels' files

@@ -57,10 +57,7 @@ def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no file of weights {path}")
-    try:
-        state, _ = read_weights(path)
-    except ValueError as error:
-        raise DataError(str(error)) from None
+    state, _ = read_weights(path)
     try:
         backbone.load_state_dict(state)
     except RuntimeError as error:
