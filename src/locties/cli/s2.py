@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from locties.cli.base import Command, reading, resuming
+from locties.cli.base import Command, resuming
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -73,7 +73,7 @@ def features(
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise ValueError(f"--backbone {backbone} returns {kind}, no torch module")
-    with resuming(), reading():
+    with resuming():
         if weights is not None:
             frozen.load_weights(network, weights)
         manifest = frozen.features(
