@@ -1,6 +1,7 @@
 """Coordinates: longitude then latitude, in degrees (WGS84), in tensors of shape (N, 2)."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -14,9 +15,10 @@ MEAN_EARTH_RADIUS_KM = 6371.0088  # IUGG mean radius, (2a + b) / 3 of the GRS80 
 BLOCK_DEGREES = 10.0  # spatial blocks: whole ones are held out
 CELL_DEGREES = 0.45  # cells of about 50 km: each belongs to one modality, or to validation
 
-# Usual names of columns, in lower case. x and y are left out: they are often metres.
-LONGITUDES = ("lon", "long", "longitude", "lng", "decimallongitude", "lon_dd")
-LATITUDES = ("lat", "latitude", "decimallatitude", "lat_dd")
+# Usual names of columns, letters and digits alone. x and y are left out: they are often metres.
+_AROUND = r"(?:gps|dec|decimal)?{}(?:dd|deg|degrees|decimal|dec|wgs84|4326)?"
+_LONGITUDE = re.compile(_AROUND.format("(?:lon|long|longitude|lng)"))
+_LATITUDE = re.compile(_AROUND.format("(?:lat|latitude)"))
 _REMEDY = "pass shape (N, 2): longitude then latitude, in degrees"
 
 
@@ -91,9 +93,10 @@ def usual_columns(names: Iterable[object]) -> tuple[list[str], list[str]]:
         >>> usual_columns(["ID", "Latitude", "Longitude"])
         (['Longitude'], ['Latitude'])
     """
-    lower = [(str(name), str(name).strip().lower()) for name in names]
-    longitudes = [name for name, key in lower if key in LONGITUDES]
-    return longitudes, [name for name, key in lower if key in LATITUDES]
+    # A unit in brackets and what joins words do not matter.
+    plain = [(str(name), re.sub(r"[([].*?[)\]]|[\W_]+", "", str(name).lower())) for name in names]
+    longitudes = [name for name, key in plain if _LONGITUDE.fullmatch(key)]
+    return longitudes, [name for name, key in plain if _LATITUDE.fullmatch(key)]
 
 
 def _tensor(lonlat: Any, lon: str | None, lat: str | None) -> Tensor:

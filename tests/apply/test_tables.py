@@ -1,16 +1,26 @@
 """Columns of coordinates: found alike everywhere, and never by their order."""
 
+import gzip
+import json
+import re
+import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+import xarray
 from typer.testing import CliRunner
 
 import locties
 from locties import evaluation
+from locties._util.files import DataError
 from locties.apply.tables import coordinate_columns
 from locties.cli import app
 from locties.modality import profile_encoder
@@ -58,6 +68,11 @@ def test_a_masked_coordinate_is_refused_by_row_wherever_they_are_taken(take: Cal
         (["id", "LAT", "Lon"], ("Lon", "LAT")),
         (["decimalLatitude", "decimalLongitude"], ("decimalLongitude", "decimalLatitude")),
         ([" lng", "latitude", "x", "y"], (" lng", "latitude")),
+        (["Longitude (deg)", "Latitude [°]"], ("Longitude (deg)", "Latitude [°]")),
+        (["decimal_longitude", "decimal latitude"], ("decimal_longitude", "decimal latitude")),
+        (["lat_dd", "long_dd", "laterite"], ("long_dd", "lat_dd")),
+        (["GPS Lat", "GPS Long"], ("GPS Long", "GPS Lat")),
+        (["LON_WGS84", "LAT_WGS84", "long_name", "lat_error"], ("LON_WGS84", "LAT_WGS84")),
     ],
 )
 def test_usual_names_are_found_in_any_case_and_order(names, found) -> None:
@@ -116,3 +131,149 @@ def test_a_masked_measurement_is_a_missing_one() -> None:
     values = np.ma.masked_array(LONLAT[:, 1], np.arange(120) == 7)
     with pytest.raises(ValueError, match="row 7"):
         evaluation.Task("north", LONLAT, values)
+
+
+ROWS = "13.4{s}52.5{s}6{d}5\n2.3{s}48.9{s}7{d}25\n"
+FOREIGN = {
+    "semicolon.csv": ("lon;lat;ph\n" + ROWS.format(s=";", d=","), "utf8"),
+    "points.csv": ("lon;lat;ph\n" + ROWS.format(s=";", d="."), "utf8"),
+    "sep.csv": ("sep=;\nlon;lat;ph\n" + ROWS.format(s=";", d=","), "utf8"),
+    "bom.csv": ("lon;lat;ph\n" + ROWS.format(s=";", d=","), "utf-8-sig"),
+    "pipe.csv": ("lon|lat|ph\n" + ROWS.format(s="|", d="."), "utf8"),
+    "tab.csv": ("lon\tlat\tph\n" + ROWS.format(s="\t", d="."), "utf8"),
+    "comma.tsv": ("lon,lat,ph\n" + ROWS.format(s=",", d="."), "utf8"),
+    "latin.csv": ("lon,lat,ph,ort\n13.4,52.5,6.5,Köln\n2.3,48.9,7.25,Orléans\n", "latin-1"),
+    "it's Köln.csv": ("lon,lat,ph,ort\n13.4,52.5,6.5,Köln\n2.3,48.9,7.25,é\n", "cp1252"),
+    "utf16.csv": ("lon,lat,ph\n" + ROWS.format(s=",", d="."), "utf-16"),
+    "latin.tsv": ("lon\tlat\tph\tort\n13.4\t52.5\t6.5\tö\n2.3\t48.9\t7.25\té\n", "latin-1"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_foreign_table_is_named_and_the_command_converts_it(
+    name: str, packed: bool, tmp_path: Path
+) -> None:
+    text, encoding = FOREIGN[name]
+    path = tmp_path / (name + ".gz" if packed else name)
+    path.write_bytes(gzip.compress(text.encode(encoding)) if packed else text.encode(encoding))
+    before = {*tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=re.escape(path.name.split(".")[0])) as error:
+        locties.read_task(path, "ph")
+    command = re.search(r"(python -c|iconv|zcat) .*", str(error.value))[0]
+    folder = Path(sys.executable).parent
+    subprocess.run(
+        command,
+        shell=True,
+        check=True,
+        env={"PATH": f"{folder}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+    )
+    [new] = {*tmp_path.iterdir()} - before
+    task = locties.read_task(new, "ph")
+    assert task.target.tolist() == [6.5, 7.25]
+    assert task.lonlat.tolist() == [[13.4, 52.5], [2.3, 48.9]]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_quotes_that_swallow_rows_are_refused(ending: str, tmp_path: Path) -> None:
+    separator = {"csv": ",", "tsv": "\t"}[ending]
+    rows = [["lon", "lat", "ph", "note"], *([str(i), str(i), f"{i}.5", "n"] for i in range(9))]
+    rows[3][3], rows[6][3] = '"Main" street', '5" pipe'
+    path = tmp_path / f"a.{ending}"
+    path.write_text("".join(separator.join(row) + "\n" for row in rows))
+    assert len(locties.read_task(path, "ph").target) == 9
+    rows[2][3], rows[7][0] = '"open', f'close"{separator}7'
+    rows[7] = rows[7][:4]
+    path.write_text("".join(separator.join(row) + "\n" for row in rows))
+    with pytest.raises((ValueError, DataError), match=r"quote|fields"):
+        locties.read_task(path, "ph")
+
+
+TABLE = {"lat": [52.5, 48.9], "lon": [13.4, 2.3], "ph": [6.5, 7.25]}
+
+
+class Polars:
+    """What a frame of polars has."""
+
+    columns = tuple(TABLE)
+
+    def to_pandas(self) -> pd.DataFrame:
+        return pd.DataFrame(TABLE)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        TABLE,
+        pa.table(TABLE),
+        Polars(),
+        np.array(list(zip(*TABLE.values(), strict=True)), [(name, "f8") for name in TABLE]),
+        {**TABLE, "ph": np.ma.masked_array([6.5, 7.25], [0, 0])},
+    ],
+    ids=["dict", "pyarrow", "polars", "structured", "masked"],
+)
+def test_what_names_its_columns_is_read_by_name(source: object) -> None:
+    task = locties.read_task(source, "ph")
+    assert task.lonlat.tolist() == [[13.4, 52.5], [2.3, 48.9]]
+    assert task.target.tolist() == [6.5, 7.25]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        np.ones((2, 3)),
+        [[1, 2, 3]],
+        pd.Series(TABLE["ph"]),
+        xarray.Dataset({name: ("row", values) for name, values in TABLE.items()}),
+        7,
+    ],
+)
+def test_what_names_no_columns_is_no_table(source: object) -> None:
+    with pytest.raises(ValueError, match="a table is a path"):
+        locties.read_task(source, "ph")
+
+
+def test_masked_values_of_a_table_are_missing() -> None:
+    masked = {name: np.ma.masked_array(values, [0, 1]) for name, values in TABLE.items()}
+    for name in TABLE:
+        with pytest.raises(ValueError, match=r"missing.*row 1\b"):
+            locties.read_task({**TABLE, name: masked[name]}, "ph")
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [(1e7, "times 1e7"), (np.pi / 180, "radians"), (111_000, "in metres"), (3600 * 1e5, "1e7")],
+)
+def test_other_units_than_degrees_are_said(scale: float, words: str) -> None:
+    frame = pd.DataFrame(LONLAT * scale, columns=["lon", "lat"])
+    if "radians" in words:
+        with pytest.warns(UserWarning, match=words):
+            locties.embed(ENCODER, frame)
+        return
+    with pytest.raises(ValueError, match=words) as error:
+        locties.embed(ENCODER, frame)
+    if scale == 1e7:
+        code = str(error.value).partition("; ")[2]
+        np.testing.assert_allclose(eval(code, {"frame": frame}), LONLAT)
+
+
+def test_places_at_zero_are_said_with_their_rows() -> None:
+    frame = FRAME.copy()
+    frame.loc[[3, 8]] = 0.0
+    with pytest.warns(UserWarning, match=r"2 of 120 places are exactly \(0, 0\), rows 3, 8"):
+        locties.embed(ENCODER, frame)
+
+
+def test_nested_geometry_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    point = struct.pack("<BIdd", 1, 1, 1.0, 2.0)
+    geo = {"version": "1.1.0", "primary_column": "geometry"}
+    geo["columns"] = {"geometry": {"encoding": "WKB", "geometry_types": []}}
+    for code in (4, 7, 1007, 0x20000007):
+        deep = struct.pack("<BII", 1, code, 1) * 100_000 + point
+        table = pa.table({"geometry": pa.array([point, deep], pa.binary()), "ph": [1.5, 2.5]})
+        table = table.replace_schema_metadata({b"geo": json.dumps(geo).encode()})
+        pq.write_table(table, tmp_path / "a.parquet")
+        with pytest.raises(ValueError, match=r"several parts.*row 1\b"):
+            locties.read_task(tmp_path / "a.parquet", "ph")
+        result = CliRunner().invoke(app, ["embed", "melt", str(tmp_path / "a.parquet")])
+        assert (result.exit_code, "several parts" in result.stderr) == (1, True)

@@ -21,11 +21,13 @@ from locties.apply.tables import (
     Array,
     Problems,
     check_header,
+    check_wkb,
     column_of,
     coordinate_columns,
     coordinates,
     existing,
     named,
+    not_utf8,
     suffix_of,
 )
 
@@ -141,6 +143,7 @@ def geometry(columns: pa.RecordBatch) -> dict[str, Any]:
                 "which is what frame.to_parquet(path) of geopandas does"
             )
         wkb = columns.column(columns.schema.names.index(name)).to_numpy(zero_copy_only=False)
+        check_wkb(wkb, name)
         found[name] = geopandas.GeoSeries.from_wkb(wkb, crs=described.get("crs", "OGC:CRS84"))
     return found
 
@@ -262,10 +265,7 @@ def _records(source: Source, separator: str, quoting: Quoting) -> Iterator[tuple
                     yield "".join(lines), fields
                 lines.clear()
         except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{source.name} is not UTF-8 ({error.reason}): if it is Latin-1, convert it with "
-                f"iconv -f latin1 -t utf8 {source.name} > utf8{source.ending}"
-            ) from None
+            raise not_utf8(source.name, error) from None
         except csv.Error as error:
             raise DataError(
                 f"{source.name} cannot be read: line {reader.line_num}: {error}; inside quotes, "

@@ -10,13 +10,15 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import re
+import shlex
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +55,7 @@ _BEGINNINGS = {
 # Formats that begin alike and name other files or URLs, which GDAL then opens.
 _REFERENCES = re.compile(rb"(?i)gdal_streamed_alg|<OGR\w+DataSource|<[\w:]*Capabilities")
 TABLES = (*SEPARATORS, *PARQUET, *_BEGINNINGS, ".zip")
+_SIMPLE = (1, 2, 3)  # codes of points, lines and polygons in well-known binary
 _SHOWN = 5  # rows named in a message
 _MANY = 5  # places, from which their extent tells something
 _LARGEST_METRES = 3e7  # of projected coordinates: the Earth's circumference is 4e7
@@ -90,14 +93,14 @@ def read_table(source: Any) -> Any:
 def _read_file(source: str | Path) -> Any:
     path, suffix = existing(source), suffix_of(source)
     if suffix in SEPARATORS:
-        [frame] = read_delimited(path, SEPARATORS[suffix], low_memory=False)
-        return frame
+        return _read_delimited(path, SEPARATORS[suffix])
     with named(path):
         if suffix in PARQUET:
             with needs("own", "Parquet"):
                 import pyarrow.parquet
 
             if b"geo" in (pyarrow.parquet.read_schema(path).metadata or {}):
+                _check_wkb(pyarrow.parquet.ParquetFile(path))
                 return need("geopandas", "GeoParquet", "own").read_parquet(path)
             return pd.read_parquet(path)
         if suffix in TABLES:
@@ -109,69 +112,111 @@ def _read_file(source: str | Path) -> Any:
     )
 
 
-def read_delimited(
-    file: Path | IO[bytes], separator: str, rows: int | None = None, **options: Any
-) -> Iterator[pd.DataFrame]:
-    """A table of separated values in parts of `rows` rows, or whole, its header as it stands.
-
-    Args:
-        file: a path, ending in .gz if it is compressed, or a stream, which is closed.
-        separator: between fields.
-        rows: in a part; None is all of them. There is always one part, if only a header.
-        options: of `pandas.read_csv`.
-    """
-    name = file if isinstance(file, Path) else "stdin.csv"
-    with named(name):
-        packed = str(name).lower().endswith(".gz")
-        with (
-            file.open("rb") if isinstance(file, Path) else file as stream,
-            gzip.GzipFile(fileobj=stream) if packed else stream as binary,
-            io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text,
-        ):
-            try:
-                # By itself, pandas would rename columns that are repeated or have no name.
-                header = next(filter(None, csv.reader(text, delimiter=separator)), [])
-                check_header(name, header)
-                options |= {"sep": separator, "header": None, "names": range(len(header))}
-                options |= {"index_col": False, "chunksize": rows, "iterator": True}
-                with pd.read_csv(text, **options) as reader:
-                    while (part := _next_part(reader)) is not None:
-                        part.columns = header
-                        part.attrs["file"] = str(name)
-                        yield part
-            except pd.errors.ParserWarning:
-                raise ValueError(
-                    f"{name} has more fields in its rows than in its header: name every column"
-                ) from None
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{name} is not UTF-8 ({error}): convert it, as pandas.read_csv(path, "
-                    "encoding='latin-1').to_csv(new_path, index=False) does for Latin-1"
-                ) from None
+def _check_wkb(table: Any) -> None:
+    """Refuse a GeoParquet whose geometry is no point: nested collections can crash its reader."""
+    geo = json.loads(table.schema_arrow.metadata[b"geo"])
+    for name, described in geo.get("columns", {}).items():
+        if described.get("encoding") != "WKB":
+            continue
+        for batch in table.iter_batches(columns=[name]):
+            check_wkb(batch.column(0).to_pylist(), name)
 
 
-def _next_part(reader: Any) -> Any:
-    with warnings.catch_warnings():
+def check_wkb(shapes: Iterable[bytes | None], name: str) -> None:
+    """Refuse well-known binary of several parts, which can be nested."""
+    for row, shape in enumerate(shapes):
+        if shape is None or len(shape) < 5:
+            continue
+        code = int.from_bytes(shape[1:5], "little" if shape[0] else "big")
+        if (code & 2**28 - 1) % 1000 not in _SIMPLE:  # above are the flags of EWKB, and Z and M
+            raise ValueError(
+                f"column {name!r} holds geometry of several parts, such as in row {row}: give "
+                "points, as geopandas.read_parquet(path).explode(ignore_index=True) does"
+            )
+
+
+def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
+    """A table of separated values, its header as it stands."""
+    packed = path.name.lower().endswith(".gz")
+    with (
+        named(path),
+        path.open("rb") as stream,
+        gzip.GzipFile(fileobj=stream) if packed else stream as binary,
+        io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text,
+        warnings.catch_warnings(),
+    ):
         # By default pandas drops the last fields of rows that are longer than the header.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        return next(reader, None)
+        try:
+            # By itself, pandas would rename columns that are repeated or have no name.
+            header = next(filter(None, csv.reader(text, delimiter=separator)), [])
+            check_header(path, header)
+            names = range(len(header))
+            frame = pd.read_csv(
+                text, sep=separator, header=None, names=names, index_col=False, low_memory=False
+            )
+        except pd.errors.ParserWarning:
+            raise ValueError(
+                f"{path} has more fields in its rows than in its header: name every column"
+            ) from None
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, error) from None
+    frame.columns = header
+    _check_quotes(path, frame, separator)
+    return frame
 
 
-def check_header(name: object, header: list[str]) -> None:
+def _check_quotes(path: Path, frame: pd.DataFrame, separator: str) -> None:
+    """Refuse a field that holds a whole row: two quotes far apart join what is between them."""
+    fields = len(frame.columns)
+    for at in np.flatnonzero([dtype.kind == "O" for dtype in frame.dtypes]) if fields > 1 else ():
+        lines = frame.iloc[:, at].astype(str).str.split("\n")
+        joined = lines.map(
+            lambda parts: (
+                len(parts) > 1 and any(part.count(separator) >= fields - 1 for part in parts)
+            )
+        )
+        if joined.any():
+            raise DataError(
+                f"{path} cannot be read: a quote in {rows_text(joined.to_numpy())}, column "
+                f"{str(frame.columns[at])!r}, begins a text that holds whole rows: write a quote "
+                "that is text twice, within quotes, or delete the quotes"
+            )
+
+
+def not_utf8(file: object, error: UnicodeDecodeError) -> ValueError:
+    """The error of a file in another encoding, with the command that converts it."""
+    utf16 = error.start == 0 and error.object[:2] in (b"\xff\xfe", b"\xfe\xff")
+    encoding, likely = ("utf16", "UTF-16") if utf16 else ("latin1", "probably Latin-1")
+    path = Path(str(file))
+    stem, _, suffix = path.name.partition(".")
+    new = shlex.quote(str(path.with_name(f"{stem}_utf8.{suffix.removesuffix('.gz') or 'csv'}")))
+    given = shlex.quote(str(file))
+    packed = suffix.endswith("gz")
+    command = (
+        f"zcat {given} | iconv -f {encoding} -t utf8 > {new}"
+        if packed
+        else f"iconv -f {encoding} -t utf8 {given} > {new}"
+    )
+    return ValueError(f"{file} is not UTF-8 but {likely} ({error.reason}): {command}")
+
+
+def check_header(file: object, header: list[str]) -> None:
     """Refuse an empty file, and one column whose name holds another separator."""
     if not header:
-        raise DataError(f"{name} cannot be read: it is empty; its first line names the columns")
-    remedies = {
-        ";": "convert it to commas and decimal points, as pandas.read_csv(path, sep=';', "
-        "decimal=',').to_csv(new_path, index=False) does",
-        "\t": "pass it as a file whose name ends in .tsv",
-        ",": "pass it as a file whose name ends in .csv",
-    }
-    for other, remedy in remedies.items():
-        if len(header) == 1 and other in header[0]:
+        raise DataError(f"{file} cannot be read: it is empty; its first line names the columns")
+    if len(header) > 1:
+        return
+    path = Path(str(file))
+    new = str(path.with_name(f"{path.name.partition('.')[0]}_new.csv"))
+    for other, decimal in {";": ', decimal=","', "|": "", "\t": "", ",": ""}.items():
+        if other in header[0]:
+            skip = ", skiprows=1" if header[0].lower().startswith("sep=") else ""
+            code = f"import pandas; pandas.read_csv({quoted(str(file))}, sep={quoted(other)}"
+            code += f"{decimal}{skip}).to_csv({quoted(new)}, index=False)"
             raise ValueError(
-                f"{name} has one column, {header[0]!r}: its separator seems to be {other!r}; "
-                f"{remedy}"
+                f"{file} has one column, {header[0]!r}: its separator seems to be {other!r}; "
+                f"convert it: python -c {shlex.quote(code)}"
             )
 
 
