@@ -76,7 +76,7 @@ def embed(
         data = read_table(data)
     given = isinstance(data, pd.DataFrame | pd.Series)
     if given and not data.index.is_unique:
-        again = data.index[data.index.duplicated()][0]
+        again = data.index[data.index.duplicated()].tolist()[0]
         raise ValueError(
             f"the index repeats {again!r}, so a join would mix rows: pass "
             "frame.reset_index(drop=True), and join to that"
