@@ -59,7 +59,7 @@ def test_a_grid_search_chooses_and_a_pickle_predicts_the_same():
     search = GridSearchCV(LocationRegressor(), grid, cv=3).fit(LONLAT, NORTH)
     assert search.best_params_["encoder"] == "xyz"
     again = pickle.loads(pickle.dumps(search.best_estimator_))
-    np.testing.assert_array_equal(again.predict_interval(NEW), search.predict_interval(NEW))
+    np.testing.assert_array_equal(again.predict(NEW), search.predict(NEW))
     assert not hasattr(clone(search.best_estimator_), "encoder_")
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 import locties
@@ -72,3 +73,86 @@ def test_a_class_without_labels_is_left_out():
     fitted = fit_map("melt", task, progress=False)
     assert fitted.classes == ("north", "south")
     assert set(fitted.predict(lonlat[:5]).columns) >= {"p_north", "p_south"}
+
+
+# ---------------------------------------------------------------------------- few and odd labels
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize(
+    ("n", "places", "degrees", "coverage"),
+    [(60, 60, 0.1, 0.9), (12, 12, 50, 0.9), (60, 4, 1, 0.9), (3, 3, 1, 0.5), (90, 30, 1e-4, 0.8)],
+)
+def test_few_labels_and_labels_of_a_region_are_mapped(n, places, degrees, coverage, kind):
+    rng = np.random.default_rng(0)
+    lonlat = rng.uniform([5.7, 10], [5.7 + degrees, 10 + degrees], (places, 2))
+    target = rng.normal(size=n) if kind == "regression" else np.resize(["a", "b|c", "a"], n)
+    task = Task("zinc", np.resize(lonlat, (n, 2)), target, kind)
+    fitted = fit_map("melt", task, coverage=coverage, progress=False)
+    table = fitted.predict(lonlat)
+    assert len(table) == places
+    assert table["dissimilarity"].between(0, np.inf).all()
+    assert fitted.scores["candidate"].is_unique
+    assert 0 <= fitted.coverage["measured"].min() <= 1
+    assert "nan" not in str(fitted).replace("95% interval nan to nan", "")
+    block = fitted.held_out.groupby(["lon", "lat"])["block"].nunique()
+    assert (block == 1).all()
+
+
+def test_a_map_of_a_region_says_how_large_its_blocks_are():
+    lonlat = np.random.default_rng(0).uniform([5.7, 50.9], [5.8, 51.0], (60, 2))
+    fitted = fit_map("melt", Task("zinc", lonlat, lonlat[:, 0]), progress=False)
+    assert fitted.metadata["block_degrees"] == 0.02
+    assert "0.02 degrees" in " ".join(fitted.notes)
+    assert "0.02 degrees" in str(fitted)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"coverage": 90}, "coverage=90.*0.9"),
+        ({"coverage": 0}, "coverage=0.*0.9"),
+        ({"encoder": []}, r"encoder=\[\].*'auto'"),
+        ({"encoder": "bset"}, "did you mean 'best'"),
+        ({"target": "ph"}, "target='ph'.*Task"),
+        ({"source": "soil.csv"}, "target is missing.*target='ph'"),
+        ({"source": Task("ph", LONLAT[:8], range(8))}, "8 labels.*needs 9.*smaller coverage"),
+        ({"source": Task("ph", LONLAT[[0, 1] * 9], range(18))}, "2 places.*3 places.*add labels"),
+    ],
+)
+def test_mistakes_are_named_before_any_work(arguments, said, monkeypatch):
+    monkeypatch.setattr("locties.mapping.fit.Trial", None)
+    given = {"encoder": "melt", "source": Task("north", LONLAT, NOISE)} | arguments
+    with pytest.raises(ValueError, match=said):
+        fit_map(**given)
+
+
+def test_a_file_an_encoder_object_and_a_list_are_taken(tmp_path):
+    table = pd.DataFrame(LONLAT, columns=["Longitude", "Latitude"]).assign(ph=NOISE)
+    table.to_csv(tmp_path / "soil.csv", index=False)
+    encoder = locties.load("melt")
+    fitted = fit_map([encoder, "clip"], tmp_path / "soil.csv", "ph", unit="pH", progress=False)
+    assert {"melt", "clip", "coordinates"} <= set(fitted.scores["encoder"])
+    assert (fitted.unit, fitted.kind, fitted.task.name) == ("pH", "regression", "ph")
+
+
+def test_what_is_held_out_is_not_looked_at():
+    """Spoiling the labels of one fold leaves its own predictions and intervals as they were."""
+    clean = fit_map("xyz", Task("a", LONLAT, LONLAT[:, 1] + NOISE), progress=False).held_out
+    rows = (clean["fold"] == 1).to_numpy()
+    spoilt = np.where(rows, -40.0 * NOISE, LONLAT[:, 1] + NOISE)
+    other = fit_map("xyz", Task("a", LONLAT, spoilt), progress=False).held_out
+    for column in ("predicted", "low", "high", "dissimilarity", "trusted"):
+        np.testing.assert_allclose(clean[column][rows], other[column][rows], err_msg=column)
+
+
+def test_the_same_labels_give_the_same_map_and_chunks_change_nothing(north, monkeypatch):
+    again = fit_map("melt", north.task, progress=False)
+    assert again.metadata == north.metadata
+    new = RNG.uniform([-20, 35], [40, 65], (700, 2))
+    whole = north.predict(new)
+    pd.testing.assert_frame_equal(again.predict(new), whole)
+    monkeypatch.setattr("locties.mapping.fit.PLACES_PER_CHUNK", 256)
+    pd.testing.assert_frame_equal(north.predict(new), whole, rtol=1e-4)
+    assert list(north.predict(np.empty((0, 2))).columns) == list(whole.columns)

@@ -24,6 +24,8 @@ from locties.evaluation.probes import PROBES, Columns, is_classification
 
 Array = NDArray[np.float64]
 
+LEFT_OUT = -1
+
 
 @dataclass(frozen=True)
 class ConformalProbe:
@@ -96,18 +98,21 @@ class Predictions:
 def conformal_probe(
     probe: str, x: NDArray[Any], target: NDArray[Any], fold: NDArray[np.int64], coverage: float
 ) -> ConformalProbe:
-    """Fit a probe on embeddings `(N, d)`, with intervals or sets from the folds `(N,)`."""
+    """Fit a probe on embeddings `(N, d)`, with intervals or sets from the folds `(N,)`.
+
+    Rows of fold -1 are left out: nothing is learnt from their labels.
+    """
     check_coverage(coverage)
-    made, names = PROBES[probe](x, [target], fold), np.unique(fold).tolist()
+    made, names = PROBES[probe](x, [target], fold), set(np.unique(fold).tolist()) - {LEFT_OUT}
     errors, scores, truth = [], [], []
-    for each in names:
+    for each in sorted(names):
         here = fold == each
-        scores.append(made.columns(each)(x[here])[0])
+        scores.append(made.columns(LEFT_OUT, each)(x[here])[0])
         truth.append(target[here])
         errors.append(np.sort(_errors(scores[-1], truth[-1])))
     return ConformalProbe(
-        made.several([(), *((each,) for each in names)]),
-        getattr(made.columns(), "importance", 1.0),
+        made.several([(LEFT_OUT,), *((LEFT_OUT, each) for each in sorted(names))]),
+        getattr(made.columns(LEFT_OUT), "importance", 1.0),
         errors,
         coverage,
         _sharpness(np.concatenate(scores), np.concatenate(truth)),

@@ -28,6 +28,7 @@ from locties.lonlat import BLOCK_DEGREES, LonLat, check
 from locties.mapping.applicability import Applicability
 from locties.mapping.candidates import COORDINATES, Candidate, Trial, best, candidates, losses
 from locties.mapping.conformal import (
+    LEFT_OUT,
     ConformalProbe,
     Predictions,
     check_coverage,
@@ -293,9 +294,8 @@ def _held_out(
         rest, here = fold != outer, fold == outer
         trial = best(trials, lambda trial: trial.nested[outer])  # noqa: B023
         choices.append(trial.candidate.name)
-        probe = conformal_probe(
-            trial.candidate.probe, trial.x[rest], task.target[rest], fold[rest], coverage
-        )
+        left = np.where(here, LEFT_OUT, fold)
+        probe = conformal_probe(trial.candidate.probe, trial.x, task.target, left, coverage)
         applicability = Applicability(trial.x[rest], probe.importance, fold[rest])
         lonlat, x = task.lonlat[here], trial.x[here]
         predictions = probe.predict(x)
@@ -372,10 +372,9 @@ def _coverage(
     """Measured coverage on held-out blocks, and of the same intervals on random folds."""
     inside, width = np.empty(len(fold), bool), np.empty(len(fold))
     for each in np.unique(random):
-        rest, here = random != each, random == each
-        probe = conformal_probe(
-            chosen.candidate.probe, chosen.x[rest], task.target[rest], fold[rest], coverage
-        )
+        here = random == each
+        left = np.where(here, LEFT_OUT, fold)
+        probe = conformal_probe(chosen.candidate.probe, chosen.x, task.target, left, coverage)
         predictions = probe.predict(chosen.x[here])
         inside[here] = predictions.hold(task.target[here])
         width[here] = _width(pd.DataFrame(_answers(predictions, task.classes)))
