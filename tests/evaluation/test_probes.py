@@ -9,9 +9,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
 from locties.evaluation import probes
-from locties.evaluation.probes import PENALTIES, PROBES, Mlp, NearestNeighbour, Ridge
+from locties.evaluation.probes import PENALTIES, Mlp, NearestNeighbour, Ridge
 
 FOLDS = 5
+PLAIN = (Ridge, NearestNeighbour, Mlp)  # they take any features; kriging needs places
 
 
 def _problem(n=300, d=12, classes=4, seed=0):
@@ -111,7 +112,7 @@ def test_targets_fitted_together_are_as_if_fitted_alone():
 def test_held_out_targets_are_not_looked_at():
     x, y, _, fold = _problem()
     spoilt = np.where(fold == 2, 1e6, y)
-    for probe in PROBES.values():
+    for probe in PLAIN:
         clean, other = (probe(x, [target], fold).fit(2)(x)[0] for target in (y, spoilt))
         assert clean == pytest.approx(other, abs=1e-6), probe.__name__
 
@@ -128,7 +129,7 @@ def test_a_linear_target_is_found_and_a_random_one_is_not():
     assert -0.1 < r2_score(random, predicted[1]) < 0.02
 
 
-@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+@pytest.mark.parametrize("probe", PLAIN)
 def test_constant_features_answer_the_mean_and_the_commonest_class(probe):
     _, y, _, fold = _problem()
     code = np.where(np.arange(len(y)) % 3 == 0, 0, 1)
@@ -172,7 +173,7 @@ def test_knn_is_that_of_scikit_learn(labels):
 def test_classes_absent_from_the_labels_are_never_answered():
     x, _, code, fold = _problem()
     code = np.where((code == 1) & (fold != 0), 2, code)
-    for probe in PROBES.values():
+    for probe in PLAIN:
         assert 1 not in probe(x, [code], fold).fit(0)(x)[0], probe.__name__
 
 

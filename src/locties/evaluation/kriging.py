@@ -110,7 +110,8 @@ def _checked(x: NDArray[Any]) -> Tensor:
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     """Straight distances `(N, M)` between places on the unit sphere."""
-    return (2 - 2 * a @ b.T).clamp_min(1e-14).sqrt()
+    # By differences: a product would round distances in a city to those of a country.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _matern(distance: Tensor, reach: Any) -> Tensor:

@@ -104,6 +104,11 @@ class Probe(ABC):
 class _Several:
     fits: Sequence[Columns]
 
+    @property
+    def importance(self) -> Any:
+        """Of each feature `(d,)` in the first fit, or one number where all count alike."""
+        return getattr(self.fits[0], "importance", 1.0)
+
     def __call__(self, x: NDArray[Any]) -> list[NDArray[Any]]:
         return [part for fit in self.fits for part in fit(x)]
 
@@ -170,8 +175,8 @@ class RidgeColumns:
 
     @property
     def importance(self) -> Array:
-        """Of each standardised feature: `(d,)`, the mean size of its coefficients."""
-        importance: Array = np.abs(self.coefficients).mean(1)
+        """Of each standardised feature `(d,)`: the mean size of its coefficients, first target."""
+        importance: Array = np.abs(self.coefficients[:, self.slices[0]]).mean(1)
         return importance
 
     def __call__(self, x: NDArray[Any]) -> list[NDArray[Any]]:

@@ -103,20 +103,17 @@ def conformal_probe(
     Rows of fold -1 are left out: nothing is learnt from their labels.
     """
     check_coverage(coverage)
-    made, names = PROBES[probe](x, [target], fold), set(np.unique(fold).tolist()) - {LEFT_OUT}
+    names = sorted(set(np.unique(fold).tolist()) - {LEFT_OUT})
+    without = [(LEFT_OUT,), *((LEFT_OUT, each) for each in names)]
+    fits = PROBES[probe](x, [target], fold).several(without)
     errors, scores, truth = [], [], []
-    for each in sorted(names):
+    for fit, each in enumerate(names, 1):
         here = fold == each
-        scores.append(made.columns(LEFT_OUT, each)(x[here])[0])
+        scores.append(fits(x[here])[fit])
         truth.append(target[here])
         errors.append(np.sort(_errors(scores[-1], truth[-1])))
-    return ConformalProbe(
-        made.several([(LEFT_OUT,), *((LEFT_OUT, each) for each in sorted(names))]),
-        getattr(made.columns(LEFT_OUT), "importance", 1.0),
-        errors,
-        coverage,
-        _sharpness(np.concatenate(scores), np.concatenate(truth)),
-    )
+    sharpness = _sharpness(np.concatenate(scores), np.concatenate(truth))
+    return ConformalProbe(fits, getattr(fits, "importance", 1.0), errors, coverage, sharpness)
 
 
 def cv_plus_intervals(folds: Array, errors: Sequence[Array], coverage: float) -> Array:
