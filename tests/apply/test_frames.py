@@ -147,7 +147,7 @@ REPEATED = {
 @pytest.mark.parametrize("invalid", ["raise", "drop"])
 @pytest.mark.filterwarnings("ignore:1 of 5 rows cannot be used")
 def test_a_repeated_index_is_refused_and_its_remedy_pairs_rows_rightly(frame, invalid):
-    with pytest.raises(ValueError, match=r"repeats [^n].*reset_index\(drop=True\)"):
+    with pytest.raises(ValueError, match=r"repeats (?!np\.).*reset_index\(drop=True\)"):
         locties.embed(lambda lonlat: lonlat, frame, invalid=invalid)
     mended = frame.reset_index(drop=True)
     if invalid == "raise" and frame is REPEATED["once unusable"]:
