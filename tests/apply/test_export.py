@@ -511,3 +511,19 @@ def test_other_files_are_left_alone(name, tmp_path):
         with pytest.raises(FileExistsError, match=f"{name}.*another path"):
             locties.export_grid(small(), path, 10, progress=False)
         assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", "null", "[" * 100_000, None])
+@pytest.mark.parametrize(
+    "name",
+    ["zarr.json", "embedding/zarr.json", ".locties/note.json", ".locties/zarr.json"],
+)
+def test_altered_json_of_a_store_is_named(name: str, content: str | None, tmp_path: Path) -> None:
+    encoder = locties.LocationEncoder("xyz", "linear", 4)
+    path = locties.export_grid(encoder, tmp_path / "g.zarr", 30, progress=False)
+    whole = (path / name).read_text()
+    (path / name).write_text(whole[:100] if content is None else content)
+    with pytest.raises(OSError, match=r"g\.zarr.*altered.*delete"):
+        locties.export_grid(encoder, path, 30, progress=False)
+    (path / name).write_text(whole)
+    locties.export_grid(encoder, path, 30, progress=False)

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EIO, ENOSPC
 from functools import cached_property
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from locties._util.extras import need
-from locties._util.files import sync, written_aside
+from locties._util.files import DataError, sync, written_aside
 from locties.apply import cf
 from locties.apply.grid import Edges
 
@@ -145,13 +145,19 @@ class _Store:
     @cached_property
     def arrays(self) -> dict[str, Any]:
         """Of the store on the disk, by layer."""
-        return {name: self.zarr.open_array(self.path / name, mode="r+") for name in self.layers}
+        try:
+            return {name: self.zarr.open_array(self.path / name, mode="r+") for name in self.layers}
+        except Exception as error:  # zarr has no error of its own for altered metadata
+            raise DataError(
+                f"{self.path} has an altered zarr.json ({error}): delete {self.path} and write it "
+                "again"
+            ) from error
 
     def write(self, compute: Compute, pixels: Edges, progress: bool) -> None:
         """Write the tiles of these pixels that are not there yet."""
         file, side = self.notes / "note.json", self.side
         if file.exists():
-            self.note = json.loads(file.read_text())
+            self.note = _read_json(file, {"grid", "regions", "done"}, self.path)
             _refuse_other(self.path, self.note["grid"], self.identity)
         elif any((self.path / name / "c").exists() for name in self.layers):
             raise FileExistsError(f"{self.path} is from another version: choose another path")
@@ -190,10 +196,13 @@ class _Store:
                     stacklevel=4,
                 )
                 return
-        root = json.loads((self.notes / "zarr.json").read_text())
+        root = _read_json(self.notes / "zarr.json", {"attributes"}, self.path)
         root["attributes"]["regions"] = list(map(self.degrees, self.note["regions"]))
-        if not (self.path / "zarr.json").exists():
-            _write_json(self.path / "zarr.json", root)
+        file = self.path / "zarr.json"
+        if not file.exists():
+            _write_json(file, root)
+        elif _read_json(file, root.keys(), self.path) != root or not self.arrays:
+            raise DataError(f"{file} is altered: delete {self.path} and write it again")
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Bands (B, H, W) float32, NaN where there is no number."""
@@ -359,6 +368,17 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
         aside.write_text(json.dumps(content))
 
 
+def _read_json(file: Path, keys: Collection[str], store: Path) -> dict[str, Any]:
+    """A dict with these keys; DataError names a file that holds another thing."""
+    try:
+        content = json.loads(file.read_bytes())
+        if not set(keys) <= content.keys():
+            raise KeyError(*keys)
+    except (ValueError, AttributeError, KeyError, RecursionError, FileNotFoundError):
+        raise DataError(f"{file} is altered: delete {store} and write it again") from None
+    return dict(content)
+
+
 @contextmanager
 def _advice(path: Path) -> Iterator[None]:
     """Say after an interrupt or a failed write that the same call goes on."""
@@ -368,7 +388,7 @@ def _advice(path: Path) -> Iterator[None]:
         raise KeyboardInterrupt(
             f"stopped; finished tiles are kept: the same call with path={str(path)!r} goes on"
         ) from None
-    except FileExistsError:
+    except (DataError, FileExistsError):
         raise
     except OSError as error:  # GDAL's has no number and gives its reason as the cause
         reason = os.strerror(error.errno) if error.errno else str(error.__cause__ or error)
