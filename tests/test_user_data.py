@@ -583,3 +583,44 @@ def test_samples_and_seed() -> None:
 def test_a_name_that_is_taken_is_refused(name):
     with pytest.raises(ValueError, match=f"name='{name}'.*another name"):
         locties.read_modality({"lon": [1.0], "lat": [2.0], "ph": [3.0]}, name=name)
+
+
+# --------------------------------------------------------------- what counts as a measurement
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Unnamed: 0", "", "index", "id", "ID", "fid", "OBJECTID", "ogc_fid", "site_id", "siteID"),
+        *("plotId", "Row Number", "row", "station_nr", "decimalLatitude", "Longitude (deg)"),
+        *("x", "Y", "x_coord", "POINT_X", "coords.x1", "easting", "UTM_North", "utm_x"),
+    ],
+)
+@pytest.mark.parametrize("geometry", [False, True])
+def test_ids_row_numbers_and_coordinates_are_no_measurements(name: str, geometry: bool) -> None:
+    frame = table().drop(columns="crop")
+    frame[name] = np.random.default_rng(0).integers(0, 1000, len(frame))
+    source, places = (points(frame), {}) if geometry else (frame, {"lon": "lon", "lat": "lat"})
+    with pytest.warns(UserWarning, match=r"made of ph, clay.*columns="):
+        soil = locties.read_modality(source, name="m", beside=(), **places)
+    assert soil.samples[torch.arange(1)].shape == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["humid", "acid", "carbon", "latency", "nox", "fluid", "exposure"])
+def test_other_names_are_measurements(name: str) -> None:
+    frame = table().assign(**{name: 1.5})
+    with pytest.warns(UserWarning, match=f"ph, clay, {name}"):
+        locties.read_modality(frame, name="m", beside=())
+
+
+def test_whole_numbers_that_count_the_rows_are_no_measurement() -> None:
+    frame = table().assign(sample=range(7, 207), year=2001)
+    with pytest.warns(UserWarning, match="made of ph, clay, year, without sample"):
+        locties.read_modality(frame, name="m", beside=())
+    with pytest.warns(UserWarning, match="-9999 in 2 of 200 rows"):
+        locties.read_modality(
+            table().replace({"ph": dict.fromkeys(table()["ph"][:2], -9999)}),
+            name="m",
+            columns=["ph"],
+            beside=(),
+        )

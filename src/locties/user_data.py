@@ -33,6 +33,7 @@ with needs("data,own,study", "reading your own data"):
         check_invalid,
         column_of,
         complaint,
+        coordinate_columns,
         coordinates,
         float_points,
         numbers_of,
@@ -423,7 +424,8 @@ def _profiles(
     """Usable rows: lonlat (N, 2) and their columns (N, C), float32."""
     lonlat, problems = coordinates(frame, lon, lat)
     if columns is None:
-        columns = _measured_columns(frame, {lon, lat})
+        places = () if hasattr(frame, "to_crs") else coordinate_columns(frame, lon, lat)
+        columns = _measured_columns(frame, {*places})
     elif isinstance(columns, str) or not len(columns):
         raise ValueError(f"columns={columns!r}: give a list of at least one name")
     skip = any_of(problems, len(lonlat))
@@ -443,7 +445,7 @@ def _profiles(
     return float_points(lonlat[keep]), torch.from_numpy(np.stack(values, axis=1)[keep]).float()
 
 
-def _measured_columns(frame: Any, others: set[str | None]) -> list[str]:
+def _measured_columns(frame: Any, others: set[str]) -> list[str]:
     """The numeric columns without coordinates, row numbers and ids, with a warning that lists them.
 
     Left out are the usual names of coordinates and ids, the names in `others`, and whole numbers

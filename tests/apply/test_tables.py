@@ -123,7 +123,7 @@ def test_embed_the_readers_and_the_command_line_find_the_same(given: dict, tmp_p
 
 
 def test_an_index_that_repeats_is_said_before_a_join_mixes_rows() -> None:
-    with pytest.warns(UserWarning, match="reset_index"):
+    with pytest.raises(ValueError, match="reset_index"):
         locties.embed(ENCODER, pd.concat([FRAME[:2], FRAME[:2]]))
 
 

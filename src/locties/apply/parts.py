@@ -143,7 +143,7 @@ def geometry(columns: pa.RecordBatch) -> dict[str, Any]:
                 "which is what frame.to_parquet(path) of geopandas does"
             )
         wkb = columns.column(columns.schema.names.index(name)).to_numpy(zero_copy_only=False)
-        check_wkb(wkb, name)
+        check_wkb(wkb, f"column {name!r}")
         found[name] = geopandas.GeoSeries.from_wkb(wkb, crs=described.get("crs", "OGC:CRS84"))
     return found
 

@@ -55,7 +55,7 @@ _BEGINNINGS = {
 # Formats that begin alike and name other files or URLs, which GDAL then opens.
 _REFERENCES = re.compile(rb"(?i)gdal_streamed_alg|<OGR\w+DataSource|<[\w:]*Capabilities")
 TABLES = (*SEPARATORS, *PARQUET, *_BEGINNINGS, ".zip")
-_SIMPLE = (1, 2, 3)  # codes of points, lines and polygons in well-known binary
+_PARTS = range(4, 18)  # codes of geometry of several parts in well-known binary
 _SHOWN = 5  # rows named in a message
 _MANY = 5  # places, from which their extent tells something
 _LARGEST_METRES = 3e7  # of projected coordinates: the Earth's circumference is 4e7
@@ -100,7 +100,7 @@ def _read_file(source: str | Path) -> Any:
                 import pyarrow.parquet
 
             if b"geo" in (pyarrow.parquet.read_schema(path).metadata or {}):
-                _check_wkb(pyarrow.parquet.ParquetFile(path))
+                _check_wkb(path, pyarrow.parquet.ParquetFile(path))
                 return need("geopandas", "GeoParquet", "own").read_parquet(path)
             return pd.read_parquet(path)
         if suffix in TABLES:
@@ -112,14 +112,14 @@ def _read_file(source: str | Path) -> Any:
     )
 
 
-def _check_wkb(table: Any) -> None:
+def _check_wkb(path: Path, table: Any) -> None:
     """Refuse a GeoParquet whose geometry is no point: nested collections can crash its reader."""
     geo = json.loads(table.schema_arrow.metadata[b"geo"])
     for name, described in geo.get("columns", {}).items():
         if described.get("encoding") != "WKB":
             continue
         for batch in table.iter_batches(columns=[name]):
-            check_wkb(batch.column(0).to_pylist(), name)
+            check_wkb(batch.column(0).to_pylist(), f"column {name!r} of {path}")
 
 
 def check_wkb(shapes: Iterable[bytes | None], name: str) -> None:
@@ -128,9 +128,9 @@ def check_wkb(shapes: Iterable[bytes | None], name: str) -> None:
         if shape is None or len(shape) < 5:
             continue
         code = int.from_bytes(shape[1:5], "little" if shape[0] else "big")
-        if (code & 2**28 - 1) % 1000 not in _SIMPLE:  # above are the flags of EWKB, and Z and M
+        if (code & 2**28 - 1) % 1000 in _PARTS:  # above are the flags of EWKB, and Z and M
             raise ValueError(
-                f"column {name!r} holds geometry of several parts, such as in row {row}: give "
+                f"{name} holds geometry of several parts, such as in row {row}: give "
                 "points, as geopandas.read_parquet(path).explode(ignore_index=True) does"
             )
 

@@ -55,9 +55,12 @@ def check_parameters(
         kind = type(defaults[name])
         allowed = {int, float} if kind is float else {kind}
         if defaults[name] is not None and type(value) not in allowed:
+            # papermill's -p takes True, False, None and numbers; all else is text to it.
+            option = f" (papermill -y '{name}: {json.dumps(defaults[name])}')"
             raise ValueError(
                 f"{of} {name!r} is {value!r}, of type {type(value).__name__}: "
-                f"pass {kind.__name__}, such as {defaults[name]!r}."
+                f"pass {kind.__name__}, such as {defaults[name]!r}"
+                + (f"{option}." if kind in (list, dict) else ".")
             )
 
 

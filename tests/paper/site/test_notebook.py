@@ -1,8 +1,10 @@
 """The helpers of the book's notebooks: parameters and recorded values."""
 
 import json
+import re
 
 import pytest
+import yaml
 
 from locties_paper.site import notebook
 
@@ -39,6 +41,19 @@ def test_an_unknown_parameter_names_the_nearest():
 def test_a_value_of_another_type_is_refused(given, said):
     with pytest.raises(ValueError, match=said):
         notebook.parameters([*CELLS, f"# Parameters\n{given}\n"], VALUES)
+
+
+@pytest.mark.parametrize("default", [["all", 50], [], {"degree": 10}, {}])
+def test_text_for_a_list_names_the_option_that_passes_one(default):
+    """papermill's -p turns `all,50` and `false` into text."""
+    defaults = {"labels": default, "mlp": False}
+    with pytest.raises(ValueError, match="papermill -y") as error:
+        notebook.check_parameters(defaults, {"labels": "all,50"})
+    given = yaml.safe_load(re.search(r"-y '(.*)'\)", str(error.value))[1])
+    notebook.check_parameters(defaults, given)
+    for text in ("false", "no", "0", 0, None):
+        with pytest.raises(ValueError, match="pass bool, such as False"):
+            notebook.check_parameters(defaults, {"mlp": text})
 
 
 def test_a_whole_number_is_a_float_and_a_default_of_none_takes_anything():
