@@ -63,7 +63,7 @@ def test_predictions_are_those_of_scikit_learn(monkeypatch):
     unit = np.median(pdist(x[:100, 6:])) / 2
     process = GaussianProcessRegressor(
         Both(smooth, unit * reach, linear),
-        alpha=noise + kriging.NOISE,
+        alpha=noise + kriging.NOISE * (1 + smooth + linear),
         optimizer=None,
         normalize_y=True,
     ).fit(standard[:100], y[:100])
@@ -115,6 +115,16 @@ def test_a_close_range_is_found():
     rows = np.arange(80) % 5 == 0
     error = Kriging(xyz, [target], np.arange(80) % 5).fit(0)(xyz[rows])[0] - target[rows]
     assert np.abs(error).mean() < 0.2
+
+
+def test_close_places_in_float32():
+    """The distances of places a few metres apart are right, and their covariance can be solved."""
+    rng = np.random.default_rng(0)
+    lonlat = torch.from_numpy(13.4 + rng.uniform(0, 1e-3, (150, 2)))
+    xyz = to_xyz(lonlat).float().numpy()
+    target = rng.normal(size=150) + 1e3 * lonlat[:, 0].numpy()
+    x = np.concatenate([rng.normal(size=(150, 400)).astype(np.float32), xyz], axis=1)
+    assert np.isfinite(Kriging(x, [target], np.arange(150) % 5).fit(0)(x)[0]).all()
 
 
 def test_many_labels_are_drawn_from(monkeypatch):

@@ -16,7 +16,7 @@ from locties.evaluation.probes import PROBES, Array, Probe, as_columns, is_class
 
 MOST_LABELS = 3000  # the work grows with their cube; of more, so many are drawn
 LABELS_FOR_SCALES = 256  # of these, so many say how the variance splits
-NOISE = 1e-4  # at least this share of the target's variance
+NOISE = 1e-4  # at least, as a share of all variances
 STEPS = 60
 LARGEST = 6.0  # of the logarithm of a scale
 
@@ -105,7 +105,9 @@ def _checked(x: NDArray[Any]) -> Tensor:
             "kriging needs the place on the unit sphere as the last three features: append it, "
             "such as encoder='best+xyz'"
         )
-    return points
+    # float32 places are off the sphere by enough to spoil small distances.
+    place = torch.nn.functional.normalize(points[:, -3:], dim=1)
+    return torch.cat([points[:, :-3], place], dim=1)
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
@@ -145,7 +147,7 @@ def _field(x: NDArray[Any], columns: Array) -> _Field:
         def covariance(scales: Tensor) -> Tensor:
             reach, smooth, linear, noise = scales.clamp(-LARGEST, LARGEST).exp()
             found: Tensor = smooth * _matern(distance, unit * reach) + linear * likeness
-            found.diagonal().add_(noise + NOISE)
+            found.diagonal().add_(noise + NOISE * (1 + smooth + linear))
             return found
 
         return covariance
