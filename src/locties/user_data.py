@@ -396,16 +396,24 @@ def _check_measurements(frame: Any, name: str, values: Array) -> None:
 
 
 def _check_classes(name: str, values: Array) -> None:
-    """Warn of classes that differ in capitals and blanks only."""
+    """Warn of classes that differ in capitals and blanks only, and of those of one row."""
+    classes, counts = np.unique(values.astype(object), return_counts=True)
     first: dict[str, str] = {}
-    for text in np.unique(values.astype(object)):
-        same = first.setdefault(" ".join(str(text).split()).casefold(), text)
-        if same is not text:
+    for text in map(str, classes):
+        same = first.setdefault(" ".join(text.split()).casefold(), text)
+        if same != text:
             warnings.warn(
                 f"column {name!r} has the classes {shown(same)} and {shown(text)}: write them "
                 "alike if they are one",
                 stacklevel=4,
             )
+    single = classes[counts == 1]
+    if len(single):
+        warnings.warn(
+            f"column {name!r} has {len(single)} of {len(classes)} classes in one row only, such as "
+            f"{shown(str(single[0]))}: too few to learn and to test; merge them, or leave them out",
+            stacklevel=4,
+        )
 
 
 def _keep(lonlat: Array, problems: Problems, invalid: str) -> Array:

@@ -217,9 +217,15 @@ def test_classes_that_differ_in_capitals_or_blanks_are_said() -> None:
         locties.read_task(PLACES.assign(y=["rye ", "Rye", "oats"] * 20), "y")
 
 
+def test_classes_of_one_row_are_said() -> None:
+    with pytest.warns(UserWarning, match="2 of 4 classes in one row only, such as 'a'"):
+        locties.read_task(PLACES.assign(y=["a", "b", *["rye", "oats"] * 29]), "y")
+
+
 def test_a_long_text_takes_no_room_in_other_rows() -> None:
     long = ["y" * 200_000] + ["a"] * (N - 1)
-    task = locties.read_task(PLACES.assign(y=long), "y")
+    with pytest.warns(UserWarning, match="one row only"):
+        task = locties.read_task(PLACES.assign(y=long), "y")
     assert task.target.sum() == 1
 
 
