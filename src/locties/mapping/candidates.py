@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from locties.apply.metadata import Encoder
 from locties.encoder import published
 from locties.evaluation.baselines import Appended, contender
-from locties.evaluation.probes import PROBES, is_classification
+from locties.evaluation.probes import PROBES, Probe, is_classification
 from locties.evaluation.protocol import called, checked_embedding
 from locties.evaluation.tasks import Task
 
@@ -79,6 +79,12 @@ class Trial:
         task: its labels.
         fold: `(N,)` spatial folds.
         random: `(N,)` random folds.
+
+    Attributes:
+        x: `(N, d)` embeddings.
+        blocks: predictions `(N,)`, each without its own spatial fold.
+        random: the same without its own random fold.
+        nested: of each spatial fold the mean loss on the other labels, by models that saw neither.
     """
 
     def __init__(
@@ -88,32 +94,30 @@ class Trial:
         fold: NDArray[np.int64],
         random: NDArray[np.int64],
     ) -> None:
-        self.candidate, self.target, self.fold = candidate, task.target, fold
+        self.candidate = candidate
         self.x = checked_embedding(candidate.function, task.lonlat)
-        self.blocks = self._outside(fold)
-        self.random = self._outside(random)
+        in_blocks, at_random = (
+            PROBES[candidate.probe](self.x, [task.target], each) for each in (fold, random)
+        )
+        self.blocks, self.random = (self._outside(probe) for probe in (in_blocks, at_random))
+        self.nested = self._nested(in_blocks)
 
-    def _outside(self, fold: NDArray[np.int64]) -> NDArray[Any]:
-        """Predictions `(N,)`, each without its own fold."""
-        probe = PROBES[self.candidate.probe](self.x, [self.target], fold)
-        predicted = np.empty_like(self.target)
-        for each in np.unique(fold).tolist():
-            predicted[fold == each] = probe.fit(each)(self.x[fold == each])[0]
+    def _outside(self, probe: Probe) -> NDArray[Any]:
+        predicted = np.empty_like(probe.targets[0])
+        for each in np.unique(probe.fold).tolist():
+            predicted[probe.fold == each] = probe.fit(each)(self.x[probe.fold == each])[0]
         return predicted
 
-    @cached_property
-    def nested(self) -> dict[int, float]:
-        """Of each spatial fold the mean loss on the other labels, by models that saw neither."""
-        probe = PROBES[self.candidate.probe](self.x, [self.target], self.fold)
-        folds = np.unique(self.fold).tolist()
+    def _nested(self, probe: Probe) -> dict[int, float]:
+        fold, target = probe.fold, probe.targets[0]
+        folds = np.unique(fold).tolist()
         total = dict.fromkeys(folds, 0.0)
-        for i, one in enumerate(folds):
-            for other in folds[:i]:
-                fitted = probe.fit(one, other)
-                for outer, inner in ((one, other), (other, one)):
-                    rows = self.fold == inner
-                    total[outer] += float(losses(self.target[rows], fitted(self.x[rows])[0]).sum())
-        return {outer: total[outer] / (self.fold != outer).sum() for outer in folds}
+        for one, other in combinations(folds, 2):
+            fitted = probe.fit(one, other)
+            for outer, inner in ((one, other), (other, one)):
+                rows = fold == inner
+                total[outer] += float(losses(target[rows], fitted(self.x[rows])[0]).sum())
+        return {outer: total[outer] / (fold != outer).sum() for outer in folds}
 
 
 def losses(target: NDArray[Any], predicted: NDArray[Any]) -> Array:

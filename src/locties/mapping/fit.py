@@ -171,8 +171,9 @@ def fit_map(
 ) -> LocationMap:
     """Fit a map to labels: predictions anywhere, their intervals, and where not to trust them.
 
-    Candidates are the encoder by ridge and by nearest neighbours, the encoder with harmonics, and
-    coordinates alone. The one that predicts held-out spatial blocks best is fitted on all labels.
+    Candidates are the encoder by ridge, nearest neighbours and kriging, the encoder with harmonics,
+    and coordinates alone. The one that predicts held-out spatial blocks best is fitted on all
+    labels.
 
     Args:
         encoder: as in `evaluate`; or a list of them; or ``"auto"``, all that come with locties.
@@ -200,7 +201,7 @@ def fit_map(
     trials = [Trial(candidate, task, fold, random) for candidate in bar]
     chosen = best(trials, lambda trial: float(losses(task.target, trial.blocks).mean()))
     judge = _Judge(task)
-    held_out, choices = _held_out(trials, task, fold, coverage)
+    held_out, choices = _held_out(trials, task, fold, coverage, progress)
     scores = _scores(trials, chosen, judge, held_out)
     probe = conformal_probe(chosen.candidate.probe, chosen.x, task.target, fold, coverage)
     return LocationMap(
@@ -208,7 +209,7 @@ def fit_map(
         chosen.candidate.name,
         _reason(trials, chosen, judge, choices),
         scores,
-        _coverage(chosen, task, fold, random, held_out, coverage, judge.blocks),
+        _coverage(chosen, task, fold, random, held_out, coverage, judge.blocks, progress),
         held_out,
         notes,
         [*CITE, *([CITE_CLASSES] if task.classes else [])],
@@ -286,11 +287,11 @@ class _Judge:
 
 
 def _held_out(
-    trials: list[Trial], task: Task, fold: NDArray[np.int64], coverage: float
+    trials: list[Trial], task: Task, fold: NDArray[np.int64], coverage: float, progress: bool
 ) -> tuple[pd.DataFrame, list[str]]:
     """What the whole procedure, choice included, says of each fold without having seen it."""
     parts, choices = [], []
-    for outer in np.unique(fold).tolist():
+    for outer in tqdm(np.unique(fold).tolist(), "Holding blocks out", disable=not progress):
         rest, here = fold != outer, fold == outer
         trial = best(trials, lambda trial: trial.nested[outer])  # noqa: B023
         choices.append(trial.candidate.name)
@@ -368,10 +369,11 @@ def _coverage(
     held_out: pd.DataFrame,
     coverage: float,
     blocks: NDArray[np.int64],
+    progress: bool,
 ) -> pd.DataFrame:
     """Measured coverage on held-out blocks, and of the same intervals on random folds."""
     inside, width = np.empty(len(fold), bool), np.empty(len(fold))
-    for each in np.unique(random):
+    for each in tqdm(np.unique(random), "Measuring coverage", disable=not progress):
         here = random == each
         left = np.where(here, LEFT_OUT, fold)
         probe = conformal_probe(chosen.candidate.probe, chosen.x, task.target, left, coverage)
