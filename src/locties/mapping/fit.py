@@ -401,7 +401,8 @@ def _reason(trials: list[Trial], chosen: Trial, judge: _Judge, choices: list[str
     same = sum(name == candidate.name for name in choices)
     said = (
         f"Chosen: {candidate.name}, which predicts held-out blocks best of {len(trials)} "
-        f"candidates ({_text(judge.metric, score)}; chosen in {same} of {len(choices)} folds too)."
+        f"candidates ({_text(judge.metric, score)}). Without one of the folds, the choice stayed "
+        f"the same in {same} of {len(choices)}."
     )
     if candidate.encoder == COORDINATES:
         return f"{said} It uses coordinates alone: no encoder adds to them here."
