@@ -51,7 +51,7 @@ class Answer(NamedTuple):
 
     `value` is a measurement or a class code; `low` and `high` are the ends of the interval, or
     `inside` (N, K) says which classes are in the set. `trusted` says where the contender vouches
-    for itself.
+    for itself, and `claimed` is the coverage that it measured itself, on blocks held back.
     """
 
     value: NDArray[Any]
@@ -59,6 +59,7 @@ class Answer(NamedTuple):
     high: NDArray[Any] | None = None
     inside: NDArray[np.bool_] | None = None
     trusted: NDArray[np.bool_] | None = None
+    claimed: float | None = None
 
 
 Contender = Callable[[Task, torch.Tensor, int], Answer]
@@ -68,15 +69,17 @@ def with_locties(task: Task, places: torch.Tensor, seed: int) -> Answer:
     """`locties.fit_map`, which chooses among the published encoders and coordinates alone."""
     fitted = locties.fit_map("auto", task, coverage=COVERAGE, seed=seed, progress=False)
     there = fitted.predict(places)
-    trusted = there["trusted"].to_numpy()
+    own: dict[str, Any] = {
+        "trusted": there["trusted"].to_numpy(),
+        "claimed": float(fitted.coverage["measured"].iloc[0]),
+    }
     if task.classes is None:
-        value, low, high = (there[name].to_numpy() for name in ("value", "low", "high"))
-        return Answer(value, low, high, trusted=trusted)
+        return Answer(*(there[name].to_numpy() for name in ("value", "low", "high")), **own)
     code = {name: number for number, name in enumerate(task.classes)}
     inside = np.zeros((len(there), len(code)), bool)
     for row, names in enumerate(there["set"]):
         inside[row, [code[name] for name in names.split("|") if name]] = True
-    return Answer(there["value"].map(code).to_numpy(), inside=inside, trusted=trusted)
+    return Answer(there["value"].map(code).to_numpy(), inside=inside, **own)
 
 
 def random_forest(task: Task, places: torch.Tensor, seed: int) -> Answer:
@@ -192,6 +195,8 @@ def measure(task: Task, labels: int, seed: int, name: str) -> dict[str, float]:
             "loss": (width + 2 / (1 - COVERAGE) * miss).mean() / spread,
         }
     found |= {"coverage": covered.mean(), "seconds": seconds}
+    if answer.claimed is not None:
+        found["claimed"] = answer.claimed
     if answer.trusted is not None and answer.trusted.any():
         kept = answer.trusted
         error = answer.value != truth if answer.inside is not None else (answer.value - truth)
