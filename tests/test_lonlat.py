@@ -179,8 +179,8 @@ def test_what_has_names_is_read_by_name(make):
 @pytest.mark.parametrize(
     ("labelled", "words"),
     [
-        (pd.DataFrame([[52.5, 13.4]]), ["DataFrame of 0, 1", "'lon'", "longitude first"]),
-        ({"y": [52.5], "x": [13.4]}, ["dict of y, x", "could be none", "longitude first"]),
+        (pd.DataFrame([[52.5, 13.4]]), ["DataFrame with 0, 1", "'lon'", "longitude first"]),
+        ({"y": [52.5], "x": [13.4]}, ["dict with y, x", "could be none", "longitude first"]),
         ({"lat": [1], "lon": [2], "Longitude": [3]}, ["lon or Longitude", "name one 'lon'"]),
         (pd.DataFrame([[1, 2, 3]], columns=["lat", "lon", "lat"]), ["lat or lat"]),
         ({"lat": [1, 2], "lon": [1]}, ["dict", "pass shape (N, 2)"]),

@@ -54,7 +54,7 @@ def test_samples_and_locations_must_be_as_many():
 
 def test_masked_samples_are_refused():
     masked = np.ma.masked_array([[1.0], [-9999.0]], [[False], [True]])
-    with pytest.raises(ValueError, match=r"'rain' has masked samples.*leave out"):
+    with pytest.raises(ValueError, match=r"'rain' has masked samples.*drop"):
         Modality("rain", [[0, 0], [1, 1]], masked, profile_encoder(1))
 
 

@@ -1,7 +1,7 @@
 """locties: location encoders tied to several unpaired geospatial modalities.
 
-Names and submodules are imported when they are first used: a trained encoder needs torch, numpy
-and safetensors alone.
+Names and submodules are imported on first use, so a trained encoder needs only torch, numpy and
+safetensors.
 """
 
 from importlib import import_module
@@ -89,7 +89,7 @@ def _submodules() -> list[str]:
     return [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]
 
 
-if not TYPE_CHECKING:  # or every name would be right
+if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:

@@ -1,4 +1,4 @@
-"""What a file of one's own is taken for, before any work is done with it."""
+"""Report how a user's file would be read, before any work is done with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with needs("own", "reading your own data"):
     from locties.lonlat import check
     from locties.user_data import is_raster, kind_of, read_task
 
-_PIXELS = 2000  # of a raster, that are looked at
+_PIXELS = 2000  # of a raster, to look at
 
 
 def examine(
@@ -41,16 +41,16 @@ def examine(
     kind: str | None = None,
     invalid: str = "raise",
 ) -> dict[str, Any]:
-    r"""What a table or raster is taken for, and what is wrong with it.
+    r"""Report how a table or raster would be read, and what is wrong with it.
 
     Args:
         source: path of a file.
-        target: column of a table that is to be predicted.
-        lon: as in `locties.read_task`; so are lat, kind and invalid.
+        target: column of a table to predict.
+        lon, lat, kind, invalid: see `locties.read_task`.
 
     Returns:
-        Facts by name, as far as they could be read; then `warnings`, and the `problem` for which
-        the file cannot be used, or None.
+        Facts by name, as far as they could be read; then `warnings`, and the `problem` that makes
+        the file unusable, or None.
 
     Example:
         >>> _ = Path("soil.csv").write_text("lon,lat,ph\n13.4,52.5,6.1\n2.3,48.9,7.4\n")

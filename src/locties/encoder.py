@@ -30,7 +30,7 @@ from locties.networks import NETWORKS, layers
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "card.md"
 PUBLISHED = Path(__file__).parent / "published"
 READOUTS = ("output", "layers")
-_FORMAT = 1  # raised when an older locties could not read the folder
+_FORMAT = 1  # raise it when older versions cannot read the folder
 # Points at a time without gradients: the default encoder then takes 0.4 GB beside the result.
 _CHUNK = 32_768
 _TRIES = 10  # to read a folder that another process replaces
@@ -43,9 +43,9 @@ class LocationEncoder(nn.Module):
 
     Embeddings are not normalised; objectives and nearest neighbours do that themselves.
 
-    What training does not need, such as slow changes over whole continents, is lost in the last
-    layers first, so an embedding can also be read from all layers. `origin` says where the weights
-    come from, in plain values that are saved with them.
+    The last layers lose what training does not need, such as slow changes over whole continents. So
+    an embedding can also be read from all layers. `origin` says where the weights come from, in
+    plain values that are saved with them.
 
     Args:
         features: a name in `locties.FEATURES`.
@@ -54,8 +54,8 @@ class LocationEncoder(nn.Module):
         feature_options: keywords of the feature, e.g. ``{"degree": 10}``.
         network_options: keywords of the network, e.g. ``{"hidden": 256}``.
         seed: of the initial weights; the global random state is neither read nor changed.
-        readout: what an embedding is: the network's "output", or the outputs of all its "layers"
-            (each with its activation, as a unit vector), one after the other.
+        readout: "output" makes the network's output the embedding; "layers" joins the outputs of
+            all layers, each after its activation and scaled to length one.
 
     Example:
         >>> encoder = LocationEncoder(features="xyz", network="linear", dim=4)
@@ -116,7 +116,7 @@ class LocationEncoder(nn.Module):
 
     if TYPE_CHECKING:
 
-        def __call__(self, lonlat: LonLat) -> Tensor: ...  # by nn.Module, which says Any
+        def __call__(self, lonlat: LonLat) -> Tensor: ...  # nn.Module types it as Any
 
     def forward(self, lonlat: LonLat) -> Tensor:
         """Embed places, after checking their coordinates.
@@ -127,7 +127,7 @@ class LocationEncoder(nn.Module):
 
         Args:
             lonlat: (N, 2), longitude then latitude in degrees, as `locties.lonlat.check` takes it.
-                float64 keeps its digits into the features.
+                Features are computed from all digits of float64.
 
         Returns:
             (N, dim) float32, on the encoder's device.
@@ -144,13 +144,13 @@ class LocationEncoder(nn.Module):
     def encode(self, lonlat: Tensor) -> Tensor:
         """The network's output (N, network_dim), for checked coordinates (N, 2) on its device.
 
-        For training: the host never waits for the device.
+        For training: the CPU never waits for the GPU.
         """
         output: Tensor = self.network(self.features(lonlat))
         return output
 
     def read(self, network: nn.Module, x: Tensor) -> Tensor:
-        """The embedding of a network's input x (N, in_dim), by this encoder's readout."""
+        """The embedding that `network` gives for features x (N, in_dim), by this readout."""
         if self.readout == "output":
             output: Tensor = network(x)
             return output.float()
@@ -159,11 +159,11 @@ class LocationEncoder(nn.Module):
     def save(self, folder: str | os.PathLike[str], card: str = "") -> None:
         """Write ``model.safetensors`` and ``config.json`` into `folder`, which `load` reads.
 
-        The folder appears whole or not at all. An encoder that is already there is replaced.
+        The folder appears whole or not at all.
 
         Args:
-            folder: a new one, or that of an encoder.
-            card: Markdown about the encoder, written beside as ``card.md``; `read_card` reads it.
+            folder: a new folder, or one with an encoder, which is replaced.
+            card: Markdown about the encoder, written to ``card.md``; `read_card` reads it.
 
         Example:
             >>> encoder = LocationEncoder("xyz", "linear", dim=4)
@@ -196,10 +196,10 @@ class LocationEncoder(nn.Module):
 
     @torch.no_grad()
     def _check_saved(self, folder: Path) -> None:
-        """Raise ValueError where `load` would give another encoder than this one, or none."""
+        """Raise ValueError if `load` would fail or give a different encoder."""
         remedy = (
-            "weights, names and options alone are saved. Remove hooks, put replaced or quantised "
-            "layers back, and call torch.nn.utils.parametrize.remove_parametrizations on "
+            "only weights, names and options are saved. Remove hooks, restore replaced or "
+            "quantised layers, and call torch.nn.utils.parametrize.remove_parametrizations on "
             "normalised ones"
         )
         try:
@@ -216,9 +216,9 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
     """Read an encoder that `LocationEncoder.save` wrote. Nothing is unpickled.
 
     Args:
-        folder: the folder with ``model.safetensors`` and ``config.json``, or the name of an
-            encoder that comes with locties, such as "melt"; a folder of your own that has such a
-            name is "./melt", or a `Path`.
+        folder: the folder with ``model.safetensors`` and ``config.json``, or the name of an encoder
+            that comes with locties, such as "melt"; for your own folder of that name, pass "./melt"
+            or a `Path`.
 
     Returns:
         The encoder on the CPU, in eval mode, with bit-identical weights.
@@ -232,7 +232,7 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         try:
             return _read_encoder(find_folder(folder))
         except (OSError, ValueError):
-            # While another process saves there, files of two encoders are read, or none is found.
+            # While another process saves there, we may read files of two encoders, or find none.
             if _stamp(folder) == before != _REPLACED:
                 raise
             time.sleep(0.05)
@@ -252,7 +252,7 @@ def _read_encoder(path: Path) -> LocationEncoder:
     arguments = {name: config[name] for name in _ARGUMENTS}
     double = bool(state) and all(tensor.dtype == torch.float64 for tensor in state.values())
     try:
-        # First without memory: sizes that the file does not have are refused before they are taken.
+        # First without memory: a size that the file lacks is refused before it is allocated.
         _check_fit(_expected(arguments, len(state), double), state, path / _WEIGHTS)
         encoder = LocationEncoder(**arguments)
     except UnusableFile:
@@ -412,7 +412,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise UnusableFile(f"{path} lacks {', '.join(missing)}. Copy or save the encoder again.")
     if found != config["config_sha256"]:
         raise UnusableFile(
-            f"{path} is altered: the sha256 of its content is {found}, but it names "
+            f"{path} is altered: the sha256 of its content is {found}, but it says "
             f"{config['config_sha256']}. Copy or save the encoder again."
         )
     return config
@@ -430,7 +430,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _digest(config: Mapping[str, Any]) -> str:
     """The sha256 of a configuration without its own checksum, whatever the file's layout."""
     content = {name: value for name, value in config.items() if name != "config_sha256"}
-    plain = json.loads(json.dumps(content))  # as a file would give it back
+    plain = json.loads(json.dumps(content))  # as a file would return it
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,8 +2,8 @@
 
 A feature is a ``Module(**options)`` with attributes `dim` and `continuous`, and ``forward(lonlat)``
 from checked (N, 2) degrees to (N, dim) float32. `continuous` says whether it is continuous on the
-sphere: across the date line, and at the poles, where all longitudes are one point. A new one is one
-class and one line, ``FEATURES["mine"] = Mine``.
+sphere: across the date line, and at the poles, where all longitudes are one point. To add one,
+write a class and ``FEATURES["mine"] = Mine``.
 
 Below, longitude is lambda and latitude phi, in radians; phases are computed in float64.
 """
@@ -51,7 +51,7 @@ class XYZ(nn.Module):
 class Wrap(nn.Module):
     """Both coordinates wrapped: (cos lambda, cos 2 phi, sin lambda, sin 2 phi).
 
-    Both poles have the same latitude terms, and there the features still depend on longitude.
+    At both poles the latitude terms are the same, and the features still depend on longitude.
 
     Source: Mac Aodha, Cole and Perona, "Presence-Only Geographical Priors for Fine-Grained Image
     Classification" (ICCV 2019, arXiv 1906.05272).
@@ -66,7 +66,7 @@ class Wrap(nn.Module):
 
 
 class _MultiScale(nn.Module):
-    """Waves at geometrically spaced scales; a subclass says which, as `_terms` of `_per_scale`."""
+    """Waves at geometrically spaced scales; a subclass gives `_per_scale` of them in `_terms`."""
 
     continuous = False
     _per_scale: int
@@ -101,9 +101,9 @@ class _MultiScale(nn.Module):
 class Grid(_MultiScale):
     """Space2Vec's grid: cos(lambda / r_s), cos(phi / r_s), sin(lambda / r_s), sin(phi / r_s).
 
-    Radii r_s = r_min (r_max / r_min)^(s / (S - 1)) for s = 0, ..., S - 1; a wave of radius r is
+    Radii r_s = r_min (r_max / r_min)^(s / (S - 1)) for s = 0, ..., S - 1; the waves of radius r are
     360 r degrees long. Each term is given at all S scales before the next: 4 S features. The code
-    of Space2Vec has ``Grid(64, math.radians(0.0005), math.radians(360))``.
+    of Space2Vec uses ``Grid(64, math.radians(0.0005), math.radians(360))``.
 
     Args:
         scales: the number S of radii.
@@ -143,7 +143,7 @@ class SphereC(_MultiScale):
 
     Scaled angles are phi_s = phi / r_s and lambda_s = lambda / r_s; at r_s = 1 this is the unit
     vector. Each term is given at all S scales before the next: 3 S features. Options: as `Grid`;
-    the authors' code has 32 radii, from 1e-6 to 1 radian.
+    the authors' code uses 32 radii, from 1e-6 to 1 radian.
 
     Source: Mai et al., "Sphere2Vec: A General-Purpose Location Representation Learning over a
     Spherical Surface for Large-Scale Geospatial Predictions" (ISPRS J. 202, 2023, arXiv
@@ -200,7 +200,7 @@ class SphereMPlus(SphereM):
 
 
 class _RandomFourier(nn.Module):
-    """cos(2 pi B v) and sin(2 pi B v) of a point v, rows of B drawn from several normals."""
+    """cos(2 pi B v) and sin(2 pi B v) of points v; each sigma gives normal rows of B."""
 
     def __init__(self, inputs: int, sigmas: Sequence[float], frequencies: int, seed: int) -> None:
         super().__init__()
@@ -301,7 +301,7 @@ class SphericalHarmonics(nn.Module):
         check_counts(degree=degree)
         self.degree = degree
         self.dim = degree**2
-        # Only its dtype is read: .double() and .float() change that of buffers.
+        # Only its dtype is used: .double() and .float() change it.
         self._dtype_of: Tensor
         self.register_buffer("_dtype_of", torch.zeros((), dtype=torch.float32), persistent=False)
 

@@ -22,16 +22,18 @@ def spherical_harmonics(lonlat: LonLat, degree: int) -> Tensor:
     `degree` is the number of degrees, not the largest one: ``l_max = degree - 1``, and there are
     degree^2 columns. ``degree=10`` gives l = 0..9 and 100 columns, as sphericart's ``l_max=9``.
 
-    Orthonormal on the unit sphere, without the Condon-Shortley phase; sine for m < 0, cosine for
-    m > 0; column l*l + l + m for m = -l, ..., l. With colatitude theta and longitude phi::
+    They are orthonormal on the unit sphere, without the Condon-Shortley phase. Column l*l + l + m
+    holds order m = -l, ..., l: a sine for m < 0, a cosine for m > 0. With colatitude theta and
+    longitude phi::
 
         Y_lm = N_lm P_l|m|(cos theta) * { sqrt(2) sin(|m| phi), 1, sqrt(2) cos(m phi) }
         N_lm^2 = (2l + 1) / (4 pi) * (l - |m|)! / (l + |m|)!
 
     for m < 0, m = 0, m > 0.
 
-    Computed in float64 as polynomials in the unit vector (x, y, z), so values and gradients are
-    accurate everywhere, the poles included. Values below 1e-17 may be returned as zero.
+    They are computed in float64 as polynomials in the unit vector (x, y, z), so values and
+    gradients are accurate everywhere, the poles included. Values below 1e-17 may be returned as
+    zero.
 
     Args:
         lonlat: (N, 2), longitude then latitude in degrees: tensor, array or nested lists.
@@ -111,8 +113,8 @@ def waves(lon: Tensor, degree: int) -> Tensor:
 def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
     """Yield the (2l + 1, N) harmonics of each degree l, rows in the order m = -l, ..., l.
 
-    Without gradients, two buffers are reused in turn to stay in the cache, so a block is valid only
-    until the next but one is computed.
+    Without gradients, two buffers take turns, so that they stay in the cache: a block is
+    overwritten two blocks later.
     """
     norms, columns = _coefficients(degree, x.device)
     block = torch.full_like(x, math.sqrt(1 / (4 * math.pi)))[None]
@@ -141,12 +143,12 @@ def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
 
 
 def _negligible(degree: int) -> float:
-    """Sectoral values up to this size, as near the poles, can be set to zero.
+    """The size up to which sectoral values can be set to zero, as near the poles.
 
-    This changes no harmonic by more than 1e-17. In l, Y_lm grows from its sectoral value by at most
-    the square root of (2l + 1) / (2m + 1) binom(l + m, 2m), nearly reached at a pole; for m > 0
-    that is less than the golden ratio to the power l. Up to L = 100 the result is above float32's
-    smallest normal number, so no harmonic is denormal.
+    This changes no harmonic by more than 1e-17. Y_lm is at most sqrt((2l + 1) / (2m + 1)
+    binom(l + m, 2m)) times its sectoral value, and nearly that at a pole. For m > 0 this factor is
+    less than the golden ratio to the power l. Up to L = 100 the result is above float32's smallest
+    normal number, so no harmonic is denormal.
     """
     golden_ratio = (1 + math.sqrt(5)) / 2
     return min(NEGLIGIBLE, 1e-17 * golden_ratio**-degree)
@@ -161,12 +163,13 @@ def _powers(base: Tensor, count: int) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(False)  # a cached inference tensor could never serve a gradient
+@torch.inference_mode(False)  # a cached inference tensor cannot be used with gradients
 def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """The coefficients of the recursion, for l = 1, ..., degree - 1.
 
-    The norms of the sectoral (x + iy)^l, as a column; then for each l the columns A and B, for
-    m = -(l-1), ..., l-1, of Y_l = A (z Y_(l-1) + B Y_(l-2)). B is zero where Y_(l-2) has no row.
+    First the norms of the sectoral (x + iy)^l, as a column. Then, for each l, the columns A and B
+    of Y_l = A (z Y_(l-1) + B Y_(l-2)), for m = -(l-1), ..., l-1. B is zero where Y_(l-2) has no
+    row.
     """
     ells = torch.arange(1, degree, dtype=torch.float64, device="cpu")[:, None]
     norms = (torch.cumprod((2 * ells + 1) / (2 * ells), dim=0) / (2 * math.pi)).sqrt()

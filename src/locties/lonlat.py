@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MEAN_EARTH_RADIUS_KM = 6371.0088  # IUGG mean radius, (2a + b) / 3 of the GRS80 ellipsoid
-BLOCK_DEGREES = 10.0  # spatial blocks: whole ones are held out
+BLOCK_DEGREES = 10.0  # side of a spatial block; whole blocks are held out
 CELL_DEGREES = 0.45  # cells of about 50 km: each belongs to one modality, or to validation
 
-# Usual names of columns, letters and digits alone. x and y are left out: they are often metres.
+# Usual column names, reduced to letters and digits. x and y are not among them: they are often
+# metres.
 _AROUND = r"(?:gps|dec|decimal)?{}(?:dd|deg|degrees|decimal|dec|wgs84|4326)?"
 _LONGITUDE = re.compile(_AROUND.format("(?:lon|long|longitude|lng)"))
 _LATITUDE = re.compile(_AROUND.format("(?:lat|latitude)"))
@@ -36,7 +37,7 @@ def check(lonlat: LonLat) -> Tensor:
     """Coordinates as a tensor (N, 2), with longitude wrapped to [-180, 180).
 
     Coordinates already in range come back bit-identical. A table is read by the names of its
-    columns, never by their order. A masked value is a missing one.
+    columns, never by their order. A masked value counts as missing.
 
     Args:
         lonlat: (N, 2), longitude then latitude in degrees: a tensor, an array or nested sequences;
@@ -66,7 +67,7 @@ longitude then latitude, in degrees.
     if not bool(valid.all()):
         raise _row_error(points, int((~valid).nonzero()[0]))
     wrapped = torch.remainder(longitude + 180, 360) - 180
-    # Just west of -180 the remainder rounds to 360 itself.
+    # Just west of -180 the remainder rounds up to 360.
     wrapped = torch.where(wrapped >= 180, wrapped - 360, wrapped)
     return torch.stack([torch.where(in_range, longitude, wrapped), latitude], dim=1)
 
@@ -74,7 +75,7 @@ longitude then latitude, in degrees.
 def read(lonlat: LonLat, lon: str | None = None, lat: str | None = None) -> Tensor:
     """Coordinates as a float tensor (N, 2), NaN where they are missing; no value is checked.
 
-    `lon` and `lat` are names of columns, where a table has unusual ones.
+    `lon` and `lat` name the columns of a table whose names are unusual.
     """
     points = lonlat if isinstance(lonlat, Tensor) else _tensor(lonlat, lon, lat)
     if points.is_complex() or points.dtype == torch.bool:
@@ -93,7 +94,7 @@ def usual_columns(names: Iterable[object]) -> tuple[list[str], list[str]]:
         >>> usual_columns(["ID", "Latitude", "Longitude"])
         (['Longitude'], ['Latitude'])
     """
-    # A unit in brackets and what joins words do not matter.
+    # Ignore units in brackets, spaces and punctuation.
     plain = [(str(name), re.sub(r"[([].*?[)\]]|[\W_]+", "", str(name).lower())) for name in names]
     longitudes = [name for name, key in plain if _LONGITUDE.fullmatch(key)]
     return longitudes, [name for name, key in plain if _LATITUDE.fullmatch(key)]
@@ -120,7 +121,7 @@ def _tensor(lonlat: Any, lon: str | None, lat: str | None) -> Tensor:
 
 
 def _named_columns(lonlat: Any, lon: str | None, lat: str | None) -> tuple[Any, Any] | None:
-    """Longitudes and latitudes by name; None where neither columns nor rows have names."""
+    """Longitudes and latitudes by name; None if neither columns nor rows have names."""
     names = column_names(lonlat)
     rows = lonlat if names is None and isinstance(lonlat, list | tuple) and lonlat else None
     if rows:
@@ -133,8 +134,8 @@ def _named_columns(lonlat: Any, lon: str | None, lat: str | None) -> tuple[Any, 
     if len(longitudes) != 1 or len(latitudes) != 1:
         found = [" or ".join(likely) or "none" for likely in (longitudes, latitudes)]
         raise ValueError(
-            f"lonlat is a {type(lonlat).__name__} of {', '.join(names[:9])}: longitude could be "
-            f"{found[0]}, latitude {found[1]}; name one 'lon' and one 'lat', or pass an array of "
+            f"lonlat is a {type(lonlat).__name__} with {', '.join(names[:9])}: longitude could be "
+            f"{found[0]}, latitude {found[1]}; rename one 'lon' and one 'lat', or pass an array of "
             "them, longitude first."
         )
     if rows is None:
@@ -144,7 +145,7 @@ def _named_columns(lonlat: Any, lon: str | None, lat: str | None) -> tuple[Any, 
 
 
 def column_names(table: Any) -> list[str] | None:
-    """Names of a table's columns, a record's fields or a mapping's keys; None without any."""
+    """Names of a table's columns, a record's fields or a mapping's keys; None if it has none."""
     for names in (
         getattr(table, "_fields", None),
         getattr(table, "column_names", None),
@@ -189,8 +190,8 @@ def to_xyz(lonlat: Tensor) -> Tensor:
 def distance_km(a: Tensor, b: Tensor) -> Tensor:
     """Great-circle distance between points, on the sphere of mean Earth radius (6371.0088 km).
 
-    The angle between unit vectors is ``2 atan2(|a - b|, |a + b|)``, which is accurate for points
-    that almost coincide and for antipodes alike. (..., 2) degrees, which broadcast.
+    The angle between unit vectors is ``2 atan2(|a - b|, |a + b|)``, which is accurate even if the
+    points almost coincide or are antipodes. `a` and `b` are (..., 2) degrees and broadcast.
 
     Example:
         >>> round(distance_km(torch.tensor([13.4, 52.5]), torch.tensor([2.35, 48.86])).item())
@@ -206,9 +207,10 @@ def distance_km(a: Tensor, b: Tensor) -> Tensor:
 def cell_index(lonlat: Tensor, degrees: float) -> Tensor:
     """The cell of each point, in a fixed division of the globe into cells of nearly equal area.
 
-    Latitude bands of `degrees` (or the nearest height that divides 180), each cut into
-    ``max(1, round(360 / degrees * cos(latitude of the band's middle)))`` columns from -180 on.
-    Cells are numbered from the south-west, whatever points (N, 2) are given.
+    The globe is cut into latitude bands of `degrees` (or the nearest height that divides 180), and
+    each band into ``max(1, round(360 / degrees * cos(latitude of the band's middle)))`` columns
+    from -180 on. Cells are numbered from the south-west; a cell's number does not depend on the
+    points (N, 2).
     """
     columns, first = (table.to(lonlat.device) for table in _bands(degrees))
     longitude, latitude = lonlat.double().unbind(1)
@@ -220,7 +222,7 @@ def cell_index(lonlat: Tensor, degrees: float) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _bands(degrees: float) -> tuple[Tensor, Tensor]:
-    """Columns of each latitude band from the south, and the id of each band's first cell."""
+    """Number of columns of each latitude band, from the south, and the id of its first cell."""
     if not 0 < degrees <= 180:
         raise ValueError(f"cells of {degrees} degrees are impossible; pass a number in (0, 180].")
     bands = round(180 / degrees)

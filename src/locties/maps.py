@@ -1,8 +1,8 @@
 """Figures on the globe: fields, embeddings, clusters, points, predictions and their errors.
 
-Every map is in the Equal Earth projection, where areas compare. Its centre is 11 degrees east, so
-that the seam runs through Bering Strait and cuts no land. Coasts and the land mask come from the
-embedded tier, so no map needs a network.
+Every map uses the Equal Earth projection, which preserves areas. It is centred on 11 degrees east,
+so that its edge runs through Bering Strait and cuts no land. Coasts and the land mask come from the
+embedded tier, so no map needs a download.
 
 `embedding_rgb`, `similarity` and `clusters` compute arrays; `draw_*` draw arrays on `ax`, or on a
 new figure, and return the figure. A field is an array (H, 2H), north row first and west column
@@ -47,7 +47,7 @@ CATEGORIES = (
 
 COLOUR_BAR_INCHES = 0.65
 CANVAS_WIDTH = 1600  # pixels: a figure 8 inches wide at 200 dots per inch
-SMALLEST_ISLAND, SMALLEST_LAKE = 0.002, 0.006  # widths of the map; smaller ones hide the field
+SMALLEST_ISLAND, SMALLEST_LAKE = 0.002, 0.006  # times the map's width; smaller ones hide the field
 SEA_COLOUR, LAND_COLOUR = "#edf1f4", "#cfd3d6"
 TITLE_POINTS, LABEL_POINTS, TICK_POINTS = 13, 12, 11  # readable at half of 8 inches
 # Names and units are text: in "US$ per m$^2$", $ begins no formula.
@@ -73,11 +73,12 @@ _LMS_TO_RGB = np.array(
 def embedding_rgb(grid: EmbeddingGrid, where: np.ndarray | None = None) -> np.ndarray:
     """Colour an embedding by its first three principal components.
 
-    Near colours mean near embeddings; a colour has no meaning of its own and changes between
-    encoders. The first component is lightness, the second runs from blue to yellow, which
-    colour-blind readers also see, and the third, fainter, from green to red. Components are those
-    of the L2-normalised embeddings, weighted by area. Each is cut at its 2nd and 98th percentile
-    and signed so that its skewness is positive: rotating the embedding space changes no colour.
+    Similar colours mean similar embeddings. A colour has no meaning of its own and differs between
+    encoders. The first component is lightness. The second runs from blue to yellow, which
+    colour-blind readers also see. The third, fainter, runs from green to red. Components are those
+    of the L2-normalised embeddings, weighted by area. Each is clipped to its 2nd and 98th
+    percentile. Its sign is chosen so that its skewness is positive; rotating the embedding space
+    then changes no colour.
 
     Args:
         grid: embeddings of at least three dimensions.
@@ -138,8 +139,8 @@ def clusters(
 ) -> np.ndarray:
     """Group pixels by k-means on their L2-normalised embeddings, weighted by area.
 
-    Clusters are numbered by mean latitude, north to south, so that the colours of two encoders'
-    maps compare.
+    Clusters are numbered by mean latitude, north to south, so that the maps of two encoders can be
+    compared.
 
     Args:
         grid: embeddings.
@@ -285,7 +286,7 @@ def draw_classes(
 
     Args:
         classes: (H, 2H) int, index into `names`, north first; negative is left blank.
-        names: of the classes, at most 12.
+        names: class names, at most 12.
     """
     palette = _palette(classes, names)
     canvas = _warp(np.asarray(classes), 2)
@@ -328,7 +329,7 @@ def draw_points(
     Args:
         lonlat: (N, 2), longitude then latitude, degrees.
         values: (N,) numbers, or class indices if `names` is given; None draws places only.
-        names: of the classes, at most 12; a legend then replaces the colour bar.
+        names: class names, at most 12; a legend then replaces the colour bar.
 
     Example:
         >>> lonlat = np.array([[13.4, 52.5], [2.35, 48.86], [-60.0, -3.1]])
@@ -482,7 +483,7 @@ def _is_land(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
 
 @cache
 def _outlines() -> list[np.ndarray]:
-    """Shores of land and of great lakes, projected and cut at the seam."""
+    """Shores of land and of great lakes, projected and cut at the edge of the map."""
     width, earth = np.ptp(PROJECTION.x_limits), embedded.load()
     return [
         line
@@ -509,7 +510,7 @@ def _project(lonlat: np.ndarray) -> np.ndarray:
 
 
 def _project_lines(lines: Sequence[np.ndarray], drop_frame: bool = True) -> list[np.ndarray]:
-    """Project lines and cut them at the seam.
+    """Project lines and cut them at the edge of the map.
 
     `drop_frame` also removes lines along meridian 180, where the source closes its polygons.
     """
@@ -560,7 +561,7 @@ def _norm(values: np.ndarray, cmap: str, limits: tuple[float, float] | None) -> 
         return Normalize(*limits)
     finite = values[np.isfinite(values)]
     if finite.size == 0:
-        raise ValueError("nothing to draw: no value that is shown is finite")
+        raise ValueError("nothing to draw: all values shown are missing or infinite")
     if cmap == DIVERGING:
         most = float(np.quantile(np.abs(finite), 0.98))
         return Normalize(-most, most)
@@ -575,7 +576,7 @@ def _palette(classes: np.ndarray, names: Sequence[str]) -> ListedColormap:
             f"{len(CATEGORIES)}"
         )
     if np.max(classes) >= len(names):
-        raise ValueError(f"class {np.max(classes)} has no name: give one more than {len(names)}")
+        raise ValueError(f"class {np.max(classes)} has no name: give more than {len(names)} names")
     return ListedColormap(CATEGORIES[: len(names)])
 
 
@@ -625,7 +626,7 @@ def _colour_bar(
 @_as_written
 def _legend(ax: GeoAxes, names: Sequence[str]) -> None:
     colours = zip(names, CATEGORIES, strict=False)
-    # As many columns as fit the width of the panel, then as few as keep that number of rows.
+    # Count the rows needed at the panel's width, then use the fewest columns for them.
     fit = 90 * _panel_width(ax) / (max(map(len, names)) + 6)
     rows = math.ceil(len(names) / max(1, int(fit)))
     ax.legend(

@@ -1,6 +1,6 @@
 """The modalities that read data, by name.
 
-A new one is a function that returns a `locties.modality.Modality`, and one line:
+To add one, write a function that returns a `locties.modality.Modality`, and
 ``MODALITIES["mine"] = mine``.
 """
 
@@ -97,7 +97,7 @@ class Chosen:
 
 
 class HashedNames:
-    """Rows of `tokenise`; on a CPU each is computed when it is first read, since all take 3 s."""
+    """Rows of `tokenise`; on a CPU each is computed when first read: all would take 3 s."""
 
     def __init__(self, names: Sequence[list[str]]) -> None:
         self.names = names
@@ -184,7 +184,7 @@ def imagery(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 def relief(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
     """Patches of altitude in km, 16x16 pixels of 5 arc minutes: (N, 1, 16, 16) float32.
 
-    Arguments as of `imagery`. Source: the altitude raster of pvlib; see the manifest.
+    Arguments: see `imagery`. Source: the altitude raster of pvlib; see the manifest.
     """
     return _patches("relief", embedded.load().relief, 1000, samples, seed, validation)
 
@@ -194,7 +194,7 @@ def climate(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 
     Samples are (N, 14) float32.
 
-    Arguments as of `imagery`. Source: ITU-R P.837, P.836 and P.840; see the manifest.
+    Arguments: see `imagery`. Source: ITU-R P.837, P.836 and P.840; see the manifest.
     """
 
     def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ def climate(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mod
 def haze(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
     """Profiles of monthly Linke turbidity: (N, 12) float32.
 
-    Arguments as of `imagery`. Source: the Linke turbidity rasters of pvlib; see the manifest.
+    Arguments: see `imagery`. Source: the Linke turbidity rasters of pvlib; see the manifest.
     """
 
     def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
@@ -222,10 +222,10 @@ def haze(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modali
 def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
     """Names of populated places in all their scripts: rows of `tokenise`, (N, TOKENS) int64.
 
-    Their density is that of places, not uniform by area. If there are fewer than `samples` places
-    in this modality's cells, all are taken.
+    Samples are as dense as places, not uniform by area. If there are fewer than `samples` places in
+    this modality's cells, all are taken.
 
-    Arguments as of `imagery`. Source: GeoNames (cities500); see the manifest.
+    Arguments: see `imagery`. Source: GeoNames (cities500); see the manifest.
     """
     check_counts(samples=samples, validation=validation)
     places = embedded.load().places
@@ -252,7 +252,7 @@ def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -
 
     Samples are (N, 1, 16, 16) float32. The picture must have been fetched, or be in a mirror.
 
-    Arguments as of `imagery`. Source: NASA's Black Marble picture; see the manifest.
+    Arguments: see `imagery`. Source: NASA's Black Marble picture; see the manifest.
     """
     return _patches("night_lights", public.night_lights(), 255, samples, seed, validation)
 
@@ -284,7 +284,7 @@ class Mapped:
         return self._read(self.index[index.cpu()])
 
     def expect(self, index: Tensor) -> None:
-        """Start to read the samples that will be asked for next, without waiting for them."""
+        """Start reading the samples of the next step, without waiting for them."""
         rows = self.rows[self.index[index.cpu()]]
         prefetch(self.folder, self.array, rows)
         self._expected[:] = [rows]
@@ -317,8 +317,8 @@ def sentinel2(
     `imagery` and owns the same cells, so train with one of the two, not both. If there are fewer
     chips than `samples` in those cells, all are taken.
 
-    The other arguments are as of `imagery`. Source: S2-100K, the images of SatCLIP (Klemmer et
-    al., arXiv 2311.17179).
+    Other arguments: see `imagery`. Source: S2-100K, the images of SatCLIP (Klemmer et al.,
+    arXiv 2311.17179).
     """
     check_counts(samples=samples, validation=validation)
     index, array = read_features(folder)
@@ -345,7 +345,7 @@ def sentinel2(
     )
 
 
-EMBEDDED = ("imagery", "climate", "haze", "relief", "toponyms")  # those that need no fetched file
+EMBEDDED = ("imagery", "climate", "haze", "relief", "toponyms")  # they need no fetched file
 MODALITIES = Registry(
     "modality",
     imagery=imagery,

@@ -77,8 +77,8 @@ class Modality:
             )
         if hasattr(self.samples, "mask"):
             raise ValueError(
-                f"modality {self.name!r} has masked samples, which would be read as numbers: leave "
-                "out the rows where they are masked and pass a tensor"
+                f"modality {self.name!r} has masked samples, which would be read as numbers: drop "
+                "the masked rows and pass a tensor"
             )
         object.__setattr__(self, "lonlat", coordinates.check(self.lonlat).float())
         if len(self.lonlat) != len(self.samples):

@@ -1,7 +1,7 @@
 """Networks: positional features to embeddings, by name.
 
-A network is a ``Module(in_dim, dim, **options)`` that maps (N, in_dim) to (N, dim). A new one is
-one class and one line, ``NETWORKS["mine"] = Mine``.
+A network is a ``Module(in_dim, dim, **options)`` that maps (N, in_dim) to (N, dim). To add one,
+write a class and ``NETWORKS["mine"] = Mine``.
 """
 
 import itertools
@@ -135,7 +135,7 @@ class _SineLayer(nn.Linear):
 def layers(network: nn.Module, x: Tensor) -> list[Tensor]:
     """The outputs (N, width) of each layer of a network; the last is the network's own output.
 
-    A layer includes the activation that follows it. A module that is no plain ``nn.Sequential``
+    A layer includes the activation that follows it. A module that is not a plain ``nn.Sequential``
     counts as one layer.
 
     Example:

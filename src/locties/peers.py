@@ -1,8 +1,8 @@
-"""Other published encoders for comparison: SatCLIP, converted, and GeoCLIP, from its package.
+"""Other published encoders for comparison: SatCLIP and GeoCLIP.
 
-Neither comes with locties. `convert_satclip` makes an encoder folder of a released SatCLIP
-checkpoint; `PEERS` names what is read from an installed package. Both are under the MIT licence,
-code and weights: SatCLIP by Microsoft, GeoCLIP by Vicente Vivanco Cepeda.
+Neither comes with locties. `convert_satclip` turns a released SatCLIP checkpoint into an encoder
+folder; `PEERS` lists the encoders that are read from installed packages. Code and weights of both
+have the MIT licence: SatCLIP is by Microsoft, GeoCLIP by Vicente Vivanco Cepeda.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from locties._util.weights import check_size, read_weights
 from locties.encoder import LocationEncoder
 
 _PREFIXES = ("model.location.nnet.", "location.nnet.", "model.nnet.", "nnet.")
-# Names in a SatCLIP checkpoint of sizes that its weights also show.
+# Sizes that a SatCLIP checkpoint names; its weights show them too.
 _SIZES = {
     "legendre_polys": "degree",
     "num_hidden_layers": "layers",
@@ -39,16 +39,16 @@ _SIZES = {
 def convert_satclip(
     checkpoint: str | os.PathLike[str], out: str | os.PathLike[str]
 ) -> LocationEncoder:
-    """Make an encoder folder of a released SatCLIP checkpoint. Nothing in it is executed.
+    """Turn a released SatCLIP checkpoint into an encoder folder; nothing in it is executed.
 
-    SatCLIP's harmonics Z_lm are ours up to a factor, which is multiplied into the first layer once:
-    they are evaluated at the antipode, which gives (-1)^l; the "analytic" ones, of the released
-    weights, are pi times too large where m = 0; those of "closed-form" keep the Condon-Shortley
+    SatCLIP's harmonics differ from ours by factors, which are multiplied into the first layer once.
+    All are evaluated at the antipode, which gives (-1)^l. The "analytic" ones, used by the released
+    weights, are pi times too large where m = 0. The "closed-form" ones keep the Condon-Shortley
     phase (-1)^m. Weights stay float64, as SatCLIP computes; the embedding is float32.
 
     Args:
-        checkpoint: Lightning's ``.ckpt``, with ``state_dict`` and ``hyper_parameters``; a bare
-            state dict; or one as ``.safetensors``, whose harmonics are taken to be "analytic".
+        checkpoint: Lightning's ``.ckpt``, with ``state_dict`` and ``hyper_parameters``; or a bare
+            state dict, pickled or as ``.safetensors``, whose harmonics are assumed "analytic".
         out: folder to write, which must not exist yet.
 
     Returns:
@@ -185,8 +185,8 @@ def _some(keys: Any) -> str:
 class GeoCLIP(nn.Module):
     """GeoCLIP's pretrained location encoder, lonlat (N, 2) to (N, 512) float32.
 
-    Code and weights are those of the package ``geoclip`` 1.3.0; its image encoder, and so
-    torchvision and transformers, is not imported. GeoCLIP takes latitude first.
+    Code and weights come from the package ``geoclip`` 1.3.0. Its image encoder is not imported, so
+    torchvision and transformers are not needed. GeoCLIP's own code takes latitude first.
 
     Source: Vivanco Cepeda, Nayak and Shah (NeurIPS 2023, arXiv 2309.16020).
     """
@@ -195,7 +195,7 @@ class GeoCLIP(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        spec = importlib.util.find_spec("geoclip")  # finds, without executing its __init__
+        spec = importlib.util.find_spec("geoclip")  # finds the package without executing it
         if spec is None or not spec.submodule_search_locations:
             raise ImportError(f"GeoCLIP is not installed: {_INSTALL}")
         folder = Path(spec.submodule_search_locations[0]) / "model"
@@ -206,7 +206,7 @@ class GeoCLIP(nn.Module):
         found = hashlib.sha256(content).hexdigest()
         if found != self.weights_sha256:
             raise UnusableFile(
-                f"{weights} is not that of geoclip 1.3.0: its sha256 is {found}, expected "
+                f"{weights} is not the file of geoclip 1.3.0: its sha256 is {found}, expected "
                 f"{self.weights_sha256}; {_INSTALL}"
             )
         self.encoder = _submodule(folder, "location_encoder").LocationEncoder(from_pretrained=False)
@@ -225,7 +225,7 @@ _INSTALL = "run: pip install --no-deps geoclip==1.3.0"
 def _submodule(folder: Path, name: str) -> ModuleType:
     """Import one module of a package's folder without the package's ``__init__``.
 
-    Its parent has another name, so that a later ``import geoclip`` is a complete one.
+    The module's parent gets another name, so a later ``import geoclip`` still imports all of it.
     """
     package = ModuleType("_locties_geoclip")
     package.__path__ = [str(folder)]

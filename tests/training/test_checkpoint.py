@@ -387,7 +387,7 @@ def test_a_full_disk_leaves_the_state_before(tmp_path):
         checkpoint.write({"step": 1})
         with (
             a_full_disk(),
-            pytest.raises(OSError, match=r"0\.4 MB.* is whole: make room"),
+            pytest.raises(OSError, match=r"0\.4 MB.* is intact: make room"),
         ):
             checkpoint.write({"step": 2, "weights": torch.zeros(100_000)})
         assert checkpoint.read() == {"step": 1}
@@ -398,7 +398,7 @@ def test_a_run_on_a_disk_that_fills_up_goes_on_once_there_is_room(tmp_path, smal
     whole = a_run(tmp_path / "whole")
     size = (tmp_path / "whole" / "state.pt").stat().st_size
     folder = small_disk(size * 3 // 2)  # for one state, and not for a second beside it
-    with pytest.raises(OSError, match=r"No space left.* is whole: make room") as error:
+    with pytest.raises(OSError, match=r"No space left.* is intact: make room") as error:
         a_run(folder)
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(folder))
     assert sorted(path.name for path in folder.iterdir()) == [".holder", ".lock", "state.pt"]
@@ -414,7 +414,7 @@ def test_a_state_cannot_run_code(tmp_path):
 
     with Checkpoint(tmp_path, {}) as checkpoint:
         checkpoint.write({"step": Exploit()})
-        with pytest.raises(ValueError, match="is no state of a run"):
+        with pytest.raises(ValueError, match="is not the state of a run"):
             checkpoint.read()
     assert not (tmp_path / "made").exists()
 

@@ -146,7 +146,7 @@ def test_tensors_that_share_their_values_are_found(legacy: bool, tmp_path: Path)
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
     tensors, _ = read_weights(path)
     for some in ({"wide"}, tensors.keys() - {"wide"}):
-        with pytest.raises(ValueError, match=r"small\.ckpt has [\d,]+ bytes and its tensors more"):
+        with pytest.raises(ValueError, match=r"small\.ckpt has [\d,]+ bytes, .* Fetch it again"):
             check_size({name: tensors[name] for name in some}, path)
     check_size({"a.0": tensors["a.0"]}, path)
 

@@ -1,4 +1,4 @@
-"""Packages that only a part of locties needs, and the one error where one of them is missing."""
+"""Import optional packages, or name the extra to install."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ from typing import Any
 
 @contextmanager
 def needs(extra: str, what: str) -> Iterator[None]:
-    """Name the extra to install where an import inside fails.
+    """If an import inside the block fails, name the extra to install.
 
     Args:
-        extra: brings what is imported; several are joined by commas.
-        what: needs it; begins the message.
+        extra: the extra that installs the package; commas join several.
+        what: what needs the package; the message begins with it.
 
     Example:
         >>> with needs("moon", "a map of the moon"):
@@ -29,7 +29,7 @@ def needs(extra: str, what: str) -> Iterator[None]:
 
 
 def require(extra: str, what: str, *modules: str) -> None:
-    """Raise the error of `needs` now for modules that are imported later."""
+    """Raise the error of `needs` now if a module that is imported later is missing."""
     with needs(extra, what):
         for module in modules:
             if find_spec(module) is None:
@@ -37,6 +37,6 @@ def require(extra: str, what: str, *modules: str) -> None:
 
 
 def need(module: str, what: str, extra: str) -> Any:
-    """Import a module of an optional extra, as `needs` does."""
+    """Import a module of an optional extra, or raise the error of `needs`."""
     with needs(extra, what):
         return import_module(module)

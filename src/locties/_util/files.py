@@ -16,7 +16,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ModuleNotFoundError:  # Windows, where what a killed process left stays
+except ModuleNotFoundError:  # Windows: files that killed processes left are not removed
     fcntl = None  # type: ignore[assignment]
 
 _NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
@@ -27,7 +27,7 @@ class DataError(OSError):
 
 
 class UnusableFile(DataError, ValueError):
-    """A file that an argument names is altered or foreign; callers may also expect ValueError."""
+    """A file given by the user is altered or of another kind; this is a ValueError too."""
 
 
 @contextmanager
@@ -35,7 +35,8 @@ def written_aside(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """Yield a path to write to; afterwards it is synced to the disk and renamed to `path`.
 
     After an error the old `path` is untouched. Each call has a path of its own, so two processes
-    can write the same `path`: the last to finish wins. What killed processes left is removed.
+    can write the same `path`: the last to finish wins. Files that killed processes left are
+    removed.
 
     Args:
         path: what to write.
@@ -74,9 +75,9 @@ def written_aside(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back an interrupt until the block is done; a second one acts at once."""
+    """Delay Ctrl-C until the block is done; a second Ctrl-C acts at once."""
     before, came = signal.getsignal(signal.SIGINT), False
-    # Signals reach the main thread alone; a handler that is not Python's cannot be put back.
+    # Only the main thread gets signals. A handler not set by Python cannot be restored.
     if threading.current_thread() is not threading.main_thread() or before is None:
         yield
         return
@@ -107,7 +108,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Put a file's content, or the names in a folder, safely on the disk."""
+    """Flush a file, or a folder's list of names, to the disk."""
     if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
         return  # Windows cannot open a folder
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -118,7 +119,7 @@ def sync(path: Path) -> None:
 
 
 def _create_locked(aside: Path, folder: bool) -> int | None:
-    """Create `aside`; a lock on it, held by the handle returned, says that its writer lives."""
+    """Create and lock `aside`; return the handle. The lock shows that the writer is alive."""
     while True:
         if folder:
             aside.mkdir()
@@ -132,11 +133,11 @@ def _create_locked(aside: Path, folder: bool) -> int | None:
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if aside.exists():
                 return handle
-            os.close(handle)  # another writer found it before it was locked, and removed it
+            os.close(handle)  # another writer removed it before it was locked
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what killed writers of `path` left: nobody holds a lock on it."""
+    """Remove the files that killed writers of `path` left: nobody locks them."""
     if fcntl is None:
         return
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):

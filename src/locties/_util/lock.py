@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold an existing folder for this process; the hold ends with the process, even if killed.
+    """Lock an existing folder; the lock ends with this process, even if it is killed.
 
     ``.lock`` and ``.holder`` are written into the folder and stay there.
 
@@ -37,13 +37,13 @@ def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _sign(folder: str | os.PathLike[str]) -> None:
-    """Name this process, in a file of its own: some systems let nobody read a locked file."""
+    """Write who holds the lock, beside it: on some systems a locked file cannot be read."""
     holder = Path(folder) / ".holder"
     aside = Path(folder) / ".holder.part"
     try:
         aside.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         aside.replace(holder)
-    except OSError:  # a full disk; the work that follows reports it better
+    except OSError:  # the disk is full; the caller's own writes report it better
         for file in (aside, holder):
             file.unlink(missing_ok=True)
 
@@ -60,7 +60,7 @@ def _in_use(folder: str | os.PathLike[str]) -> RuntimeError:
 
 
 def _become(folder: Path, command: list[str]) -> None:
-    """Turn this process into `command`, which holds `folder` until it ends."""
+    """Lock `folder` and replace this process by `command`; the lock ends with it."""
     import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ _DRAWING = (
 
 
 class Making(TorchFunctionMode):
-    """Within it, new tensors are float32 on one device, and random numbers come from a seed.
+    """In the block, new tensors are float32 on one device and random numbers come from a seed.
 
     torch's own random state, default dtype and default device belong to the whole process, so
     other threads use them too. They are neither read nor changed here.

@@ -1,4 +1,4 @@
-"""What keeps products of matrices fast on a CPU."""
+"""Keep matrix products fast on a CPU."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ContextDecorator
@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Some processors (Intel's) multiply denormal numbers, those below 1e-38 in float32, many times
-# slower. Terms up to this size, added to terms near one, are set to zero; the distance to 1e-38
-# leaves room for factors below one.
+# Intel processors multiply denormal numbers (below 1e-38 in float32) many times slower. So terms up
+# to this size are set to zero; they are added to terms near one. The gap down to 1e-38 leaves room
+# for further factors below one.
 NEGLIGIBLE = 1e-30
 ROUNDING = 1e-5  # relative error of a product; it is 4e-7 in float32 and 2e-3 in bfloat16
 
@@ -26,14 +26,14 @@ def drop_denormal_gradients(x: Tensor) -> None:
 
 
 class ByOneDNN(ContextDecorator):
-    """Within it, multiply float32 matrices by oneDNN, if that keeps float32 precision.
+    """In the block, oneDNN multiplies float32 matrices, if it keeps float32 precision.
 
-    By default torch multiplies them by MKL; on AMD, oneDNN can be a fifth faster. torch uses oneDNN
-    only if bfloat16 is allowed as well, and processors with matrix units for bfloat16 then round to
-    it. Nothing changes on such processors, without oneDNN, or if the user chose a precision.
+    By default torch uses MKL; on AMD, oneDNN can be a fifth faster. torch uses oneDNN only if
+    bfloat16 is also allowed. Processors with matrix units for bfloat16 then round to it, so nothing
+    changes on them. Nothing changes without oneDNN either, or if the user chose a precision.
 
-    `torch.set_float32_matmul_precision` holds for the whole process: meanwhile other threads have
-    it too, and a GPU may round to TF32. The last one to exit restores it.
+    `torch.set_float32_matmul_precision` holds for the whole process: in the block, other threads
+    use it too, and a GPU may round to TF32. The last block to end restores it.
     """
 
     _lock, _inside, _changed = Lock(), 0, False  # shared by all instances
@@ -59,13 +59,13 @@ class ByOneDNN(ContextDecorator):
 def _precision_is_default() -> bool:
     try:
         return torch.get_float32_matmul_precision() == "highest"
-    except RuntimeError:  # it was set for one library alone
+    except RuntimeError:  # it was set for one library only
         return False
 
 
 @cache
 def _onednn_keeps_float32() -> bool:
-    """Whether products of float32 keep its precision while bfloat16 is allowed; tried once."""
+    """Whether float32 products keep their precision while bfloat16 is allowed; tested once."""
     untyped: Any = torch.backends.mkldnn
     if not (untyped.is_available() and _precision_is_default()):
         return False
@@ -85,11 +85,10 @@ def _onednn_keeps_float32() -> bool:
 def bfloat16_is_fast() -> bool:
     """Whether this CPU multiplies bfloat16 matrices faster than float32 ones; measured once.
 
-    With instructions for bfloat16 a product takes about half the time of float32 on some
-    processors and twice the time on others; without them, 2 to 40 times. Measuring takes less than
-    0.1 s.
+    A bfloat16 product takes 0.5 to 2 times the time of float32 on processors with bfloat16
+    instructions, and 2 to 40 times on others. Measuring takes less than 0.1 s.
     """
-    # In a thread of its own, where no mode of the caller, such as a FLOP counter, sees it.
+    # In a separate thread, so that a mode of the caller, such as a FLOP counter, misses it.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(_bfloat16_wins).result()
 

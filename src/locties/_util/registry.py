@@ -27,7 +27,7 @@ def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
 
 
 class Registry(dict[str, Any]):
-    """A dict from name to class or factory; an unknown name raises a ValueError that helps.
+    """A dict from name to class or factory; an unknown name raises ValueError with a suggestion.
 
     Extending locties is one assignment: ``FEATURES["mine"] = MyFeature``.
 
@@ -51,7 +51,7 @@ class Registry(dict[str, Any]):
 
 
 def check_options(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
-    """Raise ValueError at the first of `options` that `function` does not take by name."""
+    """Raise ValueError for the first of `options` that is not a keyword of `function`."""
     known = inspect.signature(function).parameters
     for option in options:
         if option not in known:
@@ -65,14 +65,14 @@ def check_choice(what: str, name: object, known: Collection[str]) -> None:
 
 
 def check_counts(**counts: object) -> None:
-    """Raise ValueError at the first of `counts` that is not a whole number of at least 1."""
+    """Raise ValueError for the first of `counts` that is not a whole number of at least 1."""
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1.")
 
 
 def check_seed(seed: object) -> None:
-    """Raise ValueError where torch cannot make a generator of `seed`."""
+    """Raise ValueError if torch does not accept `seed`."""
     whole = isinstance(seed, Integral) and not isinstance(seed, bool)
     if not whole or not -(2**63) <= int(seed) < 2**64:  # type: ignore[call-overload]
         raise ValueError(f"seed is {seed!r}; pass a whole number of at most 64 bits.")
@@ -89,7 +89,7 @@ def split_names(text: str) -> list[str]:
 
 
 def device_of(name: str) -> torch.device:
-    """The torch device of a name; "auto" takes a GPU where there is one."""
+    """The torch device of a name; "auto" takes a GPU if there is one."""
     import torch
 
     if name == "auto":
@@ -99,5 +99,5 @@ def device_of(name: str) -> torch.device:
     except RuntimeError:
         raise unknown("device", name, ["auto", "cpu", "cuda"]) from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={name!r}, but there is no GPU here: take 'auto' or 'cpu'")
+        raise ValueError(f"device={name!r}, but there is no GPU here: pass 'auto' or 'cpu'")
     return chosen

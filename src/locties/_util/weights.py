@@ -1,4 +1,4 @@
-"""Weights in files of others, read without running anything that a file holds."""
+"""Read weights from files of others, without running code in them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _GREEDY = re.compile(rb"bytearray|\w+Tensor\n")
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     """The tensors of a state dict by name, and the hyper-parameters beside it.
 
-    The state dict may lie under the key "state_dict". DataError names a file that holds none, or
-    code, or that would take more memory than its own size.
+    The state dict may lie under the key "state_dict". A file without one, with code, or that would
+    take more memory than its own size raises DataError.
 
     Args:
         path: a ``.safetensors`` file, or what ``torch.save`` wrote.
@@ -43,13 +43,13 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 
 
 def check_size(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse tensors that share their values, so that a small file becomes many large ones."""
+    """Refuse tensors that share values: a small file would become many large tensors."""
     size = path.stat().st_size
     if sum(value.nbytes for value in tensors.values()) > size:
         largest = max(tensors, key=lambda key: tensors[key].nbytes)
         raise UnusableFile(
-            f"{path} has {size:,} bytes and its tensors more: the largest, {largest}, has shape "
-            f"{tuple(tensors[largest].shape)}. Fetch it again."
+            f"{path} has {size:,} bytes, but its tensors have more: the largest, {largest}, "
+            f"has shape {tuple(tensors[largest].shape)}. Fetch it again."
         )
 
 
@@ -61,24 +61,24 @@ def _content(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about other protocols of pickle
             return torch.load(path, map_location="cpu", weights_only=True)
-    # Random bytes can raise nearly anything in a reader of pickles.
+    # Unpickling random bytes can raise almost any exception.
     except Exception as error:
         text = str(error)
         if code := re.search(r"GLOBAL (\S+)|unrecognized function (.+)", text):
             raise UnusableFile(
                 f"{path} holds more than weights ({code[1] or code[2]}) and is refused; nothing in "
-                "it was executed. If you trust it, save its state_dict and hyper_parameters alone."
+                "it was executed. If you trust it, save only its state_dict and hyper_parameters."
             ) from None
         # torch's own message begins with advice to execute the file.
         reason = text.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
         raise UnusableFile(
-            f"{path} is not a checkpoint, or truncated ({reason or type(error).__name__}). "
+            f"{path} is not a checkpoint, or is truncated ({reason or type(error).__name__}). "
             "Fetch it again."
         ) from None
 
 
 def _check_pickle(path: Path) -> None:
-    """Refuse what could take more memory than the file has bytes."""
+    """Refuse a pickle that could take more memory than the file has bytes."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

@@ -1,6 +1,6 @@
 """Objectives: losses that tie the embeddings of locations to those of samples, by name.
 
-A new one is an `Objective` with a `forward` from a `Batch` to a scalar, and one line:
+To add one, write an `Objective` whose `forward` turns a `Batch` into a scalar, and
 ``OBJECTIVES["mine"] = Mine``. Parameters of an objective, such as a temperature, are learned.
 """
 

@@ -1,14 +1,14 @@
 """NT-Xent of large batches: the loss of `nt_xent_formula`, in little memory.
 
 The formula keeps several B x B matrices, of 4.3 GB each at 32,768 pairs. Here only some rows of one
-exist at a time: they give their part of the loss and of the gradients and are overwritten. This
-buys
+matrix exist at a time: they add their part to the loss and the gradients and are overwritten. The
+gain:
 
 - memory: 32,768 pairs of 256 numbers take about 150 MB, gradients included;
-- time: at 8,192 pairs three quarters of the formula's, on one thread;
+- time: at 8,192 pairs, three quarters of the formula's time on one thread;
 - no slow denormal numbers: shares below 1e-30 become zero before they are multiplied.
 
-The price: gradients are written by hand, and cannot be differentiated again.
+The price: gradients are written by hand and cannot be differentiated again.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from locties._util.matmul import NEGLIGIBLE, bfloat16_is_fast
 from locties.objectives.base import Batch, Negatives, all_are_negatives, not_negatives
 
 CHUNK = 2**20  # logits of a chunk: 4 MB, which stay in a CPU's cache
-CHUNK_ROWS = 64  # rows of a chunk at least: fewer are multiplied at a lower rate
+CHUNK_ROWS = 64  # the fewest rows of a chunk: with fewer, each row takes longer
 
 
 def lean_nt_xent(batch: Batch, log_scale: Tensor, direction: str, negatives: Negatives) -> Tensor:
@@ -78,7 +78,7 @@ class _LeanNTXent(torch.autograd.Function):
                 logits.masked_fill_(not_negatives(batch, negatives, rows), -torch.inf)
             return units, logits
 
-        # Column sums of exp(logit - peak), whose peak is the column's largest logit so far.
+        # Column sums of exp(logit - peak), where peak is the column's largest logit so far.
         peaks = torch.full_like(candidate_norms[:, 0], torch.finfo(dtype).min)
         sums = torch.zeros_like(peaks)
         for rows in chunks if symmetric else []:
@@ -104,7 +104,7 @@ class _LeanNTXent(torch.autograd.Function):
             shares[:, rows].diagonal().sub_(2 if symmetric else 1)
             shares, units = shares.to(product_dtype), units.to(product_dtype)
             anchor_grad[rows] = shares @ multiplied
-            # In parts, for memory. Not by addmm_, which torch's counter of FLOPs does not know.
+            # In parts, to save memory. Not by addmm_: torch's FLOP counter does not count it.
             for grad, columns in zip(
                 torch.split(candidate_grad, 4096), torch.split(shares, 4096, dim=1), strict=True
             ):

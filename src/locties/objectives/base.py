@@ -1,4 +1,4 @@
-"""What an objective is given, and what it must do."""
+"""The input of an objective, and its interface."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
@@ -21,7 +21,7 @@ class Batch(NamedTuple):
         modality: (B,) int64, the number of each pair's modality.
         place: (B,) int64, equal for pairs at the same coordinates; see `place_of`.
         raw: by number m of modality, its samples (B_m, ...) before encoding, in the order of the
-            batch. Needed by objectives with `Objective.reads_samples` alone.
+            batch. Only objectives with `Objective.reads_samples` need it.
     """
 
     samples: Tensor

@@ -25,8 +25,8 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 INITIAL_LOG_SCALE = math.log(1 / 0.07)
 LARGEST_LOG_SCALE = math.log(100)
 
-# Pairs from which NT-Xent is computed in chunks. At this size a CPU takes about the same time
-# either way, and chunks need less memory. A GPU is faster at whole matrices while they fit.
+# From this many pairs on, NT-Xent is computed in chunks. At this size a CPU takes about the same
+# time either way, and chunks need less memory. A GPU is faster with whole matrices, while they fit.
 LEAN_FROM = {"cpu": 2048, "elsewhere": 8193}
 
 
@@ -72,7 +72,8 @@ def nt_xent(
 
     where j runs over i and its negatives. Pairs at the same coordinates are never each other's
     negatives. Computed in float32, or in float64 if an embedding has it. Large batches are computed
-    in chunks, in little memory; they can be differentiated once (`nt_xent_formula` twice).
+    in chunks, to save memory. Their gradients cannot be differentiated again; those of
+    `nt_xent_formula` can.
 
     Args:
         batch: B pairs, of one modality or of several.
@@ -89,8 +90,8 @@ def nt_xent(
         0.0
 
     Source: Chen et al., SimCLR, arXiv 2002.05709; Hecht et al., arXiv 2606.20167, for location
-    tying. The sources at hand give no formula for a batch of several modalities, so direction and
-    negatives are parameters.
+    tying. The sources give no formula for a batch of several modalities, so direction and negatives
+    are parameters.
     """
     check_choice("kind of negatives", negatives, NEGATIVES)
     check_choice("direction", direction, DIRECTIONS)

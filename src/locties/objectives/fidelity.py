@@ -20,9 +20,9 @@ FITTED = 4096  # samples from which a content's mean and deviation are computed
 def content(samples: Tensor) -> Tensor:
     """A fixed summary of each sample, without learned parameters.
 
-    A profile (B, C) is its own content. A patch (B, C, H, W) is averaged to 4 x 4. Tokens (B, T),
-    integers below `BUCKETS` with 0 for padding, become the mean of 64 normal numbers fixed for each
-    token: a random projection of their counts. The result is (B, c) float.
+    A profile (B, C) is its own content. A patch (B, C, H, W) is averaged to 4 x 4. Each token has a
+    fixed vector of 64 random normal numbers; tokens (B, T), integers below `BUCKETS` with 0 for
+    padding, become the mean of their vectors. The result is (B, c) float.
 
     Example:
         >>> content(torch.rand(2, 3, 16, 16)).shape
@@ -87,8 +87,8 @@ def fidelity(
 class Decoder(nn.Linear):
     """The linear decoder of one modality: embedding (B, d) to standardised content (B, c).
 
-    Weights start at zero, so it first predicts the mean of every sample and needs no seed. Mean and
-    deviation of the content are those of `samples` (N, ...).
+    Weights start at zero, so it first predicts the mean content and needs no seed. `samples` (N,
+    ...) give the mean and deviation of the content.
     """
 
     def __init__(self, samples: Tensor, dim: int) -> None:
@@ -109,7 +109,7 @@ class Decoder(nn.Linear):
 class Fidelity(NTXent):
     """`fidelity` with a learned temperature and learned decoders.
 
-    The decoder of a modality that a batch does not hold is left unchanged, as its encoder is.
+    If a batch holds no sample of a modality, its decoder and encoder stay unchanged.
 
     `weight` is the share of the loss that keeps content, in [0, 1].
     """
@@ -135,7 +135,7 @@ class Fidelity(NTXent):
 
     def forward(self, batch: Batch) -> Tensor:
         if batch.raw is None:
-            raise ValueError("Batch.raw is None: fidelity reads the samples themselves, pass them")
+            raise ValueError("Batch.raw is None: fidelity needs the samples, pass them as raw")
         contents = {m: self.decoders[m].content(x) for m, x in batch.raw.items()}
         return fidelity(
             batch,

@@ -1,4 +1,4 @@
-"""How batches are drawn: each modality's samples in a shuffled order of its own."""
+"""Draw batches: the samples of each modality come in their own shuffled order."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from locties.training import processes
 
 
 def seed_of(name: str, seed: int) -> int:
-    """A modality's seed: it depends on nothing but its name and the run's seed."""
+    """A modality's seed: it depends only on its name and the run's seed."""
     return zlib.crc32(f"{name}/{seed}".encode())
 
 
 class Stream:
-    """Indices of a modality's samples in shuffled order; a new order when all were drawn."""
+    """Indices of a modality's samples in shuffled order, reshuffled when all were drawn."""
 
     def __init__(self, length: int, seed: int) -> None:
         self.length = length
@@ -28,14 +28,14 @@ class Stream:
         self.rest = torch.empty(0, dtype=torch.int64)
 
     def peek(self, n: int) -> Tensor:
-        """The next n, without taking them."""
+        """The next n indices, without taking them."""
         while len(self.rest) < n:
             order = torch.randperm(self.length, generator=self.generator)
             self.rest = torch.cat([self.rest, order])
         return self.rest[:n]
 
     def take(self, n: int) -> Tensor:
-        """The next n."""
+        """Take the next n indices."""
         taken = self.peek(n)
         self.rest = self.rest[n:]
         return taken
@@ -50,7 +50,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Pairs:
-    """B (sample, location) pairs, one modality behind the other.
+    """B (sample, location) pairs, one modality after the other.
 
     Attributes:
         lonlat: (B, 2) degrees.
@@ -70,7 +70,7 @@ class Pairs:
 class Batches:
     """Draws the batches of a run, the same pairs in every process.
 
-    A process reads the samples of its share alone, or with `read_all` those of the whole batch.
+    A process reads only the samples of its share; with `read_all`, those of the whole batch.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Batches:
         return Pairs(lonlat, modality, rows, samples, {self.numbers[n]: x for n, x in raw.items()})
 
     def _draw(self, name: str, n: int) -> tuple[Tensor, Tensor]:
-        """Locations (n, 2), and the samples to read of them."""
+        """Locations (n, 2), and the samples that this process reads."""
         modality, stream = self.modalities[name], self.streams[name]
         if self.fresh:
             lonlat, samples = modality.fresh(n, stream.generator)
@@ -109,7 +109,7 @@ class Batches:
         return modality.lonlat[index], modality.samples[index[self._read(n)]]
 
     def _announce(self, following: Mapping[str, int]) -> None:
-        """Tell samples that are slow to read which ones come next."""
+        """Announce the samples of the next step to modalities that read ahead."""
         for name, n in following.items():
             expect = getattr(self.modalities[name].samples, "expect", None)
             if expect is not None:

@@ -36,12 +36,12 @@ class Checkpoint:
     a step or a write is finished first; a second one acts as usual.
 
     In a run of several processes all read, and only the first one locks and writes. Signals then
-    act as usual, because each process would stop at another step.
+    act as usual, because each process would stop at a different step.
 
     Args:
         folder: made where it does not exist. None keeps nothing, and every method does nothing.
-        settings: plain values by name: everything that decides what the run computes. With others,
-            the state is neither read nor overwritten.
+        settings: plain values by name: everything that decides what the run computes. The state of
+            a run with other settings is neither read nor overwritten.
 
     Example:
         >>> with Checkpoint("state", {"seed": 0}) as checkpoint:
@@ -127,7 +127,7 @@ class Checkpoint:
         except OSError as error:
             message = (
                 f"the state of the run ({len(content) / 1e6:.1f} MB) cannot be written: "
-                f"{error.strerror}. The state before it is whole: make room and start again"
+                f"{error.strerror}. The previous state is intact: make room and start again"
             )
             raise OSError(error.errno, message, str(self.folder)) from None
 
@@ -137,7 +137,7 @@ def load_state(path: Path) -> dict[str, Any]:
     seal, _, content = path.read_bytes().partition(b"\n")
     if seal != _seal(content):
         raise UnusableFile(
-            f"{path} is truncated or altered, or no state of schema {SCHEMA}, which locties "
+            f"{path} is truncated or altered, or not a state of schema {SCHEMA}, which locties "
             f"{__version__} reads: its first line is not its sha256"
         )
     try:
@@ -145,7 +145,7 @@ def load_state(path: Path) -> dict[str, Any]:
             io.BytesIO(content), map_location="cpu", weights_only=True
         )
     except pickle.UnpicklingError as error:
-        raise UnusableFile(f"{path} is no state of a run ({error})") from None
+        raise UnusableFile(f"{path} is not the state of a run ({error})") from None
     return kept
 
 
@@ -159,7 +159,7 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     there, here = (_flat(settings) for settings in (there, here))
     names = [name for name in there | here if there.get(name) != here.get(name)]
     hashed = [name for name in names if name.startswith(_HASHED)]
-    if names == hashed:  # of other settings, other hashes are a consequence
+    if names == hashed:  # other settings make other hashes
         return ", ".join(f"the {name} differ" for name in hashed)
     return "; ".join(
         f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
@@ -190,7 +190,7 @@ def digests(modalities: Mapping[str, Modality], learned: nn.Module) -> dict[str,
 
 
 def _of_data(modality: Modality) -> str:
-    """All locations and some samples at even distances, held-out ones too."""
+    """A hash of all locations and of some evenly spaced samples, held-out ones included."""
     sets = [modality] if modality.validation is None else [modality, modality.validation]
     some = (m.samples[torch.arange(0, len(m.lonlat), 1 + len(m.lonlat) // 256)] for m in sets)
     return digest([*(m.lonlat for m in sets), *some])

@@ -58,42 +58,43 @@ def pretrain(
     checkpoint: str | os.PathLike[str] | None = None,
     after_epoch: AfterEpoch | None = None,
 ) -> Run:
-    """Train a location encoder by contrast with samples of one or more unpaired modalities.
+    """Train a location encoder on samples of one or more unpaired modalities.
 
-    A run takes ``pairs // batch`` steps, whatever the schedule and the number of modalities, cut
-    into `epochs` of equal length. At the end of an epoch SALT changes its modality and all
+    A run takes ``pairs // batch`` steps, whatever the schedule and the number of modalities. They
+    are divided into `epochs` of equal length. After each epoch, SALT changes its modality, and all
     modalities are validated.
 
     Args:
         schedule: "melt", "salt" or "clip" (one modality); see `locties.training.schedules`.
         modalities: names in `locties.modalities.MODALITIES`, or `Modality` objects.
-        encoder: where to start; a copy of it is trained. Default: spherical harmonics of degree 40
-            and SIREN.
+        encoder: the encoder to start from; a copy of it is trained. Default: spherical harmonics of
+            degree 40 and SIREN.
         pairs: (sample, location) pairs seen in all.
         batch: pairs in a batch, all modalities together.
-        epochs: parts of the run.
+        epochs: number of epochs.
         learning_rate: of AdamW, at its peak after a linear rise over 5% of the steps.
         decay: "cosine" to zero at the end, or "constant".
         objective: name in `locties.objectives.OBJECTIVES`.
         objective_options: its options. The default of `direction` is the schedule's: samples to
             locations for MELT and SALT, symmetric for clip.
         locations: "fixed" draws each modality's locations once, "fresh" new ones for every batch.
-        samples: samples of each modality named by a string, when locations are fixed.
-        seed: of weights, samples and order. On one thread of a CPU two runs are identical.
+        samples: number of samples of each modality given by name, when locations are fixed.
+        seed: determines weights, samples and their order. On one thread of a CPU two runs are
+            identical.
         device: "auto" takes a GPU when there is one.
         precision: of the encoders; the loss is always float32. "auto" is bfloat16 on a GPU that
             has it, else float32.
         progress: show a progress bar on stderr.
         checkpoint: folder for the state of the run, written at the end of each epoch and at an
-            interrupt (SIGINT, SIGTERM). The same call resumes; on one thread of a CPU it ends with
-            the bits of an unbroken run, if a modality of your own draws only from the generator
-            that it is given. Delete the folder when the run is saved.
+            interrupt (SIGINT, SIGTERM). The same call resumes. On one thread of a CPU the result is
+            bit-identical to that of an unbroken run, if modalities of your own draw only from the
+            generator that they are given. Delete the folder when the run is saved.
         after_epoch: called at the end of each epoch, in the first process, with a copy of the
-            encoder and the number of the epoch, from 1; nothing that it does changes the run. After
-            a kill it may be called once more for the same epoch.
+            encoder and the number of the epoch, from 1. It cannot change the run. After a kill it
+            may be called again for the same epoch.
 
     Raises:
-        ValueError: an argument cannot be trained with, or `checkpoint` holds another run.
+        ValueError: an argument is wrong, or `checkpoint` holds another run.
         RuntimeError: another process uses `checkpoint`.
         FloatingPointError: loss or weights are not finite; `checkpoint` keeps the last good state.
 
@@ -199,7 +200,7 @@ class Loop:
                 )
 
     def step(self) -> None:
-        """Draw a batch, take its loss, and move what it reaches; idle encoders stay untouched."""
+        """Draw a batch, compute its loss and update the encoders it used; others do not change."""
         counts, following = self.counts(self.progress.step), self.counts(self.progress.step + 1)
         self.optimiser.zero_grad(set_to_none=True)
         with self.matmul, self.flops.counted(counts, self.progress):
@@ -256,7 +257,7 @@ class Loop:
         return mean
 
     def check_finite(self, checkpoint: Checkpoint) -> None:
-        """Stop where a loss of this epoch, or a weight after it, is not finite."""
+        """Stop if a loss of this epoch, or a weight after it, is not finite."""
         progress = self.progress
         active = {name: self.modalities[name] for name in self.counts(max(0, progress.step - 1))}
         if fault := find_fault(progress.losses, progress.step, self.learned, active):
@@ -298,7 +299,7 @@ class Loop:
         return Run(self.encoder.eval(), self.modality_encoders.eval(), history, settings)
 
     def _modality_encoder(self, modality: Modality) -> nn.Module:
-        """Its initial weights depend on its name and the seed only."""
+        """Initial weights depend only on the modality's name and the seed."""
         with Making(seed_of(modality.name, self.settings.seed)):
             return modality.encoder(self.encoder.network_dim)
 

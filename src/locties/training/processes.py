@@ -1,6 +1,6 @@
 """One run in several processes: who they are, and what they exchange.
 
-Every process draws the same batches, embeds its share of each, and takes the loss of the whole
+Every process draws the same batches, embeds its share of each, and computes the loss of the whole
 batch. The gradient of its share is then exact, whatever the objective. In a run of one process
 these functions do nothing: its share is everything.
 """
@@ -18,8 +18,8 @@ from locties._util.extras import needs
 
 
 def join(device: torch.device) -> torch.device:
-    """Join the other processes where torchrun or srun started several; this process's device."""
-    # SLURM_NTASKS is set in a batch script too, where nothing but srun starts several.
+    """Join the processes that torchrun or srun started, if any; return this process's device."""
+    # SLURM_NTASKS is also set in batch scripts, where only srun starts several processes.
     several = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", 1)))
     if several == 1 or _joined():
         return device
@@ -64,7 +64,7 @@ def total(number: int, device: torch.device) -> int:
 
 
 def share(n: int) -> slice:
-    """This process's share of n rows; where n cannot be divided, some have one more."""
+    """This process's share of n rows; some shares have one more if n is not divisible."""
     return slice(n * rank() // count(), n * (rank() + 1) // count())
 
 
@@ -85,7 +85,7 @@ def gather(part: Tensor, rows: Tensor | slice, total: int) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Adds up rows that are zero in all processes but one: exact, and shares may differ in size."""
+    """Sum rows that are zero in all processes but one: exact, and shares may differ in size."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, rows: Tensor, total: int) -> Tensor:
@@ -98,12 +98,12 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # Each process takes the loss of the whole batch, so the gradient of its rows is complete.
+        # Each process has the loss of the whole batch, so the gradient of its rows is complete.
         return grad[ctx.saved_tensors[0]], None, None
 
 
 def sum_gradients(split: nn.Module, whole: nn.Module) -> None:
-    """Make the gradients those of the whole batch in every process; None stays None.
+    """Give every process the gradients of the whole batch; None stays None.
 
     The two modules saw different rows: each process ran `split` on its own share of the batch, and
     `whole` on the full batch.

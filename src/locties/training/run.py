@@ -1,4 +1,4 @@
-"""A run: how far it is, what its steps cost, and what it leaves."""
+"""The progress, cost and result of a run."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from locties.training import processes
 if TYPE_CHECKING:
     import pandas as pd
 
-TIMED_STEPS = 10  # from which the time of a run is estimated
+TIMED_STEPS = 10  # steps from which the time of a run is estimated
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a pretraining leaves.
+    """The result of `locties.pretrain`.
 
     Attributes:
         encoder: the trained location encoder.
@@ -37,7 +37,7 @@ class Run:
             epoch's batches), train_loss (mean over the epoch, of all active modalities together),
             validation_loss and recall_at_10 (from a held-out sample to its own location among
             the held-out locations; at a temperature of 0.07 in every run).
-        settings: the arguments that made it.
+        settings: the arguments of the run.
     """
 
     encoder: LocationEncoder
@@ -79,7 +79,7 @@ class Flops:
 
     @contextmanager
     def counted(self, counts: Mapping[str, int], progress: Progress) -> Iterator[None]:
-        """Add to `progress` what the block takes, summed over all processes."""
+        """Add the operations in the block to `progress`, summed over all processes."""
         composition = tuple(counts.items())
         if composition in self.of_step:
             yield
@@ -92,7 +92,7 @@ class Flops:
 
 
 def progress_bar(steps: int, title: str, shown: bool) -> Any:
-    """A bar on stderr, which says in a line of its own how long a run of minutes takes."""
+    """A progress bar on stderr; for a run of minutes, it also prints the estimated time."""
     with needs("data", "a progress bar"):
         from tqdm import tqdm
 

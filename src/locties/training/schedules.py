@@ -1,6 +1,6 @@
-"""The three schedules: which modalities a batch holds. All else of a training is one loop.
+"""The three schedules: which modalities a batch holds. All the rest of training is one loop.
 
-A schedule of your own is one subclass and one line, ``SCHEDULES["mine"] = Mine``.
+To add one, write a subclass and ``SCHEDULES["mine"] = Mine``.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from locties._util.registry import Registry
 
 
 class Schedule:
-    """What tells MELT, SALT and clip apart: `counts`, and the direction of the loss."""
+    """How MELT, SALT and clip differ: in `counts` and in the direction of the loss."""
 
     direction = "modality_to_location"  # unless a run names another
 
@@ -35,7 +35,7 @@ class Melt(Schedule):
     """
 
     def counts(self, epoch: int, batch: int) -> dict[str, int]:
-        """As equal as possible; the first modalities have one more where `batch` leaves a rest."""
+        """Equal counts; the first modalities get one more if `batch` is not divisible."""
         if batch < len(self.names):
             raise ValueError(
                 f"batch={batch} cannot hold {len(self.names)} modalities: "
@@ -48,7 +48,8 @@ class Melt(Schedule):
 class Salt(Schedule):
     """SALT, Sequential Alternating Location Training: one modality an epoch, in turn.
 
-    The location encoder and its optimiser state go on; those of resting modalities do not change.
+    The location encoder and its optimiser state carry over to the next epoch. The encoders of
+    resting modalities do not change.
 
     Example:
         >>> salt = Salt(["imagery", "climate"])
@@ -59,7 +60,7 @@ class Salt(Schedule):
     """
 
     def counts(self, epoch: int, batch: int) -> dict[str, int]:
-        """The whole batch is of the modality whose turn it is."""
+        """All samples come from the modality whose turn it is."""
         return {self.names[epoch % len(self.names)]: batch}
 
 
@@ -84,7 +85,7 @@ class Clip(Schedule):
         super().__init__(names)
 
     def counts(self, epoch: int, batch: int) -> dict[str, int]:
-        """Every batch is of the one modality."""
+        """All samples come from the one modality."""
         return {self.names[0]: batch}
 
 

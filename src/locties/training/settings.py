@@ -29,7 +29,7 @@ from locties.training.schedules import SCHEDULES, Schedule
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of `pretrain` that decide its numbers; the wrong ones raise ValueError."""
+    """The arguments of `pretrain` that decide its numbers; wrong values raise ValueError."""
 
     schedule: str
     modalities: Sequence[str]
@@ -63,7 +63,7 @@ class Settings:
             check_choice(what, name, known)
         if not isinstance(self.device, str | torch.device):
             raise ValueError(f"device={self.device!r}: pass 'auto', 'cpu' or 'cuda'")
-        for name in ("pairs", "batch", "epochs", "samples", "seed"):  # numpy's are not JSON's
+        for name in ("pairs", "batch", "epochs", "samples", "seed"):  # JSON refuses numpy's
             object.__setattr__(self, name, int(getattr(self, name)))
         object.__setattr__(self, "learning_rate", float(rate))
         object.__setattr__(self, "objective_options", self._options())
@@ -105,7 +105,7 @@ class Settings:
         return objective
 
     def on(self, device: torch.device) -> Settings:
-        """The same with the device's name, and with the precision that "auto" takes there."""
+        """A copy with the device's name and the precision that "auto" means there."""
         gpu, precision = device.type == "cuda", self.precision
         name = torch.cuda.get_device_name(device) if gpu else device.type
         if processes.count() > 1:
@@ -139,7 +139,7 @@ def check_callback(checkpoint: object, after_epoch: object) -> None:
 
 
 def starting_encoder(encoder: LocationEncoder | None, seed: int) -> LocationEncoder:
-    """A copy of `encoder`; where there is none, the default one."""
+    """A copy of `encoder`; if it is None, the default encoder."""
     if encoder is None:
         return LocationEncoder(seed=seed)
     if not isinstance(encoder, LocationEncoder):
@@ -150,7 +150,7 @@ def starting_encoder(encoder: LocationEncoder | None, seed: int) -> LocationEnco
 
 
 def by_name(modalities: Any) -> dict[str, str | Modality]:
-    """What `pretrain` was given as modalities, by name; a single one is a list of one."""
+    """The `modalities` of `pretrain` by name; a single one counts as a list of one."""
     if isinstance(modalities, str | Modality):
         modalities = [modalities]
     if isinstance(modalities, Mapping | set | frozenset) or not isinstance(modalities, Iterable):
@@ -171,7 +171,7 @@ def by_name(modalities: Any) -> dict[str, str | Modality]:
 
 
 def load_modalities(named: Mapping[str, str | Modality], settings: Settings) -> dict[str, Modality]:
-    """The modalities; those given by name are drawn by their factories."""
+    """The modalities; those given by name are made by their factories."""
     factories = [m if isinstance(m, Modality) else MODALITIES[m] for m in named.values()]
     loaded = {}
     for name, made in zip(named, factories, strict=True):
@@ -197,7 +197,7 @@ def load_modalities(named: Mapping[str, str | Modality], settings: Settings) -> 
 
 
 def _check_sizes(settings: Settings, modalities: Mapping[str, Modality]) -> None:
-    """Raise ValueError where a batch takes more samples than a modality has, or too few."""
+    """Raise ValueError if a batch takes more samples than a modality has, or too few."""
     schedule = settings.make_schedule()
     for epoch in range(settings.epochs):
         for name, n in schedule.counts(epoch, settings.batch).items():

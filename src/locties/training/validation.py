@@ -34,9 +34,9 @@ def held_out_scores(
 def find_fault(
     losses: Sequence[Tensor], step: int, learned: nn.Module, active: Mapping[str, Modality]
 ) -> str | None:
-    """A message where one of the `losses` of the steps up to `step`, or a weight, is not finite.
+    """A message if one of the `losses` of the steps up to `step`, or a weight, is not finite.
 
-    Called once an epoch: at every step, the host would wait for the device.
+    It is called once an epoch: at every step, it would make the CPU wait for the GPU.
     """
     finite = torch.stack(list(losses)).isfinite().tolist() if losses else []
     if not all(finite):
