@@ -113,7 +113,7 @@ def test_a_geotiff_is_cloud_optimised_and_holds_the_predictions(kind, tmp_path):
     if kind == "regression":
         assert units["value"] == units["low"] == units["high"] == "pH"
     else:
-        assert json.loads(names) == {"0": "beech forest", "1": " steppe", "2": "täiga $x$"}
+        assert json.loads(names) == {"0": "beech forest", "1": r"\x1bsteppe", "2": "täiga $x$"}
     with rioxarray.open_rasterio(path, masked=True) as opened:
         assert opened.rio.crs.to_epsg() == 4326
         assert opened.attrs["long_name"] == BANDS[kind]
@@ -139,7 +139,7 @@ def test_a_store_follows_cf_and_is_exactly_what_predict_says(kind, tmp_path):
     else:
         value = there["value"].attrs
         assert list(value["flag_values"]) == [0, 1, 2]
-        assert value["flag_meanings"].split() == ["beech_forest", "steppe", "täiga_$x$"]
+        assert value["flag_meanings"].split() == ["beech_forest", r"\x1bsteppe", "täiga_$x$"]
         assert json.loads(value["classes"])["2"] == "täiga $x$"
 
 
@@ -243,7 +243,7 @@ def test_across_the_antimeridian_a_map_is_in_one_piece(tmp_path):
     [
         ({"bounds": (15, 43, 5, 91)}, "91.*west, south, east and north"),
         ({"bounds": (5, 43, 15)}, r"\(5, 43, 15\).*west, south, east"),
-        ({"bounds": "5,43,15,50"}, "5,43,15,50.*west, south, east"),
+        ({"bounds": "5,43,15"}, "5,43,15.*west, south, east"),
         ({"bounds": (5, 43, 5, 50)}, "antimeridian"),
         ({"bounds": (5, 50, 15, 43)}, "south < north"),
         ({"bounds": (5, 43, float("nan"), 50)}, "nan"),

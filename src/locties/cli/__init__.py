@@ -1,4 +1,4 @@
-"""The command line: `locties data|pretrain|evaluate|embed|convert|s2|doctor|info`.
+"""The command line: `locties data|pretrain|evaluate|embed|map|doctor|convert|s2|info`.
 
 One file a command. Nothing heavy is imported until a command does its work, so that help and wrong
 usage are answered at once.
@@ -13,7 +13,7 @@ try:
     import typer
 
     from locties import __version__
-    from locties.cli import convert, data, doctor, embed, evaluate, info, pretrain, s2
+    from locties.cli import convert, data, doctor, embed, evaluate, info, map, pretrain, s2
     from locties.cli.base import Command, Commands
 except KeyboardInterrupt:  # importing takes a while
     print("locties: interrupted", file=sys.stderr)
@@ -33,6 +33,7 @@ app.add_typer(data.app, name="data")
 app.command(cls=Command)(pretrain.pretrain)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(embed.embed)
+app.command("map", cls=Command)(map.map_)
 app.add_typer(convert.app, name="convert")
 app.add_typer(s2.app, name="s2")
 app.command(cls=Command)(doctor.doctor)

@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 import locties
 from locties._util import registry
 from locties._util.files import DataError
+from locties._util.text import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 # The commands' own packages; of any other, the library names the extra.
@@ -70,13 +71,15 @@ class Command(TyperCommand):
 
     def _in_options(self, text: str) -> str:
         """The library's messages name arguments; here they are options: lon='x' is --lon x."""
-        options = {str(p.name): max(p.opts, key=len) for p in self.params if p.opts[0][0] == "-"}
+        options = {str(p.name): p for p in self.params if p.opts[0][0] == "-"}
         if not options:
             return text
 
         def option(found: re.Match[str]) -> str:
-            value = shlex.quote(found[2].strip("'")) if found[2] else ""
-            return f"{options[found[1]]} {value}".rstrip()
+            given = options[found[1]]
+            valued = found[2] and not getattr(given, "is_flag", False)
+            value = shlex.quote(found[2].strip("'")) if valued else ""
+            return f"{max(given.opts, key=len)} {value}".rstrip()
 
         return re.sub(rf"\b({'|'.join(options)})=('[^']*'|-?\w[\w.]*\b|(?=[ ,]))", option, text)
 
@@ -84,11 +87,6 @@ class Command(TyperCommand):
 def say(text: str) -> None:
     """One line on stderr."""
     print(f"locties: {printable(' '.join(text.splitlines()))}", file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """The text with what would steer a terminal escaped: a file can hold anything."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _message(error: Exception) -> str:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from locties.cli.base import Json, print_json, printable
+from locties._util.text import printable
+from locties.cli.base import Json, print_json
 
 
 def doctor(

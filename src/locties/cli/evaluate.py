@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from locties.cli.base import Json, find_encoder, print_json, printable, split_names
+from locties._util.text import printable
+from locties.cli.base import Json, find_encoder, print_json, split_names
 
 
 def evaluate(

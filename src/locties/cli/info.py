@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 import locties
-from locties.cli.base import Json, find_encoder, print_json, printable
+from locties._util.text import printable
+from locties.cli.base import Json, find_encoder, print_json
 
 REGISTRIES = {
     "features": ("features", "FEATURES"),

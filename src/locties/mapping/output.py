@@ -9,13 +9,15 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from locties import __version__
+from locties._util.extras import need
 from locties._util.files import DataError
+from locties._util.text import printable
 from locties.apply import cf
 from locties.apply.grid import Edges, pixel_centres, pixels_touched, rows_of_globe
 from locties.apply.metadata import CRS
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from locties.evaluation.tasks import Task
     from locties.lonlat import LonLat
+    from locties.mapping.fit import LocationMap
 
 TILE = 256  # pixels along a side, at most; also a GeoTIFF's block
 MARGIN = 0.1  # of the larger side of the labels' extent
@@ -34,7 +37,6 @@ USUAL_PIXELS = 160_000  # what the default resolution aims at
 MOST_PIXELS = 200_000_000
 STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8)  # times a power of ten: the default resolutions
 NONE = -1  # stands for no number among whole ones
-MASK = "the land mask, whose pixels are 5 arc minutes"
 
 
 class Window(NamedTuple):
@@ -72,7 +74,7 @@ class Window(NamedTuple):
 
 def window_of(
     lonlat: np.ndarray,
-    bounds: Sequence[float] | None = None,
+    bounds: Sequence[float] | str | None = None,
     resolution: float | None = None,
     pixels: int = USUAL_PIXELS,
 ) -> Window:
@@ -124,9 +126,10 @@ def _around(lonlat: np.ndarray) -> tuple[float, float, float, float]:
     )
 
 
-def _checked(bounds: Sequence[float]) -> tuple[float, float, float, float]:
+def _checked(bounds: Sequence[float] | str) -> tuple[float, float, float, float]:
     try:
-        west, south, east, north = map(float, () if isinstance(bounds, str) else bounds)
+        numbers = bounds.split(",") if isinstance(bounds, str) else bounds
+        west, south, east, north = map(float, numbers)
     except (TypeError, ValueError):
         west = south = east = north = math.nan
     inside = -180 <= west <= 180 and -180 <= east <= 180 and west != east
@@ -153,7 +156,7 @@ class Outputs:
         self,
         path: str | os.PathLike[str],
         *,
-        bounds: Sequence[float] | None = None,
+        bounds: Sequence[float] | str | None = None,
         resolution: float | None = None,
         sea: bool = False,
         progress: bool = True,
@@ -169,9 +172,9 @@ class Outputs:
 
         Args:
             path: ends in .tif.
-            bounds: (west, south, east, north) in degrees, widened to whole pixels; west is
-                greater than east across the antimeridian. By default the extent of the labels
-                and a tenth of its larger side, at least 0.01 degrees.
+            bounds: (west, south, east, north) in degrees, or as text with commas, widened to
+                whole pixels; west is greater than east across the antimeridian. By default the
+                extent of the labels and a tenth of its larger side, at least 0.01 degrees.
             resolution: pixel size in degrees; it must divide 180, to six digits. By default a
                 round number with which the map has 100,000 to 250,000 pixels.
             sea: map the sea and the great lakes too. By default they have no number, but a pixel
@@ -193,7 +196,7 @@ class Outputs:
         self,
         path: str | os.PathLike[str],
         *,
-        bounds: Sequence[float] | None = None,
+        bounds: Sequence[float] | str | None = None,
         resolution: float | None = None,
         sea: bool = False,
         progress: bool = True,
@@ -208,11 +211,82 @@ class Outputs:
         """
         return self._write(Path(path), ".zarr", bounds, resolution, sea, progress)
 
+    def to_table(
+        self,
+        path: str | os.PathLike[str],
+        places: str | os.PathLike[str],
+        *,
+        lon: str | None = None,
+        lat: str | None = None,
+        invalid: str = "raise",
+        progress: bool = True,
+    ) -> Path:
+        """Write a table of places with its columns as they are, then what `predict` says.
+
+        Memory holds a few thousand rows. After an interrupt or a crash, the same call goes on.
+
+        Args:
+            path: of a CSV, TSV or Parquet.
+            places: path of a CSV, TSV or Parquet; of a GeoParquet the points are taken.
+            lon: column of longitudes, as in `locties.embed`.
+            lat: column of latitudes, likewise.
+            invalid: "raise" or "drop" rows without usable coordinates, likewise.
+            progress: show a bar.
+        """
+        from locties.apply.append import append_columns
+
+        def columns(lonlat: torch.Tensor) -> dict[str, np.ndarray]:
+            return {name: np.asarray(column) for name, column in self.predict(lonlat).items()}
+
+        about = self._identity()
+        about["sample"] = json.dumps(about["sample"])
+        places = os.fspath(places)
+        options: dict[str, Any] = {"lon": lon, "lat": lat, "invalid": invalid}
+        append_columns(places, Path(path), columns, about, progress=progress, **options)
+        return Path(path)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        bounds: Sequence[float] | str | None = None,
+        resolution: float | None = None,
+        sea: bool = False,
+        command: str = "",
+        progress: bool = True,
+    ) -> Path:
+        """Write a page about the map, which needs no other file, and its figures as a PNG.
+
+        It shows the map, how wide the intervals are and where not to trust them; scores, coverage
+        and labels against predictions on held-out blocks; what to cite, and how it was made.
+
+        Args:
+            path: ends in .html; the PNG is beside it, by the same name.
+            bounds: as for `to_geotiff`, and so is sea.
+            resolution: pixel size in degrees; by default a round number with about 60,000 pixels.
+            command: that made the map, to be shown.
+            progress: show a bar.
+        """
+        from locties.mapping.report import write_report
+
+        options: dict[str, Any] = {"bounds": bounds, "resolution": resolution, "sea": sea}
+        return write_report(
+            cast("LocationMap", self), Path(path), **options, command=command, progress=progress
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        """What tells this map from every other; all but the sample is text."""
+        some = self.predict(self.task.lonlat[:8]).select_dtypes("number")
+        return {**self._about(), "sample": some.to_numpy(np.float64).tolist()}
+
+    def _about(self) -> dict[str, str]:
+        return {name: as_text(value) for name, value in self.metadata.items()}
+
     def _write(
         self,
         path: Path,
         ending: str,
-        bounds: Sequence[float] | None,
+        bounds: Sequence[float] | str | None,
         resolution: float | None,
         sea: bool,
         progress: bool,
@@ -221,22 +295,21 @@ class Outputs:
             raise ValueError(f"path={str(path)!r}: give a name that ends in {ending}")
         labels = self.task.lonlat.numpy()
         window = window_of(labels, bounds, resolution)
+        if not sea and (message := at_sea(self.task)):
+            warnings.warn(f"{message} Pass sea=True to map all", stacklevel=3)
         lon, lat = window.centres()
-        metadata = {name: as_text(value) for name, value in self.metadata.items()}
         about = {
             "title": f"{printable(self.task.name)}, predicted from {len(labels)} places",
             "source": f"locties {__version__}, fit_map",
-            **metadata,
+            **self._about(),
             "crs": CRS,
         }
         grid = cf.grid(lon, lat, window.resolution, about)
-        some = self.predict(labels[:8]).select_dtypes("number")
         identity = {
-            **metadata,
             "resolution_degrees": grid.attrs["resolution_degrees"],
             "bounds": list(window.bounds),
             "sea": sea,
-            "sample": some.to_numpy(np.float64).tolist(),
+            **self._identity(),
         }
         return write_grid(
             path,
@@ -307,23 +380,13 @@ def layers_of(fitted: Outputs) -> dict[str, Layer]:
 def computer(
     fitted: Outputs, window: Window, sea: bool
 ) -> Callable[[slice, slice], dict[str, np.ndarray]]:
-    """A function from rows and columns of the window to the layers there.
-
-    Warns of labels that the land mask has in the sea.
-    """
+    """A function from rows and columns of the window to the layers there."""
     lon, lat = window.centres()
     layers = layers_of(fitted)
     labels = fitted.task.lonlat.numpy()
     kept = np.empty((0, 2), int)
     if not sea:
-        wet = ~is_land(labels)
-        if wet.any():
-            warnings.warn(
-                f"{wet.sum()} of {len(labels)} labels lie in the sea or a lake by {MASK}: only "
-                "the pixels with a label are mapped there. Pass sea=True to map all",
-                stacklevel=4,
-            )
-        kept = _pixels_with(labels[wet], window)
+        kept = _pixels_with(labels[~is_land(labels)], window)
 
     def compute(rows: slice, columns: slice) -> dict[str, np.ndarray]:
         x, y = np.meshgrid(lon[columns], lat[rows])
@@ -367,6 +430,17 @@ def _pixels_with(lonlat: np.ndarray, window: Window) -> np.ndarray:
     return np.stack([row, column], axis=1)
 
 
+def at_sea(task: Task) -> str:
+    """What to say of labels that are not on land; empty where all are."""
+    wet = int((~is_land(task.lonlat.numpy())).sum())
+    if not wet:
+        return ""
+    return (
+        f"{wet} of {len(task.lonlat)} labels lie in the sea or a lake by the land mask, whose "
+        "pixels are 5 arc minutes: there, only pixels with a label are mapped."
+    )
+
+
 def is_land(lonlat: np.ndarray) -> np.ndarray:
     """Whether places (N, 2) are on land, neither sea nor lake."""
     from locties.data import embedded
@@ -379,12 +453,36 @@ def is_land(lonlat: np.ndarray) -> np.ndarray:
     return there
 
 
-def printable(text: str) -> str:
-    """Text of others in one line, without control characters."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
 def as_text(value: Any) -> str:
     """A value of the metadata as plain text."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return printable(text)
+
+
+def trusted_share(path: Path) -> float:
+    """The share of a written map's area that is trusted, read from about a million pixels."""
+    if path.suffix == ".zarr":
+        xarray = need("xarray", "a Zarr store", "export")
+        with xarray.open_zarr(path) as store:
+            step = math.ceil(math.sqrt(store["trusted"].size / 1e6))
+            some = store["trusted"][::step, ::step]
+            return share_of_area(some.to_numpy(), some["lat"].to_numpy())
+    rasterio = need("rasterio", "a GeoTIFF", "export")
+    with rasterio.open(path) as dataset:
+        step = math.ceil(math.sqrt(dataset.width * dataset.height / 1e6))
+        shape = math.ceil(dataset.height / step), math.ceil(dataset.width / step)
+        some = dataset.read(dataset.descriptions.index("trusted") + 1, out_shape=shape)
+        bounds = dataset.bounds
+        half = (bounds.top - bounds.bottom) / shape[0] / 2
+        return share_of_area(some, np.linspace(bounds.top - half, bounds.bottom + half, shape[0]))
+
+
+def share_of_area(trusted: np.ndarray, lat: np.ndarray) -> float:
+    """The share of the area that is trusted, of pixels (H, W): 1, 0, or NaN where none is mapped.
+
+    Example:
+        >>> round(share_of_area(np.array([[1, 0], [np.nan, 1]]), np.array([60.0, 0.0])), 3)
+        0.75
+    """
+    area = np.cos(np.radians(lat))[:, None] * np.isfinite(trusted)
+    return float((area * np.nan_to_num(trusted)).sum() / max(area.sum(), 1e-300))

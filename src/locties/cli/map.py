@@ -1,0 +1,138 @@
+"""`locties map`: from a table of labels to a map, its uncertainty, and where to trust it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from locties._util.text import printable
+from locties.cli.base import find_encoder, reading, resuming, say, split_names
+
+RASTERS = (".tif", ".zarr")
+
+
+def map_(
+    file: Annotated[
+        Path, typer.Argument(help="Your labels: CSV, Parquet, GeoParquet, GeoJSON, ...")
+    ],
+    target: Annotated[str, typer.Option(help="The column of FILE to map.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help=".tif or .zarr; with --at .csv, .tsv or .parquet."),
+    ] = None,
+    encoder: Annotated[
+        list[str], typer.Option(help="To choose among: one or several, or auto for all.")
+    ] = ["auto"],  # noqa: B006
+    bounds: Annotated[
+        str | None,
+        typer.Option(help="W,S,E,N in degrees; by default around the labels.", metavar="W,S,E,N"),
+    ] = None,
+    resolution: Annotated[
+        float | None,
+        typer.Option(help="Pixel size in degrees; by default so that there are about 160,000."),
+    ] = None,
+    sea: Annotated[
+        bool, typer.Option("--sea", help="Map the sea and the great lakes too.")
+    ] = False,
+    at: Annotated[
+        Path | None, typer.Option(help="Predict at the places of this table instead.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a page about the map: NAME.html, and NAME.png beside it."),
+    ] = None,
+    coverage: Annotated[
+        float, typer.Option(help="Share of true values that the intervals should hold.")
+    ] = 0.9,
+    unit: Annotated[str, typer.Option(help="Of the target, such as mm.")] = "",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="regression or classification; needed for whole numbers, which can be either."
+        ),
+    ] = None,
+    lon: Annotated[
+        str | None, typer.Option(help="Column of longitudes; found by its name by default.")
+    ] = None,
+    lat: Annotated[str | None, typer.Option(help="Column of latitudes; likewise.")] = None,
+    invalid: Annotated[str, typer.Option(help="raise or drop rows that cannot be used.")] = "raise",
+    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+) -> None:
+    """Map a quantity or a class from labelled places.
+
+    Prints which encoder and probe were chosen and why, how well they predict blocks held out, and
+    how often the intervals hold the truth. OUTPUT then has at each pixel the value, the ends of
+    its interval, whether it can be trusted, and how far the nearest label is. An interrupted
+    command resumes.
+
+    Example: `locties map points.csv --target ph --output ph.tif --report ph.html`
+
+    Example: `locties map points.csv --target ph --at sites.csv --output sites_ph.csv`
+
+    Example: `locties map points.csv --target ph --bounds 5,47,15,55 --resolution 0.01 -o ph.zarr`
+    """
+    _check(output, at, report, grid=bounds is not None or resolution is not None or sea)
+    encoders = [_find(name) for name in split_names(encoder)]
+
+    import locties
+    from locties.mapping.output import trusted_share, window_of
+
+    task = locties.read_task(file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
+    window = window_of(task.lonlat.numpy(), bounds, resolution)
+    fitted = locties.fit_map(
+        "auto" if "auto" in encoders else encoders, task, coverage=coverage, seed=seed
+    )
+    for line in fitted.summary().splitlines():
+        print(printable(line))
+    with resuming():
+        if at is not None and output is not None:
+            with reading():
+                fitted.to_table(output, at, lon=lon, lat=lat, invalid=invalid)
+            print(f"{output}: predictions at the places of {at}")
+        elif output is not None:
+            rows, columns = window.shape
+            size = f"{columns} x {rows} pixels of {window.resolution:.6g} degrees"
+            say(f"{output}: {size}, {', '.join(f'{edge:g}' for edge in window.bounds)}")
+            write = fitted.to_zarr if output.suffix == ".zarr" else fitted.to_geotiff
+            write(output, bounds=bounds, resolution=resolution, sea=sea)
+            print(f"{output}: {size}; trusted on {trusted_share(output):.0%} of the mapped area")
+        if report is not None:
+            command = shlex.join(["locties", *sys.argv[1:]])
+            fitted.report(report, bounds=bounds, resolution=resolution, sea=sea, command=command)
+            print(f"{report}: the report")
+
+
+def _check(output: Path | None, at: Path | None, report: Path | None, *, grid: bool) -> None:
+    """Refuse options that do not go together, before any work."""
+    if report is not None and report.suffix != ".html":
+        raise ValueError(f"--report {report}: give a name that ends in .html")
+    if at is None:
+        if output is not None and output.suffix not in RASTERS:
+            raise ValueError(
+                f"--output {output}: give a name that ends in {' or '.join(RASTERS)}; for a table "
+                "of predictions at given places, also --at SITES.csv"
+            )
+        if grid and output is None and report is None:
+            raise ValueError("--bounds, --resolution and --sea need --output or --report")
+        return
+    from locties.apply.parts import ending_of, source_of
+
+    if output is None:
+        raise ValueError(f"--at {at} needs --output, the table to write, such as predicted.csv")
+    if grid and report is None:
+        raise ValueError("--bounds, --resolution and --sea are for a map: leave out --at, or them")
+    if output.resolve() == at.resolve():
+        raise ValueError(f"--output {output} is the table of --at itself: name another file")
+    ending_of(output)
+    with reading():
+        source_of(at)
+
+
+def _find(name: str) -> str:
+    """An encoder's name or folder; what is appended to it stays."""
+    first, plus, appended = name.partition("+")
+    return find_encoder(first, ["auto"]) + plus + appended
