@@ -132,7 +132,7 @@ def test_help_loads_neither_torch_nor_pandas():
             "No module named 'timm'",
         ),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (ValueError("force='yes it is' and lon=1"), 2, "--force 'yes it is' and lon=1"),
+        (ValueError("force=True and lon=1"), 2, "--force and lon=1"),
         (ValueError("pass force= and no more"), 2, "pass --force and no more"),
     ],
     ids=lambda value: type(value).__name__,
@@ -144,6 +144,16 @@ def test_a_fault_is_one_line_and_an_exit_code(error, code, said, monkeypatch):
     monkeypatch.setattr(embedded, "build", fail)
     result = run("data", "build")
     assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr == f"locties: {said}\n"
+
+
+def test_an_argument_with_a_value_is_named_as_an_option_with_it(monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("lon='a b' is unknown: pass lat=y, or kind= alone; sea=True stays")
+
+    monkeypatch.setattr("locties.doctor.examine", fail)
+    result = run("doctor", "points.csv")
+    said = "--lon 'a b' is unknown: pass --lat y, or --kind alone; sea=True stays"
     assert result.stderr == f"locties: {said}\n"
 
 
