@@ -296,7 +296,7 @@ def test_errors_are_drawn_on_a_scale_symmetric_about_zero(grid, columns):
         (r"\(90,\).*\(H, 2H\)", lambda: maps.draw_field(np.zeros(90), "x")),
         (r"\(90, 180\).*\(H, 2H, 3\)", lambda: maps.draw_rgb(np.zeros((90, 180)))),
         (r"0\.0 to 2\.0.*\[0, 1\]", lambda: maps.draw_rgb(np.eye(90, 180)[..., None] * [2, 2, 2])),
-        ("is finite", lambda: maps.draw_field(np.full((90, 180), np.nan), "x")),
+        ("nothing to draw", lambda: maps.draw_field(np.full((90, 180), np.nan), "x")),
         ("13 .*12", lambda: maps.draw_classes(np.zeros((90, 180), int), list("abcdefghijklm"))),
         ("class 2 .*name", lambda: maps.draw_classes(np.full((90, 180), 2), ["a", "b"])),
         (r"\(2,\) for 3 points", lambda: maps.draw_points(np.zeros((3, 2)), np.ones(2))),
