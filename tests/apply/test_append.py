@@ -348,7 +348,7 @@ def test_another_table_or_encoder_does_not_go_on(tmp_path: Path, table: Path) ->
 def test_a_folder_of_other_files_is_left_alone(tmp_path: Path, table: Path) -> None:
     (tmp_path / "out.csv.unfinished").mkdir()
     (tmp_path / "out.csv.unfinished" / "diary.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="is of something else"):
+    with pytest.raises(FileExistsError, match="choose another output"):
         appended(table, tmp_path / "out.csv")
     assert (tmp_path / "out.csv.unfinished" / "diary.txt").read_text() == "mine"
 

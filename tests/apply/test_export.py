@@ -297,7 +297,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_that_passes_for_whole(
 ):
     path = tmp_path / f"grid.{suffix}"
     failing_at(4, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    with pytest.raises(OSError, match=r"No space left.*make room.*same call goes on") as error:
+    with pytest.raises(OSError, match=r"No space left.*make room.*same call resumes") as error:
         locties.export_grid(small(), path, RESOLUTION, progress=False)
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(path))
     assert not is_whole(path)
@@ -314,7 +314,7 @@ def test_a_file_that_cannot_grow_is_said_and_not_put_in_place(tmp_path, globe):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
     try:
-        with pytest.raises(OSError, match=r"make room.*same call goes on.*grid\.tif"):
+        with pytest.raises(OSError, match=r"make room.*same call resumes.*grid\.tif"):
             locties.export_grid(small(), path, RESOLUTION, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -284,7 +284,7 @@ def test_embed_leaves_rows_out_when_asked_and_says_which(
     assert table["id"].tolist() == [0, 2, 6]
     expected = embedded_at(encoder, [[1, 2], [5, 6], [11, 12]])
     assert np.allclose(table.iloc[:, 3:].to_numpy(), expected, rtol=1e-6)
-    assert result.stderr == f"locties: warning: {wrong}They are left out\n"
+    assert result.stderr == f"locties: warning: {wrong}They are dropped\n"
 
 
 def test_a_stream_is_checked_part_by_part(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

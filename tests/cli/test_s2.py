@@ -54,7 +54,7 @@ def test_it_gives_what_the_call_gives(command, tmp_path):
         ("none_such:small", "No module named 'none_such'"),
         ("my_factories:big", "has no attribute 'big'"),
         ("my_factories", "give module:callable"),
-        ("my_factories:number", "returns int, no torch module"),
+        ("my_factories:number", "returns int, not a torch module"),
     ],
 )
 def test_it_says_what_is_wrong_with_a_factory(command, factory, message, monkeypatch):

@@ -1,4 +1,4 @@
-"""Columns appended to a table of places, whose own columns stay as they are."""
+"""Append columns to a table of places; its own columns stay as they are."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Columns = Callable[[Tensor], Any]
 Named = Mapping[str, str | None]
 Write = Callable[[Part, pa.RecordBatch], None]
 
-# Text that becomes a number in Parquet: none that would lose digits or leading zeros.
+# Text that becomes a number in Parquet, if that loses no digits and no leading zeros.
 _WHOLE = r"^(-?[1-9]\d{0,17}|0)?$"
 _NUMBER = r"^(-?((0|[1-9]\d{0,14})(\.\d+)?|\.\d+)([eE][-+]?\d{1,2})?)?$"
 
@@ -63,26 +63,28 @@ def append_columns(
 ) -> None:
     """Append columns that depend on the place to a table, part by part.
 
-    A CSV keeps its text to the letter; a Parquet its types, index, geometry and metadata. In a
-    Parquet made of a CSV, a column is of numbers if every value is one and none has leading zeros
-    or too many digits; any other stays text. Memory holds a few parts of `parts.ROWS` rows.
+    A CSV file keeps its text exactly. A Parquet file keeps its types, index, geometry and metadata.
+    If a CSV file becomes Parquet, a column becomes numbers if all its values are numbers and none
+    has leading zeros or too many digits; other columns stay text. Memory holds a few parts of
+    `parts.ROWS` rows.
 
-    A file appears whole or not at all. Until then ``OUTPUT.unfinished`` keeps what is computed:
-    after an interrupt, a kill or a full disk the same call goes on, to the same bytes.
+    A file appears whole or not at all. Until then ``OUTPUT.unfinished`` keeps what is computed.
+    After an interrupt, a kill or a full disk, the same call resumes and writes the same bytes.
 
     Args:
         source: path of a CSV, TSV or Parquet, or a stream of CSV.
         output: path of a CSV, TSV or Parquet, or a stream, to which CSV is written.
         columns: a function from lonlat (N, 2) float32 to a DataFrame of new columns (N rows).
         about: what made the columns, such as `locties.apply.metadata.describe` of an encoder. It
-            goes into the attrs of a Parquet; an interrupted call goes on only with the same.
+            goes into the attrs of a Parquet; an interrupted call resumes only with the same
+            `about`.
         lon: column of longitudes, as in `locties.embed`.
-        lat: column of latitudes, likewise.
-        invalid: "raise" or "drop", likewise.
-        progress: show a bar, if in a terminal.
+        lat: column of latitudes, as in `locties.embed`.
+        invalid: "raise" or "drop", as in `locties.embed`.
+        progress: show a progress bar in a terminal.
 
     Raises:
-        FileExistsError: ``OUTPUT.unfinished`` is of another table or of other columns.
+        FileExistsError: ``OUTPUT.unfinished`` belongs to another table or to other columns.
         RuntimeError: another process is writing `output`.
     """
     check_invalid(invalid)
@@ -120,7 +122,7 @@ def append_columns(
 
 
 def _keep(number: int, part: Part, added: Any, done: _Unfinished | None, write: Write) -> None:
-    """Write a part; save what was computed for it, which is not yet a RecordBatch."""
+    """Write a part; first save what was computed for it, unless it was saved before."""
     computed = not isinstance(added, pa.RecordBatch)
     added = _batch(added) if computed else added
     if taken := set(part.columns.schema.names) & set(added.schema.names):
@@ -131,7 +133,7 @@ def _keep(number: int, part: Part, added: Any, done: _Unfinished | None, write: 
 
 
 def _batch(frame: Any) -> pa.RecordBatch:
-    """The columns of a DataFrame. A matrix of floats is turned in blocks that fit the cache."""
+    """The columns of a DataFrame. A matrix of floats is transposed in blocks that fit the cache."""
     if set(frame.dtypes) != {np.dtype(np.float32)}:
         return pa.RecordBatch.from_pandas(frame, preserve_index=False)
     rows = frame.to_numpy()
@@ -183,7 +185,7 @@ def _counted(start: int) -> str:
 def _placed(
     source: Source, given: Named, *, warn: bool = True
 ) -> Iterator[tuple[int, Part, Any, Problems]]:
-    """The rows before each part, the part, its coordinates and what is wrong with them."""
+    """For each part: the number of rows before it, itself, its coordinates, their problems."""
     start = 0
     for part in read_parts(source):
         try:
@@ -200,14 +202,14 @@ def _placed(
 
 
 def _known(source: Source, given: Named) -> Iterator[tuple[int, Part, Tensor]]:
-    """The size of each part of a table that `_scan` has checked, its usable rows, their places."""
+    """For each part of a table that `_scan` checked: its size, its usable rows, their places."""
     for _, part, lonlat, problems in _placed(source, given, warn=False):
         keep = ~any_of(problems, len(lonlat))
         yield len(lonlat), part.filter(keep), float_points(lonlat[keep])
 
 
 def _checked(source: Source, given: Named, invalid: str) -> Iterator[tuple[int, Part, Tensor]]:
-    """`_known` of a table that can be read only once: rows are refused part by part."""
+    """As `_known`, for a table that can be read only once: each part is checked when read."""
     total = left = 0
     for start, part, lonlat, problems in _placed(source, given):
         before = np.zeros(start, dtype=bool)  # so that rows are counted from the first
@@ -223,7 +225,7 @@ def _checked(source: Source, given: Named, invalid: str) -> Iterator[tuple[int, 
 def _scan(
     source: Source, given: Named, invalid: str, *, typed: bool
 ) -> tuple[int, list[pa.DataType] | None]:
-    """The number of rows, once they are checked; if `typed`, what the columns of a CSV become."""
+    """Check all rows and count them; if `typed`, also find the types of a CSV's columns."""
     found: dict[str, list[Any]] = {}
     total, facts = 0, None
     for start, part, lonlat, problems in _placed(source, given):
@@ -258,7 +260,7 @@ def _facts(column: pa.Array) -> list[bool]:
 
 
 class _Unfinished:
-    """The folder of the parts that are computed; a file's name holds the checksum of its bytes."""
+    """The folder of computed parts; the name of a file holds the checksum of its bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -283,7 +285,7 @@ class _Unfinished:
 
 
 class _Summed:
-    """A file for pyarrow that knows the checksum of what is written to it."""
+    """A file for pyarrow that computes the checksum of what is written to it."""
 
     closed, crc = False, 0
 
@@ -306,21 +308,21 @@ def _name(number: int, crc: int) -> str:
 
 @contextmanager
 def _unfinished(output: Path, identity: Mapping[str, str | None]) -> Iterator[_Unfinished]:
-    """Hold ``OUTPUT.unfinished``, which goes once `output` is there or if nothing is in it."""
+    """Lock ``OUTPUT.unfinished``; delete it when `output` is written, or if it is empty."""
     from locties._util.lock import only_process
 
     folder = output.with_name(f"{output.name}.unfinished")
     note = folder / "note.json"
     if folder.is_dir() and not note.exists() and any(folder.glob("[!.]*")):
-        raise FileExistsError(f"{folder} is of something else: choose another output")
+        raise FileExistsError(f"{folder} was not written by locties: choose another output")
     folder.mkdir(parents=True, exist_ok=True)
     with only_process(folder):
         there = json.loads(note.read_text()) if note.exists() else identity
         for name, value in identity.items():
             if there.get(name) != value:
                 raise FileExistsError(
-                    f"{folder} is of other rows or columns: its {name} is {there.get(name)!r}, not "
-                    f"{value!r}. Begin anew with rm -r {shlex.quote(str(folder))}, or choose "
+                    f"{folder} holds other rows or columns: its {name} is {there.get(name)!r}, not "
+                    f"{value!r}. Start again with rm -r {shlex.quote(str(folder))}, or choose "
                     "another output"
                 )
         with written_aside(note) as aside:
@@ -351,7 +353,7 @@ def _to_file(
         else:
             with aside.open("wb") as raw, ExitStack() as stack:
                 stream: Any = raw
-                if packed:  # without name and time: the same table is the same bytes
+                if packed:  # without name and time, so that the same table gives the same bytes
                     stream = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
                 yield _to_delimited(stream, separator)
 
@@ -373,7 +375,7 @@ def _to_parquet(
         attrs = {**json.loads(metadata.get(b"PANDAS_ATTRS", b"{}")), **about}
         metadata[b"PANDAS_ATTRS"] = json.dumps(attrs).encode()
         schema = pa.schema([*fields, *added.schema], metadata)
-        if writer is None:  # numbers that never repeat need no dictionary and no bounds
+        if writer is None:  # embeddings never repeat: a dictionary or bounds would not help
             known = {"use_dictionary": own.schema.names, "write_statistics": own.schema.names}
             writer = pq.ParquetWriter(path, schema, **known)
         writer.write_batch(pa.RecordBatch.from_arrays([*arrays, *added.columns], schema=schema))
@@ -448,7 +450,7 @@ def _texts(column: pa.Array) -> list[str]:
         values = column.cast(pa.string()).to_pylist()
     except pa.ArrowInvalid:
         raise ValueError(
-            "bytes are no text: leave the column out, or write Parquet, with output='FILE.parquet'"
+            "a column holds bytes, not text: drop it, or write Parquet, with output='FILE.parquet'"
         ) from None
     except pa.ArrowNotImplementedError:
         values = [None if v is None else json.dumps(v, default=str) for v in column.to_pylist()]

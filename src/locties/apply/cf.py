@@ -1,4 +1,4 @@
-"""Coordinates and attributes of a grid on disk, after the CF conventions 1.11.
+"""Coordinates and attributes of a grid on disk, by the CF conventions 1.11.
 
 Latitude and longitude come last, so that GDAL and rioxarray read the dimensions of an embedding
 as bands.
@@ -52,7 +52,7 @@ def grid(lon: np.ndarray, lat: np.ndarray, resolution: float, attributes: Mappin
         lon: (W,) degrees, in equal steps.
         lat: (H,) degrees.
         resolution: size of a pixel, degrees.
-        attributes: of the dataset: title, source and whatever else there is.
+        attributes: attributes of the dataset: title, source and others.
     """
     xarray = need("xarray", "a grid on disk or as a Dataset", "export")
     return xarray.Dataset(
@@ -70,7 +70,7 @@ def grid(lon: np.ndarray, lat: np.ndarray, resolution: float, attributes: Mappin
 
 
 def embeddings(lon: np.ndarray, lat: np.ndarray, dim: int, metadata: Mapping[str, str]) -> Any:
-    """The `grid` of embeddings, with metadata as `locties.apply.metadata.describe` gives it."""
+    """The `grid` of embeddings, with metadata from `locties.apply.metadata.describe`."""
     about = {
         "title": "Embeddings of places",
         "source": f"{metadata.get('encoder')}, embedded by locties {metadata.get('locties')}",

@@ -21,7 +21,7 @@ from locties.apply.grid import (
 from locties.apply.metadata import Encoder, column_names, resolve
 from locties.apply.tiles import Layer, check_ending, write_grid
 
-TILE = 128  # pixels along a side, at most: 16 MB at 256 dimensions
+TILE = 128  # largest side of a tile, in pixels: 16 MB at 256 dimensions
 
 
 def export_grid(
@@ -34,20 +34,20 @@ def export_grid(
 ) -> Path:
     """Embed the centre of every pixel of a global grid into a Zarr store or a GeoTIFF.
 
-    Both carry the encoder's name, the sha256 of its weights, its licence, the CRS and the version
-    of locties. The store follows the CF conventions: open it with
+    Both hold the encoder's name, the sha256 of its weights, its licence, the CRS and the version of
+    locties. The store follows the CF conventions: open it with
     ``xarray.open_zarr(path, decode_coords="all")``. Memory holds one tile at a time. After an
-    interrupt, a crash or a full disk, the same call goes on after the last finished tile.
+    interrupt, a crash or a full disk, the same call resumes after the last finished tile.
 
     Args:
         encoder: name or folder as in `locties.load`, a LocationEncoder, or a function from lonlat
             (N, 2) float32 to (N, dim).
-        path: ends in .zarr or .tif, which chooses the format.
+        path: a name that ends in .zarr or .tif; the ending chooses the format.
         resolution: pixel size in degrees; it must divide 180.
         region: (west, south, east, north) in degrees; the globe by default. A GeoTIFF covers the
-            region, widened to whole pixels. A store has the coordinates of the globe; several
-            calls can fill it region by region, each widened to whole chunks, and the rest is NaN.
-            Its attribute `regions` lists them, widened to whole pixels.
+            region, widened to whole pixels. A store has the coordinates of the whole globe. Several
+            calls can fill it region by region, each widened to whole chunks; the rest is NaN. Its
+            attribute `regions` lists the regions, widened to whole pixels.
 
     Raises:
         FileExistsError: something else is at `path`; it stays as it is.
@@ -71,7 +71,7 @@ def export_grid(
         "weights_sha256": metadata.get("weights_sha256"),
         "resolution_degrees": grid.attrs["resolution_degrees"],
         "dimensions": dim,
-        "sample": sample[:, :8].tolist(),  # tells functions apart, which have no hash
+        "sample": sample[:, :8].tolist(),  # functions have no hash; this tells them apart
     }
 
     def embed(rows: slice, columns: slice) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Embeddings of the rows of a table, as a table."""
+"""Embed the rows of a table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def embed(
 ) -> pd.DataFrame:
     """Embed the place of each row of a table.
 
-    Rows are embedded in chunks, so memory stays small beside the result. Embeddings are not
+    Rows are embedded in chunks, so only the result takes much memory. Embeddings are not
     normalised, like the encoder's own output.
 
     Args:
@@ -49,20 +49,21 @@ def embed(
             such a table; a GeoDataFrame or GeoSeries of points in any CRS; or whatever else
             `locties.lonlat.check` reads.
         lon: column of longitudes. By default the only one with a usual name, such as lon or
-            Longitude. Not used where there is geometry.
-        lat: column of latitudes, likewise.
-        invalid: "raise" refuses rows without usable coordinates, naming them; "drop" leaves them
-            out with a warning. Rows are counted from 0, without the header.
+            Longitude. Not used if there is a geometry.
+        lat: column of latitudes, found in the same way.
+        invalid: "raise" refuses a table with rows whose coordinates cannot be used, and names the
+            rows; "drop" drops these rows with a warning. Rows are counted from 0, without the
+            header.
 
     Returns:
-        DataFrame with the index of `data`, less the rows left out, and columns such as melt_000,
-        float32: ``data.join(embed(encoder, data))`` adds them to the table, with ``how="right"``
-        where rows are left out. Its `attrs` name the encoder, the sha256 of its weights, its
-        licence, the CRS of the coordinates and the version of locties. ``examples/partitions.py``
-        does the same for each partition of a Dask or Ray DataFrame.
+        DataFrame of float32 with columns such as melt_000. Its index is that of `data`, without
+        dropped rows. ``data.join(embed(encoder, data))`` adds the columns to the table; pass
+        ``how="right"`` if rows are dropped. Its `attrs` name the encoder, the sha256 of its
+        weights, its licence, the CRS of the coordinates and the version of locties.
+        ``examples/partitions.py`` does the same for each partition of a Dask or Ray DataFrame.
 
     Raises:
-        ValueError: among others, the index of `data` repeats, so a join would mix rows.
+        ValueError: the index of `data` repeats, so a join would mix rows; or another wrong input.
 
     Example:
         >>> cities = pd.DataFrame({"lon": [13.4, 2.3], "lat": [52.5, 48.9]}, ["Berlin", "Paris"])
@@ -79,7 +80,7 @@ def embed(
         again = data.index[data.index.duplicated()].tolist()[0]
         raise ValueError(
             f"the index repeats {again!r}, so a join would mix rows: pass "
-            "frame.reset_index(drop=True), and join to that"
+            "frame.reset_index(drop=True), and join to the same"
         )
     lonlat, problems = _places(data, lon, lat)
     keep = usable(problems, len(lonlat), invalid)
@@ -92,7 +93,7 @@ def embed(
 
 
 def lonlat_of(data: Any, lon: str | None = None, lat: str | None = None) -> Tensor:
-    """Checked coordinates (N, 2) float32 of every row of what `embed` takes.
+    """Checked coordinates (N, 2) float32 of every row of `data`, read as `embed` reads it.
 
     Example:
         >>> lonlat_of(pd.DataFrame({"latitude": [52.5], "longitude": [13.5]}))
@@ -101,8 +102,8 @@ def lonlat_of(data: Any, lon: str | None = None, lat: str | None = None) -> Tens
     lonlat, problems = _places(data, lon, lat)
     if message := complaint(problems, len(lonlat)):
         raise ValueError(
-            f"{message}. Rows are counted from 0; correct them, or leave them out, with "
-            "frame.dropna() where they are missing"
+            f"{message}. Rows are counted from 0; correct them, or drop them, with "
+            "frame.dropna() if they are missing"
         )
     return float_points(lonlat)
 

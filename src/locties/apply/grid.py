@@ -88,7 +88,7 @@ def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Embed
 
 
 def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iterator[EmbeddingGrid]:
-    """Yield what `embed_grid` returns in blocks of whole rows, north to south, to save memory.
+    """Yield the grid of `embed_grid` in blocks of whole rows, north to south, to save memory.
 
     Example:
         >>> for block in stream_grid(lambda lonlat: lonlat, resolution=90):
@@ -107,9 +107,9 @@ def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iter
 def rows_embedder(encoder: Encoder, lon: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A function from latitudes (H,) to embeddings (H, W, dim) float32 at the longitudes (W,).
 
-    A spherical harmonic is a function of latitude times one of longitude, so the first layer of a
-    LocationEncoder costs W (2L - 1) products a row instead of W L^2. Other encoders run point by
-    point.
+    A spherical harmonic is a function of latitude times a function of longitude. So the first layer
+    of a LocationEncoder takes W (2L - 1) products for each row instead of W L^2. Other encoders run
+    point by point.
     """
     embed_rows = _separable(encoder, lon) or partial(_pointwise, encoder, lon)
 
@@ -157,7 +157,7 @@ def _pointwise(
 
 def _separable(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
     """`_pointwise` through the factors of spherical harmonics; None for any other encoder."""
-    # Exact types and no hooks: anything else may compute something else.
+    # Only exact types without hooks: others may compute something different.
     if type(encoder) is not LocationEncoder or type(encoder.features) is not SphericalHarmonics:
         return None
     if any(m._forward_hooks or m._forward_pre_hooks for m in encoder.modules()):
@@ -178,7 +178,7 @@ def _separable(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
     def embed_rows(lat: np.ndarray, device: torch.device | None) -> Tensor:
         latitudes = legendre(torch.tensor(lat, device=device), degree)[:, :, order]
         folded = torch.einsum("hlm,mlk->hmk", latitudes, by_order)
-        folded[:, degree - 1] += bias  # order 0, whose wave is 1 everywhere
+        folded[:, degree - 1] += bias  # order 0: its wave is 1 everywhere
         # One row at a time fits the cache of a CPU.
         return torch.stack(
             [encoder.read(rest, longitudes @ row) for row in folded.to(weight.dtype)]
@@ -219,7 +219,7 @@ def pixel_centres(resolution: float, pixels: Edges | None = None) -> tuple[np.nd
 
     Args:
         resolution: pixel size in degrees; it must divide 180.
-        pixels: only these; columns may go on beyond 180 degrees east.
+        pixels: only these; columns may continue beyond 180 degrees east.
 
     Example:
         >>> pixel_centres(60)[1]
@@ -227,7 +227,7 @@ def pixel_centres(resolution: float, pixels: Edges | None = None) -> tuple[np.nd
     """
     height = rows_of_globe(resolution)
     top, bottom, left, right = pixels or (0, height, 0, 2 * height)
-    # (k + 0.5) * 180 / height, not steps of the resolution, so that rounding does not add up.
+    # (k + 0.5) * 180 / height: adding steps of the resolution would add up rounding errors.
     lat = 90 - (np.arange(top, bottom) + 0.5) * 180 / height
     lon = (np.arange(left, right) + 0.5) * 180 / height - 180
     return lon, lat
@@ -258,6 +258,6 @@ def eval_mode(encoder: Encoder) -> Iterator[torch.device | None]:
     try:
         yield None if weight is None else weight.device
     finally:
-        # Each module gets its own mode back: a frozen part of a training encoder stays frozen.
+        # Each module gets its own mode back: parts in eval mode stay in eval mode.
         for module, training in modes:
             module.training = training

@@ -1,4 +1,4 @@
-"""What embeddings carry along: the name of their encoder, its hash and licence, and the CRS."""
+"""Metadata of embeddings: the encoder's name, hash and licence, and the CRS."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,8 +20,8 @@ def describe(encoder: Encoder) -> dict[str, str]:
 
     Returns:
         `encoder`: its name, from ``origin["name"]`` or ``origin["model"]``, else "embedding".
-        `weights_sha256`: of a `LocationEncoder`'s weights as `LocationEncoder.save` writes them;
-        left out for any other callable. `licence`: ``origin["licence"]``, else "not stated".
+        `weights_sha256`: hash of the weights of a `LocationEncoder`, as `LocationEncoder.save`
+        writes them; other callables have none. `licence`: ``origin["licence"]``, else "not stated".
         `crs`: of the coordinates. `locties`: the version.
 
     Example:
@@ -43,7 +43,7 @@ def describe(encoder: Encoder) -> dict[str, str]:
 
 
 def resolve(encoder: str | Path | Encoder) -> tuple[Encoder, dict[str, str]]:
-    """An encoder, and what `describe` returns for it under its name or the folder's.
+    """An encoder and its metadata from `describe`, with the given name or the folder's.
 
     Args:
         encoder: name of an encoder that comes with locties, folder that `LocationEncoder.save`

@@ -1,4 +1,4 @@
-"""Tables of places read in parts: the text of a CSV and the types of a Parquet as they are."""
+"""Read tables of places in parts; keep the text of a CSV and the types of a Parquet."""
 
 from __future__ import annotations
 
@@ -37,17 +37,15 @@ with needs("own", "a table"):
     import pyarrow.parquet as pq
 
 Quoting = Literal[0, 3]  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
-ROWS = 2**14  # in a part, and so in memory
+ROWS = 2**14  # in a part, and so in memory at once
 ENDINGS = [f"{name}{packed}" for name in SEPARATORS for packed in ("", ".gz")] + [*PARQUET]
 
 
 class Source(NamedTuple):
     """A table that can be read.
 
-    Attributes:
-        name: its path, or what messages call it.
-        ending: one of `ENDINGS`.
-        open: returns its bytes, from the start where it is a file.
+    Attributes: name: its path, or its name in messages. ending: one of `ENDINGS`. open: returns its
+    bytes; those of a file from the start.
     """
 
     name: str
@@ -60,8 +58,8 @@ class Part(NamedTuple):
 
     Attributes:
         columns: all columns; those of a CSV are text.
-        header, lines: of a CSV, as they stand in the file, without their ends.
-        separator, end: of a CSV: between fields, and behind a line.
+        header, lines: lines of a CSV as in the file, without line ends.
+        separator, end: what a CSV has between fields, and after a line.
     """
 
     columns: pa.RecordBatch
@@ -79,7 +77,7 @@ class Part(NamedTuple):
 
 
 def ending_of(path: str | Path) -> str:
-    """Which of `ENDINGS` a name has; ValueError if none."""
+    """Which of `ENDINGS` a name has; ValueError if it has none."""
     suffix = suffix_of(path)
     ending = f"{suffix}.gz" if str(path).lower().endswith(f"{suffix}.gz") else suffix
     if ending not in ENDINGS:
@@ -88,7 +86,7 @@ def ending_of(path: str | Path) -> str:
 
 
 def separator_of(ending: str) -> str | None:
-    """What stands between the fields of such a table; None for a Parquet."""
+    """The separator between fields of such a table; None for Parquet."""
     return SEPARATORS.get(ending.removesuffix(".gz"))
 
 
@@ -99,7 +97,7 @@ def source_of(path: str | Path) -> Source:
 
 
 def read_parts(source: Source) -> Iterator[Part]:
-    """A table in parts of up to `ROWS` rows; there is always one, if only a header."""
+    """Yield a table in parts of up to `ROWS` rows; at least one, even for a header alone."""
     separator = separator_of(source.ending)
     return _delimited(source, separator) if separator else _parquet(source)
 
@@ -120,17 +118,17 @@ def places_of(
     header = pd.DataFrame(columns=schema.names)
     names = coordinate_columns(header, lon, lat)
     for name in names:
-        column_of(header, name)  # refuses one that is there twice
+        column_of(header, name)  # refuses a repeated name
     columns = {name: part.columns.column(schema.names.index(name)) for name in names}
     frame = pd.DataFrame({k: _numbers(v) for k, v in columns.items()})
-    frame.attrs["file"] = file  # errors name it
+    frame.attrs["file"] = file  # errors name the file
     return coordinates(frame, *names)
 
 
 def geometry(columns: pa.RecordBatch) -> dict[str, Any]:
-    """The columns of geometry by name, each a GeoSeries with its CRS; empty without any.
+    """The geometry columns by name, each a GeoSeries with its CRS; empty if there are none.
 
-    Source: GeoParquet 1.1.0, in which geometry without a "crs" is of OGC:CRS84.
+    Source: GeoParquet 1.1.0, in which geometry without a "crs" has the CRS OGC:CRS84.
     """
     if b"geo" not in (columns.schema.metadata or {}):
         return {}
@@ -140,7 +138,7 @@ def geometry(columns: pa.RecordBatch) -> dict[str, Any]:
         if described["encoding"] != "WKB":
             raise ValueError(
                 f"column {name!r} has its geometry as {described['encoding']!r}: write it as WKB, "
-                "which is what frame.to_parquet(path) of geopandas does"
+                "with frame.to_parquet(path) of geopandas"
             )
         wkb = columns.column(columns.schema.names.index(name)).to_numpy(zero_copy_only=False)
         check_wkb(wkb, f"column {name!r}")
@@ -149,7 +147,7 @@ def geometry(columns: pa.RecordBatch) -> dict[str, Any]:
 
 
 def _numbers(column: pa.Array) -> pd.Series:
-    """A column as numbers where it holds nothing else, also as text or decimals."""
+    """A column as numbers, if all its values are numbers, even as text or decimals."""
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     values = column.to_pandas()
@@ -175,7 +173,7 @@ def _described(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _parquet(source: Source) -> Iterator[Part]:
-    # A buffer keeps a row group from being read whole.
+    # With a buffer, a row group is not read whole.
     with (
         named(source.name),
         pq.ParquetFile(source.name, buffer_size=2**20, pre_buffer=False) as table,
@@ -189,9 +187,9 @@ def _parquet(source: Source) -> Iterator[Part]:
 
 
 def _indexed(batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
-    """A batch with its index as a column, where pandas keeps it as a range in the metadata.
+    """A batch with its index as a column, if pandas keeps the index as a range in the metadata.
 
-    A range from 0 only counts the rows, so it stays where it is.
+    A range from 0 only counts the rows, so it does not become a column.
     """
     metadata = batch.schema.metadata or {}
     about = json.loads(metadata.get(b"pandas", b"{}"))
@@ -243,7 +241,7 @@ def _delimited(source: Source, separator: str) -> Iterator[Part]:
 
 
 def _records(source: Source, separator: str, quoting: Quoting) -> Iterator[tuple[str, list[str]]]:
-    """Each row as it stands, and its fields. Blank lines are left out, and a byte-order mark."""
+    """Each row's text and its fields, without blank lines and a byte-order mark."""
     packed, lines = source.ending.endswith(".gz"), []
     with (
         named(source.name),
@@ -276,7 +274,7 @@ def _records(source: Source, separator: str, quoting: Quoting) -> Iterator[tuple
 
 
 def _quoting(source: Source) -> Quoting:
-    """Whether quotes in a TSV stand around fields, or are text like any other."""
+    """Whether quotes in a TSV enclose fields or are plain text."""
 
     def shape(quoting: Quoting) -> Counter[int]:
         try:

@@ -1,4 +1,4 @@
-"""Rasters: opened, checked to lie somewhere on Earth, and sampled pixel by pixel."""
+"""Open rasters, check that they lie somewhere on Earth, and sample their pixels."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from locties.lonlat import check, distance_km, to_xyz, usual_columns
 with needs("own", "a raster"):
     import pandas as pd
 
-_WHOLE = 2**26  # values of a raster that are read at once; larger ones are read window by window
-_CANDIDATES = 2**22  # pixels looked at to find those that are sampled
-# Formats that hold their own pixels. Others, such as VRT, WMS or HDF5, can name further files and
-# URLs, which GDAL would open whatever the file is called.
+_WHOLE = 2**26  # values read at once; larger rasters are read window by window
+_CANDIDATES = 2**22  # pixels considered for sampling
+# Formats that contain their own pixels. Others, such as VRT, WMS or HDF5, can name other files and
+# URLs. GDAL would open those, whatever the ending of the file.
 _DRIVERS = (
     *("GTiff", "HFA", "JP2OpenJPEG", "JPEG", "PNG", "WEBP", "GIF", "BMP", "PNM", "MBTiles"),
     *("AAIGrid", "AIG", "GRASSASCIIGrid", "ENVI", "EHdr", "SAGA", "RST", "RRASTER", "PCRaster"),
     *("GRIB", "SRTMHGT", "DTED", "USGSDEM", "GSAG", "GSBG", "GS7BG", "XYZ", "BT", "RMF", "ZMap"),
 )
-_OFFLINE = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}  # the only one that /vsicurl/ may open
+_OFFLINE = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}  # the only file that /vsicurl/ may open
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Files of several variables: HDF5 (so NetCDF 4), HDF4 and NetCDF 3; and GDAL's names of a variable.
+# First bytes of files of several variables: HDF5 (also NetCDF 4), HDF4, NetCDF 3. GDAL's names for
+# a variable.
 _CONTAINER = (b"\x89HDF", b"\x0e\x03\x13\x01", b"CDF\1", b"CDF\2", b"CDF\5")
 _VARIABLE = re.compile(r"(?i)(?:NETCDF|HDF5|HDF4\w*|ZARR):\"?(.+?)\"?:/*(.+)")
 _EASTINGS, _NORTHINGS = ("x", "easting", "eastings"), ("y", "northing", "northings")
@@ -49,19 +50,19 @@ class OpenRaster:
     crs: Any  # of pyproj
     height: int
     width: int
-    # Coordinates x and y, in the CRS, of positions: rows and columns, in pixels from the corner.
+    # From rows and columns, in pixels from the corner, to coordinates x and y in the CRS.
     position: Callable[[Array, Array], tuple[Array, Array]]
-    bands: dict[int, str]  # names, by numbers from 1
-    coded: list[int]  # the bands whose values are codes, as in a table of colours
-    default: list[int]  # the bands that are read unless others are chosen
-    # Bands, rows and columns to (C, h, w) float32 as stored, NaN where there is no data.
+    bands: dict[int, str]  # names by number, from 1
+    coded: list[int]  # bands whose values are codes, as those with a colour table
+    default: list[int]  # bands that are read by default
+    # From bands, rows and columns to (C, h, w) float32 as stored, NaN where there is no data.
     read: Callable[[Sequence[int], slice, slice], Array]
-    scale: Array  # (bands,) what a stored 1 is worth
-    offset: Array  # (bands,) what a stored 0 stands for
-    driver: str  # of GDAL
+    scale: Array  # (bands,) value = scale * stored + offset
+    offset: Array  # (bands,)
+    driver: str  # GDAL's name of the format
     nodata: str  # as it is declared
-    set_crs: str  # how to give it another CRS
-    set_nodata: str  # how to declare nodata, with {} for the value
+    set_crs: str  # how a user sets the CRS
+    set_nodata: str  # how a user declares nodata, with {} for the value
 
     @cached_property
     def _to_wgs84(self) -> Any:
@@ -85,7 +86,7 @@ class OpenRaster:
 
 @contextmanager
 def open_raster(source: Any) -> Iterator[OpenRaster]:
-    """Open a file or a DataArray, whose places are checked against its CRS."""
+    """Open a file or a DataArray, and check its coordinates against its CRS."""
     if isinstance(source, str | Path):
         with _open_file(source) as raster:
             _check_place(raster)
@@ -102,7 +103,7 @@ def _check_place(raster: OpenRaster) -> None:
     extent = f"from ({x.min():.10g}, {y.min():.10g}) to ({x.max():.10g}, {y.max():.10g})"
     name = crs_name(raster.crs)
     if raster.crs.is_geographic:
-        # A grid of points has pixels that reach half a pixel beyond them.
+        # The pixels of a grid of points extend half a pixel beyond the points.
         beyond_x, beyond_y = np.ptp(x) / raster.width, np.ptp(y) / raster.height
         if (
             np.abs(y).max() > 90 + beyond_y
@@ -110,14 +111,14 @@ def _check_place(raster: OpenRaster) -> None:
             or np.ptp(x) > 360 + 2 * beyond_x
         ):
             raise ValueError(
-                f"the raster goes {extent}, so {name} cannot be its CRS, or its axes are swapped: "
-                f"{raster.set_crs}"
+                f"the raster extends {extent}, so {name} cannot be its CRS, or its axes are "
+                f"swapped: {raster.set_crs}"
             )
     unit = raster.crs.axis_info[0].unit_name if raster.crs.axis_info else ""
     if unit == "metre" and np.abs(x).max() <= 360 and np.abs(y).max() <= 90:
         raise ValueError(
-            f"the CRS {name} is in metres, and the raster goes {extent}, which look like degrees "
-            f"or radians: {raster.set_crs}"
+            f"the CRS {name} is in metres, but the raster extends {extent}, which looks like "
+            f"degrees or radians: {raster.set_crs}"
         )
     raster.lonlat(np.zeros(1), np.zeros(1))
 
@@ -130,13 +131,15 @@ def _open_file(source: str | Path) -> Iterator[OpenRaster]:
     rasterio = need("rasterio", "a raster", "own")
     if inside := _VARIABLE.fullmatch(str(source)):
         raise ValueError(f"{source} is a variable of a file: {_by_xarray(inside[1], [inside[2]])}")
-    # Absolute, since GDAL joins the folder to the names of further files that it finds in one.
+    # Absolute: GDAL prepends the folder to the names of other files that a file mentions.
     path = existing(source).absolute()
     if path.is_dir() or _start(path).startswith(_CONTAINER):
         raise DataError(f"{source} can hold several variables: {_by_xarray(path)}")
     mask = path.with_name(f"{path.name}.msk")
     if mask.is_file() and not _start(mask).startswith(_TIFF):
-        raise DataError(f"{mask}, the mask of {source}, is no TIFF: remove it, or write it again")
+        raise DataError(
+            f"{mask}, the mask of {source}, is not a TIFF: remove it, or write it again"
+        )
     with named(source), rasterio.Env(**_OFFLINE), warnings.catch_warnings():
         # A missing CRS or geotransform raises an error below.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
@@ -158,7 +161,7 @@ def _start(path: Path) -> bytes:
 
 
 def _of_dataset(path: str | Path, dataset: Any) -> OpenRaster:
-    """A rasterio dataset, which has to lie somewhere."""
+    """The raster of a rasterio dataset; ValueError if its place on Earth is unknown."""
     file = shlex.quote(str(path))
     set_crs = f"rio edit-info {file} --crs EPSG:4326, or its own"
     if dataset.gcps[0] or (dataset.transform.is_identity and dataset.rpcs):
@@ -208,7 +211,7 @@ def _of_dataset(path: str | Path, dataset: Any) -> OpenRaster:
 
 
 def _by_xarray(path: str | Path, names: Sequence[str] = ()) -> str:
-    """How to pass a variable of a file of many, by the names that it has."""
+    """How to pass one variable of a file with several, and their names."""
     names = names or _variables(Path(path)) or ["NAME"]
     group, _, name = names[0].lstrip("/").rpartition("/")
     inside = f"{str(path)!r}" + (f", group={group!r}" if group else "")
@@ -221,14 +224,14 @@ def _by_xarray(path: str | Path, names: Sequence[str] = ()) -> str:
 
 
 def _variables(path: Path) -> list[str]:
-    """Names of the arrays of two or more dimensions; none where the file cannot be read."""
+    """Names of the arrays of two or more dimensions; none if the file cannot be read."""
     found: list[str] = []
 
     def visit(name: str, item: Any) -> None:
         if getattr(item, "ndim", 0) > 1:
             found.append(name)
 
-    with suppress(Exception):  # it is damaged, or its reader is not installed
+    with suppress(Exception):  # the file is damaged, or its reader is not installed
         if path.is_file() and _start(path) == _CONTAINER[0]:
             with need("h5py", "HDF5", "data").File(path) as file:
                 file.visititems(visit)  # which follows no link to another file
@@ -243,7 +246,7 @@ def _variables(path: Path) -> list[str]:
 
 
 def _of_array(array: Any) -> OpenRaster:
-    """A DataArray, whose pixels lie where its coordinates say; a geotransform is not looked at."""
+    """The raster of a DataArray, placed by its coordinates; a geotransform is ignored."""
     x, y = _axes(array)
     degrees = x.name in usual_columns([x.name])[0] or str(x.attrs.get("units", "")).startswith(
         "deg"
@@ -259,7 +262,7 @@ def _of_array(array: Any) -> OpenRaster:
         )
     [column], [row] = x.dims, y.dims
     stored, names = _bands(array, row, column)
-    # Numbers that are no longer whole are scaled already, though their attributes may have stayed.
+    # Fractions are already scaled, even if the scale is still among the attributes.
     packed = array.attrs if array.dtype.kind in "iu" else {}
     raster = OpenRaster(
         crs=crs,
@@ -284,7 +287,7 @@ def _of_array(array: Any) -> OpenRaster:
 def _axes(array: Any) -> tuple[Any, Any]:
     """The coordinates along columns and rows, each of one dimension."""
     flat = {str(name): axis for name, axis in array.coords.items() if axis.ndim == 1}
-    # Those of dimensions come before others, such as longitudes beside x.
+    # Dimension coordinates come before others, such as longitudes beside x.
     names = sorted(flat, key=lambda name: name not in array.dims)
     usual = zip(usual_columns(names), (_EASTINGS, _NORTHINGS), strict=True)
     found = [
@@ -313,12 +316,12 @@ def _axes(array: Any) -> tuple[Any, Any]:
 
 
 def _crs(array: Any, degrees: bool) -> Any:
-    """The CRS of a DataArray, of pyproj; that of coordinates in degrees needs no mention."""
+    """The pyproj CRS of a DataArray; without one, coordinates in degrees are EPSG:4326."""
     need("rioxarray", "a DataArray", "own")
     pyproj = need("pyproj", "a raster", "own")
     try:
         crs = array.rio.crs and pyproj.CRS.from_wkt(array.rio.crs.to_wkt())
-    except Exception as error:  # of rasterio or pyproj, at whatever an attribute holds
+    except Exception as error:  # rasterio and pyproj raise many kinds at a wrong attribute
         raise ValueError(
             f"the DataArray's CRS cannot be read ({error}): array.rio.write_crs('EPSG:4326')"
         ) from None
@@ -333,7 +336,7 @@ def _crs(array: Any, degrees: bool) -> Any:
 
 
 def _steady(axis: Any, turns: bool) -> Array:
-    """The numbers (n,) of a coordinate that steadily rises or falls, once round if it `turns`."""
+    """The values (n,) of a coordinate, if in order and even; unwrapped at 360 if it `turns`."""
     if axis.dtype.kind not in "iuf" or not np.isfinite(axis).all() or axis.size < 2:
         raise ValueError(
             f"the DataArray's {axis.name} must be two or more finite numbers, not "
@@ -359,7 +362,7 @@ def _steady(axis: Any, turns: bool) -> Array:
 
 
 def _along(centres: Array, position: Array) -> Array:
-    """The coordinate at positions in pixels from the outer edge, whose centres are known."""
+    """The coordinate at positions in pixels from the outer edge, given the pixel centres."""
     edges = [1.5 * centres[0] - 0.5 * centres[1], 1.5 * centres[-1] - 0.5 * centres[-2]]
     known = np.array([0, *(np.arange(len(centres)) + 0.5), len(centres)])
     at: Array = np.interp(position, known, [edges[0], *centres, edges[1]])
@@ -393,7 +396,7 @@ def _bands(array: Any, row: Any, column: Any) -> tuple[Array, dict[int, str]]:
 
 
 def _check_lonlat(array: Any, raster: OpenRaster, row: Any, column: Any) -> None:
-    """Refuse coordinates along the axes that longitudes and latitudes of every pixel contradict."""
+    """Refuse axes that contradict the longitudes and latitudes given for every pixel."""
     beside = [
         array[names[0]].transpose(row, column).to_numpy()
         for names in usual_columns(array.coords)
@@ -419,7 +422,7 @@ def _check_lonlat(array: Any, raster: OpenRaster, row: Any, column: Any) -> None
 
 def _check_numbers(kind: str, what: str) -> None:
     if not re.match("bool|u?int|float", kind):
-        raise ValueError(f"{what} holds {kind}, not real numbers: take a part, such as .real")
+        raise ValueError(f"{what} holds {kind}, not real numbers: pass a part, such as .real")
 
 
 class Pixels:
@@ -432,18 +435,18 @@ class Pixels:
         self.bands = self._bands(bands)
         self.height, self.width = raster.height, raster.width
         total = self.height * self.width
-        # Some pixels of a large raster, drawn with repeats, which are dropped.
+        # Of a large raster, draw some pixels with repeats, and drop the repeats.
         few = total <= _CANDIDATES
         drawn = rng.permutation(total) if few else rng.integers(total, size=_CANDIDATES)
         self.order = pd.unique(drawn)
-        self.tried = 0  # pixels in cells where samples are wanted
-        self._said: set[tuple[int, float]] = set()  # bands and values that were warned of
+        self.tried = 0  # pixels read in the wanted cells
+        self._said: set[tuple[int, float]] = set()  # bands and values already warned of
         x, y = raster.corners()
         width = abs(x[1] - x[0])
         straight = raster.crs.is_geographic and x[0] == x[2] and y[0] == y[1]
-        # A raster once round the Earth wraps from its last column to its first.
+        # A raster all round the Earth continues from its last column to its first.
         self.wraps = straight and abs(width - 360) < 1e-3 * width / self.width
-        # One with south up, or east on the left, is flipped.
+        # A raster with south up, or east on the left, is flipped.
         self.upside, self.mirrored = bool(y[2] > y[0]), bool(x[1] < x[0])
         small = total * len(self.bands) <= _WHOLE
         self.whole = self._read(slice(0, self.height), slice(0, self.width)) if small else None
@@ -462,8 +465,8 @@ class Pixels:
                 )
             if band in self.raster.coded:
                 warnings.warn(
-                    f"band {band} has a table of colours, so its values are probably codes, and "
-                    "are taken for measurements: make a band of 0 and 1 for each class",
+                    f"band {band} has a table of colours, so its values are probably codes, but "
+                    "are read as measurements: make a band of 0 and 1 for each class",
                     stacklevel=4,
                 )
         return list(bands)
@@ -499,9 +502,9 @@ class Pixels:
             lonlat = self.raster.lonlat(row + 0.5, column + 0.5)
             area = self.area(row + 0.5, column + 0.5)
             if not largest and area.any():
-                # Not the largest: at the rim of a map of the globe it has no bound.
+                # Not the maximum: at the edge of a map of the globe, the area has no bound.
                 largest = np.quantile(area[area > 0], 0.99)
-            # A corner of a polar map lies outside the Earth.
+            # A corner of a polar map can lie outside the Earth.
             there = np.isfinite(lonlat).all(1) & (np.abs(lonlat[:, 1]) <= 90)
             there &= self.rng.random(len(row)) * largest < area
             row, column, candidates = row[there], column[there], float_points(lonlat[there])
@@ -524,20 +527,20 @@ class Pixels:
         return torch.stack(points), torch.from_numpy(stored * scale + offset).float()
 
     def _warn_of_codes(self, stored: Array) -> None:
-        """Warn once of each number that seems to stand for "no data" in samples (m, C[, P, P])."""
+        """Warn once of each number in samples (m, C[, P, P]) that seems to mean "no data"."""
         for at, band in enumerate(self.bands):
             for value, found in suspicious_values(stored[:, at]):
                 if (band, value) not in self._said:
                     self._said.add((band, value))
                     warnings.warn(
                         f"band {band} ({self.raster.bands[band]}) is {value!r} in "
-                        f"{found.mean():.1%} of the pixels read, far off all others, as if that "
+                        f"{found.mean():.1%} of the pixels read, far from all others, as if that "
                         f"meant no data: {self.raster.set_nodata.format(value)}",
                         stacklevel=4,
                     )
 
     def sample(self, row: int, column: int) -> Array | None:
-        """(C,) of a pixel, or (C, P, P) around it; None where that leaves the raster."""
+        """(C,) of a pixel, or (C, P, P) around it; None if it reaches beyond the raster."""
         if self.patch is None:
             return self.read(slice(row, row + 1), slice(column, column + 1))[:, 0, 0]
         size = self.patch

@@ -19,17 +19,17 @@ with needs("sklearn", "locties.LocationFeatures"):
 
 
 class LocationFeatures(TransformerMixin, BaseEstimator):
-    """Replaces places by their embeddings, as a step before a regression or classifier.
+    """Replace places by their embeddings, as a step before a regression or classifier.
 
-    Nothing is learnt: `fit` loads the encoder and checks the coordinates. Other columns of a frame
-    are left out; ``sklearn.compose.make_column_transformer((LocationFeatures("melt"), ["lon",
-    "lat"]), remainder="passthrough")`` keeps them. ``sklearn.pipeline.make_union`` puts two
+    `fit` learns nothing: it loads the encoder and checks the coordinates. The output has no other
+    columns of the frame; ``sklearn.compose.make_column_transformer((LocationFeatures("melt"),
+    ["lon", "lat"]), remainder="passthrough")`` keeps them. ``sklearn.pipeline.make_union`` puts two
     encoders side by side.
 
     Args:
         encoder: as in `locties.embed`. A grid search can choose among several.
-        lon: column of longitudes, where places come as a frame; as in `locties.embed`.
-        lat: column of latitudes, likewise.
+        lon: column of longitudes of a frame; as in `locties.embed`.
+        lat: column of latitudes, as in `locties.embed`.
 
     Attributes:
         encoder_: the encoder in use.
@@ -75,6 +75,6 @@ class LocationFeatures(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []  # float32, whatever comes in
+        tags.transformer_tags.preserves_dtype = []  # always float32
         tags.requires_fit = True
         return tags

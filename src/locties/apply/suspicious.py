@@ -1,4 +1,4 @@
-"""Numbers that probably stand for "no measurement", such as -9999, in tables and rasters."""
+"""Find numbers that probably mean "no measurement", such as -9999, in tables and rasters."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 _LIMITS = {2.0**bits - less for bits in (7, 15, 16, 31, 32) for less in (0, 1)} | {255.0}
 _FAR = 4  # times the range of all other numbers
-_OFTEN = 3  # times that an ordinary number must stand far off
+_OFTEN = 3  # times that an ordinary number must occur
 
 
 def suspicious_values(values: Any) -> list[tuple[float, NDArray[Any]]]:
-    """Numbers far off all others that look like a code for "missing", and where they stand.
+    """Numbers far from all others that look like a code for "missing", and where they are.
 
-    Codes are -9999, 9999.9, -32768, -3.4e38, 1e20 and the like. They count if they lie outside the
-    other numbers, with a gap; a single one needs a wide gap. An ordinary number, such as 0 among
-    280 to 300 kelvin, counts if it is repeated beyond a wide gap.
+    Codes are -9999, 9999.9, -32768, -3.4e38, 1e20 and the like. They count if a gap separates them
+    from the range of all other numbers; a code that occurs once needs a wide gap. An ordinary
+    number, such as 0 among 280 to 300 kelvin, counts if it is repeated and the gap is wide.
 
     Args:
-        values: numbers of any shape. Masked, NaN and infinite ones are not looked at.
+        values: numbers of any shape. Masked, NaN and infinite ones are ignored.
 
     Returns:
-        Each such number, and where it stands: bool, in the shape of `values`.
+        Each such number, and where it is: bool, in the shape of `values`.
 
     Example:
         >>> [(value, rows)] = suspicious_values([6.5, -9999, 7.1, 5.9, -9999])
@@ -52,9 +52,9 @@ def suspicious_values(values: Any) -> list[tuple[float, NDArray[Any]]]:
 
 
 def _looks_like_code(value: float) -> bool:
-    """Whether it is 9s alone (or 6s, 7s, 8s), a power of ten, a type's limit, or huge."""
+    """Whether `value` is all 9s (or 6s, 7s, 8s), a power of ten, a type's limit, or huge."""
     size = abs(value)
-    digits = f"{size:.7g}".replace(".", "")  # as many as a float32 has
+    digits = f"{size:.7g}".replace(".", "")  # as many digits as a float32 has
     repeated = len(digits) > 1 and len(set(digits)) == 1 and digits[0] in "6789"
     return (
         repeated
@@ -75,7 +75,7 @@ def _is_far(value: float, count: int, rest: NDArray[Any]) -> bool:
 
 
 def _gap(value: float, rest: NDArray[Any]) -> float:
-    """From `value` to the nearest number of `rest`, which lies on one side of it."""
+    """Distance from `value` to the nearest number of `rest`, all on one side of it."""
     return float(max(rest.min() - value, value - rest.max())) if len(rest) else 0.0
 
 

@@ -1,8 +1,8 @@
-"""Tables of points: files read, coordinates found, read as numbers, taken to WGS84, and checked.
+"""Read tables of points: find their coordinates, convert them to WGS84 and check them.
 
-What is read names no other file or URL that would be opened. What is wrong with a whole column
-raises ValueError; what is wrong with single rows is returned, for the caller to refuse or to leave
-out.
+A file that names other files or URLs is refused, so none of them is opened. A problem with a whole
+column raises ValueError. Problems with single rows are returned, and the caller refuses or drops
+these rows.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ with needs("own", "a table"):
     )
 
 Array = NDArray[Any]
-Problems = list[tuple[str, Array]]  # what is wrong, and with which rows
+Problems = list[tuple[str, Array]]  # a problem, and the rows (N,) that have it
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}  # also with .gz behind
+SEPARATORS = {".csv": ",", ".tsv": "\t"}  # also followed by .gz
 PARQUET = (".parquet", ".geoparquet", ".pq")
 _JSON, _XML = rb"\s*[{\[]", rb"\s*(<[?!][^>]*>\s*)*<([\w.-]+:)?(kml|FeatureCollection)\b"
-# How a file of each format begins, since GDAL goes by the content, whatever the name says.
+# First bytes of each format: GDAL ignores the name and opens a file by its content.
 _BEGINNINGS = {
     **{".geojson": _JSON, ".json": _JSON, ".kml": _XML, ".gml": _XML},
     **{".gpkg": rb"SQLite format 3\0", ".shp": rb"\0\0'\n", ".fgb": rb"fgb"},
 }
-# Formats that begin alike and name other files or URLs, which GDAL then opens.
+# Formats that begin in the same way and name other files or URLs, which GDAL would open.
 _REFERENCES = re.compile(rb"(?i)gdal_streamed_alg|<OGR\w+DataSource|<[\w:]*Capabilities")
 TABLES = (*SEPARATORS, *PARQUET, *_BEGINNINGS, ".zip")
-_PARTS = range(4, 18)  # codes of geometry of several parts in well-known binary
+_PARTS = range(4, 18)  # codes of multi-part geometry in well-known binary
 _SHOWN = 5  # rows named in a message
-_MANY = 5  # places, from which their extent tells something
-_LARGEST_METRES = 3e7  # of projected coordinates: the Earth's circumference is 4e7
-_SUSPECT = 0.05  # share of latitudes beyond 90 from which columns are taken for swapped
+_MANY = 5  # with fewer places, their extent says nothing
+_LARGEST_METRES = 3e7  # largest projected coordinate: the Earth's circumference is 4e7
+_SUSPECT = 0.05  # share of latitudes beyond 90 from which columns count as swapped
 
 
 def read_table(source: Any) -> Any:
-    """A DataFrame or GeoDataFrame, as it is given or read from a file.
+    """A DataFrame or GeoDataFrame: the one given, or one read from a file.
 
-    What names its columns otherwise, such as a frame of polars, a table of pyarrow, a mapping or a
+    Anything else with named columns, such as a polars frame, a pyarrow table, a mapping or a
     structured array, becomes a DataFrame.
     """
     if isinstance(source, pd.DataFrame):
@@ -113,7 +113,7 @@ def _read_file(source: str | Path) -> Any:
 
 
 def _check_wkb(path: Path, table: Any) -> None:
-    """Refuse a GeoParquet whose geometry is no point: nested collections can crash its reader."""
+    """Refuse GeoParquet with anything but points: nested collections can crash its reader."""
     geo = json.loads(table.schema_arrow.metadata[b"geo"])
     for name, described in geo.get("columns", {}).items():
         if described.get("encoding") != "WKB":
@@ -123,12 +123,12 @@ def _check_wkb(path: Path, table: Any) -> None:
 
 
 def check_wkb(shapes: Iterable[bytes | None], name: str) -> None:
-    """Refuse well-known binary of several parts, which can be nested."""
+    """Refuse well-known binary of several parts: the parts can be nested."""
     for row, shape in enumerate(shapes):
         if shape is None or len(shape) < 5:
             continue
         code = int.from_bytes(shape[1:5], "little" if shape[0] else "big")
-        if (code & 2**28 - 1) % 1000 in _PARTS:  # above are the flags of EWKB, and Z and M
+        if (code & 2**28 - 1) % 1000 in _PARTS:  # without the flags of EWKB, Z and M
             raise ValueError(
                 f"{name} holds geometry of several parts, such as in row {row}: give "
                 "points, as geopandas.read_parquet(path).explode(ignore_index=True) does"
@@ -136,7 +136,7 @@ def check_wkb(shapes: Iterable[bytes | None], name: str) -> None:
 
 
 def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
-    """A table of separated values, its header as it stands."""
+    """A table of separated values; its header is not changed."""
     packed = path.name.lower().endswith(".gz")
     with (
         named(path),
@@ -148,7 +148,7 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
         # By default pandas drops the last fields of rows that are longer than the header.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            # By itself, pandas would rename columns that are repeated or have no name.
+            # By default pandas renames columns that are repeated or have no name.
             header = next(filter(None, csv.reader(text, delimiter=separator)), [])
             check_header(path, header)
             names = range(len(header))
@@ -167,7 +167,7 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
 
 
 def _check_quotes(path: Path, frame: pd.DataFrame, separator: str) -> None:
-    """Refuse a field that holds a whole row: two quotes far apart join what is between them."""
+    """Refuse a field that holds whole rows: a stray quote joins everything up to the next one."""
     fields = len(frame.columns)
     for at in np.flatnonzero([dtype.kind == "O" for dtype in frame.dtypes]) if fields > 1 else ():
         lines = frame.iloc[:, at].astype(str).str.split("\n")
@@ -179,8 +179,8 @@ def _check_quotes(path: Path, frame: pd.DataFrame, separator: str) -> None:
         if joined.any():
             raise DataError(
                 f"{path} cannot be read: a quote in {rows_text(joined.to_numpy())}, column "
-                f"{str(frame.columns[at])!r}, begins a text that holds whole rows: write a quote "
-                "that is text twice, within quotes, or delete the quotes"
+                f"{str(frame.columns[at])!r}, begins a text that holds whole rows: delete "
+                "the quote, or enclose its field in quotes and write it twice"
             )
 
 
@@ -221,7 +221,7 @@ def check_header(file: object, header: list[str]) -> None:
 
 
 def _vector(path: Path, suffix: str) -> tuple[str, dict[str, str]]:
-    """Where geopandas reads it, and with what options; DataError if it is not what its name says.
+    """The path and options for geopandas; DataError if content and name contradict each other.
 
     A file of another format could make GDAL open what that file names, such as a URL.
     """
@@ -232,7 +232,7 @@ def _vector(path: Path, suffix: str) -> tuple[str, dict[str, str]]:
             if len(tables) != 1:
                 raise DataError(
                     f"{path} holds {len(tables)} files with points, such as a .shp: unpack it, and "
-                    "give the path of one"
+                    "pass the path of one"
                 )
             [member] = tables
             with archive.open(member) as file:
@@ -244,14 +244,13 @@ def _vector(path: Path, suffix: str) -> tuple[str, dict[str, str]]:
     start = start.removeprefix(b"\xef\xbb\xbf")
     if not re.match(_BEGINNINGS[suffix], start) or _REFERENCES.search(start):
         raise DataError(
-            f"{path} cannot be read: {member or 'it'} is not what {suffix} stands for; convert it "
-            "to .gpkg"
+            f"{path} cannot be read: {member or 'it'} is not a {suffix} file; convert it to .gpkg"
         )
     return location, {"DOWNLOAD_SCHEMA": "NO"} if suffix == ".gml" else {}
 
 
 def existing(source: str | Path) -> Path:
-    """The path of a file that is there."""
+    """The path of an existing file; DataError if there is none."""
     path = Path(source)
     if not path.exists():
         raise DataError(f"there is no file {str(source)!r}: give the path of a local file")
@@ -259,7 +258,7 @@ def existing(source: str | Path) -> Path:
 
 
 def suffix_of(path: str | Path) -> str:
-    """How a name ends, in lower case: .csv, also of a .csv.gz."""
+    """The ending of a name in lower case, without .gz: .csv for a .csv.gz."""
     name = str(path).lower()
     plain = Path(name.removesuffix(".gz")).suffix
     return plain if plain in SEPARATORS else Path(name).suffix
@@ -267,13 +266,13 @@ def suffix_of(path: str | Path) -> str:
 
 @contextmanager
 def named(file: object) -> Iterator[None]:
-    """Name the file in every error of what reads it: pandas, pyarrow, GDAL, shapely, zlib, ..."""
+    """Name the file in every error of its reader: pandas, pyarrow, GDAL, shapely, zlib, ..."""
     try:
         yield
     except (DataError, ImportError, MemoryError):
         raise
     except Exception as error:
-        if type(error) is ValueError:  # says what is wrong with the content
+        if type(error) is ValueError:  # already says what is wrong with the content
             raise
         reason = str(error.__cause__ or error).strip()
         raise DataError(f"{file} cannot be read: {reason}") from error
@@ -285,7 +284,7 @@ def float_points(lonlat: Array) -> Tensor:
 
 
 def column_of(frame: Any, name: str) -> Any:
-    """The one column of that name."""
+    """The column of that name; ValueError if there are several."""
     if name not in frame.columns:
         raise unknown("column", name, map(str, frame.columns))
     if list(frame.columns).count(name) > 1:
@@ -298,8 +297,8 @@ def coordinate_columns(
 ) -> tuple[str, str]:
     """Names of the columns of longitude and latitude: those given, else the usual ones.
 
-    Usual are lon, Longitude, lng, decimalLatitude and the like, in any case, where there is only
-    one. x and y are often metres, so they have to be given.
+    Usual names are lon, Longitude, lng, decimalLatitude and the like, in any case; each must occur
+    once. x and y must be given: they are often metres.
     """
     names = [str(name) for name in frame.columns]
     metres = [[name for name in names if name.strip().lower() == key] for key in "xy"]
@@ -317,7 +316,7 @@ def coordinate_columns(
             if likely or x:
                 hints.append(" or ".join(f"{argument}={name!r}" for name in likely or x))
     if missing:
-        remedy = f"Pass {', '.join(hints)}" if hints else "Pass lon= and lat=, their names here"
+        remedy = f"Pass {', '.join(hints)}" if hints else "Pass lon= and lat= with their names"
         raise ValueError(
             f"there is no column {' nor '.join(map(repr, missing))}; columns: "
             f"{', '.join(names)}. {remedy}."
@@ -330,7 +329,7 @@ def coordinates(
 ) -> tuple[Array, Problems]:
     """Coordinates (N, 2) float64, degrees, and the rows in which they cannot be used.
 
-    A GeoDataFrame or GeoSeries is read by its geometry, not by its columns.
+    A GeoDataFrame or GeoSeries gives its geometry, not its columns.
     """
     if hasattr(frame, "to_crs"):
         lonlat, problems = _from_geometry(frame)
@@ -361,10 +360,10 @@ def coordinates(
 def out_of_range(
     lonlat: Array, unread: Array, swap: str, project: str, scale: str = "divide them by 1e7"
 ) -> Problems:
-    """The rows of coordinates (N, 2) that are not degrees, beside the (N,) already `unread`.
+    """Find rows of coordinates (N, 2) that are not degrees; the rows `unread` (N,) are not judged.
 
-    ValueError says how to `swap` longitude and latitude that seem to be swapped, to `project`
-    those that seem to be metres, or to `scale` whole numbers of 1e-7 degrees.
+    If the columns seem to be swapped, in metres, or whole numbers of 1e-7 degrees, ValueError gives
+    the remedy: `swap`, `project` or `scale`.
     """
     known = np.asarray(np.isfinite(lonlat).all(axis=1))
     n = int(known.sum())
@@ -393,25 +392,25 @@ def out_of_range(
 
 
 def _warn_of_places(lonlat: Array, known: Array) -> None:
-    """Warn of places that are seldom meant: (0, 0), and radians."""
+    """Warn of places that are probably mistakes: (0, 0), and radians."""
     zero = known & (lonlat == 0).all(axis=1)
     if zero.any():
         warnings.warn(
             f"{zero.sum()} of {len(lonlat)} places are exactly (0, 0), {rows_text(zero)}, in the "
-            "Gulf of Guinea: leave these rows out if it stands for a missing place",
+            "Gulf of Guinea: drop these rows if (0, 0) means a missing place",
             stacklevel=4,
         )
     rest = lonlat[known & ~zero]
     if len(rest) >= _MANY and (np.abs(rest) <= (np.pi, np.pi / 2)).all():
         warnings.warn(
             f"all places, such as {_pair_text(rest[0])}, lie in the Gulf of Guinea: if they are "
-            "radians, take numpy.degrees of them",
+            "radians, convert them with numpy.degrees",
             stacklevel=4,
         )
 
 
 def crs_name(crs: Any) -> str:
-    """Its code, or its name: some CRS print as pages of JSON."""
+    """The code or the name of a CRS: some print as pages of JSON."""
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.name
 
@@ -424,7 +423,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
         raise ValueError("the frame has no geometry: frame.set_geometry(column)") from None
     if geometry.crs is None:
         raise ValueError(
-            "the geometry has no CRS, so its numbers could mean any place: name it, EPSG:4326 "
+            "the geometry has no CRS, so its numbers could mean any place: set it, EPSG:4326 "
             "(degrees) or whatever it is, with " + rewritten(frame, '.set_crs("EPSG:4326")')
         )
     shapes = np.asarray(geometry)
@@ -433,9 +432,9 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     if other.any():
         raise ValueError(
             f"{other.sum()} of {len(shapes)} geometries are not points, {rows_text(other)}, such "
-            f"as a {shapes[other.argmax()].geom_type}: take a point of each, with "
+            f"as a {shapes[other.argmax()].geom_type}: use one point of each, with "
             f"{rewritten(frame, '.pipe(lambda t: t.set_geometry(t.representative_point()))')}; "
-            f"or, of MultiPoints, {rewritten(frame, '.explode(ignore_index=True)')}"
+            f"or, for MultiPoints, {rewritten(frame, '.explode(ignore_index=True)')}"
         )
     geometry = geometry.where(~absent, None)
     shapes = np.asarray(geometry)
@@ -457,9 +456,9 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
 
 
 def numbers_of(frame: Any, name: str, skip: Array | None = None) -> tuple[Array, Problems]:
-    """A column as float64 with NaN where it is missing, and the rows that hold no number.
+    """A column as float64, NaN where a value is missing, and the rows that hold no number.
 
-    Rows to `skip`, (N,) bool, are not judged: theirs are NaN.
+    Rows to `skip`, (N,) bool, are not judged; their values are NaN.
     """
     column = column_of(frame, name)
     kinds = pd.api.types
@@ -502,13 +501,13 @@ def numbers_of(frame: Any, name: str, skip: Array | None = None) -> tuple[Array,
 
 
 def any_of(problems: Problems, n: int) -> Array:
-    """Rows (n,) in which there is any of these problems."""
+    """Rows (n,) with any of these problems."""
     found: Array = np.any([np.zeros(n, dtype=bool), *(rows for _, rows in problems)], axis=0)
     return found
 
 
 def complaint(problems: Problems, n: int) -> str:
-    """Which of n rows cannot be used, and why; empty where all can."""
+    """Which of n rows cannot be used, and why; empty if all can."""
     wrong = any_of(problems, n)
     if not wrong.any():
         return ""
@@ -532,11 +531,10 @@ def usable(problems: Problems, n: int, invalid: str) -> Array:
     message = complaint(problems, n)
     if message and invalid == "raise":
         raise ValueError(
-            f"{message}. Rows are counted from 0; correct them, or pass invalid='drop' to leave "
-            "them out"
+            f"{message}. Rows are counted from 0; correct them, or pass invalid='drop' to drop them"
         )
     if message:
-        warnings.warn(f"{message}. They are left out", stacklevel=4)
+        warnings.warn(f"{message}. They are dropped", stacklevel=4)
     return ~any_of(problems, n)
 
 

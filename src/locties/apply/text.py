@@ -1,4 +1,4 @@
-"""Numbers written as text: how they are written, and the command that rewrites them."""
+"""Recognise numbers written as text, and give the command that rewrites them."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Style(NamedTuple):
 
     what: str
     pattern: str
-    changes: tuple[tuple[str, str], ...]  # regular expressions and what replaces them, in turn
+    changes: tuple[tuple[str, str], ...]  # regular expressions and their replacements, in order
 
     def matches(self, text: str) -> bool:
-        """Whether a number is written so."""
+        """Whether `text` is a number in this style."""
         return re.fullmatch(self.pattern, text.strip()) is not None
 
 
@@ -68,14 +68,14 @@ _STYLES = (
 
 
 def is_number(texts: Any) -> Any:
-    """Which texts, a Series, pandas reads as numbers, a Series of bool."""
+    """Which texts of a Series pandas reads as numbers: a Series of bool."""
     return pd.to_numeric(texts, errors="coerce").notna()
 
 
 def styles_of(texts: Sequence[str]) -> list[Style]:
-    """How the numbers among texts are written, if otherwise than pandas reads them.
+    """The style of the numbers among texts, if pandas does not read it.
 
-    Two styles mean that the texts can be read in both ways.
+    With two styles, the texts can be read in both ways.
 
     Example:
         >>> [style.what for style in styles_of(["6,5", "7,25"])]
@@ -103,7 +103,7 @@ def styles_of(texts: Sequence[str]) -> list[Style]:
 
 
 def _with_unit(texts: list[str]) -> list[Style]:
-    """The style of at least five different numbers before one and the same unit."""
+    """The style of at least five different numbers before the same unit."""
     found = [re.fullmatch(rf"({_NUMBER})(\s*[^\d\s.,;-][^\d,;]*)", text) for text in texts]
     units = {match[2] for match in found if match}
     numbers = {match[1] for match in found if match}
@@ -115,7 +115,7 @@ def _with_unit(texts: list[str]) -> list[Style]:
 
 
 def is_date(text: str) -> bool:
-    """Whether it is a date or a time.
+    """Whether `text` is a date or a time.
 
     Example:
         >>> [is_date(text) for text in ("2020-05-01", "1 May 2020", "12:30", "6.5", "maize")]
@@ -125,12 +125,12 @@ def is_date(text: str) -> bool:
 
 
 def is_limit(text: str) -> bool:
-    """Whether it is a limit of detection, such as <0.5."""
+    """Whether `text` is a limit of detection, such as <0.5."""
     return bool(_LIMIT.fullmatch(text.strip()))
 
 
 def decimal_degrees(text: str) -> float | None:
-    """Degrees of text with minutes, seconds or a hemisphere; None if it is something else.
+    """Degrees from text with minutes, seconds or a hemisphere; None for any other text.
 
     Example:
         >>> decimal_degrees("52°30′36″N"), decimal_degrees("13.4W"), decimal_degrees("Berlin")
@@ -145,10 +145,10 @@ def decimal_degrees(text: str) -> float | None:
 
 
 def rewritten(frame: Any, change: str, geometry: bool = False) -> str:
-    """Code that makes `change`, a method call, to a frame: a shell command if it has a file.
+    """Code that applies `change`, a method call, to a frame; a shell command if it has a file.
 
-    The file is ``frame.attrs["file"]``, which `read_table` sets. With `geometry`, the change makes
-    a GeoDataFrame of a DataFrame.
+    The file is ``frame.attrs["file"]``, which `read_table` sets. With `geometry`, the change turns
+    a DataFrame into a GeoDataFrame.
     """
     file = frame.attrs.get("file")
     if file is None:
@@ -175,7 +175,7 @@ def rewritten(frame: Any, change: str, geometry: bool = False) -> str:
 
 
 def misread(frame: Any, name: str, texts: Sequence[str], styles: Sequence[Style]) -> ValueError:
-    """The error of a column whose texts are numbers in one of these styles."""
+    """The error for a column of text with numbers in one of these styles."""
     example = next(text for text in texts if styles[0].matches(text))
     remedies = []
     for style in styles:
@@ -195,10 +195,10 @@ def misread(frame: Any, name: str, texts: Sequence[str], styles: Sequence[Style]
 
 
 def shown(text: str) -> str:
-    """A text in quotes, its first letters if it is long."""
+    """A text in quotes; only its first letters if it is long."""
     return repr(text if len(text) <= 40 else f"{text[:40]}...")
 
 
 def quoted(text: str) -> str:
-    """A text as Python code in double quotes, which a shell's single quotes can hold."""
+    """A text as Python code in double quotes, so that a shell command can quote it."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,8 +1,8 @@
 """A grid on disk, as Zarr or GeoTIFF, written tile by tile.
 
-A tile is computed by itself and listed in a note once it is on the disk, so an interrupted call
-goes on when it is repeated, to the same bits. Until a Zarr store is finished it has no
-``zarr.json``. A GeoTIFF is written last, from a Zarr store in ``<name>.unfinished``.
+Each tile is computed separately. Once it is on the disk, a note lists it. So an interrupted call
+resumes when it is repeated, and gives the same bits. A Zarr store has no ``zarr.json`` until it is
+finished. A GeoTIFF is copied at the end from a Zarr store in ``<name>.unfinished``.
 """
 
 from __future__ import annotations
@@ -31,17 +31,15 @@ from locties.apply.grid import Edges
 DIMENSIONS = 64  # in a chunk, so that reading one dimension skips most of the others
 CACHE_MB = 64  # GDAL's default is a share of the machine's memory
 
-Compute = Callable[[slice, slice], Mapping[str, np.ndarray]]  # layers at rows and columns
+Compute = Callable[[slice, slice], Mapping[str, np.ndarray]]  # from rows and columns to layers
 
 
 class Layer(NamedTuple):
-    """What a grid holds at each pixel, with its CF attributes.
+    """One quantity at each pixel of a grid.
 
-    Attributes:
-        attributes: by the CF conventions.
-        dtype: of its numbers on the disk; a GeoTIFF has float32 for all.
-        missing: stands where there is no number; NaN in a GeoTIFF.
-        bands: names of its numbers along an axis "dimension"; by default one number a pixel.
+    Attributes: attributes: attributes by the CF conventions. dtype: type of the numbers in a Zarr
+        store; a GeoTIFF has float32. missing: the value where there is no number; NaN in a GeoTIFF.
+        bands: names of the numbers along an axis "dimension"; by default, a pixel has one number.
     """
 
     attributes: dict[str, Any]
@@ -51,7 +49,7 @@ class Layer(NamedTuple):
 
 
 def check_ending(path: Path) -> None:
-    """Refuse a name that promises neither of the two formats."""
+    """Refuse a name that ends in neither .zarr nor .tif."""
     if path.suffix not in (".zarr", ".tif"):
         raise ValueError(f"path={str(path)!r}: give a name that ends in .zarr or .tif")
 
@@ -70,19 +68,19 @@ def write_grid(
 ) -> Path:
     """Write layers of a grid to a Zarr store or a GeoTIFF, tile by tile.
 
-    After an interrupt, a crash or a full disk, the same call goes on after the last finished tile.
+    After an interrupt, a crash or a full disk, the same call resumes after the last finished tile.
 
     Args:
-        path: ends in .zarr or .tif, which chooses the format.
+        path: a name that ends in .zarr or .tif; the ending chooses the format.
         grid: xarray Dataset with the coordinates and attributes, from `locties.apply.cf`.
-        layers: by name.
+        layers: the layers by name.
         compute: a function from rows and columns of the grid to the layers there, of shape
             (H, W) or (bands, H, W).
-        identity: plain values that tell this grid from every other.
-        side: of a tile, in pixels, at most; also of a GeoTIFF's block.
-        pixels: of the grid that are wanted; all by default. A GeoTIFF has only these.
-        cog: make the GeoTIFF a cloud-optimised one, with overviews.
-        progress: show a bar.
+        identity: plain values that distinguish this grid from all others.
+        side: largest side of a tile, and of a GeoTIFF's block, in pixels.
+        pixels: the pixels to write; all by default. A GeoTIFF has only these.
+        cog: write a cloud-optimised GeoTIFF, with overviews.
+        progress: show a progress bar.
 
     Raises:
         FileExistsError: something else is at `path`; it stays as it is.
@@ -108,7 +106,7 @@ def write_grid(
 
 
 class _Store:
-    """A Zarr store of a grid that is filled by tiles: all the chunks at a place.
+    """A Zarr store of a grid, filled tile by tile; a tile is all the chunks at a place.
 
     Its folder ``.locties`` holds the lock, the note of finished tiles, and ``zarr.json`` until the
     store is finished.
@@ -127,13 +125,13 @@ class _Store:
         self.path, self.notes, self.grid, self.layers = path, path / ".locties", grid, layers
         self.identity, self.block = identity, side
         height = grid.sizes["lat"]
-        # If a divisor of the height is near, chunks have round edges.
+        # Take a divisor of the height if one is near: chunks then have round edges.
         sides = range(min(side, height), side // 2, -1)
         self.side = next((n for n in sides if height % n == 0), min(side, height))
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes out, and refuse a path that this module did not make."""
+        """Lock the store, and refuse a path that this module did not make."""
         from locties._util.lock import only_process
 
         if self.path.is_file() or (not self.notes.is_dir() and any(self.path.glob("*"))):
@@ -144,7 +142,7 @@ class _Store:
 
     @cached_property
     def arrays(self) -> dict[str, Any]:
-        """Of the store on the disk, by layer."""
+        """The store's arrays on the disk, by layer."""
         try:
             return {name: self.zarr.open_array(self.path / name, mode="r+") for name in self.layers}
         except Exception as error:  # zarr has no error of its own for altered metadata
@@ -154,7 +152,7 @@ class _Store:
             ) from error
 
     def write(self, compute: Compute, pixels: Edges, progress: bool) -> None:
-        """Write the tiles of these pixels that are not there yet."""
+        """Write the missing tiles of these pixels."""
         file, side = self.notes / "note.json", self.side
         if file.exists():
             self.note = _read_json(file, {"grid", "regions", "done"}, self.path)
@@ -171,7 +169,7 @@ class _Store:
         if list(pixels) not in self.note["regions"]:
             self.note["regions"].append(list(pixels))
         _write_json(file, self.note)
-        for left_over in self.path.rglob("*.partial"):  # by a process that was killed
+        for left_over in self.path.rglob("*.partial"):  # left by a killed process
             left_over.unlink()
         (self.path / "zarr.json").unlink(missing_ok=True)
         bar = self.tqdm(missing, self.path.name, len(tiles), file=sys.stderr, disable=not progress)
@@ -186,7 +184,7 @@ class _Store:
             _write_json(file, self.note)
 
     def finish(self) -> None:
-        """Let the store be opened, unless a region that was begun lacks tiles."""
+        """Make the store readable, unless a region that was begun lacks tiles."""
         done = set(map(tuple, self.note["done"]))
         for pixels in self.note["regions"]:
             if not done.issuperset(self._tiles(pixels)):
@@ -216,7 +214,7 @@ class _Store:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def degrees(self, pixels: Edges) -> list[float]:
-        """West, south, east and north edge of pixels."""
+        """West, south, east and north edges of pixels, in degrees."""
         top, bottom, left, right = pixels
         lon, lat, size = self.grid["lon"], self.grid["lat"], self.grid.attrs["resolution_degrees"]
         west, north = float(lon[left]) - size / 2, float(lat[top]) + size / 2
@@ -230,7 +228,7 @@ class _Store:
         return list(product(rows, columns))
 
     def _create(self) -> None:
-        """Write a store without tiles; its ``zarr.json`` waits among the notes."""
+        """Write a store without tiles; keep its ``zarr.json`` among the notes."""
         files: dict[str, Any] = {}
         memory = self.zarr.storage.MemoryStore(files)
         group = self.zarr.create_group(memory, attributes=self.grid.attrs)
@@ -274,7 +272,7 @@ def _write_geotiff(
     about, block = store.grid.attrs, store.block
     top, bottom, left, right = pixels
     west, _, _, north = store.degrees(pixels)
-    size = 180 / round(180 / about["resolution_degrees"])  # of which the attribute has 12 digits
+    size = 180 / round(180 / about["resolution_degrees"])  # the attribute has only 12 digits
     bands = [
         (band, layer.attributes)
         for name, layer in store.layers.items()
@@ -307,7 +305,7 @@ def _write_geotiff(
         "compress": "deflate",
         "predictor": 3,
     }
-    # In the store's folder, which goes with whatever GDAL or a killed process left there.
+    # In the store's folder, which is deleted with all that GDAL or a killed process left there.
     whole = store.notes / "whole.tif"
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
         with rasterio.open(whole, "w", **profile) as dataset:
@@ -321,14 +319,14 @@ def _write_geotiff(
         if cog:
             plain, whole = whole, store.notes / "cog.tif"
             options = {"compress": "deflate", "predictor": 3, "blocksize": block}
-            # Each number of an overview is one of the map, also where it is a class.
+            # An overview repeats values of the map, because averages of classes mean nothing.
             options |= {"overview_resampling": "nearest", "bigtiff": "if_safer"}
             need("rasterio.shutil", "a GeoTIFF", "export").copy(plain, whole, "COG", **options)
-        # GDAL writes late, and only logs that the disk was full when it closes the file.
+        # GDAL writes when it closes the file, and then only logs that the disk is full.
         with rasterio.open(whole) as dataset:
             for window, values in blocks("checking"):
                 if not np.array_equal(dataset.read(window=window), values, equal_nan=True):
-                    raise OSError(ENOSPC, "what is read is not what was written")
+                    raise OSError(ENOSPC, "the file differs from what was written")
     sync(whole)
     whole.replace(path)
     sync(path.parent)
@@ -349,7 +347,7 @@ def _is_geotiff_of(path: Path, identity: dict[str, Any]) -> bool:
 
 
 def _refuse_other(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    """Raise FileExistsError unless what is at the path is this very grid."""
+    """Raise FileExistsError unless the grid at the path is this one."""
     for name, value in here.items():
         found = there.get(name)
         if name == "sample" and found:  # another machine may round differently
@@ -369,7 +367,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _read_json(file: Path, keys: Collection[str], store: Path) -> dict[str, Any]:
-    """A dict with these keys; DataError names a file that holds another thing."""
+    """A dict with these keys; DataError if the file holds anything else."""
     try:
         content = json.loads(file.read_bytes())
         if not set(keys) <= content.keys():
@@ -381,20 +379,20 @@ def _read_json(file: Path, keys: Collection[str], store: Path) -> dict[str, Any]
 
 @contextmanager
 def _advice(path: Path) -> Iterator[None]:
-    """Say after an interrupt or a failed write that the same call goes on."""
+    """After an interrupt or a failed write, say that the same call resumes."""
     try:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"stopped; finished tiles are kept: the same call with path={str(path)!r} goes on"
+            f"stopped; finished tiles are kept: the same call with path={str(path)!r} resumes"
         ) from None
     except (DataError, FileExistsError):
         raise
-    except OSError as error:  # GDAL's has no number and gives its reason as the cause
+    except OSError as error:  # GDAL's error has no number; its cause has the reason
         reason = os.strerror(error.errno) if error.errno else str(error.__cause__ or error)
         raise OSError(
             error.errno or EIO,
             f"the grid cannot be written: {reason}. Finished tiles are kept: make room or fix "
-            "the cause, and the same call goes on",
+            "the cause, and the same call resumes",
             str(path),
         ) from error

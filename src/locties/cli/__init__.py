@@ -1,7 +1,7 @@
 """The command line: `locties data|pretrain|evaluate|embed|map|doctor|convert|s2|info`.
 
-One file a command. Nothing heavy is imported until a command does its work, so that help and wrong
-usage are answered at once.
+Each command has its own file. A command imports heavy packages only when it runs, so that help and
+usage errors appear at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ try:
 except KeyboardInterrupt:  # importing takes a while
     print("locties: interrupted", file=sys.stderr)
     raise SystemExit(130) from None
-except ModuleNotFoundError as error:  # a light install has the command, and not what it is made of
+except ModuleNotFoundError as error:  # a light install has the command but not typer
     if error.name != "typer":
         raise
     raise SystemExit('locties: the command line needs typer: pip install "locties[cli]"') from None
@@ -57,8 +57,8 @@ def main(
 ) -> None:
     """Location encoders tied to several unpaired geospatial modalities.
 
-    Results go to stdout; progress, warnings and faults to stderr. Exit codes: 0 done, 1 a file or
-    the run is at fault, 2 the command is wrong, 130 interrupted.
+    Results go to stdout; progress, warnings and errors to stderr. Exit codes: 0 done, 1 a file or
+    the run failed, 2 the command is wrong, 130 interrupted.
 
     Example: `locties evaluate melt --tasks elevation`
     """

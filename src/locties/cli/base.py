@@ -1,4 +1,4 @@
-"""What the commands share: one line for each error, an exit code, and names of encoders."""
+"""Shared by all commands: one line for each error, exit codes, and names of encoders."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from locties._util.files import DataError
 from locties._util.text import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-# The commands' own packages; of any other, the library names the extra.
+# Packages of the command line itself; for any other, the library names the extra.
 PACKAGES = ("pandas", "pyarrow", "rich", "tqdm", "typer")
 
 
 class Commands(TyperGroup):
-    """All commands; letters that stdout cannot encode, as in a C locale, are escaped."""
+    """All commands; they escape letters that stdout cannot encode, as in a C locale."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -39,9 +39,9 @@ class Commands(TyperGroup):
 class Command(TyperCommand):
     """A command that prints an error as one line on stderr, without a traceback.
 
-    Exit codes: 2 where the command is wrong (ValueError), 1 where a file or the run is (DataError,
-    OSError, RuntimeError and the like), 130 at an interrupt. Any other exception is a bug and keeps
-    its traceback.
+    Exit codes: 2 if the command is wrong (ValueError), 1 if a file or the run failed (DataError,
+    OSError, RuntimeError and the like), 130 after an interrupt. Any other exception is a bug and
+    keeps its traceback.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -53,7 +53,7 @@ class Command(TyperCommand):
                 if sys.stdout is None:
                     raise OSError("stdout is closed: send it to a file, or to /dev/null")
                 result = super().invoke(ctx)
-                # Here and not at exit, since typer knows what a closed pipe means.
+                # Flush here, not at exit: typer handles a closed pipe.
                 sys.stdout.flush()
             except (BrokenPipeError, typer.Exit, typer.Abort):
                 raise
@@ -70,7 +70,7 @@ class Command(TyperCommand):
         say(f"warning: {self._in_options(str(message))}")
 
     def _in_options(self, text: str) -> str:
-        """The library's messages name arguments; here they are options: lon='x' is --lon x."""
+        """Turn the arguments in a message of the library into options: lon='x' into --lon x."""
         options = {str(p.name): p for p in self.params if p.opts[0][0] == "-"}
         if not options:
             return text
@@ -85,7 +85,7 @@ class Command(TyperCommand):
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print(f"locties: {printable(' '.join(text.splitlines()))}", file=sys.stderr)
 
 
@@ -99,7 +99,7 @@ def _message(error: Exception) -> str:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Exit with code 1, not 2, at a ValueError: the file is wrong, not the usage."""
+    """Exit with code 1, not 2, after a ValueError: the file is wrong, not the command."""
     try:
         yield
     except ValueError as error:
@@ -108,7 +108,7 @@ def reading() -> Iterator[None]:
 
 @contextmanager
 def resuming() -> Iterator[None]:
-    """At an interrupt, name the same command where the library names a call."""
+    """After an interrupt, say that the same command resumes; the library names a call."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -122,16 +122,16 @@ def print_json(value: Any) -> None:
 
 
 def split_names(values: Iterable[str]) -> list[str]:
-    """Names given one an option, or several after commas."""
+    """Names from repeated options, or separated by commas."""
     return [name for value in values for name in registry.split_names(value)]
 
 
 def find_encoder(name: str, others: Sequence[str] = ()) -> str:
-    """The encoder that a user names, or the one inside the folder of a run.
+    """The encoder that a user names; for the folder of a run, the encoder in it.
 
     Args:
         name: a published encoder, the folder of one or of a run, or one of `others`.
-        others: what else is allowed here.
+        others: other names that are allowed here.
     """
     folder = Path(name)
     if (folder / "encoder" / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""`locties convert`: encoders of others."""
+"""`locties convert`: turn encoders of others into encoder folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def main() -> None:
-    """Encoders of others as encoder folders.
+    """Turn encoders of others into encoder folders.
 
     Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
     """
@@ -25,10 +25,10 @@ def satclip(
     checkpoint: Annotated[Path, typer.Argument(help="A released .ckpt, or .safetensors.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist yet.")],
 ) -> None:
-    """Make an encoder folder of a released SatCLIP checkpoint, and print its size.
+    """Turn a released SatCLIP checkpoint into an encoder folder, and print its size.
 
-    Nothing in the checkpoint is executed. The folder is what `locties.load` reads, and its path
-    is the encoder's name wherever one is evaluated.
+    Nothing in the checkpoint is executed. `locties.load` reads the folder. Its path serves as the
+    encoder's name in every command.
 
     Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
     """

@@ -52,7 +52,7 @@ def verify(
     tier: Annotated[str, typer.Option(help="embedded, open or paper.")] = "embedded",
     as_json: Json = False,
 ) -> None:
-    """Check every file of a tier by size and sha256; exit with 1 on a fault.
+    """Check every file of a tier by size and sha256; exit with 1 if one fails.
 
     Example: `locties data verify --tier open`
     """
@@ -88,8 +88,8 @@ def fetch(
 ) -> None:
     """Download datasets into the cache folder, each file verified by size and sha256.
 
-    What is there is kept, and a broken download resumes. Nothing else in locties
-    ever opens a connection.
+    Files that are already there are kept, and a broken download resumes. Nothing else in locties
+    opens a connection.
 
     Example: `locties data fetch stations biomes`
     """
@@ -111,13 +111,15 @@ def fetch(
 
 @app.command(cls=Command)
 def build(
-    force: Annotated[bool, typer.Option("--force", help="Build even where it is built.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Build even if it is built already.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build the one cache file of the embedded tier, and print its path and size.
 
-    It is read from the installed wheels: no network is used. The file can be carried to a machine
-    without these wheels: put it into the folder that `LOCTIES_CACHE` names there.
+    The data come from installed packages, not from the internet. To use the file on a machine
+    without these packages, copy it there into the folder that `LOCTIES_CACHE` names.
 
     Example: `locties data build`
     """

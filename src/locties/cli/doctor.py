@@ -1,4 +1,4 @@
-"""`locties doctor`: what a file is taken for, before any work."""
+"""`locties doctor`: how a file would be read, before any work."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from locties.cli.base import Json, print_json
 
 def doctor(
     file: Annotated[Path, typer.Argument(help="A table or a raster.")],
-    target: Annotated[
-        str | None, typer.Option(help="Column of a table that is to be predicted.")
-    ] = None,
+    target: Annotated[str | None, typer.Option(help="Column of a table to predict.")] = None,
     lon: Annotated[
         str | None, typer.Option(help="Column of longitudes; found by its name by default.")
     ] = None,
-    lat: Annotated[str | None, typer.Option(help="Column of latitudes; likewise.")] = None,
+    lat: Annotated[
+        str | None, typer.Option(help="Column of latitudes; found by its name by default.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="regression or classification.")] = None,
-    invalid: Annotated[str, typer.Option(help="raise or drop rows that cannot be used.")] = "raise",
+    invalid: Annotated[
+        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
+    ] = "raise",
     as_json: Json = False,
 ) -> None:
-    """Say what a file is taken for: format, places, target, and what is wrong with it.
+    """Show how a file would be read (format, places, target) and what is wrong with it.
 
-    The exit code is 0 if it can be used, else 1, with what to do about it.
+    The exit code is 0 if the file can be used. Else it is 1, and the last line says what to do.
 
     Example: `locties doctor soil.csv --target ph`
     """

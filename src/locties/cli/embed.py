@@ -23,18 +23,24 @@ def embed(
     lon: Annotated[
         str | None, typer.Option(help="Column of longitudes; found by its name by default.")
     ] = None,
-    lat: Annotated[str | None, typer.Option(help="Column of latitudes; likewise.")] = None,
-    invalid: Annotated[str, typer.Option(help="raise or drop rows that cannot be used.")] = "raise",
+    lat: Annotated[
+        str | None, typer.Option(help="Column of latitudes; found by its name by default.")
+    ] = None,
+    invalid: Annotated[
+        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
+    ] = "raise",
     grid: Annotated[
         float | None,
-        typer.Option(help="Embed the globe at so many degrees, to OUTPUT .zarr or .tif."),
+        typer.Option(
+            help="Embed the globe in pixels of this size, in degrees, to OUTPUT .zarr or .tif."
+        ),
     ] = None,
 ) -> None:
-    """Embed the places of a table: its columns as they are, then the embedding's.
+    """Embed the places of a table: append the embedding to its columns.
 
-    Longitude and latitude are degrees (WGS84). Of a GeoParquet, its points in any CRS are taken,
-    and Parquet made of it is GeoParquet again. A table of any length takes the memory of a few
-    thousand rows. A command that writes a file resumes where it was stopped.
+    Longitude and latitude are degrees (WGS84). A GeoParquet gives its points, in any CRS, and its
+    output in Parquet is GeoParquet again. Memory holds a few thousand rows at a time. If a command
+    that writes a file is stopped, the same command resumes.
 
     Example: `locties embed melt < sites.csv > embedded.csv`
 
@@ -53,7 +59,7 @@ def embed(
 
     check_invalid(invalid)
     if output != "-":
-        ending_of(output)  # refuses a name that promises no table
+        ending_of(output)  # refuses a name that is not a table's
     with reading():
         _embed(found, Path(encoder).resolve().name, file, output, lon, lat, invalid)
 
@@ -75,7 +81,7 @@ def _embed(
     from locties.apply.metadata import column_names, resolve
 
     function, about = resolve(encoder)
-    about["encoder"] = name  # the encoder inside a run has the run's name
+    about["encoder"] = name  # the encoder in a run's folder has the run's name
 
     def columns(lonlat: Tensor) -> pd.DataFrame:
         embedding = embed_points(function, lonlat)

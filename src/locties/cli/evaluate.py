@@ -1,4 +1,4 @@
-"""`locties evaluate`: probes on a frozen encoder, as a table."""
+"""`locties evaluate`: score a frozen encoder with probes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def evaluate(
         typer.Argument(help="A published encoder, a baseline or a folder; melt+xyz appends xyz."),
     ],
     tasks: Annotated[
-        list[str] | None, typer.Option(help="One or several; by default all of the tier.")
+        list[str] | None, typer.Option(help="One or more; by default all of the tier.")
     ] = None,
     tier: Annotated[str, typer.Option(help="embedded or open.")] = "embedded",
-    points: Annotated[int, typer.Option(help="At most so many points in a task.")] = 5000,
+    points: Annotated[int, typer.Option(help="Largest number of points in a task.")] = 5000,
     labels: Annotated[list[str], typer.Option(help="all, or numbers of labels.")] = ["all"],  # noqa: B006
     probes: Annotated[list[str], typer.Option(help="ridge, knn, mlp.")] = ["ridge", "knn"],  # noqa: B006
     splits: Annotated[list[str], typer.Option(help="random, block.")] = ["random", "block"],  # noqa: B006
@@ -45,13 +45,13 @@ def evaluate(
         ),
     ] = None,
     invalid: Annotated[
-        str, typer.Option(help="raise at rows that cannot be used, or drop them.")
+        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
     ] = "raise",
     as_json: Json = False,
 ) -> None:
     """Score a frozen encoder with probes on tasks: R² or accuracy over five folds.
 
-    Give several names with commas, or repeat the option. `--json` prints every row, with the
+    Separate several names by commas, or repeat the option. `--json` prints every row, with the
     intervals.
 
     Example: `locties evaluate melt --tasks air_temperature,elevation --labels all,200`
@@ -104,7 +104,7 @@ def evaluate(
         table.add_column(f"{split}\n{probe}", justify="right")
     for names, values in zip(cells.index, cells.to_numpy(), strict=True):
         table.add_row(*map(printable, names), *(f"{value:.3f}" for value in values))
-    # A target's name may hold brackets and colons, which are text like any other.
+    # A target's name may hold brackets and colons: they are plain text.
     Console(markup=False, emoji=False, highlight=False).print(table)
     for task in chosen:
         side = block_degrees(task.lonlat)

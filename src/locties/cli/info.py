@@ -1,4 +1,4 @@
-"""`locties info`: what there is to choose from, and what an encoder is."""
+"""`locties info`: list the names to choose from, or describe an encoder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def info(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what there is to choose from, and where the data are; or what an encoder is.
+    """List the names to choose from and where the data are, or describe an encoder.
 
     Example: `locties info melt`
     """

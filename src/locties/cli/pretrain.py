@@ -1,4 +1,4 @@
-"""`locties pretrain`: train a location encoder, or continue a training that was stopped."""
+"""`locties pretrain`: train a location encoder, or resume a stopped training."""
 
 from __future__ import annotations
 
@@ -31,15 +31,19 @@ def pretrain(
     pairs: Annotated[int, typer.Option(help="(sample, location) pairs seen in all.")] = 5_000_000,
     batch: Annotated[int, typer.Option(help="Pairs in a batch, of all modalities.")] = 2048,
     epochs: Annotated[
-        int, typer.Option(help="Parts of the run; each ends with a validation.")
+        int, typer.Option(help="Epochs of the run; each ends with a validation.")
     ] = 50,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 1e-4,
     features: Annotated[
         str, typer.Option(help="Positional features; NAME:OPTION=VALUE,... sets their options.")
     ] = "spherical_harmonics",
-    network: Annotated[str, typer.Option(help="Network, with options likewise.")] = "siren",
+    network: Annotated[
+        str, typer.Option(help="Network; NAME:OPTION=VALUE,... sets its options.")
+    ] = "siren",
     dim: Annotated[int, typer.Option(help="Length of an embedding.")] = 256,
-    objective: Annotated[str, typer.Option(help="Loss, with options likewise.")] = "nt_xent",
+    objective: Annotated[
+        str, typer.Option(help="Loss; NAME:OPTION=VALUE,... sets its options.")
+    ] = "nt_xent",
     locations: Annotated[str, typer.Option(help="fixed, or fresh for every batch.")] = "fixed",
     samples: Annotated[
         int, typer.Option(help="Samples per modality, with --locations fixed.")
@@ -47,30 +51,34 @@ def pretrain(
     seed: Annotated[int, typer.Option(help="Random seed of weights, samples and batch order.")] = 0,
     lon: Annotated[
         list[str] | None,
-        typer.Option(help="Longitude column of each table; NAME=COLUMN is that of one."),
+        typer.Option(help="Longitude column of all tables; NAME=COLUMN for one table."),
     ] = None,
-    lat: Annotated[list[str] | None, typer.Option(help="Latitude column, likewise.")] = None,
+    lat: Annotated[
+        list[str] | None, typer.Option(help="Latitude column; NAME=COLUMN for one table.")
+    ] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option(help="Columns of tables that make their profiles, likewise."),
+        typer.Option(help="Columns that form the profiles; NAME=COLUMN,... for one table."),
     ] = None,
     bands: Annotated[
-        list[str] | None, typer.Option(help="Bands of rasters, counted from 1, likewise.")
+        list[str] | None,
+        typer.Option(help="Bands of rasters, from 1; NAME=BAND,... for one raster."),
     ] = None,
     invalid: Annotated[
-        str, typer.Option(help="raise at rows of a table that cannot be used, or drop them.")
+        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
     ] = "raise",
-    device: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto takes a GPU if there is one.")] = "auto",
     as_json: Json = False,
 ) -> None:
     """Train a location encoder with one modality or several.
 
-    The defaults take tens of minutes on two cores; the time is measured and said at the start.
+    The defaults take tens of minutes on two cores; the command measures and prints the time at the
+    start.
 
     The folder OUTPUT gets `encoder/`, `history.parquet` and `settings.json`. After a stop, the same
-    command resumes from `checkpoint/` there, which you may delete when the run is done. `locties
-    info` lists the names to choose from. A file of your own, as in `-m soil=soil.tif`, leaves out
-    the cells of the other modalities.
+    command resumes from `checkpoint/` there, which you can delete when the run is done. `locties
+    info` lists the names to choose from. For a file of your own, as in `-m soil=soil.tif`, samples
+    in the cells of other modalities are dropped.
 
     Example: `locties pretrain melt -m imagery -m climate --output run --pairs 60000 --batch 512
     --epochs 6 --learning-rate 1e-3 --features spherical_harmonics:degree=10 --network
@@ -125,7 +133,7 @@ def pretrain(
 
 
 def _check_output(output: Path, state: Path) -> None:
-    """Refuse a folder of anything but this command's run."""
+    """Refuse a folder that holds anything but this command's run."""
     others = [path.name for path in output.glob("[!.]*") if path.name not in OUTPUTS]
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file: pass a new folder")
@@ -142,7 +150,7 @@ def _modalities(
     samples: int,
     seed: int,
 ) -> list[str | Modality]:
-    """Names as they are, then the user's files, each read beside all before it."""
+    """The names, then the user's files; each file avoids the cells of all before it."""
     import locties
 
     pairs = [item.partition("=") for item in split_names(items)]
@@ -150,7 +158,7 @@ def _modalities(
     files: dict[str, str] = {}
     for name, equals, file in pairs:
         if equals and files.setdefault(name, file) != file:
-            raise ValueError(f"modality {name!r} is given twice: call the second otherwise")
+            raise ValueError(f"modality {name!r} is given twice: rename the second")
     chosen = {option: _by_file(option, given or [], files) for option, given in options.items()}
     for name, file in files.items():
         lists = {option: values[name] for option, values in chosen.items() if values[name]}
@@ -178,7 +186,7 @@ def _modalities(
 
 
 def _by_file(option: str, given: Sequence[str], files: Mapping[str, str]) -> dict[str, list[str]]:
-    """What an option names for each file: NAME=VALUE,... for one; VALUE,... for all of its kind."""
+    """An option's values by file: NAME=VALUE,... for one; VALUE,... for all of its kind."""
     found: dict[str, list[str]] = {name: [] for name in files}
     if not given:
         return found
@@ -190,7 +198,7 @@ def _by_file(option: str, given: Sequence[str], files: Mapping[str, str]) -> dic
         name, equals, values = text.partition("=")
         one = bool(equals) and name in files
         if not one and not fitting:
-            raise ValueError(f"{option}={text!r} is of a {kind}: give one with -m NAME=FILE")
+            raise ValueError(f"{option}={text!r} is for a {kind}: give one with -m NAME=FILE")
         for each in [name] if one else fitting:
             found[each] += split_names([values if one else text])
     return found
@@ -212,7 +220,7 @@ def _options(text: str) -> tuple[str, dict[str, Any]]:
         option, equals, value = part.partition("=")
         if not equals:
             raise ValueError(
-                f"{part!r} in {text!r} is no option: write NAME:OPTION=VALUE, such as "
+                f"{part!r} in {text!r} is not an option: write NAME:OPTION=VALUE, such as "
                 "siren:hidden=64"
             )
         try:

@@ -1,4 +1,4 @@
-"""`locties s2`: features of Sentinel-2 chips, computed once."""
+"""`locties s2`: compute features of Sentinel-2 chips once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def main() -> None:
-    """Sentinel-2 chips (S2-100K): features of a frozen network.
+    """Compute features of Sentinel-2 chips (S2-100K) with a frozen network.
 
     Example: `locties s2 features shard-000*.tar --index index.csv --backbone mymodels:resnet18
     --out s2`
@@ -39,20 +39,20 @@ def features(
     ] = None,
     batch: Annotated[int, typer.Option(help="Chips computed at once.")] = 64,
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
-    device: Annotated[str, typer.Option(help="auto takes a GPU when there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto takes a GPU if there is one.")] = "auto",
 ) -> None:
     """Compute the features of every chip once, into a memory-mapped array in OUT.
 
-    **Disk**: S2-100K is 78 GB in 100 shards, kept in the folder of `LOCTIES_CACHE` when addresses
-    are given. The array takes N x d x 4 bytes for N chips and d features (half of it as float16):
-    100,000 chips take 205 MB with d = 512 and 819 MB with d = 2,048.
+    **Disk**: S2-100K is 78 GB in 100 shards. If addresses are given, the shards are kept in the
+    folder that `LOCTIES_CACHE` names. The array takes N x d x 4 bytes for N chips and d features,
+    or half with float16: 100,000 chips take 205 MB with d = 512 and 819 MB with d = 2,048.
 
-    **Time**: the download takes 2.2 hours at 10 MB/s. Reading and decoding takes about 10 s of one
-    core per 1,000 chips, in up to 8 threads; with a convolutional network of three small layers
-    the whole took about 25 s of one core per 1,000 chips (measured on two cores, batches of 64),
-    so 42 minutes for 100,000. A ResNet takes longer on a CPU; a GPU was not measured.
+    **Time**: the download takes 2.2 hours at 10 MB/s. For 1,000 chips, reading and decoding take
+    about 10 s of one core, in up to 8 threads. With a convolutional network of three small layers,
+    everything took about 25 s of one core (measured on two cores, batches of 64): 42 minutes for
+    100,000 chips. A ResNet takes longer on a CPU; a GPU was not measured.
 
-    Whatever stops it, the same command resumes after the last batch.
+    If the command stops, the same command resumes after the last batch.
 
     Example: `locties s2 features shard-000*.tar --index index.csv --backbone mymodels:resnet18
     --weights resnet18.safetensors --out s2`
@@ -63,7 +63,7 @@ def features(
 
     from locties.data import frozen
 
-    # A console script does not look for modules where the user stands.
+    # A console script does not look for modules in the current folder.
     sys.path.insert(0, str(Path.cwd()))
     module, _, name = backbone.partition(":")
     try:
@@ -72,7 +72,7 @@ def features(
         raise ValueError(f"--backbone {backbone}: {error}; give module:callable") from None
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
-        raise ValueError(f"--backbone {backbone} returns {kind}, no torch module")
+        raise ValueError(f"--backbone {backbone} returns {kind}, not a torch module")
     with resuming():
         if weights is not None:
             frozen.load_weights(network, weights)
