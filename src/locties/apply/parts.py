@@ -44,8 +44,10 @@ ENDINGS = [f"{name}{packed}" for name in SEPARATORS for packed in ("", ".gz")] +
 class Source(NamedTuple):
     """A table that can be read.
 
-    Attributes: name: its path, or its name in messages. ending: one of `ENDINGS`. open: returns its
-    bytes; those of a file from the start.
+    Attributes:
+        name: its path, or its name in messages.
+        ending: one of `ENDINGS`.
+        open: returns its bytes; those of a file from the start.
     """
 
     name: str

@@ -37,9 +37,11 @@ Compute = Callable[[slice, slice], Mapping[str, np.ndarray]]  # from rows and co
 class Layer(NamedTuple):
     """One quantity at each pixel of a grid.
 
-    Attributes: attributes: attributes by the CF conventions. dtype: type of the numbers in a Zarr
-        store; a GeoTIFF has float32. missing: the value where there is no number; NaN in a GeoTIFF.
-        bands: names of the numbers along an axis "dimension"; by default, a pixel has one number.
+    Attributes:
+        attributes: attributes by the CF conventions.
+        dtype: type of the numbers in a Zarr store; a GeoTIFF has float32.
+        missing: the value where there is no number; NaN in a GeoTIFF.
+        bands: names of the numbers along an axis "dimension"; by default a pixel has one number.
     """
 
     attributes: dict[str, Any]
