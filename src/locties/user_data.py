@@ -58,8 +58,8 @@ with needs("data,own,study", "reading your own data"):
     from locties.modalities import EMBEDDED, MODALITIES, Chosen
     from locties.modality import PATCH, Modality, Standardise, patch_encoder, profile_encoder
 
-_FEW = 4  # rows, of which nothing can be told
-# Names, with _ between words, of ids and row numbers, and of projected coordinates.
+_FEW = 4  # with fewer rows, nothing can be concluded
+# Names of ids, row numbers and projected coordinates, with _ between words.
 _NO_MEASUREMENT = re.compile(
     r"|(.*_)?(id|fid|gid|uid|nr|row)|(object|row|site|plot|station|sample|record)_?(id|nr|number)"
     r"|unnamed_\d+|index|level_0"
@@ -79,27 +79,28 @@ def read_task(
     name: str | None = None,
     invalid: str = "raise",
 ) -> Task:
-    """Make a task from a table: places, and what is to be predicted there.
+    """Make a task from a table: places, and what to predict there.
 
     Args:
         source: path of a CSV, TSV, Parquet, GeoParquet, GeoJSON, GeoPackage or Shapefile; or a
-            pandas DataFrame; or a GeoDataFrame. Points in any CRS are taken to WGS84; a source
-            with geometry needs no columns of coordinates.
+            pandas DataFrame; or a GeoDataFrame. Points in any CRS are converted to WGS84. A source
+            with a geometry needs no coordinate columns.
         target: the column to predict.
-        lon: column of longitudes, degrees (WGS84). By default the only one with a usual name,
-            such as lon or Longitude. Not used where there is geometry.
-        lat: column of latitudes, likewise.
-        kind: "regression" or "classification". By default fractions are regression, and text,
-            categories and truth values classification. Whole numbers can be counts or codes, also
-            where a missing value has made them floats: `kind` has to be given.
-        unit: of a regression target.
-        name: of the task; by default `target`.
-        invalid: "raise" refuses rows without usable coordinates or target, naming them; "drop"
-            leaves them out with a warning. Rows are counted from 0, without the header.
+        lon: column of longitudes, degrees (WGS84). By default the only one with a usual name, such
+            as lon or Longitude. Not used if there is a geometry.
+        lat: column of latitudes, found in the same way.
+        kind: "regression" or "classification". By default fractions are regression; text,
+            categories and booleans are classification. Whole numbers can be counts or codes, even
+            if a missing value turned them into floats: pass `kind`.
+        unit: unit of a regression target.
+        name: name of the task; by default `target`.
+        invalid: "raise" refuses a table with rows whose coordinates or target cannot be used, and
+            names the rows; "drop" drops these rows with a warning. Rows are counted from 0, without
+            the header.
 
     Returns:
-        The task. Points at the same place are kept, with a warning: random folds put some of them
-        into training and some into the test.
+        The task. Points at the same place are kept, with a warning: random folds can put one into
+        training and another into the test.
 
     Example:
         >>> soil = pd.DataFrame({"lon": [13.4, 2.3], "lat": [52.5, 48.9], "ph": [6.1, 7.4]})
@@ -129,7 +130,7 @@ def read_task(
     repeated = len(lonlat) - len(np.unique(check(lonlat).numpy(), axis=0))
     if repeated:
         warnings.warn(
-            f"{repeated} of {len(lonlat)} rows stand where another one does: under random folds "
+            f"{repeated} of {len(lonlat)} rows are at the place of another row: under random folds "
             "a test point then has its own place among the labels; average them, or judge by "
             "splits='block'",
             stacklevel=2,
@@ -155,33 +156,35 @@ def read_modality(
     """Make a modality from a table or a raster, to pretrain with.
 
     Modalities are unpaired: a cell of about 50 km belongs to one of them, or to validation. So
-    samples in the cells of the modalities that this one is trained `beside` are left out. By
-    default these are all of the embedded tier, which leaves a sixth of the land outside validation
-    (the cells of night lights). Name only those that you train with to keep more: beside two of
-    them, four sixths. ``beside=()`` keeps every cell outside validation, which is right for a
-    modality trained alone; together with another one the run is not unpaired, and `pretrain` warns.
+    samples are dropped if they lie in the cells of the modalities in `beside`. By default these are
+    all modalities of the embedded tier; a sixth of the land outside validation is left (the cells
+    of night lights). To keep more, name only the modalities that you train with: with two of them,
+    four sixths are left. ``beside=()`` keeps every cell outside validation. This is right for a
+    modality trained alone; with another one the run is not unpaired, and `pretrain` warns.
 
     Args:
-        source: a table, as for `read_task`; or path of a raster, such as a GeoTIFF, that names no
-            other file; or an xarray DataArray (so NetCDF, HDF5 and Zarr), of two dimensions or
-            with bands as a third.
-        name: of the modality.
-        columns: numeric columns of a table, the profile; each is standardised. By default all
-            but coordinates and row numbers; leave out ids.
-        bands: of a raster, counted from 1; by default all but an alpha band.
-        patch: 16 for patches of 16x16 pixels of the raster's own grid, none of them nodata; by
-            default the profile of the bands at one pixel.
-        lon: column of longitudes of a table, as for `read_task`; so `lat`.
+        source: a table, as for `read_task`; or the path of a raster, such as a GeoTIFF, that refers
+            to no other file; or an xarray DataArray (for NetCDF, HDF5 and Zarr) with two
+            dimensions, or with bands as a third.
+        name: name of the modality.
+        columns: the numeric columns of a table that form the profile; each is standardised. By
+            default all but coordinates, row numbers and ids.
+        bands: bands of a raster, counted from 1; by default all but an alpha band.
+        patch: 16 for patches of 16x16 pixels of the raster's own grid, without nodata; by default a
+            sample is the profile of the bands at one pixel.
+        lon: column of longitudes of a table, as for `read_task`.
         lat: column of latitudes.
-        beside: names in `locties.data.sampling.OWNERS`, or `Modality` objects, that it shares no
-            cell with.
-        invalid: of a table, as for `read_task`; a missing value in any of `columns` counts.
-        samples: at most as many; of a raster, at centres of pixels with data, uniform by area.
-        seed: of the draw.
-        validation: at most as many samples in the validation cells.
+        beside: names in `locties.data.sampling.OWNERS`, or `Modality` objects, with which this one
+            shares no cell.
+        invalid: as for `read_task`; a row of a table with a missing value in any of `columns`
+            cannot be used.
+        samples: largest number of samples; those of a raster are at the centres of pixels with
+            data, uniform by area.
+        seed: determines the draw.
+        validation: largest number of samples in the validation cells.
 
     Returns:
-        The modality. Its validation is None without a sample in a validation cell.
+        The modality. Its validation is None if no sample lies in a validation cell.
         ``locations="fresh"`` draws again from the same samples.
 
     Example:
@@ -203,7 +206,7 @@ def read_modality(
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     if is_raster(source):
         if columns is not None:
-            raise ValueError("columns are those of a table: choose bands of a raster")
+            raise ValueError("a raster has no columns: pass bands")
         if patch not in (None, PATCH):
             raise ValueError(f"patch={patch}: the patch encoder reads {PATCH} pixels; or pass None")
         with open_raster(source) as raster:
@@ -222,7 +225,7 @@ def read_modality(
             held_out = pixels.draw(validation, _is_validation)
     else:
         if bands is not None or patch is not None:
-            raise ValueError("bands and patch are those of a raster: choose columns of a table")
+            raise ValueError("a table has no bands or patches: pass columns")
         points, rows = _profiles(read_table(source), columns, lon, lat, invalid)
         order = torch.from_numpy(rng.permutation(len(points)))
         points, rows = points[order], rows[order]
@@ -271,14 +274,14 @@ def _is_validation(points: Tensor) -> Tensor:
 
 
 def kind_of(frame: Any, name: str, skip: Array) -> str:
-    """What a column is, judged without the rows to `skip`; ValueError if it could be either."""
+    """The kind of a column, judged without the rows to `skip`; ValueError if it could be either."""
     column = column_of(frame, name)
     judged = column.notna().to_numpy() & ~skip
     values = column[judged].astype(object)
     kind = pd.api.types.infer_dtype(values)
     declared = isinstance(column.dtype, pd.CategoricalDtype) and kind != "string"
     if kind == "empty":
-        return "regression"  # whatever it is, no row is left
+        return "regression"  # any kind will do: no row is left
     if declared or kind == "boolean":
         return "classification"
     if kind == "string" or (kind.startswith("mixed") and kind != "mixed-integer-float"):
@@ -315,7 +318,7 @@ def _kind_of_text(frame: Any, name: str, texts: Any, skip: Array) -> str:
     or_classes = "or pass kind='classification'"
 
     def most(chosen: Any) -> bool:
-        """Whether most rows hold one of these texts, or most different texts are among them."""
+        """Whether these texts fill most rows, or are most of the different texts."""
         return bool(texts.isin(different[chosen]).mean() > 0.5 or chosen.mean() > 0.5)
 
     if most(measured):
@@ -327,8 +330,8 @@ def _kind_of_text(frame: Any, name: str, texts: Any, skip: Array) -> str:
             return _kind_of_numbers(name, values)
         raise ValueError(
             f"{reasons_text(problems)}; the rest are numbers. Give numbers there too, such as half "
-            "a limit of detection, or pass kind='regression' and invalid='drop' to leave these "
-            f"rows out; {or_classes}"
+            "a limit of detection, or pass kind='regression' and invalid='drop' to drop these "
+            f"rows; {or_classes}"
         )
     problem = ""
     if most(dates):
@@ -371,53 +374,53 @@ def _target(frame: Any, name: str, kind: str, skip: Array) -> tuple[Array, Probl
     ]
     if numeric:
         return np.where(missing, 0, values).astype(np.int64), problems
-    # Objects, since an array of text would give each row the room of the longest.
+    # Objects: an array of text would give each row the size of the longest.
     return column.astype(object).map(str).to_numpy(dtype=object), problems
 
 
 def _measurements(frame: Any, name: str, skip: Array) -> tuple[Array, Problems]:
-    """A column (N,) float64, and the rows, other than those to `skip`, in which it has no value."""
+    """A column (N,) float64, and its rows without a value, other than those to `skip`."""
     values, problems = numbers_of(frame, name, skip)
     absent = ~np.isfinite(values) & ~any_of(problems, len(values)) & ~skip
     return values, [*problems, (f"{name!r} is missing or not finite", absent)]
 
 
 def _check_measurements(frame: Any, name: str, values: Array) -> None:
-    """Warn of values (N,) that seem to stand for missing ones; NaN is not looked at."""
+    """Warn of values (N,) that seem to mean a missing value; NaN is ignored."""
     for value, rows in suspicious_values(values):
         others = values[np.isfinite(values) & ~rows]
         code = rewritten(frame, f".loc[lambda t: t[{quoted(name)}] != {value!r}]")
         warnings.warn(
             f"column {name!r} holds {value:.10g} in {rows.sum()} of {len(values)} rows "
-            f"({rows_text(rows)}), far off the others ({others.min():g} to {others.max():g}): if "
-            f"it stands for a missing value, leave these rows out, with {code}",
+            f"({rows_text(rows)}), far from the others ({others.min():g} to {others.max():g}): if "
+            f"it means a missing value, drop these rows, with {code}",
             stacklevel=4,
         )
 
 
 def _check_classes(name: str, values: Array) -> None:
-    """Warn of classes that differ in capitals and blanks only, and of those of one row."""
+    """Warn of classes that differ only in capitals and blanks, and of classes of one row."""
     classes, counts = np.unique(values.astype(object), return_counts=True)
     first: dict[str, str] = {}
     for text in map(str, classes):
         same = first.setdefault(" ".join(text.split()).casefold(), text)
         if same != text:
             warnings.warn(
-                f"column {name!r} has the classes {shown(same)} and {shown(text)}: write them "
-                "alike if they are one",
+                f"column {name!r} has the classes {shown(same)} and {shown(text)}: if they are one "
+                "class, write them in the same way",
                 stacklevel=4,
             )
     single = classes[counts == 1]
     if len(single):
         warnings.warn(
             f"column {name!r} has {len(single)} of {len(classes)} classes in one row only, such as "
-            f"{shown(str(single[0]))}: too few to learn and to test; merge them, or leave them out",
+            f"{shown(str(single[0]))}: too few to learn and to test; merge or drop them",
             stacklevel=4,
         )
 
 
 def _keep(lonlat: Array, problems: Problems, invalid: str) -> Array:
-    """Rows that can be used, (N,) bool; raises or warns at the others."""
+    """Rows that can be used, (N,) bool; raise or warn if there are others."""
     n = len(lonlat)
     if not n:
         raise ValueError("the table has no row")
@@ -441,7 +444,7 @@ def _profiles(
     for name in columns:
         column = column_of(frame, name)
         if isinstance(column.dtype, pd.CategoricalDtype):
-            raise ValueError(f"column {name!r} holds categories: take pandas.get_dummies(frame)")
+            raise ValueError(f"column {name!r} holds categories: pass pandas.get_dummies(frame)")
         if pd.api.types.is_bool_dtype(column):
             frame = frame.assign(**{name: column.astype("Float64")})
         numbers, unusable = _measurements(frame, name, skip)
@@ -456,8 +459,8 @@ def _profiles(
 def _measured_columns(frame: Any, others: set[str]) -> list[str]:
     """The numeric columns without coordinates, row numbers and ids, with a warning that lists them.
 
-    Left out are the usual names of coordinates and ids, the names in `others`, and whole numbers
-    that count the rows.
+    These are not in the profile: usual names of coordinates and ids, names in `others`, and whole
+    numbers that count the rows.
     """
     numeric = list(frame.select_dtypes(["number", "bool"]).columns)
     left_out = {*others, *itertools.chain(*usual_columns(numeric))}
@@ -471,7 +474,7 @@ def _measured_columns(frame: Any, others: set[str]) -> list[str]:
     if not columns:
         raise ValueError(
             "the table has no numeric column beside coordinates and row numbers"
-            + (f" ({', '.join(numeric)}): pass columns= and names to take some" if numeric else "")
+            + (f" ({', '.join(numeric)}): pass columns= and names to use some" if numeric else "")
         )
     dropped = [name or "the unnamed one" for name in numeric if name in left_out - others]
     warnings.warn(
@@ -484,7 +487,7 @@ def _measured_columns(frame: Any, others: set[str]) -> list[str]:
 
 
 def is_raster(source: Any) -> bool:
-    """Whether it is read as a raster, and not as a table."""
+    """Whether `source` is read as a raster, not as a table."""
     if isinstance(source, str | Path):
         return suffix_of(source) not in TABLES
     if type(source).__module__.startswith("xarray."):

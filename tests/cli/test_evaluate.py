@@ -92,7 +92,7 @@ def test_a_warning_of_the_library_is_one_line(encoder, soil):
         *["--splits", "block", "--probes", "knn"],
     )
     assert result.exit_code == 0
-    assert result.stderr.startswith("locties: warning: 1 of 601 rows stand where another one does")
+    assert result.stderr.startswith("locties: warning: 1 of 601 rows")
     assert result.stderr.endswith("or judge by --splits block\n")
 
 

@@ -503,7 +503,7 @@ def test_a_mirror_that_is_no_folder_is_said(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCTIES_MIRROR", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=r"LOCTIES_MIRROR names .*nowhere, which is no folder"):
+    with pytest.raises(DataError, match=r"LOCTIES_MIRROR names .*nowhere, which is not a folder"):
         locate(source, source.files[0])
 
 

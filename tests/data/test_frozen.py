@@ -550,7 +550,7 @@ def test_a_process_killed_in_a_download_and_in_its_work_is_resumed(server, tmp_p
 
 def test_a_download_that_is_no_archive_is_not_kept(server, tmp_path):
     (tmp_path / "shard-0.tar").write_bytes(b"no archive at all" * 100)
-    with pytest.raises(DataError, match=r"shard-0.tar sends a file that is no shard"):
+    with pytest.raises(DataError, match=r"shard-0.tar sends a file that is not a shard"):
         obtain(f"{server.address}/shard-0.tar")
     assert not [path for path in (tmp_path / "cache").rglob("*shard-0*") if path.is_file()]
 

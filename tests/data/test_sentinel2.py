@@ -30,7 +30,7 @@ def test_index_gives_longitude_first(tmp_path):
         ("fn,lon,lat\na,1,2\nb,1\n", "line 3 has lon '1' and lat None"),
         ("fn,lon,lat\na,12,100\n", "line 2 has lon '12' and lat '100'"),
         ("fn,lon,lat\na,1,2\na,3,4\n", "line 3 names the chip 'a', as does line 2"),
-        ("fn,lon,lat\n\xff", "is no CSV file"),
+        ("fn,lon,lat\n\xff", "is not a CSV file"),
     ],
 )
 def test_a_damaged_index_names_the_line(tmp_path, text, message):

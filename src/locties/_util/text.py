@@ -1,8 +1,8 @@
-"""Text of others."""
+"""Text from files."""
 
 
 def printable(text: str) -> str:
-    r"""The text with what would steer a terminal escaped: a file can hold anything.
+    r"""The text with control characters escaped: text from a file could control the terminal.
 
     Example:
         >>> printable("a\x1b[31mred")

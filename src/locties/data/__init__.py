@@ -1,1 +1,1 @@
-"""Data: the manifest of sources, the embedded tier's rasters and places, and where to sample."""
+"""Data: the manifest of sources, the embedded tier, and where to draw samples."""

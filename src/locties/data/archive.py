@@ -1,4 +1,4 @@
-"""Tar archives, read member by member; dangerous ones are refused."""
+"""Read tar archives member by member, and refuse dangerous ones."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 from locties.data.manifest import DataError
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstandard"}
-# Headers of a kind that tarfile reads whole: long names, extended attributes.
+# Kinds of headers that tarfile reads whole: long names, extended attributes.
 _EXTENDED = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
-_HEADER_BYTES = 2**16  # real ones have some hundred
+_HEADER_BYTES = 2**16  # real headers have some hundred
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file in an archive: its path there, its size in bytes, and how its content is read."""
+    """One file in an archive: its path there, its size in bytes, and a function to read it."""
 
     name: str
     size: int
-    read: Callable[[], bytes]  # to be called before the next member is asked for
+    read: Callable[[], bytes]  # call it before the next member is read
 
 
 def members(
@@ -34,14 +34,14 @@ def members(
 ) -> Iterator[Member]:
     """The files of a plain tar archive, one by one, in its order; nothing is unpacked to disk.
 
-    A compressed archive is refused unread: expanded, a small file could fill the disk. DataError
-    names archive and member: an absolute path, a ``..``, a link, a device, a sparse file, a member
-    above `largest` bytes, more than `most` members, or a truncated archive.
+    A compressed archive is refused unread: a small file could expand and fill the disk. DataError
+    names the archive, the member and the problem: an absolute path, a ``..``, a link, a device, a
+    sparse file, a member above `largest` bytes, more than `most` members, or a truncated archive.
     """
     archive = Path(path)
 
     class Header(tarfile.TarInfo):
-        """Checks every raw header, also those of long names, before tarfile acts on it."""
+        """Check every raw header, also those of long names, before tarfile acts on it."""
 
         @classmethod
         def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
@@ -61,7 +61,7 @@ def members(
                     _check(archive, info, largest)
                     if info.isreg():
                         yield Member(info.name, info.size, _reader(archive, tar, info))
-                # tarfile takes a damaged header, and a file that just stops, for the end.
+                # tarfile takes a damaged header, or the end of a truncated file, for the end mark.
                 stream.seek(tar.offset)
                 if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise _torn(archive, "no end mark")
@@ -90,7 +90,7 @@ def _check(path: Path, info: tarfile.TarInfo, largest: int) -> None:
         raise _refused(path, info.name, f"is a link to {info.linkname!r}")
     if info.issparse() or not (info.isreg() or info.isdir()):
         raise _refused(path, info.name, "is neither a plain file nor a folder")
-    # Extended attributes can declare another size than the header that was checked.
+    # Extended attributes can declare a different size from the header that was checked.
     _check_size(path, info, largest)
 
 
@@ -103,7 +103,7 @@ def _reader(path: Path, tar: tarfile.TarFile, info: tarfile.TarInfo) -> Callable
     def read() -> bytes:
         try:
             content = tar.extractfile(info)
-            assert content is not None  # it is only for links and folders
+            assert content is not None  # only links and folders have none
             return content.read()
         except tarfile.TarError as error:
             raise _torn(path, f"{info.name}: {error}") from None

@@ -21,16 +21,16 @@ def koppen(temperature: Any, rain: Any, lat: Any) -> Tensor:
     """Köppen-Geiger class of each place, by the rules of Peel, Finlayson and McMahon (2007).
 
     Summer is the warmer half of April to September and October to March. Where the paper leaves a
-    choice, Beck et al. (2018) are followed: B goes before all other classes; a climate with a dry
-    summer and a dry winter counts as the drier of the two; 10 degC itself is polar.
+    choice, we follow Beck et al. (2018): B comes before all other classes; a climate with a dry
+    summer and a dry winter gets the class of the drier season; exactly 10 degC is polar.
 
-    The rules need precipitation. Rainfall without snow makes cold winters look dry: with that of
-    ITU-R P.837, Winnipeg and Yakutsk are Dw instead of Df, Astana is BSk.
+    The rules need precipitation. Rainfall without snow makes cold winters look dry: with the
+    rainfall of ITU-R P.837, Winnipeg and Yakutsk are Dw instead of Df, and Astana is BSk.
 
     Args:
         temperature: (N, 12) monthly mean air temperature, January to December, degC.
         rain: (N, 12) monthly rainfall, mm.
-        lat: (N,) latitude; decides which half is summer where both are equally warm.
+        lat: (N,) latitude; decides which half is summer if both are equally warm.
 
     Returns:
         (N,) int64, index into `KOPPEN_CLASSES`.
@@ -87,7 +87,7 @@ def _summer(temperature: Tensor, lat: Tensor) -> Tensor:
 
 
 def _dry(temperature: Tensor, rain: Tensor, summer: Tensor) -> tuple[Tensor, Tensor]:
-    """B: less rain than the threshold that grows with warmth and with rain falling in summer."""
+    """B: rain below a threshold that rises with temperature and with the share of summer rain."""
     year, mean = rain.sum(1), temperature.mean(1)
     in_summer = (rain * summer).sum(1)
     threshold = 2 * mean + 14

@@ -1,4 +1,4 @@
-"""The embedded tier: real global data inside pinned wheels, built once into one cache file."""
+"""The embedded tier: real global data from pinned packages, built once into one cache file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from locties._util.files import written_aside
 from locties.data.manifest import DataError, Source, cache_folder, manifest_hash, sources
 from locties.data.raster import Raster
 
-BUILDER = "1"  # part of the cache's name: raise it with every change of what `build` writes
+BUILDER = "1"  # part of the cache's name: raise it whenever `build` writes something else
 
 Arrays = dict[str, np.ndarray]
 Geometry = dict[str, float]
@@ -31,8 +31,8 @@ Geometry = dict[str, float]
 class Names(Sequence[list[str]]):
     r"""The names of each place: the main one first, then those in other languages and scripts.
 
-    `blob` holds UTF-8 names separated by newlines, one place after the other; `offsets` (P + 1,)
-    says where each place begins and ends. A million Python strings would take a second to load.
+    `blob` holds UTF-8 names separated by newlines, place after place; `offsets` (P + 1,) says where
+    each place begins and ends. A million Python strings would take a second to load.
 
     Example:
         >>> Names("Köln\nCologneRoma".encode(), np.array([0, 13, 17]))[0]
@@ -65,7 +65,7 @@ class Places:
     names: Names
     country: Tensor  # (P,) int64, index into `countries`
     countries: tuple[str, ...]  # ISO 3166-1 alpha-2 codes, sorted
-    population: Tensor  # (P,) int64, inhabitants; 0 where GeoNames has none
+    population: Tensor  # (P,) int64, inhabitants; 0 if GeoNames has none
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,8 +85,8 @@ class Earth:
         topography: altitude of the surface in m, steps of 1 m; 5 arcmin.
         land: 0 sea, 1 land, 2 lake; 5 arcmin. Read it with `Raster.nearest`.
         coasts: lines (n, 2) float32 of shores of land, for drawing.
-        lakes: likewise, of lakes.
-        borders: likewise, of countries.
+        lakes: the same for lakes.
+        borders: the same for countries.
     """
 
     imagery: Raster
@@ -108,7 +108,7 @@ class Earth:
 
 
 def _read_jpeg(source: Source) -> tuple[Arrays, Geometry]:
-    """A picture of the whole globe, north up from -180; the cache keeps it compressed."""
+    """A picture of the whole globe, north up, from -180; it stays compressed in the cache."""
     (path,) = source.paths()
     picture = np.frombuffer(path.read_bytes(), np.uint8)
     _, height, width = decode_jpeg(picture).shape
@@ -157,7 +157,7 @@ def _read_hdf5(path: Path, key: str) -> np.ndarray:
         return np.asarray(file[key])
 
 
-# Real value of one stored step: finer than the data's accuracy, coarse enough to compress.
+# Real value of one stored step: finer than the data's accuracy, but easy to compress.
 _STEP = {"rain": 0.25, "vapour": 0.001, "cloud": 0.0001, "temperature": 0.01, "topography": 1.0}
 _OFFSET = {"temperature": 273.15}
 
@@ -165,7 +165,7 @@ _OFFSET = {"temperature": 273.15}
 def _read_grid(source: Source) -> tuple[Arrays, Geometry]:
     """ITU-R grids, one file a channel, with their grids of latitudes and longitudes.
 
-    Rows and columns run differently in each map, so both grids are read.
+    The order of rows and columns differs between the maps, so both grids are read.
     """
     (latitudes,), (longitudes,) = (
         [_read_npz(path) for path in source.paths(role)] for role in ("lat", "lon")
@@ -185,7 +185,7 @@ def _read_npz(path: Path) -> np.ndarray:
 
 
 def _north_up(values: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, Geometry]:
-    """Values with rows from north to south and columns once round from -180, and their geometry."""
+    """Values with rows from north to south and columns eastwards from -180, and their geometry."""
     rows = np.argsort(-lat)
     rows = rows[np.abs(lat[rows]) <= 90]
     wrapped = np.round((lon + 180) % 360 - 180, 6)
@@ -204,7 +204,7 @@ def _north_up(values: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> tuple[np.
 
 
 def _fill_rows(values: np.ndarray) -> np.ndarray:
-    """Replace NaN, most of one row of P.836 and P.840, by the mean of the rows beside it."""
+    """Replace NaN by the mean of the rows beside it: P.836 and P.840 lack most of one row."""
     filled = values.copy()
     channel, row, column = np.nonzero(np.isnan(values))
     filled[channel, row, column] = (
@@ -284,7 +284,7 @@ def cache_path() -> Path:
 def build(progress: bool = True, force: bool = False) -> Path:
     """Read the wheels' files, each verified, and write the one cache file; returns its path.
 
-    Nothing is done where the file is there already, unless `force` is set.
+    If the file exists, it is kept, unless `force` is set.
     """
     with needs("data", "building the data"):
         from tqdm import tqdm
@@ -315,12 +315,12 @@ def build(progress: bool = True, force: bool = False) -> Path:
 
 
 def load(path: str | Path | None = None) -> Earth:
-    """The embedded tier in memory, on the CPU; its cache is built first where it is missing.
+    """The embedded tier in memory, on the CPU; its cache is built first if it is missing.
 
     Every call in a process returns the same Earth, so do not write into it.
 
     Args:
-        path: a cache file from elsewhere; default: the one in `cache_folder()`.
+        path: another cache file; default: the one in `cache_folder()`.
 
     Example:
         >>> earth = load()
@@ -368,7 +368,7 @@ def _read_cache(path: Path) -> tuple[dict[str, Any], Arrays]:
             arrays = {name: archive[name] for name in archive.files}
         head = json.loads(arrays.pop("head").tobytes())
     except Exception as error:
-        # Altered bytes can fail in any way before the checksum at an array's end is reached.
+        # Altered bytes can raise anything before the checksum at an array's end is checked.
         reason = type(error).__name__
         raise DataError(f"{path} is truncated or altered ({reason}); {remedy}") from error
     if head["manifest"] != manifest_hash(BUILDER):

@@ -1,4 +1,4 @@
-"""Downloads: the one place in locties that opens a connection, and only when asked to."""
+"""Download files; nothing else in locties opens a connection."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from locties.data.manifest import (
     sources,
 )
 
-TIMEOUT = 30  # seconds without a byte
-RETRIES = 2  # of a request that is not answered, or with a server's error
+TIMEOUT = 30  # seconds to wait for the next byte
+RETRIES = 2  # of a request without an answer, or with a server error
 _CHUNK = 2**16
 
 
@@ -48,8 +48,8 @@ def choose(names: Sequence[str] = (), tier: str = "open") -> list[Source]:
 def fetch(source: Source, mirror: Path | None = None, progress: bool = True) -> list[Path]:
     """Put every file of a source into `locties.data.manifest.cache_folder`.
 
-    Files that are there and right are left alone. The others are taken from the mirror where it
-    has them, and otherwise downloaded. A file gets its name only when its sha256 is the manifest's.
+    Files that are there and right are kept. Others come from the mirror if it has them, or are
+    downloaded. A file gets its name only if its sha256 is that of the manifest.
 
     Args:
         source: from `choose`.
@@ -82,7 +82,7 @@ def fetch(source: Source, mirror: Path | None = None, progress: bool = True) -> 
             download(url, path, partial(problem, file=file), file.bytes, progress)
         except DataError as error:
             raise DataError(
-                f"{source.name}: {error}. A folder that has the file can be used instead: pass it "
+                f"{source.name}: {error}. If a folder has the file, pass the folder "
                 "with --mirror, or in LOCTIES_MIRROR"
             ) from error
     return paths
@@ -95,16 +95,16 @@ def download(
     size: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Download a file, which gets its name only when it is whole and right.
+    """Download a file; it gets its name only when it is whole and right.
 
-    A connection that breaks is opened again as long as anything comes. What has come is kept in
+    A broken connection is opened again, as long as new bytes arrive. The bytes are kept in
     ``.<name>.part``, and the next call resumes.
 
     Args:
         url: http or https.
-        path: where the file goes.
-        check: says what is wrong with a downloaded file, or None; a wrong file is deleted.
-        size: bytes of the file; None takes the server's word.
+        path: where to write the file.
+        check: returns what is wrong with a downloaded file, or None; a wrong file is deleted.
+        size: bytes of the file; None trusts the server.
         progress: show a bar on stderr.
     """
     part = _part(path)
@@ -119,10 +119,10 @@ def download(
                 _version(part).unlink(missing_ok=True)
                 return
             _remove(part)
-            if not resumed:  # otherwise the beginning may be at fault: download it again
+            if not resumed:  # else the beginning may be wrong: download it again
                 raise DataError(
-                    f"{url} sends a file that {fault}; it was altered there or on the way, and is "
-                    "not kept"
+                    f"{url} sends a file that {fault}; it was altered there or on the way, and was "
+                    "deleted"
                 )
 
 
@@ -132,7 +132,7 @@ def _part(path: Path) -> Path:
 
 
 def _version(part: Path) -> Path:
-    """Where it is kept which version of the file an unfinished download belongs to."""
+    """The file with the version that an unfinished download belongs to."""
     return part.with_name(f"{part.name}.version")
 
 
@@ -150,7 +150,7 @@ def _remove(part: Path) -> None:
 
 
 def _receive_all(url: str, part: Path, size: int | None, progress: bool) -> None:
-    """Download what `part` lacks, over as many connections as it takes."""
+    """Download what `part` lacks, over as many connections as needed."""
     with needs("data", "a download"):
         from requests import RequestException
 
@@ -163,8 +163,7 @@ def _receive_all(url: str, part: Path, size: int | None, progress: bool) -> None
             if have <= before:
                 of = "" if size is None else f" of {size:,}"
                 raise DataError(
-                    f"{url}: {_reason(error)}; {have:,}{of} bytes are kept: run it again to go on "
-                    "from there"
+                    f"{url}: {_reason(error)}; {have:,}{of} bytes are kept: run it again to resume"
                 ) from error
         except OSError as error:
             if error.errno not in (ENOSPC, EDQUOT):
@@ -188,7 +187,7 @@ def _receive(url: str, part: Path, size: int | None, progress: bool) -> None:
             return
         _remove(part)
         have = 0
-    # A piece of a compressed answer could not be joined to the rest.
+    # A part of a compressed answer could not be joined to the rest.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     retries = Retry(
         RETRIES, backoff_factor=1, status_forcelist=(500, 502, 503, 504), raise_on_status=False
@@ -210,7 +209,7 @@ def _receive(url: str, part: Path, size: int | None, progress: bool) -> None:
             total = _total(answer, have, size)
             if not have:
                 _version(part).write_text(version)
-            # Or urllib3 would throw away the last bytes before a break; the size is checked below.
+            # Else urllib3 drops the last bytes before a break; the size is checked below.
             answer.raw.enforce_content_length = False
             with (
                 part.open("ab" if have else "wb") as stream,
@@ -240,19 +239,19 @@ def _receive(url: str, part: Path, size: int | None, progress: bool) -> None:
 
 
 def _total(answer: Any, have: int, size: int | None) -> int | None:
-    """Size of the file that an answer belongs to, None if unknown; DataError if it is not ours."""
+    """Size of the file in an answer, None if unknown; DataError if it is not the file we want."""
     if answer.status_code not in (200, 206) or (answer.status_code == 206 and not have):
         raise DataError(f"{answer.url} answers {answer.status_code} {answer.reason}")
     kind = answer.headers.get("Content-Type", "")
     if "html" in kind:
         raise DataError(
-            f"{answer.url} sends a web page ({kind}) and not the file: an error page, or a login"
+            f"{answer.url} sends a web page ({kind}), not the file: an error page, or a login"
         )
     length = answer.headers.get("Content-Length")
     if length is None:
         return size
     if not length.isdecimal():
-        raise DataError(f"{answer.url} states the length {length!r}, which is no number")
+        raise DataError(f"{answer.url} states the length {length!r}, which is not a number")
     total: int = have + int(length)
     if size not in (None, total):
         raise DataError(

@@ -1,8 +1,8 @@
-"""Features of Sentinel-2 chips by a frozen network, on disk.
+"""Compute features of Sentinel-2 chips with a frozen network, once.
 
-SatCLIP trains against image networks that are frozen up to the last layer (Klemmer et al., arXiv
-2311.17179), so a chip's features never change. They are computed once into a memory-mapped array,
-which every epoch reads instead of the images.
+SatCLIP's image networks are frozen up to the last layer (Klemmer et al., arXiv 2311.17179), so a
+chip's features never change. They are written once to a memory-mapped array, and every epoch reads
+it instead of the images.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from locties.data.sentinel2 import (
 def load_weights(backbone: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Load weights into a network, in place, and return it. No code in the file is run.
 
-    `path` is a ``.safetensors`` file, or what ``torch.save`` wrote of a state dict, which may lie
-    under the key "state_dict".
+    `path` is a ``.safetensors`` file, or a state dict written by ``torch.save``, possibly under the
+    key "state_dict".
     """
     path = Path(path)
     if not path.is_file():
@@ -87,24 +87,24 @@ def features(
     device: str = "auto",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Compute the features of every chip by a frozen network, once, into a memory-mapped array.
+    """Compute the features of every chip with a frozen network into a memory-mapped array.
 
-    `out` gets ``features.npy`` (a row for each row of the index; NaN where there is no chip),
-    ``index.csv`` and ``manifest.json``. Whatever ends the process, the same call resumes after the
-    last batch on disk; on the same machine the array is bit-identical to that of an unbroken run.
+    `out` gets ``features.npy`` (a row for each row of the index; NaN if there is no chip),
+    ``index.csv`` and ``manifest.json``. If the process ends, the same call resumes after the last
+    batch on disk. On the same machine the array is bit-identical to that of an unbroken run.
 
     Args:
-        shards: tar archives: paths, or http(s) addresses, each downloaded into the cache folder
-            when its turn comes.
+        shards: paths or http(s) addresses of tar archives; each address is downloaded into the
+            cache folder when it is needed.
         index: S2-100K's ``index.csv``: path or address.
-        backbone: takes (B, 13, 256, 256) float32, or what else `transform` gives, and returns
+        backbone: a network from (B, 13, 256, 256) float32, or from the output of `transform`, to
             (B, d). It is put in eval mode and moved to `device`.
         out: folder of the result.
-        name: of the backbone in the manifest; default: its class.
+        name: name of the backbone in the manifest; default: its class.
         transform: a name in `TRANSFORMS`.
         batch: chips computed at once.
         dtype: of the array, "float32" or "float16".
-        device: "auto" takes a GPU where there is one.
+        device: "auto" takes a GPU if there is one.
         progress: show a bar on stderr.
 
     Returns:
@@ -128,7 +128,7 @@ def features(
         "transform": transform,
         "index": found.sha256,
         "shards": names,
-        "batch": batch,  # a row's last bits depend on the rows computed with it
+        "batch": batch,  # the last bits of a row depend on its batch
         "dtype": dtype,
         "device": chosen.type,
     }
@@ -149,7 +149,7 @@ def features(
         except OSError as error:
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             raise DataError(
-                f"{work.out}: {cause}. What was computed is safe: {remedy(error)}, and the same "
+                f"{work.out}: {cause}. Computed features are kept: {remedy(error)}, and the same "
                 "call resumes"
             ) from error
 
@@ -200,7 +200,7 @@ class _Work:
                     manifest["damaged"].append([chip.name, chip.problem])
                 else:
                     pending.append(chip)
-                # In memory only: `commit` writes it together with its batch.
+                # Only in memory: `commit` writes it together with its batch.
                 manifest["position"] = [chip.shard, chip.member + 1]
                 if len(pending) == self.recipe["batch"]:
                     self.commit(pending, manifest, array)
@@ -220,7 +220,7 @@ class _Work:
         return manifest
 
     def resume(self) -> dict[str, Any] | None:
-        """The manifest to resume from; None where nothing is computed yet."""
+        """The manifest to resume from; None if nothing is computed yet."""
         manifest = read_manifest(self.out)
         if not manifest:
             index, array = self.out / INDEX, self.out / ARRAY
@@ -253,8 +253,8 @@ class _Work:
             "locties": __version__,
             "recipe": self.recipe,
             "shape": shape,
-            "shards": [],  # name, size and sha256 of those begun
-            "position": [0, 0],  # shard, and number of its files that are done
+            "shards": [],  # name, size and sha256 of each shard begun
+            "position": [0, 0],  # shard, and number of its files done
             "rows": 0,
             "damaged": [],  # name and problem
             "unindexed": [],
@@ -265,7 +265,7 @@ class _Work:
         with written_aside(self.out / INDEX) as aside:
             aside.write_bytes(self.index.content)
         write_manifest(self.out, manifest)
-        # The whole array is written as NaN, so that a disk too small is noticed now.
+        # Write the whole array as NaN, so that a full disk is noticed now.
         dtype = np.dtype(self.recipe["dtype"])
         row = np.full(shape[1], np.nan, dtype).tobytes()
         try:
@@ -283,7 +283,7 @@ class _Work:
         return manifest
 
     def opened(self, manifest: dict[str, Any]) -> Iterator[Path]:
-        """The shards from the manifest's position on; one that has changed is an error."""
+        """The shards from the manifest's position on; DataError if one has changed."""
         first = manifest["position"][0]
         for number, address in enumerate(self.shards[first:], first):
             path = obtain(address)
@@ -303,7 +303,7 @@ class _Work:
             yield path
 
     def commit(self, batch: list[Chip], manifest: dict[str, Any], array: Any) -> None:
-        """Write the features of one batch, sync them, and then count them in the manifest."""
+        """Write and sync the features of one batch, then count them in the manifest."""
         computed = self.compute(np.stack([np.asarray(chip.pixels) for chip in batch]))
         finite = np.isfinite(computed).all(axis=1)
         computed[~finite] = np.nan
@@ -313,7 +313,7 @@ class _Work:
                 if not usable:
                     problem = f"its features are not finite in {self.recipe['dtype']}"
                     manifest["damaged"].append([chip.name, problem])
-                # Not through a memory map: on a full disk that ends the process without an error.
+                # Not through a memory map: on a full disk, it ends the process without an error.
                 array.seek(start + chip.row * row.nbytes)
                 array.write(row.tobytes())
             array.flush()

@@ -1,4 +1,4 @@
-"""The manifest: every dataset, where its files are, and what they must be."""
+"""The manifest: every dataset, where its files are, and their sizes and hashes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SourceFile:
     path: str  # inside the carrier: relative, with forward slashes, without ".."
     bytes: int
     sha256: str
-    role: str = "data"  # or what else the file is for, such as a grid of latitudes
+    role: str = "data"  # or another use of the file, such as a grid of latitudes
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.path)
@@ -111,7 +111,7 @@ def parse(text: str) -> tuple[Source, ...]:
 
 
 def manifest_hash(builder: str = "") -> str:
-    """Hex sha256 of what decides the embedded tier's cache: its files, readers and `builder`."""
+    """Hex sha256 of all that the embedded tier's cache depends on: files, readers, `builder`."""
     content = [
         [source.name, source.reader, [[f.role, f.path, f.sha256] for f in source.files]]
         for source in sources("embedded")
@@ -128,8 +128,8 @@ def cache_folder() -> Path:
 def locate(source: Source, file: SourceFile) -> Path:
     """The path of a file on this machine, verified by size and sha256; never downloads.
 
-    A wheel's file lies where the wheel is installed. A fetched file lies in `cache_folder`, or
-    under any name in the folder that ``LOCTIES_MIRROR`` names.
+    A wheel's file is where the wheel is installed. A fetched file is in `cache_folder`, or under
+    any name in the folder that ``LOCTIES_MIRROR`` names.
     """
     return _in_wheel(source, file) if "wheel" in source.carrier else _fetched(source, file)
 
@@ -154,7 +154,7 @@ def _in_wheel(source: Source, file: SourceFile) -> Path:
 
 
 def fetched_path(source: Source, file: SourceFile) -> Path:
-    """Where a file of an address lies once it is fetched, whether it is there or not."""
+    """The path of a fetched file, whether it exists or not."""
     return cache_folder() / source.tier / source.name / file.path
 
 
@@ -174,22 +174,24 @@ def _fetched(source: Source, file: SourceFile) -> Path:
 
 
 def mirror_folder() -> Path | None:
-    """The folder that ``LOCTIES_MIRROR`` names, or None where it is not set."""
+    """The folder that ``LOCTIES_MIRROR`` names, or None if it is not set."""
     named = os.environ.get("LOCTIES_MIRROR")
     if not named:
         return None
     folder = Path(named).expanduser()
     if not folder.is_dir():
-        raise DataError(f"LOCTIES_MIRROR names {folder}, which is no folder; name one, or unset it")
+        raise DataError(
+            f"LOCTIES_MIRROR names {folder}, which is not a folder; name one, or unset it"
+        )
     return folder
 
 
 def in_mirror(file: SourceFile, folder: Path | None) -> tuple[Path | None, Path | None]:
-    """Look for a file in a mirror, with all its folders, by size and sha256, whatever its name.
+    """Look for a file in a mirror and its subfolders, by size and sha256, not by name.
 
     Returns:
-        The path, or None; and where it is None, a file that was probably altered: one of the same
-        size or name that is no other file of the manifest.
+        The path, or None. If it is None, also a file that was probably altered: one with the same
+        size or name that is not another file of the manifest.
     """
     suspects = []
     for path in sorted(folder.rglob("*")) if folder else []:
@@ -205,7 +207,7 @@ def in_mirror(file: SourceFile, folder: Path | None) -> tuple[Path | None, Path 
 
 
 def problem(path: Path, file: SourceFile) -> str | None:
-    """What is wrong with a file, or None where it is what the manifest says."""
+    """What is wrong with a file, or None if it agrees with the manifest."""
     if not path.is_file():
         return f"is missing (expected {file.bytes} bytes, sha256 {file.sha256})"
     size = path.stat().st_size

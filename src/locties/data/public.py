@@ -1,7 +1,7 @@
 """The open tier: readers of public files.
 
-Each raises DataError where its file is missing or altered; the message says what to run. The
-manifest has the sources in full.
+Each raises DataError if its file is missing or altered; the message says what to run. The manifest
+gives the full sources.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def stations() -> tuple[Tensor, NDArray[np.float64]]:
 
 
 def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
-    """The points (N, 2) float64 of MOSAIKS that TorchSpatial tests on, and their labels (N,).
+    """The MOSAIKS points (N, 2) float64 that TorchSpatial tests on, and their labels (N,).
 
-    Labels are "elevation" (m) or "population" (log(1 + persons per km2)), as published. The file's
-    other columns are the output of another model and are not read.
+    Labels are "elevation" (m) or "population" (log(1 + persons per km2)), as published. The other
+    columns of the file come from another model and are not read.
 
     Source: Rolf et al. (Nature Communications 12, 2021, 4392), by way of TorchSpatial.
     """
@@ -48,9 +48,9 @@ def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
 
 
 def biomes() -> tuple[Tensor, NDArray[np.str_]]:
-    """The places (N, 2) float64 of D-PLACE and their WWF biomes (N,). Nothing else of it is read.
+    """The places (N, 2) float64 of D-PLACE and their WWF biomes (N,). Nothing else is read.
 
-    A place in several tables is kept once; one without a biome or with several is left out.
+    A place in several tables is kept once. Places without a biome, or with several, are dropped.
 
     Source: Olson et al. (BioScience 51, 2001), by way of D-PLACE (Kirby et al., PLoS ONE 11, 2016).
     """
@@ -74,8 +74,8 @@ def biomes() -> tuple[Tensor, NDArray[np.str_]]:
 def tree_plots() -> tuple[Tensor, NDArray[np.float64]]:
     """Forest plots (N, 2) float64 of about a hectare, and the logarithm (N,) of their tree species.
 
-    Of all plots those of 0.5 to 2 ha in which stems from 10 cm were counted, since the number of
-    species grows with the area.
+    Only plots of 0.5 to 2 ha in which stems from 10 cm were counted: the number of species grows
+    with the area.
 
     Source: Keil and Chase (Nature Ecology & Evolution 3, 2019, 390).
     """
@@ -89,7 +89,7 @@ def tree_plots() -> tuple[Tensor, NDArray[np.float64]]:
 def country_at(lonlat: LonLat) -> NDArray[np.str_]:
     """The country (ISO 3166-1 alpha-2) of each point, from Natural Earth at 1:50 million.
 
-    It is "" at sea, and where Natural Earth gives no code (Somaliland, Northern Cyprus, Siachen
+    It is "" at sea and where Natural Earth gives no code (Somaliland, Northern Cyprus, Siachen
     Glacier). A point on a border belongs to the polygon that comes first in the file.
 
     Example:
@@ -101,7 +101,7 @@ def country_at(lonlat: LonLat) -> NDArray[np.str_]:
 
     codes, polygons = _countries()
     points = check(lonlat).cpu().double().numpy()
-    # The tree holds the points, so that each polygon is prepared once.
+    # The tree holds the points, so each polygon is prepared only once.
     tree = shapely.STRtree(shapely.points(points))
     polygon, point = tree.query(polygons, predicate="intersects")
     # Where two polygons share a point, the first is written last.

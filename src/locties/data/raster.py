@@ -1,4 +1,4 @@
-"""A global raster that is read at coordinates: bilinear samples and patches of native pixels."""
+"""A global raster, read at coordinates: bilinear samples and patches of native pixels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Raster:
-    """A global grid of values, kept in a small dtype and converted where it is read.
+    """A global grid of values, kept in a small dtype and converted when it is read.
 
-    Row 0 is the northernmost and column 0 the westernmost. The columns go once round the Earth.
+    Row 0 is the northernmost and column 0 the westernmost. The columns span 360 degrees.
     Coordinates are not checked here (`locties.lonlat.check` does that): they must be finite.
 
     Args:
@@ -47,7 +47,7 @@ class Raster:
             raise ValueError(f"a raster has shape (C, H, W), not {tuple(self.values.shape)}")
         if abs(self.values.shape[2] * self.dlon - 360) > 1e-6 * 360 or self.dlat <= 0:
             raise ValueError(
-                f"a raster of {self.values.shape[2]} columns goes once round the Earth with "
+                f"a raster of {self.values.shape[2]} columns spans 360 degrees with "
                 f"dlon = 360 / {self.values.shape[2]} and dlat > 0; "
                 f"got dlon = {self.dlon}, dlat = {self.dlat}"
             )
@@ -57,7 +57,7 @@ class Raster:
     def sample(self, lonlat: Tensor) -> Tensor:
         """Bilinear values (N, C) float32 at points (N, 2), on the raster's device.
 
-        Between a pole and the centres of the row next to it, that row's values hold.
+        Between a pole and the centres of the nearest row, that row's values are used.
         """
         column, row = self._position(lonlat)
         row = row.clamp(0, self.values.shape[1] - 1)
@@ -73,7 +73,7 @@ class Raster:
         return (upper + (lower - upper) * south_share.float()) * self.scale + self.offset
 
     def nearest(self, lonlat: Tensor) -> Tensor:
-        """Values (N, C) float32 of the pixel that each point (N, 2) lies in."""
+        """Values (N, C) float32 of the pixel that contains each point (N, 2)."""
         column, row = self._position(lonlat)
         pixels = self._pixels((row + 0.5).floor().int(), (column + 0.5).floor().int())
         return pixels.float() * self.scale + self.offset
@@ -89,7 +89,7 @@ class Raster:
         steps = torch.arange(size, device=self.values.device, dtype=torch.int32)
         rows = (row + first).floor().int()[:, None, None] + steps[:, None]
         columns = (column + first).floor().int()[:, None, None] + steps
-        # Permuted before the conversion: bytes move faster than floats.
+        # Permute before converting: bytes move faster than floats.
         pixels = self._pixels(rows, columns).permute(0, 3, 1, 2).contiguous()
         return pixels.float() * self.scale + self.offset
 

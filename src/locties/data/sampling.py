@@ -1,7 +1,7 @@
 """Where to sample: points uniform on land, and which modality each place belongs to.
 
-A cell of about 50 km belongs to one modality or to validation, never to two. Its owner comes from a
-fixed hash, so it is the same in every run and on every machine.
+A cell of about 50 km belongs to one modality or to validation, never to two. A fixed hash gives its
+owner, so the owner is the same in every run and on every machine.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
 
 OWNERS = ("imagery", "climate", "haze", "relief", "toponyms", "night_lights")
 VALIDATION = -1
-VALIDATION_SHARE = 0.1  # of the blocks of 10 degrees
+VALIDATION_SHARE = 0.1  # share of the blocks of 10 degrees
 
-# Antarctica is left out: it is white in the imagery, has no climate station, no inhabitants and no
-# label of any task, so a tenth of all pairs would teach next to nothing.
+# Antarctica is not sampled: it is white in the imagery and has no climate station, no inhabitants
+# and no labels. A tenth of all pairs would teach almost nothing.
 SOUTHERN_LIMIT = -60.0
 
-# Of the first 3,000 salts, the one that spreads validation most evenly: 8 to 13% of the land of
-# each of six continents and of all places.
+# Of the first 3,000 salts, this one spreads validation most evenly: over 8 to 13% of the land of
+# each of six continents, and of all places.
 _BLOCK_SALT = 652
 _CELL_SALT = 1
 
@@ -34,9 +34,9 @@ _CELL_SALT = 1
 def owner(lonlat: Tensor) -> Tensor:
     """Who owns each point: an index into `OWNERS`, or `VALIDATION` (-1).
 
-    About a tenth of the blocks of 10 degrees are validation, with the cells of about 50 km that lie
-    across their edges. Every other cell has one of `OWNERS`, with equal chances. Takes (N, 2)
-    degrees, returns (N,) int64.
+    About a tenth of the blocks of 10 degrees are validation, with all cells of about 50 km that
+    touch them. Every other cell belongs to one of `OWNERS`, with equal probability. From (N, 2)
+    degrees to (N,) int64.
     """
     return _owners(lonlat.device)[cell_index(lonlat, CELL_DEGREES)]
 
@@ -66,7 +66,7 @@ def land_lonlat(
     """Points uniform by area on land north of 60 degrees south, without lakes.
 
     Args:
-        earth: the embedded tier; its land mask decides.
+        earth: the embedded tier, for its land mask.
         n: number of points.
         generator: source of randomness; the points are drawn on its device.
         owned_by: only points that belong to this one of `OWNERS`, or to "validation".
@@ -100,7 +100,7 @@ class _Cells:
 
     @cached_property
     def area(self) -> Tensor:
-        """Area of each cell and all before it."""
+        """Cumulative area of the cells."""
         return (self.width * self.height).cumsum(0)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
@@ -111,7 +111,7 @@ class _Cells:
         cell.clamp_(max=len(self.area) - 1)
         longitude = self.west[cell] + rand[1] * self.width[cell]
         latitude = torch.rad2deg(torch.asin(self.south[cell] + rand[2] * self.height[cell]))
-        # Rounding to float32 can reach 180, which is -180.
+        # Rounding to float32 can give 180, which is the same as -180.
         longitude = torch.where(longitude.float() >= 180, -180.0, longitude)
         return torch.stack([longitude, latitude], dim=1).float()
 
@@ -149,8 +149,8 @@ def _land_cells(land: Raster, wanted: int | None, device: torch.device) -> _Cell
 def _with_land(land: Raster) -> Tensor:
     """Ids of the cells that any land pixel touches.
 
-    Cells are wider than two pixels, so a cell that touches a land pixel holds the centre of it or
-    of a pixel beside it.
+    Cells are wider than two pixels, so a cell that touches a land pixel contains the centre of this
+    pixel or of a neighbour.
     """
     is_land = (land.values == 1).float().cpu()
     wrapped = torch.nn.functional.pad(is_land, (1, 1, 0, 0), mode="circular")
@@ -173,7 +173,7 @@ def _index(owned_by: str) -> int:
 def _hash(index: Tensor, salt: int) -> Tensor:
     """Hash int64 to non-negative int64: splitmix64's finaliser (Steele et al. 2014).
 
-    Integers give the same on every platform; int64 multiplication wraps like that of uint64.
+    Integers give the same result on every platform; int64 multiplication wraps as uint64 does.
     """
     mixed = index + _signed(salt * 0x9E3779B97F4A7C15)
     mixed = (mixed ^ _shift(mixed, 30)) * _signed(0xBF58476D1CE4E5B9)

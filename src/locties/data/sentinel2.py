@@ -1,4 +1,4 @@
-"""S2-100K: 100,000 Sentinel-2 chips in tar shards, and folders of features of them.
+"""S2-100K: 100,000 Sentinel-2 chips in tar shards, and folders of their features.
 
 The dataset is ``torchgeo/s2-100k`` on Hugging Face: ``index.csv`` and 100 tar shards, 78 GB.
 """
@@ -76,7 +76,7 @@ def read_index(path: str | os.PathLike[str]) -> Index:
     except FileNotFoundError:
         raise DataError(f"there is no index {path}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV file: {error}") from None
+        raise DataError(f"{path} is not a CSV file: {error}") from None
     if not points:
         raise DataError(f"{path} holds no chip")
     return Index(tuple(lines), check(points), content)
@@ -90,7 +90,7 @@ class Chip:
         name: its file name.
         shard: number of its shard, from 0.
         member: its number in the shard, from 0.
-        row: its row in the index; -1 where the index does not have it.
+        row: its row in the index; -1 if it is not there.
         pixels: (12, 256, 256) uint16, reflectance times 10,000, bands B1 to B8, B8A, B9, B11, B12.
         problem: why there are no pixels.
     """
@@ -106,16 +106,16 @@ class Chip:
 def chips(
     shards: Iterable[str | os.PathLike[str]], index: Index, first: int = 0, skip: int = 0
 ) -> Iterator[Chip]:
-    """Every chip of the tar archives, in their order; threads decode a few ahead.
+    """Yield every chip of the tar archives in order; threads decode a few ahead.
 
-    A damaged chip (under 10 kB, or no GeoTIFF of 12 bands of 256x256 uint16) has a problem instead
-    of pixels; so has a file that is not in the index.
+    A damaged chip (under 10 kB, or not a GeoTIFF of 12 bands of 256x256 uint16) has a problem
+    instead of pixels. So does a file that is not in the index.
 
     Args:
-        shards: paths; each is asked for when the one before is read.
+        shards: paths; each is requested only after the one before it was read.
         index: where the chips are.
         first: number of the first of these shards.
-        skip: files of that shard to leave out.
+        skip: files of the first shard to skip.
     """
     rows = {name: row for row, name in enumerate(index.names)}
 
@@ -134,7 +134,7 @@ def chips(
                     ahead.append(pool.submit(decode, shard, number, member, member.read()))
                 if len(ahead) > 2 * threads:
                     yield ahead.popleft().result()
-            # The next shard begins only after all chips of this one are handed out.
+            # The next shard begins only after all chips of this one were yielded.
             while ahead:
                 yield ahead.popleft().result()
 
@@ -153,7 +153,7 @@ def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
             MemoryFile(content) as file,
             file.open(driver="GTiff") as image,
         ):
-            # Checked before decoding, so that a small file cannot fill the memory.
+            # Check before decoding, so that a small file cannot fill the memory.
             found = (image.count, image.height, image.width, *sorted(set(image.dtypes)))
             if found != (BANDS, SIDE, SIDE, "uint16"):
                 return None, f"has (bands, height, width, type) {found}, not 12, 256, 256, uint16"
@@ -181,10 +181,10 @@ TRANSFORMS = Registry("transform", satclip_chip=satclip_chip)
 
 
 def obtain(address: str, folder: Path | None = None) -> Path:
-    """A file by its path, or by its http(s) address: then it is downloaded, once.
+    """The path of a file, or of its download from an http(s) address; it is downloaded once.
 
-    S2-100K publishes no checksums that we know of: the size that the server states is checked, and
-    of a tar its own structure.
+    We know of no checksums for S2-100K. So the size is compared with the server's, and a tar is
+    read through.
 
     Args:
         address: path or address.
@@ -200,12 +200,12 @@ def obtain(address: str, folder: Path | None = None) -> Path:
 
 
 def _problem(path: Path) -> str | None:
-    """What is wrong with a downloaded file: a tar is read through, another one must hold text."""
+    """What is wrong with a downloaded file: a tar is read through, other files must be text."""
     if path.name.endswith(".tar.part"):
         try:
             deque(members(path), 0)
         except DataError as error:
-            return f"is no shard: {error}"
+            return f"is not a shard: {error}"
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -220,12 +220,12 @@ def file_name(address: str) -> str:
 
 # ---------------------------------------------------------------------------------------- features
 
-FORMAT = 2  # of the manifest; raised when an older locties could not continue from it
+FORMAT = 2  # of the manifest; raise it when older versions cannot resume from it
 MANIFEST, ARRAY, INDEX = "manifest.json", "features.npy", "index.csv"
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The manifest of features in a folder, or None where there is none."""
+    """The manifest of features in a folder, or None if there is none."""
     path = Path(folder) / MANIFEST
     if not path.exists():
         return None
@@ -243,7 +243,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write it with its own sha256, by which `read_manifest` sees that it was altered."""
+    """Write the manifest with its own sha256, which `read_manifest` checks."""
     content = manifest | {"manifest_sha256": _digest(manifest)}
     with written_aside(folder / MANIFEST) as aside:
         aside.write_text(json.dumps(content, indent=1) + "\n")
@@ -256,8 +256,8 @@ def _digest(manifest: dict[str, Any]) -> str:
 def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
     """The index and the features in a folder that `features` wrote.
 
-    The (N, d) features are mapped from the file and read only where they are used; a row is NaN
-    where there is no chip.
+    The (N, d) features are mapped from the file and read only when they are used. A row without a
+    chip is NaN.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -278,9 +278,9 @@ def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
 
 
 def prefetch(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> None:
-    """Let the system read rows (B,) of `read_features` ahead, all at once; returns immediately.
+    """Ask the system to read rows (B,) of `read_features` ahead; return immediately.
 
-    Otherwise each row that is not in memory would be waited for, and read with much around it.
+    Otherwise each row that is not in memory is waited for, and read with many bytes around it.
     """
     if not hasattr(os, "posix_fadvise"):
         return
@@ -299,7 +299,7 @@ def open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     path = folder / ARRAY
     remedy = f"delete {folder} and compute it again"
     try:
-        # Copy on write, so that nothing can change the file: torch has no read-only tensors.
+        # Copy on write: torch has no read-only tensors, and nothing must change the file.
         array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is missing or altered ({error}); {remedy}") from None
