@@ -765,7 +765,7 @@ def test_what_lies_beside_a_raster_opens_nothing_else(
         )
     (tmp_path / f"soil.{sidecar}").write_text(text)
     if sidecar.endswith("msk"):
-        with pytest.raises(DataError, match=r"soil\.tif\.msk.*no TIFF"):
+        with pytest.raises(DataError, match=r"soil\.tif\.msk.*not a TIFF"):
             read(tmp_path / "soil.tif")
     else:
         assert len(read(tmp_path / "soil.tif", patch=16)[0])
