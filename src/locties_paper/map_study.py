@@ -258,7 +258,7 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found.tolist(), found.index.set_names("contender", level=2), columns)
 
 
-def example(to: Path) -> pd.DataFrame:
+def example(to: Path) -> None:
     """Map tree species from all labels, at the land of a grid of one degree, into a table."""
     task = tree_species()
     fitted = locties.fit_map("auto", task, coverage=COVERAGE)
@@ -266,9 +266,10 @@ def example(to: Path) -> pd.DataFrame:
     lon, lat = pixel_centres(180 / height)
     rows, columns = np.nonzero(maps.land_mask(height))
     there = fitted.predict(np.stack([lon[columns], lat[rows]], axis=1))
-    about = {"chosen": fitted.chosen, "labels": len(task.target)}
-    write_table(there.assign(row=rows, column=columns, **about), to)
-    return there
+    kept = there[["value", "low", "high"]].astype(np.float32)
+    about = {"trusted": there["trusted"], "chosen": fitted.chosen, "labels": len(task.target)}
+    where = {"row": rows.astype(np.int16), "column": columns.astype(np.int16)}
+    write_table(kept.assign(**where, **about), to)
 
 
 def main() -> None:

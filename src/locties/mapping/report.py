@@ -49,6 +49,7 @@ UNCERTAINTY = "cividis"
 TRUSTED, UNTRUSTED, OTHERS = CATEGORIES[4], CATEGORIES[5], "#999999"
 INSIDE, OUTSIDE = "#0077BB", "#EE7733"  # Paul Tol's bright scheme
 WIDTH, DPI = 7.0, 150
+SHEET_DPI = 100
 
 Draw = Callable[[Axes], None]
 
@@ -440,9 +441,9 @@ def _style(theme: _Theme) -> dict[Any, Any]:
     }
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, dpi: int = DPI) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -463,7 +464,7 @@ def _sheet(fitted: LocationMap, pictures: Sequence[_Picture]) -> bytes:
             ax.set_title(picture.title)
         name, chosen = printable(fitted.task.name), printable(fitted.chosen)
         figure.suptitle(f"{name}: {chosen}, {len(fitted.task.target)} labels", fontsize=14)
-        return _png(figure)
+        return _png(figure, SHEET_DPI)
 
 
 # -------------------------------------------------------------------------------------- the page

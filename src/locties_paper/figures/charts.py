@@ -476,12 +476,14 @@ def draw_map_study(table: pd.DataFrame, wanted: float) -> Figure:
                 style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4}
                 ax.errorbar(drawn.index, mean, [mean - low, high - mean], label=contender, **style)
         column[0].set_xscale("log")
-        column[0].set_ylim(bottom=max(column[0].get_ylim()[0], -0.5))
         column[1].axhline(wanted, color="0.3", linestyle=":")
         ticks = sorted(table["labels"].unique())
         column[1].set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
         column[1].minorticks_off()
         column[1].set_xlabel("labels")
+    means = table.groupby(["task", "labels", "contender"])[["score", "coverage"]].mean()
+    for metric, ax in zip(means, axes[:, 0], strict=True):  # a few intervals are far longer
+        ax.set_ylim(max(means[metric].min() - 0.1, -0.5), 1.05)
     axes[0, 0].set_ylabel("R² or accuracy")
     axes[1, 0].set_ylabel("share inside")
     _legend(figure, axes[0, 0])
