@@ -179,8 +179,8 @@ def test_counts_a_small_task_cannot_give_are_left_out_by_default(globe):
         ({"probes": [["ridge"]]}, r"probe \['ridge'\].*ridge"),
         ({"probes": probes.Ridge}, "probes=.*Ridge.*ridge"),
         ({"tasks": []}, r"tasks=\[\].*elevation.*Task objects"),
-        ({"tasks": 5}, "5 is no task.*elevation"),
-        ({"tasks": ["elevation", None]}, "None is no task.*elevation"),
+        ({"tasks": 5}, "5 is not a task.*elevation"),
+        ({"tasks": ["elevation", None]}, "None is not a task.*elevation"),
         ({"tasks": "elevatoin"}, "did you mean 'elevation'"),
         ({"tasks": "elevation,population"}, "'elevation,population'.*Known"),
         ({"encoder": "bset"}, "did you mean 'best'"),
@@ -302,7 +302,7 @@ def test_labels_at_fewer_than_five_places_are_scored_under_random_folds(n):
 
 
 @pytest.mark.parametrize("splits", ["random", "block", ("random", "block")])
-@pytest.mark.filterwarnings("ignore:the labels stand at 3 places")
+@pytest.mark.filterwarnings("ignore:the labels are at 3 places")
 def test_fewer_labels_than_folds_cannot_be_scored(splits):
     with pytest.raises(ValueError, match=r"5 p.*there are 3: add"):
         evaluate(xyz, few(3), splits=splits)

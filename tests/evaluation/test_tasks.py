@@ -40,7 +40,7 @@ def test_longitudes_are_wrapped_and_targets_may_be_tensors():
         ({"kind": "classify"}, "did you mean 'classification'"),
         ({"target": [1.0, 2.0]}, r"shape \(2,\).*3 points"),
         ({"target": [[1.0], [2.0], [3.0]]}, r"shape \(3, 1\).*\(3,\)"),
-        ({"target": [[1.0], [2.0, 3.0], [4.0]]}, "no array.*one value for each"),
+        ({"target": [[1.0], [2.0, 3.0], [4.0]]}, "not an array.*one value for each"),
         ({"target": 5.0}, r"shape \(\).*\(3,\)"),
         ({"target": [1.0, np.nan, 2.0]}, "nan at row 1.*drop"),
         ({"target": [1.0, 2.0, np.inf]}, "inf at row 2.*drop"),

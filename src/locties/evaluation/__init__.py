@@ -5,7 +5,7 @@ Example: ``evaluate("best", tasks=["air_temperature", "elevation"])``.
 
 from locties._util.extras import needs, require
 
-# They are imported where they are used: together they take as long as torch.
+# Imported on first use: together they take as long as torch.
 require("data,study", "locties.evaluation", "pandas", "scipy", "sklearn")
 with needs("data,study", "locties.evaluation"):
     from locties.evaluation import kriging as kriging  # a probe, in PROBES

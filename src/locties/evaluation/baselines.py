@@ -1,7 +1,7 @@
-"""What `evaluate` scores beside trained encoders, and the names of all that it takes.
+"""Baselines that `evaluate` scores beside trained encoders, and all names that it accepts.
 
 ``BASELINES["xyz"](seed=0)`` is a function from lonlat `(N, 2)` to `(N, d)`. The seed changes only
-``"untrained_default"``. `contender` makes a baseline, a peer or a saved encoder from its name.
+``"untrained_default"``. `contender` turns a name into a baseline, a peer or a saved encoder.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from locties.peers import PEERS
 
 
 def constant(seed: int = 0) -> Encoder:
-    """The same embedding everywhere: probes answer the mean label, or the commonest class."""
+    """The same embedding everywhere: probes predict the mean label or the commonest class."""
     return _ones
 
 
@@ -44,7 +44,7 @@ def harmonics(degree: int, seed: int = 0) -> Encoder:
 
 
 def untrained_default(seed: int = 0) -> LocationEncoder:
-    """`LocationEncoder` of the default architecture with its initial weights, drawn with `seed`."""
+    """The default `LocationEncoder` with initial weights, drawn with `seed`."""
     return LocationEncoder(seed=seed).eval()
 
 
@@ -59,9 +59,9 @@ BASELINES = Registry(
 
 
 class Appended(nn.Module):
-    """An encoder's embedding with a baseline's appended: `(N, d + d of the baseline)`.
+    """An encoder's embedding, followed by a baseline's: `(N, d + d of the baseline)`.
 
-    Each part is divided by its own length, point by point, so that both count alike in kNN.
+    Each part is scaled to length one at each point, so that both count equally in kNN.
 
     Example:
         >>> both = Appended(lambda lonlat: torch.tensor([[3.0, 4.0]]), "xyz")
@@ -81,18 +81,18 @@ class Appended(nn.Module):
 
 
 def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
-    """The encoder that a name, a folder or an object stands for.
+    """The encoder for a name, a folder or an object.
 
     Args:
         encoder: a name in `BASELINES` or `locties.peers.PEERS`, a published encoder, or the folder
-            of a saved one. After a plus sign follows a baseline to append ("melt+xyz"), or
-            "layers" to read the embedding from all layers. A `Path` is a folder; a function or
-            module is returned as it is.
-        seed: of the baseline "untrained_default".
+            of a saved one. A plus sign and a baseline append it ("melt+xyz"); "+layers" reads the
+            embedding from all layers. A `Path` is a folder; a function or module is returned as it
+            is.
+        seed: seed of the baseline "untrained_default".
 
     Returns:
-        Function from lonlat `(N, 2)`, degrees, to `(N, d)`; made from a name, it is on a GPU where
-        there is one.
+        Function from lonlat `(N, 2)`, degrees, to `(N, d)`. An encoder given by name runs on a GPU
+        if there is one.
 
     Example:
         >>> contender("untrained_default+xyz")(torch.tensor([[0.0, 0.0]])).shape
@@ -112,7 +112,7 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
         raise ValueError(f"{unknown('encoder', first, known)} Or give the folder of a saved one.")
     if appended == "layers":
         if not isinstance(made, LocationEncoder):
-            raise ValueError(f"{first!r} has no layers to read: take it without '+layers'")
+            raise ValueError(f"{first!r} has no layers to read: pass it without '+layers'")
         made.readout = "layers"
     elif plus:
         made = Appended(made, appended)

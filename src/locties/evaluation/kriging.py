@@ -1,4 +1,4 @@
-"""Kriging with an embedding: a linear trend and a smooth rest on the sphere, fitted together."""
+"""Kriging with an embedding: a linear trend and a smooth residual, fitted together."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from torch import Tensor
 
 from locties.evaluation.probes import PROBES, Array, Probe, as_columns, is_classification
 
-MOST_LABELS = 3000  # the work grows with their cube; of more, so many are drawn
-LABELS_FOR_SCALES = 256  # of these, so many say how the variance splits
-NOISE = 1e-4  # at least, as a share of all variances
+MOST_LABELS = 3000  # the work grows with their cube; this many are drawn if there are more
+LABELS_FOR_SCALES = 256  # so many of them are used to fit the scales
+NOISE = 1e-4  # smallest noise, as a share of the total variance
 STEPS = 60
-LARGEST = 6.0  # of the logarithm of a scale
+LARGEST = 6.0  # largest logarithm of a scale
 
 
 class Kriging(Probe):
     """A Gaussian process: linear in the embedding, smooth in the place, and noise.
 
-    Kriging with the embedding as its trend. The smooth part has a Matérn covariance of smoothness
-    1.5 of the straight distance between places. The four scales (range, and the variance of each
-    part) are those of the highest posterior density, with wide log-normal priors. Classes are
-    one-hot targets with common scales. Measurements are cut to the range of the labels.
+    This is kriging with the embedding as trend. The smooth part has a Matérn covariance of
+    smoothness 1.5, a function of the straight distance between places. The four scales (the range,
+    and the variance of each part) maximise the posterior density under wide log-normal priors.
+    Classes are one-hot targets that share the scales. Predicted measurements are clipped to the
+    range of the labels.
 
     Args:
-        x: `(N, d + 3)`: the embedding, and last the place on the unit sphere, as
-            ``"best+xyz"`` gives it.
+        x: `(N, d + 3)`: the embedding, then the place on the unit sphere, as from ``"best+xyz"``.
         targets: as for `Probe`.
         fold: as for `Probe`.
 
@@ -77,14 +77,14 @@ class _Field:
 
 @dataclass(frozen=True)
 class KrigingColumns:
-    """What `Kriging` has learnt, as a function of embeddings and places `(M, d + 3)`."""
+    """A fitted `Kriging`: a function of embeddings and places `(M, d + 3)`."""
 
     fields: list[_Field]
     ends: list[tuple[float, float] | None]
 
     @property
     def importance(self) -> Array:
-        """Of each standardised feature: how far it moves the first target."""
+        """Importance of each standardised feature for the first target."""
         return self.fields[0].importance
 
     def __call__(self, x: NDArray[Any]) -> list[NDArray[Any]]:
@@ -105,14 +105,14 @@ def _checked(x: NDArray[Any]) -> Tensor:
             "kriging needs the place on the unit sphere as the last three features: append it, "
             "such as encoder='best+xyz'"
         )
-    # float32 places are off the sphere by enough to spoil small distances.
+    # float32 places are off the sphere, which would spoil small distances.
     place = torch.nn.functional.normalize(points[:, -3:], dim=1)
     return torch.cat([points[:, :-3], place], dim=1)
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     """Straight distances `(N, M)` between places on the unit sphere."""
-    # By differences: a product would round distances in a city to those of a country.
+    # From differences: products would round away distances within a city.
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -165,7 +165,7 @@ def _field(x: NDArray[Any], columns: Array) -> _Field:
 
 
 def _scales(covariance: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    """Logarithms of range, smooth, linear and noise variance, of the highest posterior density."""
+    """Logarithms of range, smooth, linear and noise variance that maximise the posterior."""
     scales = torch.tensor([0.0, 0.0, 0.0, math.log(0.3)], dtype=values.dtype, requires_grad=True)
     search = torch.optim.LBFGS([scales], max_iter=STEPS, line_search_fn="strong_wolfe")
 

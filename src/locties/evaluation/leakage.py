@@ -1,7 +1,8 @@
 """Leakage: how well a modality's own values, with no encoder, already predict a task.
 
-An encoder trained on a modality partly copies a task made from the same data. `LEAKS` names such
-pairs, `OPEN_LEAKS` those of the open tier; `raw_values` lets `evaluate` score a modality itself.
+An encoder trained on a modality partly copies a task made from the same data. `LEAKS` lists such
+pairs, and `OPEN_LEAKS` those of the open tier. With `raw_values`, `evaluate` scores a modality
+itself.
 """
 
 import numpy as np
@@ -15,9 +16,9 @@ from locties.lonlat import LonLat, check, to_xyz
 from locties.modalities import Gathered
 from locties.modality import Modality
 
-# By task, the modalities made from the same source: temperature, water vapour and cloud water are
-# of ECMWF's reanalyses; climate zones are computed from climate's rain; relief and elevation map
-# the same heights; population, country and toponyms come from one gazetteer.
+# For each task, the modalities made from the same source. Temperature, water vapour and cloud water
+# come from ECMWF's reanalyses; climate zones are computed from the rain of climate; relief and
+# elevation show the same heights; population, country and toponyms come from one gazetteer.
 LEAKS: dict[str, tuple[str, ...]] = {
     "air_temperature": ("climate",),
     "elevation": ("relief",),
@@ -25,21 +26,21 @@ LEAKS: dict[str, tuple[str, ...]] = {
     "climate_zone": ("climate",),
     "country": ("toponyms",),
 }
-# MOSAIKS took its elevations from the terrain tiles on AWS, as pvlib took its altitudes: in the
-# repository Global-Policy-Lab/mosaiks-paper, extractElevation_global.R calls get_aws_terrain.
+# MOSAIKS and pvlib took their elevations from the same terrain tiles on AWS: in the repository
+# Global-Policy-Lab/mosaiks-paper, extractElevation_global.R calls get_aws_terrain.
 OPEN_LEAKS: dict[str, tuple[str, ...]] = {"elevation": ("relief",)}
 POOLED = 4  # a patch is read as 4 x 4 means of each channel
-BAG = 256  # counts of n-gram buckets, folded to this many
+BAG = 256  # n-gram buckets are folded to this many counts
 
 
 def raw_values(modality: Modality) -> Encoder:
-    """The modality's own values at any point, as a function that `evaluate` takes as an encoder.
+    """The modality's own values at any point, as a function that `evaluate` accepts.
 
-    Profiles are taken as they are, patches as 4 x 4 means of each channel, texts as 256 counts of
-    their n-grams. A constant 1 is appended, so that rows differ in direction where they differ in
-    length, which kNN divides out. Rasters are read at the point itself. Other modalities give their
-    nearest sample, held-out ones included.
-    The result maps lonlat `(N, 2)` to `(N, d)` float32.
+    Profiles are not changed; patches become 4 x 4 means of each channel, and texts 256 counts of
+    their n-grams. A constant 1 is appended: kNN ignores the length of a row, and with the constant,
+    rows of different length also differ in direction. Rasters are read at the point itself. Other
+    modalities give their nearest sample, held-out ones included. The result maps lonlat `(N, 2)` to
+    `(N, d)` float32.
 
     Example:
         >>> profiles = torch.tensor([[5.0], [2.0]])

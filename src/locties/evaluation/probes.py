@@ -1,7 +1,8 @@
 """Probes: the small models fitted on frozen embeddings.
 
 All targets at the same points are fitted together: the costly part, a decomposition or a neighbour
-search, depends on the embeddings alone. A new probe is a subclass of `Probe`, named in `PROBES`.
+search, depends only on the embeddings. To add a probe, write a subclass of `Probe` and name it in
+`PROBES`.
 """
 
 import warnings
@@ -22,8 +23,8 @@ Predictor = Callable[[NDArray[Any]], list[NDArray[Any]]]
 # From embeddings `(M, d)` to `(M, C)` for each target: a measurement, or a score for each class.
 Columns = Callable[[NDArray[Any]], list[NDArray[Any]]]
 
-# Relative to the number of labels, so that it means the same for 50 labels as for 4,000. With
-# standardised features the ends are ordinary least squares and the mean of the labels.
+# Relative to the number of labels, so that 50 labels and 4,000 are treated alike. With standardised
+# features, the smallest gives ordinary least squares, the largest the mean label.
 PENALTIES = np.logspace(-7, 4, 12)
 NEIGHBOURS = 10
 HIDDEN = (64, 64, 64)
@@ -49,12 +50,12 @@ def _from_columns(target: NDArray[Any], columns: Array) -> NDArray[Any]:
 
 
 def _clip(predicted: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-    """Measurements cut to the range of the labels learnt from; class codes as they are."""
+    """Clip measurements to the range of the training labels; class codes do not change."""
     return predicted if is_classification(labels) else predicted.clip(labels.min(), labels.max())
 
 
 class Probe(ABC):
-    """A small model of targets on frozen embeddings.
+    """A small model that predicts targets from frozen embeddings.
 
     Args:
         x: `(N, d)` embeddings.
@@ -71,16 +72,16 @@ class Probe(ABC):
 
     @abstractmethod
     def columns(self, *held_out: int) -> Columns:
-        """Learn from all folds but those held out.
+        """Learn from all folds except those held out.
 
         The result maps embeddings `(M, d)` to an array `(M, C)` for each target: one column of
-        measurements, or a score for each class, the highest of which is the prediction.
+        measurements, or a score for each class; the class with the highest score is the prediction.
         """
 
     def several(self, held_out: Sequence[Sequence[int]]) -> Columns:
-        """Fits without each of these sets of folds, as one: of each fit, the columns of `columns`.
+        """Fit once without each of these sets of folds; join the columns of all fits.
 
-        It costs less than one after the other, and can be pickled if they can.
+        This is cheaper than separate fits. The result can be pickled if theirs can.
         """
         return _Several([self.columns(*folds) for folds in held_out])
 
@@ -106,7 +107,7 @@ class _Several:
 
     @property
     def importance(self) -> Any:
-        """Of each feature `(d,)` in the first fit, or one number where all count alike."""
+        """Importance of each feature `(d,)` in the first fit; one number if all are equal."""
         return getattr(self.fits[0], "importance", 1.0)
 
     def __call__(self, x: NDArray[Any]) -> list[NDArray[Any]]:
@@ -127,8 +128,8 @@ class _Path(NamedTuple):
 
 
 def _scale(variance: Array) -> Array:
-    """Standard deviations; infinite where a feature is constant, which takes it out."""
-    # Features come with unit variance over all rows, so this threshold has no unit.
+    """Standard deviations; infinite for constant features, so that they have no effect."""
+    # Features have unit variance over all rows, so this threshold has no unit.
     return np.where(variance > 1e-10, np.sqrt(np.maximum(variance, 1e-300)), np.inf)
 
 
@@ -151,7 +152,7 @@ def _primal_path(n: int, x: Array, y: Array, xx: Array, xy: Array) -> _Path:
 
 
 def _dual_path(x: Array, y: Array) -> _Path:
-    """The same for fewer rows than features: one decomposition of `(n, n)`."""
+    """As `_primal_path`, for fewer rows than features: one decomposition of `(n, n)`."""
     mean, target_mean, n = x.mean(0), y.mean(0), len(x)
     scale = _scale(x.var(0))
     standard = (x - mean) / scale
@@ -166,12 +167,12 @@ def _dual_path(x: Array, y: Array) -> _Path:
 class RidgeColumns:
     """A fitted ridge: from embeddings `(M, d)` to an array `(M, C)` for each target."""
 
-    centre: Array  # (d,), of all rows given; so is the spread
+    centre: Array  # (d,), over all rows given, as the spread
     spread: Array
-    coefficients: Array  # (d, C of all targets), of features with unit variance
+    coefficients: Array  # (d, C of all targets), for features with unit variance
     intercepts: Array
     slices: list[slice]
-    ranges: list[tuple[float, float] | None]  # of the labels learnt from; None for classes
+    ranges: list[tuple[float, float] | None]  # of the training labels; None for classes
 
     @property
     def importance(self) -> Array:
@@ -192,13 +193,13 @@ class Ridge(Probe):
     """Ridge on standardised features, in closed form; classes by ridge on one-hot targets.
 
     The same as scikit-learn's ``StandardScaler`` with ``Ridge(alpha=penalty * n)`` or
-    ``RidgeClassifier``, with predictions cut to the range of the labels: one absurd prediction far
-    from all labels would decide R² (truncated least squares).
+    ``RidgeClassifier``, but predictions are clipped to the range of the labels (truncated least
+    squares). Otherwise one absurd prediction could decide R².
 
     The penalty is chosen from `PENALTIES` for each target, by squared error or accuracy on the
-    other outer folds; the strongest wins among equals. The set without folds i and j serves twice,
-    so five folds take fifteen decompositions, whatever the number of penalties and targets.
-    Constant features are left out.
+    other outer folds; among equals, the strongest wins. The fit without folds i and j is used
+    twice, so five folds take fifteen decompositions for any number of penalties and targets. Ridge
+    ignores constant features.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(100, 3))
@@ -207,15 +208,15 @@ class Ridge(Probe):
         array([6.])
 
     Source: Hoerl and Kennard (Technometrics 12, 1970); Györfi, Kohler, Krzyżak and Walk, *A
-    Distribution-Free Theory of Nonparametric Regression* (2002), for the cut.
+    Distribution-Free Theory of Nonparametric Regression* (2002), for clipping.
     """
 
     def __init__(
         self, x: NDArray[Any], targets: Sequence[NDArray[Any]], fold: NDArray[Any]
     ) -> None:
         super().__init__(x, targets, fold)
-        # One shift and scale for all rows changes no result, since every training set is
-        # standardised again, but keeps sums of products from cancelling.
+        # Shift and scale all rows, so that sums of products do not cancel. This changes no result:
+        # every training set is standardised again.
         self._centre, spread = self.x.mean(0), self.x.std(0)
         rounding = 1e-6 * np.abs(self.x).max(0, initial=0)
         self._spread = np.where(spread > rounding, spread, np.inf)
@@ -293,7 +294,7 @@ class Ridge(Probe):
 
     @cached_property
     def _sums(self) -> dict[int, tuple[Any, ...]]:
-        """Of each fold what `_primal_path` takes: n, x, y, xx, xy."""
+        """The arguments of `_primal_path` for each fold: n, x, y, xx, xy."""
         rows = {fold: self.fold == fold for fold in self._folds}
         parts = {fold: (self.x[here], self._y[here]) for fold, here in rows.items()}
         return {f: (len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y) for f, (x, y) in parts.items()}
@@ -302,8 +303,8 @@ class Ridge(Probe):
 class NearestNeighbour(Probe):
     """The 10 nearest labels, weighted by inverse distance between L2-normalised embeddings.
 
-    scikit-learn's ``KNeighborsRegressor`` on measurements and one-hot classes. With fewer than 10
-    labels, or where every embedding is the same, all labels are neighbours.
+    It is scikit-learn's ``KNeighborsRegressor`` on measurements and one-hot classes. With fewer
+    than 10 labels, or if all embeddings are equal, all labels are neighbours.
 
     Source: Shepard (1968) for the weights.
     """
@@ -338,13 +339,14 @@ class NearestColumns:
 
 
 class Mlp(Probe):
-    """SatCLIP's probe, for repeating its setting: a small ReLU network. Slow, so not a default.
+    """A small ReLU network, close to SatCLIP's probe. It is slow, so not a default.
 
-    SatCLIP's notebook has layers of 64 with ReLU, two of which share their weights; squared error;
-    3,000 steps of Adam at 0.001 over all labels at once; the target divided by its largest value;
-    nothing chosen by validation. Here it is scikit-learn's ``MLPRegressor`` or ``MLPClassifier``:
-    no shared weights, batches of 200, an end where the training loss has not fallen by 1e-4 in ten
-    epochs, features and regression targets standardised, weight decay 1e-4 and a fixed seed.
+    SatCLIP's notebook uses layers of 64 with ReLU, two of which share their weights, and squared
+    error. It takes 3,000 steps of Adam at 0.001 over all labels at once, divides the target by its
+    largest value and chooses nothing by validation. Here the probe is scikit-learn's
+    ``MLPRegressor`` or ``MLPClassifier``: it shares no weights, takes batches of 200, stops when
+    the training loss has not fallen by 1e-4 in ten epochs, standardises features and regression
+    targets, and has weight decay 1e-4 and a fixed seed.
 
     Source: Klemmer et al., arXiv 2311.17179, and the notebook
     B01_Example_Air_Temperature_Prediction of github.com/microsoft/satclip, commit 1ead106.

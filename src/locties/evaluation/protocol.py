@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 
 COLUMNS = ["encoder", "tier", "task", "split", "probe", "labels", "seed", "metric", "value"]
-LABELS = (50, 200, 1000)  # beside all, where a task has enough points
+LABELS = (50, 200, 1000)  # beside all, if a task has enough points
 FEWEST_LABELS = 10
-# Folds and draws of labels are the same for every encoder and every training seed: what differs
-# between two rows of a table is then the encoder.
+# Folds and draws of labels are the same for every encoder and every training seed, so two rows of a
+# table differ only by the encoder.
 PROTOCOL_SEED = 0
 
 
@@ -57,29 +57,29 @@ def evaluate(
     """Score a frozen location encoder with probes on tasks.
 
     Each of five folds is predicted from labels in the other four, and all predictions are scored
-    together. With few labels, that many are drawn from the four folds; a smaller draw lies inside a
-    larger one. Folds and draws are the same for every encoder.
+    together. For a smaller number of labels, that many are drawn from the four folds; a smaller
+    draw is part of a larger one. Folds and draws are the same for every encoder.
 
     Metrics: ``r2`` for regression; ``accuracy`` and ``macro_f1`` for classification; ``r2_low``,
     ``r2_high``, ``accuracy_low``, ``accuracy_high``, the 95% interval of a bootstrap over spatial
-    blocks. ``nearest_label_km``, the median distance from a test point to its nearest label,
-    depends on no probe: its rows have probe ``"none"``.
+    blocks. ``nearest_label_km`` is the median distance from a test point to its nearest label. It
+    depends on no probe, so its rows have probe ``"none"``.
 
-    Blocks are 10 degrees high, and smaller where the labels are those of a region:
-    `locties.evaluation.block_degrees` says how high. With labels at fewer than five places there
-    are scores of random folds alone, and a warning.
+    Blocks are 10 degrees high, or smaller if the labels cover only a region:
+    `locties.evaluation.block_degrees` gives the height. With labels at fewer than five places, only
+    random folds are scored, with a warning.
 
     Args:
         encoder: a name such as ``"best"`` or ``"melt+xyz"`` (all that `contender` takes), the
             folder of a saved one, a `LocationEncoder`, or any function from lonlat `(N, 2)` float32
-            to `(N, d)`. A module is used on its device, in evaluation mode.
+            to `(N, d)`. A module runs on its device, in evaluation mode.
         tasks: names in `TASKS` or `Task` objects, such as those of ``TIERS["open"]``; by default
             all of `TASKS`.
-        name: of the encoder in the table; by default what it is called.
+        name: name of the encoder in the table; by default its own name.
         splits: ``"random"``, ``"block"`` or both.
         probes: names in `PROBES`. ``"mlp"``, SatCLIP's, takes minutes.
-        labels: ``"all"`` or numbers of labels, at least 10. By default all, 50, 200 and 1000,
-            without those a task has too few points for.
+        labels: ``"all"`` or numbers of labels, at least 10. By default all, 50, 200 and 1000, as
+            far as a task has enough points.
         seed: the encoder's training seed, a column of the table; it changes nothing else.
 
     Returns:
@@ -120,7 +120,7 @@ def evaluate(
 def predict(
     encoder: str | Path | Encoder, task: str | Task, split: str = "block", probe: str = "ridge"
 ) -> NDArray[Any]:
-    """Out-of-fold prediction `(N,)` at each point of a task, as `evaluate` scores with all labels.
+    """Out-of-fold predictions `(N,)` at the points of a task: those that `evaluate` scores.
 
     Predictions are in the target's unit, or int64 class codes.
     """
@@ -138,7 +138,7 @@ def fit_probe(
     Args:
         encoder: as in `evaluate`.
         task: a name in `TASKS`, or a `Task`.
-        split: the folds on which the ridge penalty is chosen.
+        split: the kind of folds on which the ridge penalty is chosen.
         probe: a name in `PROBES`.
 
     Returns:
@@ -177,17 +177,17 @@ def checked_embedding(encoder: str | Path | Encoder, lonlat: LonLat) -> NDArray[
 
 
 def check_finite(embedding: NDArray[Any], source: str, what: str) -> None:
-    """Raise ValueError where a row of an embedding is not finite."""
+    """Raise ValueError if a row of an embedding is not finite."""
     bad = ~np.isfinite(embedding).all(1)
     if bad.any():
         raise ValueError(
             f"{source} gave values that are not finite for {bad.sum()} of {len(bad)} {what}, the "
-            f"first at row {bad.argmax()}: leave these out, or repair the encoder"
+            f"first at row {bad.argmax()}: drop these, or repair the encoder"
         )
 
 
 def called(encoder: str | Path | Encoder) -> str:
-    """The name of an encoder in tables: of a folder its last part."""
+    """The name of an encoder in tables; for a folder, its last part."""
     if isinstance(encoder, str | Path):
         return Path(encoder).resolve().name
     return describe(encoder)["encoder"]
@@ -214,13 +214,13 @@ def _known(what: str, value: Any, known: Sequence[str]) -> list[str]:
 
 
 def _possible(splits: list[str], lonlat: Tensor) -> list[str]:
-    """The splits without blocks, where there are too few places for them and another split."""
+    """The splits, without blocks if there are too few places for them and another split."""
     places = count_places(lonlat)
     if places >= FOLDS or len(splits) == 1:
         return splits
     warnings.warn(
-        f"the labels stand at {places} places, too few for {FOLDS} folds of spatial blocks: scores "
-        "are of random folds alone, where a test point can have its own place among the labels",
+        f"the labels are at {places} places, too few for {FOLDS} folds of spatial blocks: scores "
+        "are of random folds alone: a test point can have a label at its own place",
         stacklevel=3,
     )
     return [split for split in splits if split != "block"]
@@ -236,13 +236,13 @@ def _task(task: str | Task) -> Task:
     if isinstance(task, Task):
         return task
     if not isinstance(task, str):
-        raise ValueError(f"{task!r} is no task: give a Task, or one of {', '.join(TASKS)}")
+        raise ValueError(f"{task!r} is not a task: give a Task, or one of {', '.join(TASKS)}")
     made: Task = TASKS[task]()
     return made
 
 
 def _by_points(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Tasks on the same points go together: one embedding and one decomposition serve them all."""
+    """Group tasks on the same points: they share one embedding and one decomposition."""
     groups: dict[bytes, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.lonlat.numpy().tobytes(), []).append(task)
@@ -261,7 +261,7 @@ def _label_counts(
     if available >= FEWEST_LABELS:
         allowed += f" and whole numbers from {FEWEST_LABELS} to {available}"
     for n in _listed("labels", labels, allowed):
-        if isinstance(n, str) and n.isdecimal():  # as the table of results has them
+        if isinstance(n, str) and n.isdecimal():  # as in the table of results
             n = int(n)
         if isinstance(n, Integral) and FEWEST_LABELS <= int(n) <= available:
             counts.append(int(n))
@@ -280,7 +280,7 @@ def _draw_labels(fold: NDArray[np.int64], count: int | None) -> list[NDArray[np.
     outside = [np.flatnonzero(fold != held_out) for held_out in range(FOLDS)]
     if count is None:
         return outside
-    # One shuffle for every count, so that a smaller draw lies inside a larger one.
+    # One shuffle for all counts, so that a smaller draw is part of a larger one.
     rngs = np.random.default_rng(PROTOCOL_SEED).spawn(FOLDS)
     return [rng.permutation(rows)[:count] for rng, rows in zip(rngs, outside, strict=True)]
 
@@ -302,7 +302,7 @@ def _out_of_fold(
     fold: NDArray[np.int64],
     draws: Sequence[NDArray[np.int64]],
 ) -> list[NDArray[Any]]:
-    """Predictions `(N,)` for each task, for each fold from the rows drawn outside it."""
+    """Predictions `(N,)` for each task; each fold is predicted from the rows drawn outside it."""
     predictions = [np.empty_like(task.target) for task in tasks]
     everything = PROBES[probe](embedding, [task.target for task in tasks], fold)
     for held_out, rows in enumerate(draws):
@@ -330,7 +330,7 @@ def _scores(task: Task, predicted: NDArray[Any], blocks: NDArray[np.int64]) -> d
         accuracy = block_bootstrap(np.stack([hit, np.ones_like(hit)], 1), blocks, share)
         macro_f1 = f1_score(task.target, predicted, average="macro", zero_division=0.0)
         return _with_ends("accuracy", accuracy) | {"macro_f1": float(macro_f1)}
-    # A shift and scale of the target leave R2 as it is, and its sums free of cancellation.
+    # Shifting and scaling the target does not change R2, and its sums do not cancel.
     spread = task.target.std() or 1.0
     truth, error = (task.target - task.target.mean()) / spread, (predicted - task.target) / spread
     terms = np.stack([error**2, truth**2, truth, np.ones_like(truth)], 1)
@@ -342,13 +342,13 @@ def _with_ends(metric: str, interval: Interval) -> dict[str, float]:
 
 
 def share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The first sum over the last: a mean, where the last counts points."""
+    """The first sum divided by the last: a mean, if the last counts points."""
     return sums[..., 0] / sums[..., -1]
 
 
 def r2(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     """R2 from sums of squared errors, squared truths, truths and ones; truths are standardised."""
     spread = sums[..., 1] - sums[..., 2] ** 2 / sums[..., 3]
-    # Of a draw in which every label is the same, R2 is not defined.
+    # If all labels of a draw are equal, R2 is not defined.
     varies = spread > 1e-9 * sums[..., 3]
     return np.where(varies, 1 - sums[..., 0] / np.where(varies, spread, 1), np.nan)

@@ -1,7 +1,7 @@
-"""Tasks of the open tier: labels that the field knows, from fetched files.
+"""Tasks of the open tier: well-known labels, from fetched files.
 
-The files are in the cache (`locties data fetch`) or in the folder that ``LOCTIES_MIRROR`` names.
-Tasks that ask what one of the embedded tier asks have its name, but other points and labels.
+The files are in the cache (`locties data fetch`) or in the folder that ``LOCTIES_MIRROR`` names. A
+task on the same quantity as one of the embedded tier has its name, but other points and labels.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ _task = partial(Task, tier="open")
 
 
 def _draw_rows(n: int, points: int, seed: int) -> Tensor:
-    """Which of n rows to take: all, or `points` of them drawn with the seed; in order."""
+    """Which of n rows to use, in order: all, or `points` of them drawn with the seed."""
     check_counts(points=points)
     generator = torch.Generator().manual_seed(seed)
     rows: Tensor = torch.randperm(n, generator=generator)[:points].sort().values
@@ -45,7 +45,7 @@ def _classification(
 def air_temperature(points: int = 5000, seed: int = 0) -> Task:
     """Annual mean air temperature, degC, at 3,076 weather stations.
 
-    The labels that SatCLIP was judged on. Stations are dense in North America and Europe.
+    SatCLIP was evaluated on these labels. Stations are dense in North America and Europe.
 
     Source: Hooker, Duveiller and Cescatti (Scientific Data 5, 2018), by way of SatCLIP.
     """
@@ -74,9 +74,9 @@ def population(points: int = 5000, seed: int = 0) -> Task:
 
 
 def biome(points: int = 5000, seed: int = 0) -> Task:
-    """WWF biome at the places of D-PLACE. Nothing else of it is read.
+    """WWF biome at the places of D-PLACE. Nothing else is read.
 
-    Biomes with fewer than 25 of the points drawn are dropped; eleven of sixteen are left.
+    Biomes with fewer than 25 of the drawn points are dropped; eleven of sixteen are left.
 
     Source: Olson et al. (BioScience 51, 2001), by way of D-PLACE.
     """
@@ -86,8 +86,8 @@ def biome(points: int = 5000, seed: int = 0) -> Task:
 def country(points: int = 5000, seed: int = 0) -> Task:
     """Country (ISO 3166-1 alpha-2) at points uniform by area on land, from Natural Earth.
 
-    Points in no country are dropped, and countries with fewer than 25 of the points: 25 of 5,000
-    are about 700,000 km2, so large countries are left.
+    Points outside all countries are dropped, and so are countries with fewer than 25 points. 25 of
+    5,000 points stand for about 700,000 km2, so only large countries are left.
 
     Source: Natural Earth, 1:50 million.
     """

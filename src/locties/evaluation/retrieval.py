@@ -33,7 +33,7 @@ RADII_KM = (25, 200, 750, 2500)
 RANKS = (1, 10)
 COLUMNS = ["encoder", "modality", "seed", "metric", "value", "low", "high", "chance", "candidates"]
 _CHUNK = 1024
-# Ties are broken by an order of the candidates that is the same for every encoder.
+# The order of the candidates breaks ties; it is the same for every encoder.
 _TIE_SEED = 0
 
 
@@ -70,8 +70,8 @@ def rank(
 
     Args:
         encoder: as in `evaluate`.
-        modality_encoders: by name of modality, samples `(B, ...)` to `(B, d)`.
-        modality: with a `validation`, whose samples and locations are taken.
+        modality_encoders: by name of modality, from samples `(B, ...)` to `(B, d)`.
+        modality: a modality with a `validation`, whose samples and locations are used.
     """
     held_out = modality.validation
     if held_out is None:
@@ -99,7 +99,7 @@ def rank(
     of_true = similarity.gather(1, true[:, None])
     earlier = torch.arange(len(candidates)) < true[:, None]
     before = (similarity > of_true) | ((similarity == of_true) & earlier)
-    # torch's argmax may return any of several equal ones; numpy's returns the first.
+    # torch's argmax may return any of several equal values; numpy's returns the first.
     first = candidates[similarity.numpy().argmax(1)]
     error = distance_km(queries.double(), first.double()).numpy()
     return Ranking(queries, candidates, true, similarity, error, before.sum(1).numpy())
@@ -113,22 +113,22 @@ def retrieve(
     name: str | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Score how well each modality's held-out samples find where they were taken: a table.
+    """A table of how well each modality's held-out samples find where they were taken.
 
-    Candidates are the distinct held-out locations of the same modality, which lie in whole blocks
-    that no training sample comes from.
+    Candidates are the distinct held-out locations of the same modality. They lie in whole blocks
+    without training samples.
 
-    Metrics: ``within_25_km`` (200, 750, 2500), the share of samples whose top-ranked location lies
-    that near; ``recall_at_1`` and ``recall_at_10``, the share whose true location is among the
-    first; ``median_km``, the (lower) median distance to the top-ranked one. ``low`` and ``high``
-    are the 95% interval of a bootstrap over blocks of 10 degrees; ``chance`` is the mean over all
-    rankings, computed, not drawn.
+    Metrics: ``within_25_km`` (200, 750, 2500) is the share of samples whose top-ranked location
+    lies within this distance. ``recall_at_1`` and ``recall_at_10`` are the share whose true
+    location is among the first 1 or 10. ``median_km`` is the (lower) median distance to the
+    top-ranked location. ``low`` and ``high`` are the 95% interval of a bootstrap over blocks of 10
+    degrees. ``chance`` is the exact mean over all rankings.
 
     Args:
         encoder: as in `evaluate`.
         modality_encoders: by name of modality; `Run.modality_encoders`.
-        modalities: each with a `validation`.
-        name: of the encoder in the table; by default what it is called.
+        modalities: modalities with a `validation`.
+        name: name of the encoder in the table; by default its own name.
         seed: the encoder's training seed, a column of the table; it changes nothing else.
 
     Example:
@@ -180,7 +180,7 @@ def _embed_samples(encoder: nn.Module, held_out: Modality) -> Tensor:
 
 
 def _chance(ranking: Ranking) -> dict[str, float]:
-    """What a random order of the candidates gives on average."""
+    """The average scores of a random order of the candidates."""
     parts = [
         distance_km(part.double()[:, None], ranking.candidates.double()).numpy()
         for part in torch.split(ranking.queries, _CHUNK)
@@ -192,7 +192,7 @@ def _chance(ranking: Ranking) -> dict[str, float]:
 
 
 def _median(error: NDArray[np.float64], blocks: NDArray[np.int64]) -> Interval:
-    """The lower median. For each error, a sum counts the errors that are not larger."""
+    """The lower median. The sum of each error counts the errors up to it."""
     ascending = np.unique(error)
 
     def lower_median(sums: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,16 +8,16 @@ from locties.lonlat import BLOCK_DEGREES, MEAN_EARTH_RADIUS_KM, LonLat, cell_ind
 
 SPLITS = ("random", "block")
 FOLDS = 5
-# Ten degrees for labels of the whole globe, less for those of a region: 0.001 is about 100 m.
+# Ten degrees for labels of the whole globe, less for a region; 0.001 is about 100 m.
 BLOCK_SIDES = (BLOCK_DEGREES, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 ENOUGH_BLOCKS = 20
 
 
 def block_degrees(lonlat: LonLat) -> float:
-    """Height of the spatial blocks for these points, degrees; 0 where each place is a block.
+    """Height of the spatial blocks for these points, degrees; 0 if each place is a block.
 
-    The largest of `BLOCK_SIDES` that gives 20 blocks; for fewer than 80 places, one block for four
-    places, and at least one for each of five folds.
+    It is the largest of `BLOCK_SIDES` that gives 20 blocks. For fewer than 80 places it gives one
+    block for every four places, and at least one for each of five folds.
 
     Example:
         >>> draw = np.random.default_rng(0).uniform
@@ -36,7 +36,7 @@ def block_degrees(lonlat: LonLat) -> float:
 def block_index(lonlat: LonLat) -> NDArray[np.int64]:
     """Spatial block of each point: `(N,)` ids of cells of nearly equal area.
 
-    Blocks are as high as `block_degrees` says. A place is never in two of them.
+    `block_degrees` gives the height of blocks. A place is never in two blocks.
     """
     points = check(lonlat)
     side = block_degrees(points)
@@ -50,8 +50,8 @@ def folds(lonlat: LonLat, split: str, n: int = FOLDS, seed: int = 0) -> NDArray[
     """Fold of each point, for cross-validation.
 
     Under ``"random"`` a test point usually has a label close by. Under ``"block"`` whole blocks
-    (`block_index`) are held out together, so that test places are unlike those seen. Returns `(N,)`
-    int64 in 0..n-1, as even as the split allows.
+    (`block_index`) are held out together, so that test places differ from training places. Returns
+    `(N,)` int64 in 0..n-1, as even as the split allows.
 
     Source: Roberts et al., "Cross-validation strategies for data with temporal, spatial,
     hierarchical, or phylogenetic structure" (Ecography 40, 2017).
@@ -69,8 +69,8 @@ def folds(lonlat: LonLat, split: str, n: int = FOLDS, seed: int = 0) -> NDArray[
     _check_enough(len(blocks), n, "places")
     fold_of_block, load = np.empty(len(blocks), dtype=np.int64), np.zeros(n, dtype=np.int64)
     shuffled = rng.permutation(len(blocks))
-    # As sklearn's GroupKFold: largest block first, each to the lightest fold. The shuffle decides
-    # among blocks of one size.
+    # As sklearn's GroupKFold: the largest block comes first, and each goes to the smallest fold.
+    # The shuffle decides among blocks of the same size.
     for each in shuffled[np.argsort(-size[shuffled], kind="stable")]:
         fold_of_block[each] = load.argmin()
         load[load.argmin()] += size[each]

@@ -43,18 +43,19 @@ def block_bootstrap(
 ) -> Interval:
     """Score over all points, with the percentile interval of a bootstrap over whole blocks.
 
-    Points near each other err alike, so an interval from resampled points would be too narrow.
-    Every score here is a function of sums over points; a draw weights the sums of blocks.
+    Points near each other have similar errors, so an interval from resampled points would be too
+    narrow. Every score is a function of sums over points; a resample weights the sums of the
+    blocks.
 
     Args:
-        terms: `(N, S)` what each point adds to the S sums.
+        terms: `(N, S)`, the contribution of each point to the S sums.
         blocks: `(N,)` integers.
-        score: from sums `(..., S)` to scores `(...)`; NaN where it is not defined, and such draws
-            are left out.
-        draws: number of resamples: the same for the same `seed` and number of blocks, so that the
-            intervals of two encoders can be compared.
+        score: from sums `(..., S)` to scores `(...)`; NaN if it is not defined; such resamples are
+            dropped.
+        draws: number of resamples. They are the same for the same `seed` and number of blocks, so
+            that the intervals of two encoders can be compared.
         level: coverage of the interval.
-        seed: of the resamples.
+        seed: determines the resamples.
 
     Example:
         >>> hit = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
@@ -82,7 +83,7 @@ def block_bootstrap(
 
 @lru_cache(maxsize=64)
 def _block_counts(blocks: int, draws: int, seed: int) -> Array:
-    """`(draws, blocks)`: how often each draw holds each block."""
+    """`(draws, blocks)`: how often each resample contains each block."""
     even = np.full(blocks, 1 / blocks)
     counts = np.random.default_rng(seed).multinomial(blocks, even, size=draws)
     return counts.astype(np.float64)

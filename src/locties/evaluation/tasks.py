@@ -1,8 +1,8 @@
-"""Tasks: places, and what is to be predicted there.
+"""Tasks: places, and what to predict there.
 
-Those of the embedded tier are computed from data inside pinned packages and need no network; those
-of the open tier are in `locties.evaluation.public_tasks`. A new task is a function that returns a
-`Task`, named in `TASKS`.
+Tasks of the embedded tier are computed from data in pinned packages and need no download. Those of
+the open tier are in `locties.evaluation.public_tasks`. To add a task, write a function that returns
+a `Task` and name it in `TASKS`.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from locties.lonlat import MEAN_EARTH_RADIUS_KM, LonLat, check, to_xyz
 
 KINDS = ("regression", "classification")
 KERNEL_KM = 25.0
-SMALLEST_CLASS = 25  # points: with fewer there are too few to learn from and to test
+SMALLEST_CLASS = 25  # points: fewer are not enough to train and to test
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +35,12 @@ class Task:
         name: shown in tables.
         lonlat: `(N, 2)` longitude then latitude, degrees; copied.
         target: `(N,)`, none missing; copied. Measurements become float64. Classes are int64 codes
-            into `classes`. Without `classes` they may be any values, and `classes` becomes the
-            sorted distinct ones.
+            into `classes`. Without `classes`, the target may hold any values; `classes` becomes the
+            sorted distinct values.
         kind: ``"regression"`` or ``"classification"``.
-        unit: of a regression target.
+        unit: unit of a regression target.
         classes: names of the classes, by code.
-        tier: "embedded" for `TASKS`, "open" for `OPEN_TASKS`, empty for one's own. Scores of
+        tier: "embedded" for `TASKS`, "open" for `OPEN_TASKS`, empty for your own. Scores of
             different tiers are never averaged.
 
     Example:
@@ -80,7 +80,7 @@ class Task:
             values = np.asarray(given)
         except ValueError as error:
             raise self._wrong(
-                f"target is no array ({error}); give one value for each point"
+                f"target is not an array ({error}); give one value for each point"
             ) from None
         if values.shape != (points,):
             raise self._wrong(
@@ -128,13 +128,13 @@ class Task:
                 ) from None
             classes = tuple(str(value) for value in values)
         elif isinstance(self.classes, str) or not isinstance(self.classes, Iterable):
-            raise self._wrong(f"classes={self.classes!r} is no list; give a list of names")
+            raise self._wrong(f"classes={self.classes!r} is not a list; give a list of names")
         else:
             classes = tuple(str(value) for value in self.classes)
         if not np.issubdtype(target.dtype, np.integer):
             raise self._wrong(
                 f"with classes, target holds integer codes into them, not {target.dtype}; leave "
-                "classes out to have codes made"
+                "classes out, and codes are made"
             )
         outside = (target < 0) | (target >= len(classes))
         if outside.any():
@@ -171,7 +171,7 @@ def air_temperature(points: int = 5000, seed: int = 0) -> Task:
 def elevation(points: int = 5000, seed: int = 0) -> Task:
     """Elevation above sea level, m, at points uniform by area on land.
 
-    Values are means over cells of 5 arcmin, so peaks come out too low.
+    Values are means over cells of 5 arcmin, so peaks are too low.
 
     Source: ITU-R P.1511-2.
     """
@@ -182,7 +182,7 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
 def population(points: int = 5000, seed: int = 0) -> Task:
     """Log of one plus population density (persons per km2), at points uniform by area on land.
 
-    The inhabitants of GeoNames' cities500, spread by `kernel_density`.
+    `kernel_density` spreads the inhabitants of GeoNames' cities500.
     """
     lonlat, places = land_points(points, seed), load().places
     density = kernel_density(lonlat, places.lonlat, places.population)
@@ -201,7 +201,7 @@ def kernel_density(lonlat: LonLat, sources: LonLat, weight: Any) -> NDArray[np.f
     from scipy.spatial import cKDTree
 
     here, there = (cKDTree(to_xyz(check(x).double()).numpy()) for x in (lonlat, sources))
-    # A chord of 100 km is shorter than its arc by 1 m: the chord serves as the distance.
+    # A chord of 100 km is only 1 m shorter than its arc, so chords serve as distances.
     pairs = here.sparse_distance_matrix(
         there, 4 * KERNEL_KM / MEAN_EARTH_RADIUS_KM, output_type="ndarray"
     )
@@ -214,8 +214,8 @@ def kernel_density(lonlat: LonLat, sources: LonLat, weight: Any) -> NDArray[np.f
 def climate_zone(points: int = 5000, seed: int = 0) -> Task:
     """Köppen-Geiger class at points uniform by area on land: up to 30 classes.
 
-    The rain of ITU-R P.837 has no snow in it, so cold climates come out dry in winter: Dwc where
-    maps made from all precipitation have Dfc. Rare classes are merged (`merge_rare`).
+    The rain of ITU-R P.837 excludes snow, so cold climates look dry in winter: they are Dwc where
+    maps of all precipitation have Dfc. Rare classes are merged (`merge_rare`).
 
     Source: `locties.data.climate.koppen`, on ITU-R P.1510 and P.837.
     """
@@ -250,8 +250,8 @@ def merge_rare(zones: Sequence[str], smallest: int = SMALLEST_CLASS) -> list[str
 def country(points: int = 5000, seed: int = 0) -> Task:
     """Country (ISO 3166-1 alpha-2) of places whose names no encoder has seen.
 
-    At most `points` places of GeoNames' cities500, drawn evenly from the cells that the modality of
-    toponyms does not own. Countries with fewer than 25 of them are dropped.
+    At most `points` places of GeoNames' cities500 are drawn evenly from the cells that do not
+    belong to the modality of toponyms. Countries with fewer than 25 of them are dropped.
     """
     check_counts(points=points)
     places = load().places
@@ -265,20 +265,20 @@ def country(points: int = 5000, seed: int = 0) -> Task:
 
 
 def is_common(names: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which points (N,) are of a class that has at least 25 of them."""
+    """Which points (N,) belong to a class with at least 25 points."""
     _, code, count = np.unique(names, return_inverse=True, return_counts=True)
     common: NDArray[np.bool_] = count[code] >= SMALLEST_CLASS
     return common
 
 
 class TierTasks(Registry):
-    """The tasks of one tier, by name. For a task of another tier the error says which."""
+    """The tasks of one tier, by name. For a task of another tier, the error names the tier."""
 
     def __missing__(self, name: object) -> Any:
         for tier, tasks in TIERS.items():
             if name in tasks:
                 raise ValueError(
-                    f"{name!r} is a {tasks.what}, not a {self.what}: take it from "
+                    f"{name!r} is a {tasks.what}, not a {self.what}: it is in "
                     f"locties.evaluation.TIERS[{tier!r}]"
                 )
         return super().__missing__(name)

@@ -1,4 +1,4 @@
-"""Where a map can be trusted: how unlike the labels' embeddings a place's embedding is.
+"""Where a map can be trusted: how much a place's embedding differs from those of the labels.
 
 Source: Meyer and Pebesma, "Predicting into unknown space? Estimating the area of applicability of
 spatial prediction models" (Methods in Ecology and Evolution 12, 2021, doi
@@ -19,13 +19,13 @@ class Applicability:
     """The dissimilarity index of places, and the threshold up to which they are trusted.
 
     Features are standardised and weighted by their importance in the probe. The index is the
-    distance to the nearest label, divided by the mean distance between labels. The threshold is
-    the largest index of a label to those of other folds, without outliers (more than 1.5
-    interquartile ranges above the third quartile).
+    distance to the nearest label, divided by the mean distance between labels. For the threshold,
+    each label is compared with the labels of other folds; it is the largest index without outliers
+    (more than 1.5 interquartile ranges above the third quartile).
 
     Args:
         x: `(N, d)` embeddings of the labels.
-        importance: `(d,)`, or one number for all.
+        importance: `(d,)`, or one number for all features.
         fold: `(N,)` integers.
 
     Attributes:
@@ -53,7 +53,7 @@ class Applicability:
         return weighted
 
     def _mean_distance(self) -> float:
-        """Between two different labels."""
+        """Mean distance between two different labels."""
         from sklearn.metrics import pairwise_distances_chunked
 
         n = len(self._known)
@@ -62,7 +62,7 @@ class Applicability:
 
 
 def _nearest(x: NDArray[np.float32], known: NDArray[np.float32]) -> Array:
-    """Distance from each row of x to the nearest of the known."""
+    """Distance from each row of x to the nearest known row."""
     from sklearn.metrics import pairwise_distances_argmin_min
 
     if not len(known) or not len(x):

@@ -1,4 +1,4 @@
-"""What `fit_map` chooses among, and how each candidate predicts blocks that it has not seen."""
+"""The candidates of `fit_map`, and their predictions of blocks that they have not seen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLACE = "xyz"
 
 @dataclass(frozen=True)
 class Candidate:
-    """An encoder with a probe; `encoder` is "coordinates" where no trained one is used."""
+    """An encoder with a probe; `encoder` is "coordinates" if there is no trained one."""
 
     encoder: str
     features: str
@@ -42,8 +42,8 @@ class Candidate:
 def candidates(encoder: Any) -> list[Candidate]:
     """The candidates for one encoder, several, or ``"auto"``: all that come with locties.
 
-    Each encoder by ridge, by nearest neighbours, by ridge with harmonics appended, and by kriging.
-    Beside them what coordinates alone can do: ridge on harmonics, nearest neighbours on the sphere,
+    Each encoder is tried with ridge, nearest neighbours, ridge with harmonics appended, and
+    kriging. Coordinates alone are tried too: ridge on harmonics, nearest neighbours on the sphere,
     kriging, and the mean or the commonest class.
     """
     if isinstance(encoder, str) and encoder == "auto":
@@ -72,19 +72,20 @@ def _named(encoder: str | Path | Encoder) -> tuple[str, Encoder]:
 
 
 class Trial:
-    """A candidate's predictions of a task's labels by models that have not seen them.
+    """Predictions of a task's labels by a candidate's models that have not seen them.
 
     Args:
-        candidate: to judge.
+        candidate: the candidate to judge.
         task: its labels.
         fold: `(N,)` spatial folds.
         random: `(N,)` random folds.
 
     Attributes:
         x: `(N, d)` embeddings.
-        blocks: predictions `(N,)`, each without its own spatial fold.
-        random: the same without its own random fold.
-        nested: of each spatial fold the mean loss on the other labels, by models that saw neither.
+        blocks: predictions `(N,)`, each by a model without the label's spatial fold.
+        random: predictions `(N,)`, each by a model without the label's random fold.
+        nested: for each spatial fold, the mean loss on the other labels, by models that saw
+            neither.
     """
 
     def __init__(
@@ -121,12 +122,12 @@ class Trial:
 
 
 def losses(target: NDArray[Any], predicted: NDArray[Any]) -> Array:
-    """Of each label: the squared error, or 1 for a wrong class."""
+    """For each label, the squared error, or 1 for a wrong class."""
     if is_classification(target):
         return np.asarray(predicted != target, np.float64)
     return np.asarray((predicted - target) ** 2)
 
 
 def best(trials: Sequence[Trial], loss: Callable[[Trial], float]) -> Trial:
-    """The trial of the smallest loss; the first of equals."""
+    """The trial with the smallest loss; the first among equals."""
     return min(trials, key=loss)

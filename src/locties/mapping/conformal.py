@@ -1,9 +1,9 @@
 """Prediction intervals and sets: CV+ and cross-conformal sets over spatial folds.
 
-Each fold's labels are predicted by a model that has not seen the fold, and the errors there say how
-far a prediction can be off. If whole blocks were exchangeable, a new place would lie inside with a
-probability of at least 2 * coverage - 1, and usually of about `coverage`. Blocks of one world
-are not quite that, so `fit_map` also measures the coverage on blocks held back.
+A model that has not seen a fold predicts its labels; these errors show how far predictions can be
+off. If whole blocks were exchangeable, an interval would hold the true value with a probability of
+at least 2 * coverage - 1, and usually about `coverage`. Real blocks are not quite exchangeable, so
+`fit_map` also measures the coverage on held-out blocks.
 
 Source: Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the jackknife+" (Annals of
 Statistics 49, 2021); Romano, Sesia and Candès, "Classification with valid and adaptive coverage"
@@ -29,14 +29,14 @@ LEFT_OUT = -1
 
 @dataclass(frozen=True)
 class ConformalProbe:
-    """A probe on all labels, with one for each fold that has not seen it.
+    """A probe fitted to all labels, and one for each fold, fitted without it.
 
     Attributes:
         fits: from embeddings `(M, d)` to 1 + K arrays `(M, C)`: the probe on all labels, then
             those without one fold.
-        importance: of each feature `(d,)` in the first, or one number where all count alike.
-        errors: of each fold's labels, by the probe without it and sorted: absolute errors, or minus
-            the score of the true class.
+        importance: of each feature `(d,)` in the first fit; one number if all are equal.
+        errors: for each fold, the sorted errors of its labels by the probe without it: absolute
+            errors, or minus the score of the true class.
         sharpness: class probabilities are softmax(sharpness * scores).
     """
 
@@ -54,7 +54,7 @@ class ConformalProbe:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a `ConformalProbe` says of M places.
+    """The predictions of a `ConformalProbe` at M places.
 
     Attributes:
         columns: `(M, C)`: measurements, or a score for each class.
@@ -68,7 +68,7 @@ class Predictions:
     def intervals(self) -> Array:
         """Lower and upper ends `(M, 2)`; infinite with too few labels for the coverage.
 
-        They hold the prediction, which CV+ alone does not promise.
+        They always contain the prediction; CV+ alone does not guarantee that.
         """
         ends = cv_plus_intervals(self.without[..., 0], self.probe.errors, self.probe.coverage)
         ends[:, 0] = np.minimum(ends[:, 0], self.columns[:, 0])
@@ -76,7 +76,7 @@ class Predictions:
         return ends
 
     def sets(self) -> NDArray[np.bool_]:
-        """Which classes `(M, C)` each set holds: the predicted one always."""
+        """Which classes `(M, C)` each set holds; it always holds the predicted class."""
         sets = cv_plus_sets(self.without, self.probe.errors, self.probe.coverage)
         sets[np.arange(len(sets)), self.columns.argmax(1)] = True
         return sets
@@ -89,7 +89,7 @@ class Predictions:
         return np.asarray((low <= target) & (target <= high))
 
     def probabilities(self) -> Array:
-        """Of each class: `(M, C)`."""
+        """Probability of each class: `(M, C)`."""
         from scipy.special import softmax
 
         return np.asarray(softmax(self.probe.sharpness * self.columns, axis=1))
@@ -100,7 +100,7 @@ def conformal_probe(
 ) -> ConformalProbe:
     """Fit a probe on embeddings `(N, d)`, with intervals or sets from the folds `(N,)`.
 
-    Rows of fold -1 are left out: nothing is learnt from their labels.
+    Rows of fold -1 are ignored: nothing is learnt from their labels.
     """
     check_coverage(coverage)
     names = sorted(set(np.unique(fold).tolist()) - {LEFT_OUT})
@@ -122,7 +122,7 @@ def cv_plus_intervals(folds: Array, errors: Sequence[Array], coverage: float) ->
     Args:
         folds: `(K, M)` predictions by the models without each of K folds.
         errors: of each fold's labels, their absolute errors by the model without it.
-        coverage: wanted, such as 0.9.
+        coverage: the wanted coverage, such as 0.9.
     """
     n = sum(map(len, errors))
     rank = smallest_rank(n, coverage)
@@ -143,20 +143,20 @@ def cv_plus_sets(folds: Array, errors: Sequence[Array], coverage: float) -> NDAr
         folds: `(K, M, C)` scores by the models without each of K folds.
         errors: of each fold's labels, minus the score of the true class by the model without it;
             sorted.
-        coverage: wanted, such as 0.9.
+        coverage: the wanted coverage, such as 0.9.
     """
     smaller = sum(np.searchsorted(e, -s, side="left") for e, s in zip(errors, folds, strict=True))
     return np.asarray(smaller < smallest_rank(sum(map(len, errors)), coverage))
 
 
 def check_coverage(coverage: float) -> None:
-    """Raise ValueError unless it is a share."""
+    """Raise ValueError unless `coverage` is a share."""
     if not 0 < coverage < 1:
         raise ValueError(f"coverage={coverage!r}: give a share between 0 and 1, such as 0.9")
 
 
 def smallest_rank(n: int, coverage: float) -> int:
-    """The rank, from 1, of the error that covers; more than n where n labels are too few.
+    """The rank, from 1, of the error that gives the coverage; above n if n labels are too few.
 
     Example:
         >>> smallest_rank(9, 0.9), smallest_rank(8, 0.9)
@@ -172,7 +172,7 @@ def _errors(columns: Array, target: NDArray[Any]) -> Array:
 
 
 def _sharpness(scores: Array, target: NDArray[Any]) -> float:
-    """That of the smallest log loss on labels not learnt from; 1 for measurements.
+    """The sharpness with the smallest log loss on held-out labels; 1 for measurements.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks" (ICML 2017).
     """

@@ -1,4 +1,4 @@
-"""Maps as scikit-learn estimators: fitted on places, asked at places."""
+"""Maps as scikit-learn estimators: places in, predictions out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _LocationModel(BaseEstimator):
         check_consistent_length(lonlat, target)
         if count_places(lonlat) < 2:
             raise ValueError(
-                f"all labels (n_samples={len(target)}) stand at one place: give at least two places"
+                f"all labels (n_samples={len(target)}) are at one place: give at least two places"
             )
         self.encoder_ = contender(self.encoder)
         self.n_features_in_ = 2
@@ -66,7 +66,7 @@ class _LocationModel(BaseEstimator):
 
 
 def _places(X: Any) -> Tensor:
-    """Checked coordinates; scikit-learn's own errors for what is no table of two columns."""
+    """Checked coordinates; scikit-learn's own errors if X is not a table of two columns."""
     if not hasattr(X, "columns") and not hasattr(X, "to_crs"):
         X = check_array(X, dtype=None, ensure_all_finite=False, ensure_min_features=2)
     return lonlat_of(X)
@@ -79,7 +79,7 @@ class LocationRegressor(RegressorMixin, _LocationModel):
         encoder: as in `locties.evaluate`.
         probe: "ridge" or "knn".
         coverage: share of true values that intervals or sets should hold.
-        seed: of the folds.
+        seed: determines the folds.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -110,7 +110,7 @@ class LocationClassifier(ClassifierMixin, _LocationModel):
         encoder: as in `locties.evaluate`.
         probe: "ridge" or "knn".
         coverage: share of true values that intervals or sets should hold.
-        seed: of the folds.
+        seed: determines the folds.
     """
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -118,7 +118,7 @@ class LocationClassifier(ClassifierMixin, _LocationModel):
         check_classification_targets(y)
         self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError("every label is of one class; give at least 2 classes")
+            raise ValueError("all labels have one class; give at least 2 classes")
         return self._fit(X, codes.astype(np.int64))
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -131,5 +131,5 @@ class LocationClassifier(ClassifierMixin, _LocationModel):
         return self._predict(X).probabilities()
 
     def predict_set(self, X: Any) -> NDArray[np.bool_]:
-        """Which of `classes_` the set of each place holds (M, K)."""
+        """Which of `classes_` (M, K) the set of each place holds."""
         return self._predict(X).sets()

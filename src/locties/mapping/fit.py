@@ -40,7 +40,7 @@ from locties.user_data import read_task
 
 Array = NDArray[np.float64]
 
-NUMBERS_PER_CHUNK = 2**23  # of labels times places: 64 MB in float64
+NUMBERS_PER_CHUNK = 2**23  # labels times places: 64 MB in float64
 PLACES_PER_CHUNK = 8192
 CITE = (
     "Barber, Candès, Ramdas and Tibshirani (2021), Predictive inference with the jackknife+. "
@@ -58,24 +58,25 @@ CITE_CLASSES = (
 
 @dataclass(frozen=True, eq=False)
 class LocationMap(Outputs):
-    """What `fit_map` returns: it predicts anywhere, and says how well.
+    """The result of `fit_map`: it predicts anywhere and reports how well.
 
     Attributes:
         task: the labels.
         chosen: name of the chosen candidate.
-        reason: which one was chosen and why, in words.
-        scores: of every candidate; columns candidate, encoder, features, probe, metric, block,
-            block_low, block_high (95%, over blocks), random, chosen. The last row, "the choice", is
-            the whole procedure: in each fold, the candidate is chosen without that fold.
+        reason: why it was chosen, in words.
+        scores: a row for every candidate; columns candidate, encoder, features, probe, metric,
+            block, block_low, block_high (95%, over blocks), random, chosen. The last row, "the
+            choice", scores the whole procedure: for each fold, the candidate is chosen without that
+            fold.
         coverage: share of labels inside their interval or set; columns where ("held-out blocks" or
             "random folds"), nominal, measured, low, high (95%, over blocks), mean_width (of the
-            interval, or number of classes in the set). Labels held out are seen neither by the
-            choice, nor by the probe, nor by the calibration.
-        held_out: of each label what was predicted without its block; columns lon, lat, block,
-            fold, observed, predicted, inside, dissimilarity, trusted, nearest_label_km, and low,
-            high or set, set_size.
-        notes: what a reader of the map has to know.
-        cite: what to cite.
+            interval, or number of classes in the set). The choice, the probe and the calibration do
+            not see the held-out labels.
+        held_out: for each label, the prediction without its block; columns lon, lat, block, fold,
+            observed, predicted, inside, dissimilarity, trusted, nearest_label_km, and low, high or
+            set, set_size.
+        notes: what a reader of the map must know.
+        cite: references to cite.
         metadata: encoder, sha256 of weights and labels, settings and versions, as plain values.
     """
 
@@ -108,10 +109,10 @@ class LocationMap(Outputs):
         """Predict at places `(M, 2)`, in chunks, so that memory stays small.
 
         Returns:
-            One row a place. Of measurements: value, low, high. Of classes: value (a name), p_NAME
-            for each class (its probability), set (the names that the set holds, joined by "|") and
-            set_size. Of both: dissimilarity, trusted (whether it is within the threshold), and
-            nearest_label_km.
+            One row for each place. For measurements: value, low, high. For classes: value (a name),
+            p_NAME for each class (its probability), set (the names that the set holds, joined by
+            "|") and set_size. For both: dissimilarity, trusted (whether it is within the
+            threshold), and nearest_label_km.
         """
         points = check(lonlat).cpu()
         size = max(256, min(PLACES_PER_CHUNK, NUMBERS_PER_CHUNK // len(self.task.target)))
@@ -171,18 +172,18 @@ def fit_map(
 ) -> LocationMap:
     """Fit a map to labels: predictions anywhere, their intervals, and where not to trust them.
 
-    Candidates are the encoder by ridge, nearest neighbours and kriging, the encoder with harmonics,
-    and coordinates alone. The one that predicts held-out spatial blocks best is fitted on all
-    labels.
+    Candidates are the encoder with ridge, nearest neighbours or kriging, the encoder with
+    harmonics, and coordinates alone. The candidate that predicts held-out spatial blocks best is
+    fitted to all labels.
 
     Args:
         encoder: as in `evaluate`; or a list of them; or ``"auto"``, all that come with locties.
-        source: a table, as in `read_task`; or a `Task`, and then no target.
+        source: a table, as in `read_task`; or a `Task`, without `target`.
         target: the column to predict.
-        lon: as in `read_task`; so are lat, kind, unit and invalid.
+        lon, lat, kind, unit, invalid: see `read_task`.
         coverage: share of true values that intervals or sets should hold.
-        seed: of the folds.
-        progress: whether to show a bar.
+        seed: determines the folds.
+        progress: show a progress bar.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -226,7 +227,7 @@ def _task(source: Any, target: str | None, **options: Any) -> Task:
             raise ValueError(f"target={target!r}: a Task has its own target; leave it out")
         if source.classes is None:
             return source
-        there = np.array(source.classes)[source.target]  # without classes that have no label
+        there = np.array(source.classes)[source.target]  # drops classes that have no label
         return replace(source, target=there, classes=None)
     if target is None:
         raise ValueError("target is missing: name the column to predict, such as target='ph'")
@@ -236,7 +237,7 @@ def _task(source: Any, target: str | None, **options: Any) -> Task:
 def _folds(
     task: Task, coverage: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
-    """Spatial folds, random folds, and what to say about them."""
+    """Spatial folds, random folds, and notes about them."""
     places, labels = count_places(task.lonlat), len(task.target)
     fewest = next(k for k in range(1, 10**6) if smallest_rank(k, coverage) <= k)
     if places < 3 or labels < fewest:
@@ -270,7 +271,7 @@ class _Judge:
         return block_bootstrap(self._terms(predicted), self.blocks, r2)
 
     def difference(self, a: NDArray[Any], b: NDArray[Any]) -> Interval:
-        """The score of a minus that of b, of the same labels."""
+        """The score of a minus the score of b, on the same labels."""
         if self.metric == "accuracy":
             more = losses(self.target, b) - losses(self.target, a)
             return block_bootstrap(np.stack([more, np.ones_like(more)], 1), self.blocks, share)
@@ -289,7 +290,7 @@ class _Judge:
 def _held_out(
     trials: list[Trial], task: Task, fold: NDArray[np.int64], coverage: float, progress: bool
 ) -> tuple[pd.DataFrame, list[str]]:
-    """What the whole procedure, choice included, says of each fold without having seen it."""
+    """Predictions of each fold by the whole procedure, choice included, without that fold."""
     parts, choices = [], []
     for outer in tqdm(np.unique(fold).tolist(), "Holding blocks out", disable=not progress):
         rest, here = fold != outer, fold == outer

@@ -1,4 +1,4 @@
-"""What a map writes: a GeoTIFF or Zarr of its pixels, and a table of given places."""
+"""Write a map: a GeoTIFF or Zarr of its pixels, or a table of given places."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from locties.lonlat import LonLat
     from locties.mapping.fit import LocationMap
 
-TILE = 256  # pixels along a side, at most; also a GeoTIFF's block
-MARGIN = 0.1  # of the larger side of the labels' extent
+TILE = 256  # largest side of a tile and of a GeoTIFF's block, in pixels
+MARGIN = 0.1  # share of the larger side of the labels' extent
 SMALLEST_MARGIN = 0.01  # degrees
-USUAL_PIXELS = 160_000  # what the default resolution aims at
+USUAL_PIXELS = 160_000  # number of pixels that the default resolution aims at
 MOST_PIXELS = 200_000_000
 STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8)  # times a power of ten: the default resolutions
-NONE = -1  # stands for no number among whole ones
+NONE = -1  # means no number, in layers of whole numbers
 
 
 class Window(NamedTuple):
@@ -44,7 +44,7 @@ class Window(NamedTuple):
 
     Attributes:
         height: rows of the globe.
-        pixels: edges of the window; columns may go on beyond 180 degrees east.
+        pixels: edges of the window; columns may continue beyond 180 degrees east.
     """
 
     height: int
@@ -62,7 +62,7 @@ class Window(NamedTuple):
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east and north edge in degrees."""
+        """West, south, east and north edges in degrees."""
         top, bottom, left, right = (edge * self.resolution for edge in self.pixels)
         west, south, east, north = left - 180, 90 - bottom, right - 180, 90 - top
         return round(west, 9), round(south, 9), round(east, 9), round(north, 9)
@@ -78,13 +78,13 @@ def window_of(
     resolution: float | None = None,
     pixels: int = USUAL_PIXELS,
 ) -> Window:
-    """The pixels of a map of labels at lonlat (N, 2), the arguments checked before any work.
+    """The pixels of a map of labels at lonlat (N, 2); checks the arguments before any work.
 
     Args:
         lonlat: degrees.
         bounds: as for `Outputs.to_geotiff`.
-        resolution: likewise.
-        pixels: what the default resolution aims at.
+        resolution: as for `Outputs.to_geotiff`.
+        pixels: number of pixels that the default resolution aims at.
     """
     west, south, east, north = _around(lonlat) if bounds is None else _checked(bounds)
     area = (east - west) * (north - south)
@@ -103,14 +103,14 @@ def window_of(
 
 
 def _round(size: float) -> float:
-    """The round resolution that is nearest to a size in degrees."""
+    """The round resolution nearest to a size in degrees."""
     powers = range(math.floor(math.log10(size)) - 1, 1)
     sizes = [180 / round(180 / (step * 10.0**power)) for power in powers for step in STEPS]
     return min(sizes, key=lambda each: abs(math.log(each / size)))
 
 
 def _around(lonlat: np.ndarray) -> tuple[float, float, float, float]:
-    """The extent of places and a margin; across the antimeridian where that is half the globe."""
+    """The extent of places, with a margin; across the antimeridian if it is half the globe."""
     lon, lat = np.asarray(lonlat, dtype=np.float64).T
     west, east = lon.min(), lon.max()
     eastern = np.where(lon < 0, lon + 360, lon)
@@ -143,7 +143,7 @@ def _checked(bounds: Sequence[float] | str) -> tuple[float, float, float, float]
 
 
 class Outputs:
-    """What a `locties.mapping.LocationMap` writes."""
+    """The outputs of a `locties.mapping.LocationMap`."""
 
     task: Task
     metadata: dict[str, Any]
@@ -163,22 +163,22 @@ class Outputs:
     ) -> Path:
         """Write the map as a cloud-optimised GeoTIFF, EPSG:4326, float32, NaN where there is none.
 
-        Bands of a regression: value, low and high (the ends of the prediction interval), trusted
-        (1 where the place is like the labelled ones, else 0) and nearest_label_km. Of a
-        classification: value (the class's number; the band's tag `classes` has the names),
-        probability (of that class), set_size (of the calibrated set), trusted and
-        nearest_label_km. Memory holds one tile at a time. After an interrupt or a crash, the same
-        call goes on after the last finished tile.
+        A regression has the bands value, low and high (the ends of the prediction interval),
+        trusted (1 if the place is similar to labelled places, else 0) and nearest_label_km. A
+        classification has value (the number of the class; the band's tag `classes` has the names),
+        probability (of that class), set_size (of the calibrated set), trusted and nearest_label_km.
+        Memory holds one tile at a time. After an interrupt or a crash, the same call resumes after
+        the last finished tile.
 
         Args:
-            path: ends in .tif.
-            bounds: (west, south, east, north) in degrees, or as text with commas, widened to
-                whole pixels; west is greater than east across the antimeridian. By default the
-                extent of the labels and a tenth of its larger side, at least 0.01 degrees.
+            path: a name that ends in .tif.
+            bounds: (west, south, east, north) in degrees, or as text with commas, widened to whole
+                pixels; west is greater than east across the antimeridian. By default the extent of
+                the labels, with a margin of a tenth of its larger side, at least 0.01 degrees.
             resolution: pixel size in degrees; it must divide 180, to six digits. By default a
                 round number with which the map has 100,000 to 250,000 pixels.
-            sea: map the sea and the great lakes too. By default they have no number, but a pixel
-                with a label always has.
+            sea: map the sea and the great lakes too. By default they have no number; a pixel with a
+                label always has one.
             progress: show a bar.
 
         Raises:
@@ -201,12 +201,12 @@ class Outputs:
         sea: bool = False,
         progress: bool = True,
     ) -> Path:
-        """Write the map as a Zarr store by the CF conventions; otherwise as `to_geotiff`.
+        """Write the map as a Zarr store by the CF conventions; the rest is as in `to_geotiff`.
 
         The bands are variables; open it with ``xarray.open_zarr(path, decode_coords="all")``.
 
         Args:
-            path: ends in .zarr.
+            path: a name that ends in .zarr.
             bounds: as for `to_geotiff`, and so are all others.
         """
         return self._write(Path(path), ".zarr", bounds, resolution, sea, progress)
@@ -324,7 +324,7 @@ class Outputs:
 
 
 def layers_of(fitted: Outputs) -> dict[str, Layer]:
-    """What a map has at each pixel, by name, in the order of a GeoTIFF's bands."""
+    """The layers of a map by name, in the order of a GeoTIFF's bands."""
     target = printable(fitted.task.name)
     units = {"units": printable(fitted.task.unit)} if fitted.task.unit else {}
     coverage = float(fitted.metadata["coverage"])
@@ -332,7 +332,7 @@ def layers_of(fitted: Outputs) -> dict[str, Layer]:
     common = {
         "trusted": Layer(
             {
-                "long_name": "whether the place is like the labelled ones",
+                "long_name": "whether the place is similar to labelled places",
                 "flag_values": [0, 1],
                 "flag_meanings": "no yes",
                 **whole,
@@ -410,7 +410,7 @@ def computer(
 
 
 def _column(fitted: Outputs, frame: pd.DataFrame, name: str) -> np.ndarray:
-    """The numbers of a layer from what `predict` returned."""
+    """The numbers of a layer, from the table of `predict`."""
     if fitted.task.kind == "regression" or name not in ("value", "probability"):
         return np.asarray(frame[name])
     codes = {label: code for code, label in enumerate(fitted.task.classes or ())}
@@ -422,7 +422,7 @@ def _column(fitted: Outputs, frame: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _pixels_with(lonlat: np.ndarray, window: Window) -> np.ndarray:
-    """Row and column (N, 2) in the window of the pixel that each place lies in."""
+    """Row and column (N, 2), in the window, of the pixel that contains each place."""
     top, _, left, _ = window.pixels
     row = np.floor((90 - lonlat[:, 1]) / window.resolution).astype(int) - top
     turns = 2 * window.height
