@@ -25,7 +25,7 @@ def map_(
         typer.Option("--output", "-o", help=".tif or .zarr; with --at .csv, .tsv or .parquet."),
     ] = None,
     encoder: Annotated[
-        list[str], typer.Option(help="To choose among: one or several, or auto for all.")
+        list[str], typer.Option(help="Encoders to choose from: one or more, or auto for all.")
     ] = ["auto"],  # noqa: B006
     bounds: Annotated[
         str | None,
@@ -33,7 +33,7 @@ def map_(
     ] = None,
     resolution: Annotated[
         float | None,
-        typer.Option(help="Pixel size in degrees; by default so that there are about 160,000."),
+        typer.Option(help="Pixel size in degrees; by default the map has about 160,000 pixels."),
     ] = None,
     sea: Annotated[
         bool, typer.Option("--sea", help="Map the sea and the great lakes too.")
@@ -48,7 +48,7 @@ def map_(
     coverage: Annotated[
         float, typer.Option(help="Share of true values that the intervals should hold.")
     ] = 0.9,
-    unit: Annotated[str, typer.Option(help="Of the target, such as mm.")] = "",
+    unit: Annotated[str, typer.Option(help="Unit of the target, such as mm.")] = "",
     kind: Annotated[
         str | None,
         typer.Option(
@@ -58,16 +58,20 @@ def map_(
     lon: Annotated[
         str | None, typer.Option(help="Column of longitudes; found by its name by default.")
     ] = None,
-    lat: Annotated[str | None, typer.Option(help="Column of latitudes; likewise.")] = None,
-    invalid: Annotated[str, typer.Option(help="raise or drop rows that cannot be used.")] = "raise",
-    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+    lat: Annotated[
+        str | None, typer.Option(help="Column of latitudes; found by its name by default.")
+    ] = None,
+    invalid: Annotated[
+        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
+    ] = "raise",
+    seed: Annotated[int, typer.Option(help="Random seed of the folds.")] = 0,
 ) -> None:
     """Map a quantity or a class from labelled places.
 
-    Prints which encoder and probe were chosen and why, how well they predict blocks held out, and
-    how often the intervals hold the truth. OUTPUT then has at each pixel the value, the ends of
-    its interval, whether it can be trusted, and how far the nearest label is. An interrupted
-    command resumes.
+    Prints which encoder and probe were chosen and why, how well they predict held-out blocks, and
+    how often the intervals hold the true value. OUTPUT has for each pixel the value, the ends of
+    its interval, whether to trust it, and the distance to the nearest label. If the command is
+    interrupted, the same command resumes.
 
     Example: `locties map points.csv --target ph --output ph.tif --report ph.html`
 
@@ -124,7 +128,7 @@ def _check(output: Path | None, at: Path | None, report: Path | None, *, grid: b
     if output is None:
         raise ValueError(f"--at {at} needs --output, the table to write, such as predicted.csv")
     if grid and report is None:
-        raise ValueError("--bounds, --resolution and --sea are for a map: leave out --at, or them")
+        raise ValueError("--bounds, --resolution and --sea are for a map: drop them, or drop --at")
     if output.resolve() == at.resolve():
         raise ValueError(f"--output {output} is the table of --at itself: name another file")
     ending_of(output)
@@ -133,6 +137,6 @@ def _check(output: Path | None, at: Path | None, report: Path | None, *, grid: b
 
 
 def _find(name: str) -> str:
-    """An encoder's name or folder; what is appended to it stays."""
+    """An encoder's name or folder, with its "+baseline" if there is one."""
     first, plus, appended = name.partition("+")
     return find_encoder(first, ["auto"]) + plus + appended

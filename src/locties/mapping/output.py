@@ -179,7 +179,7 @@ class Outputs:
                 round number with which the map has 100,000 to 250,000 pixels.
             sea: map the sea and the great lakes too. By default they have no number; a pixel with a
                 label always has one.
-            progress: show a bar.
+            progress: show a progress bar.
 
         Raises:
             FileExistsError: something else is at `path`; it stays as it is.
@@ -207,7 +207,7 @@ class Outputs:
 
         Args:
             path: a name that ends in .zarr.
-            bounds: as for `to_geotiff`, and so are all others.
+            bounds: as for `to_geotiff`, like all other arguments.
         """
         return self._write(Path(path), ".zarr", bounds, resolution, sea, progress)
 
@@ -221,17 +221,17 @@ class Outputs:
         invalid: str = "raise",
         progress: bool = True,
     ) -> Path:
-        """Write a table of places with its columns as they are, then what `predict` says.
+        """Append the predictions to a table of places and write it.
 
-        Memory holds a few thousand rows. After an interrupt or a crash, the same call goes on.
+        Memory holds a few thousand rows. After an interrupt or a crash, the same call resumes.
 
         Args:
-            path: of a CSV, TSV or Parquet.
-            places: path of a CSV, TSV or Parquet; of a GeoParquet the points are taken.
+            path: path of a CSV, TSV or Parquet to write.
+            places: path of a CSV, TSV or Parquet; a GeoParquet gives its points.
             lon: column of longitudes, as in `locties.embed`.
-            lat: column of latitudes, likewise.
-            invalid: "raise" or "drop" rows without usable coordinates, likewise.
-            progress: show a bar.
+            lat: column of latitudes, as in `locties.embed`.
+            invalid: "raise" or "drop", as in `locties.embed`.
+            progress: show a progress bar.
         """
         from locties.apply.append import append_columns
 
@@ -255,17 +255,18 @@ class Outputs:
         command: str = "",
         progress: bool = True,
     ) -> Path:
-        """Write a page about the map, which needs no other file, and its figures as a PNG.
+        """Write a page about the map, in one file, and its figures as a PNG.
 
-        It shows the map, how wide the intervals are and where not to trust them; scores, coverage
-        and labels against predictions on held-out blocks; what to cite, and how it was made.
+        The page shows the map, the width of the intervals and where not to trust them. It shows
+        scores, coverage, and labels against predictions on held-out blocks. It says what to cite
+        and how the map was made.
 
         Args:
-            path: ends in .html; the PNG is beside it, by the same name.
-            bounds: as for `to_geotiff`, and so is sea.
+            path: a name that ends in .html; the PNG is beside it, with the same name.
+            bounds, sea: as for `to_geotiff`.
             resolution: pixel size in degrees; by default a round number with about 60,000 pixels.
-            command: that made the map, to be shown.
-            progress: show a bar.
+            command: the command that made the map; the page shows it.
+            progress: show a progress bar.
         """
         from locties.mapping.report import write_report
 
@@ -275,7 +276,7 @@ class Outputs:
         )
 
     def _identity(self) -> dict[str, Any]:
-        """What tells this map from every other; all but the sample is text."""
+        """Values that distinguish this map from all others; all but the sample is text."""
         some = self.predict(self.task.lonlat[:8]).select_dtypes("number")
         return {**self._about(), "sample": some.to_numpy(np.float64).tolist()}
 
@@ -431,12 +432,12 @@ def _pixels_with(lonlat: np.ndarray, window: Window) -> np.ndarray:
 
 
 def at_sea(task: Task) -> str:
-    """What to say of labels that are not on land; empty where all are."""
+    """A warning about labels that are not on land; empty if there are none."""
     wet = int((~is_land(task.lonlat.numpy())).sum())
     if not wet:
         return ""
     return (
-        f"{wet} of {len(task.lonlat)} labels lie in the sea or a lake by the land mask, whose "
+        f"{wet} of {len(task.lonlat)} labels lie in the sea or a lake on the land mask, whose "
         "pixels are 5 arc minutes: there, only pixels with a label are mapped."
     )
 
@@ -478,7 +479,7 @@ def trusted_share(path: Path) -> float:
 
 
 def share_of_area(trusted: np.ndarray, lat: np.ndarray) -> float:
-    """The share of the area that is trusted, of pixels (H, W): 1, 0, or NaN where none is mapped.
+    """The trusted share of the mapped area. Pixels (H, W): 1 trusted, 0 not, NaN not mapped.
 
     Example:
         >>> round(share_of_area(np.array([[1, 0], [np.nan, 1]]), np.array([60.0, 0.0])), 3)

@@ -1,4 +1,4 @@
-"""A map on one page: HTML that needs nothing else, and the same figures as a PNG."""
+"""A report of a map: one HTML file that needs no other, and its figures as a PNG."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from locties.mapping.fit import LocationMap
 
-PIXELS = 60_000  # of the map in the report
-ROWS = 16  # of pixels between two steps of the progress bar
+PIXELS = 60_000  # pixels of the map in the report
+ROWS = 16  # rows of pixels for one step of the progress bar
 UNCERTAINTY = "cividis"
 TRUSTED, UNTRUSTED, OTHERS = CATEGORIES[4], CATEGORIES[5], "#999999"
 INSIDE, OUTSIDE = "#0077BB", "#EE7733"  # Paul Tol's bright scheme
@@ -63,7 +63,7 @@ LIGHT, DARK = _Theme("#ffffff", "#1b1f23"), _Theme("#15191d", "#e6e8ea")
 
 
 class _Picture(NamedTuple):
-    """A figure of the report: what it shows, in words for those who do not see it too."""
+    """A figure of the report, with its content in words for those who cannot see it."""
 
     title: str
     caption: str
@@ -88,7 +88,7 @@ def write_report(
     window = window_of(fitted.task.lonlat.numpy(), bounds, resolution, PIXELS)
     layers = _layers(fitted, window, sea, progress)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # in a name; the page has it
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # in a name
         pictures = _pictures(fitted, layers, window)
         page = _page(fitted, pictures, sea, command)
         sheet = _sheet(fitted, pictures)
@@ -153,7 +153,7 @@ def _pictures(fitted: LocationMap, layers: dict[str, np.ndarray], window: Window
             ),
             _Picture(
                 f"Width of the {interval} interval",
-                f"The wider, the less certain. {hatched}",
+                f"Wide intervals are uncertain. {hatched}",
                 f"Map of the width of the {interval} prediction interval; the median is {wide}.",
                 on_map(
                     lambda ax: _uncertainty(
@@ -186,7 +186,7 @@ def _pictures(fitted: LocationMap, layers: dict[str, np.ndarray], window: Window
         ),
         _Picture(
             f"Classes in the {interval} set",
-            f"The more classes, the less certain. {hatched}",
+            f"Sets of many classes are uncertain. {hatched}",
             f"Map of how many classes the {interval} set holds; the mean is "
             f"{np.nanmean(layers['set_size']):.1f}.",
             on_map(lambda ax: _uncertainty(ax, layers["set_size"], "classes", layers, window)),
@@ -234,7 +234,7 @@ def _trust_picture(
 
 
 def _placed(window: Window) -> dict[str, Any]:
-    """Options of `imshow` that put pixels of the window where they lie."""
+    """Options of `imshow` that put pixels of the window in their place."""
     west, south, east, north = window.bounds
     return {"extent": (west, east, south, north), "origin": "upper", "interpolation": "nearest"}
 
@@ -273,7 +273,7 @@ def _classes(
 
 
 class _Groups:
-    """The classes that get a colour of their own: the commonest; all others share one."""
+    """The commonest classes, which get their own colours; all others share one."""
 
     def __init__(self, fitted: LocationMap, predicted: np.ndarray) -> None:
         names = [printable(name) for name in fitted.task.classes or ()]
@@ -288,7 +288,7 @@ class _Groups:
         self.commonest = int(self._group[counts.argmax()])
 
     def of(self, codes: np.ndarray) -> np.ndarray:
-        """The group of each code, NaN where there is none."""
+        """The group of each code; NaN if there is none."""
         known = np.isfinite(codes)
         return np.where(known, self._group[np.where(known, codes, 0).astype(int)], np.nan)
 
@@ -346,7 +346,7 @@ def _coasts(ax: Axes, window: Window, stretch: float) -> None:
     from locties.data import embedded
 
     west, south, east, north = window.bounds
-    with suppress(ImportError, DataError):  # a map of the sea too needs none of the data
+    with suppress(ImportError, DataError):  # a map that includes the sea needs no such data
         earth = embedded.load()
         lines = [*earth.coasts, *earth.lakes]
         if east > 180:
@@ -455,7 +455,7 @@ def _drawn(picture: _Picture, theme: _Theme) -> bytes:
 
 
 def _sheet(fitted: LocationMap, pictures: Sequence[_Picture]) -> bytes:
-    """The figures on one picture."""
+    """All figures in one picture."""
     height = WIDTH * max(picture.aspect for picture in pictures[:3]) * 0.9 + 1.2
     with mpl.rc_context(_style(LIGHT)):
         figure = Figure((2 * WIDTH, 2 * height), layout="constrained")
@@ -594,10 +594,10 @@ def _scores(scores: pd.DataFrame) -> str:
         ]
         for _, row in scores.iterrows()
     ]
-    rows[-1][0] = "the choice, made anew without each block"
+    rows[-1][0] = "the choice, repeated without each block"
     caption = (
-        f"{metric} of each candidate. The last row has no luck of the choice in it: it is what to "
-        "expect on new places as far from the labels as blocks are."
+        f"{metric} of each candidate. The last row repeats the choice without each block: "
+        "expect its score at new places as far from the labels as blocks are."
     )
     head = ["candidate", "held-out blocks", "95% interval", "random folds"]
     return _table(caption, head, rows, int(scores["chosen"].to_numpy().argmax()))
@@ -615,5 +615,5 @@ def _coverage(coverage: pd.DataFrame, kind: str) -> str:
         ]
         for _, row in coverage.iterrows()
     ]
-    caption = f"How often the {what} held the label, on labels that took no part in making them."
+    caption = f"How often the {what} held the label, for labels that were not used to make them."
     return _table(caption, ["labels of", "wanted", "measured", "95% interval", width], rows, -1)
