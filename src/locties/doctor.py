@@ -29,7 +29,7 @@ with needs("own", "reading your own data"):
     from locties.lonlat import check
     from locties.user_data import is_raster, kind_of, read_task
 
-_PIXELS = 2000  # of a raster, to look at
+_PIXELS = 2000  # pixels of a raster to read
 
 
 def examine(

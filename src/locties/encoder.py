@@ -31,7 +31,7 @@ _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "card.md"
 PUBLISHED = Path(__file__).parent / "published"
 READOUTS = ("output", "layers")
 _FORMAT = 1  # raise it when older versions cannot read the folder
-# Points at a time without gradients: the default encoder then takes 0.4 GB beside the result.
+# Points at a time without gradients: the default encoder then takes 0.4 GB, plus the result.
 _CHUNK = 32_768
 _TRIES = 10  # to read a folder that another process replaces
 _REPLACED = object()  # the stamp of a folder that a save has moved away
@@ -53,7 +53,7 @@ class LocationEncoder(nn.Module):
         dim: length of the network's output (`network_dim`).
         feature_options: keywords of the feature, e.g. ``{"degree": 10}``.
         network_options: keywords of the network, e.g. ``{"hidden": 256}``.
-        seed: of the initial weights; the global random state is neither read nor changed.
+        seed: determines the initial weights; the global random state is neither read nor changed.
         readout: "output" makes the network's output the embedding; "layers" joins the outputs of
             all layers, each after its activation and scaled to length one.
 
@@ -126,7 +126,7 @@ class LocationEncoder(nn.Module):
         default encoder.
 
         Args:
-            lonlat: (N, 2), longitude then latitude in degrees, as `locties.lonlat.check` takes it.
+            lonlat: (N, 2), longitude then latitude in degrees, as for `locties.lonlat.check`.
                 Features are computed from all digits of float64.
 
         Returns:

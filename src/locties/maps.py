@@ -144,8 +144,8 @@ def clusters(
 
     Args:
         grid: embeddings.
-        k: 2 to 12 clusters: more colours cannot be told apart.
-        seed: of the k-means.
+        k: number of clusters, 2 to 12: nobody can distinguish more colours.
+        seed: seed of the k-means.
         where: (H, W) bool, the pixels that the means are fitted on; land by default.
 
     Returns:
@@ -236,11 +236,11 @@ def draw_field(
     Args:
         values: (H, 2H), north first; NaN is left blank.
         label: name of the numbers, for the colour bar.
-        unit: of the numbers; empty for none.
+        unit: unit of the numbers; empty for none.
         cmap: a Matplotlib colour map. With `DIVERGING` the default limits are symmetric about 0.
         limits: ends of the colours; by default the 2nd and 98th percentile of what is shown.
         land_only: leave the sea and lakes blank.
-        title: of the panel.
+        title: title of the panel.
         ax: one of `globe`'s axes; by default a new figure.
 
     Example:
@@ -572,7 +572,7 @@ def _norm(values: np.ndarray, cmap: str, limits: tuple[float, float] | None) -> 
 def _palette(classes: np.ndarray, names: Sequence[str]) -> ListedColormap:
     if len(names) > len(CATEGORIES):
         raise ValueError(
-            f"{len(names)} classes cannot be told apart by colour: group them into at most "
+            f"{len(names)} classes cannot be distinguished by colour: group them into at most "
             f"{len(CATEGORIES)}"
         )
     if np.max(classes) >= len(names):

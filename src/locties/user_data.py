@@ -254,7 +254,7 @@ def read_modality(
 
 
 def _free(points: Tensor, beside: Sequence[str | Modality]) -> Tensor:
-    """Which points (N, 2) lie in no cell of validation or of another modality: (N,) bool."""
+    """Which points (N, 2) are outside the cells of validation and of `beside`: (N,) bool."""
     owners = sampling.owner(points)
     free = owners != sampling.VALIDATION
     for other in beside:

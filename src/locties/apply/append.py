@@ -256,7 +256,7 @@ def _facts(column: pa.Array) -> list[bool]:
     return [empty, *(test.as_py() is not False for test in tests)]
 
 
-# ------------------------------------------------------------------------------- what is unfinished
+# ------------------------------------------------------------------------------- unfinished output
 
 
 class _Unfinished:

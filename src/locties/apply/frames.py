@@ -46,8 +46,8 @@ def embed(
         encoder: name of an encoder that comes with locties, folder of a saved one,
             `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim).
         data: a DataFrame with columns of longitude and latitude in degrees (WGS84), or the path of
-            such a table; a GeoDataFrame or GeoSeries of points in any CRS; or whatever else
-            `locties.lonlat.check` reads.
+            such a table; a GeoDataFrame or GeoSeries of points in any CRS; or any other input of
+            `locties.lonlat.check`.
         lon: column of longitudes. By default the only one with a usual name, such as lon or
             Longitude. Not used if there is a geometry.
         lat: column of latitudes, found in the same way.

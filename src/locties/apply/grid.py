@@ -23,10 +23,10 @@ from locties.networks import split
 
 # The 1,600 harmonics of L = 40 then take 26 MB, which the allocator reuses from chunk to chunk.
 POINTS_PER_CHUNK = 4096
-POINTS_PER_BLOCK = 16_384  # of `stream_grid`
+POINTS_PER_BLOCK = 16_384  # points per block of `stream_grid`
 SIX_DIGITS = 5e-6
 
-Edges = tuple[int, int, int, int]  # of pixels of a grid: top, bottom, left, right
+Edges = tuple[int, int, int, int]  # edges of pixels of a grid: top, bottom, left, right
 
 
 class EmbeddingGrid(NamedTuple):

@@ -47,7 +47,7 @@ _EASTINGS, _NORTHINGS = ("x", "easting", "eastings"), ("y", "northing", "northin
 class OpenRaster:
     """A raster of a file or of a DataArray, as `Pixels` reads it."""
 
-    crs: Any  # of pyproj
+    crs: Any  # pyproj's CRS
     height: int
     width: int
     # From rows and columns, in pixels from the corner, to coordinates x and y in the CRS.

@@ -424,7 +424,7 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     if geometry.crs is None:
         raise ValueError(
             "the geometry has no CRS, so its numbers could mean any place: set it, EPSG:4326 "
-            "(degrees) or whatever it is, with " + rewritten(frame, '.set_crs("EPSG:4326")')
+            "(degrees) or the right one, with " + rewritten(frame, '.set_crs("EPSG:4326")')
         )
     shapes = np.asarray(geometry)
     absent = shapely.is_missing(shapes) | shapely.is_empty(shapes)

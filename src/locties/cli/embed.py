@@ -111,7 +111,7 @@ def _stdin() -> Any:
 
 def _export(encoder: str, file: str, output: str, resolution: float) -> None:
     if file != "-":
-        raise ValueError(f"--grid needs no table: leave out {file!r}, or --grid")
+        raise ValueError(f"--grid needs no table: drop {file!r}, or drop --grid")
     if output == "-":
         raise ValueError("--grid writes a file: give --output FILE.zarr or FILE.tif")
     import locties

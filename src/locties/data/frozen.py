@@ -103,7 +103,7 @@ def features(
         name: name of the backbone in the manifest; default: its class.
         transform: a name in `TRANSFORMS`.
         batch: chips computed at once.
-        dtype: of the array, "float32" or "float16".
+        dtype: type of the array, "float32" or "float16".
         device: "auto" takes a GPU if there is one.
         progress: show a bar on stderr.
 

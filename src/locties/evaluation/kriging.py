@@ -15,7 +15,7 @@ from torch import Tensor
 from locties.evaluation.probes import PROBES, Array, Probe, as_columns, is_classification
 
 MOST_LABELS = 3000  # the work grows with their cube; this many are drawn if there are more
-LABELS_FOR_SCALES = 256  # so many of them are used to fit the scales
+LABELS_FOR_SCALES = 256  # this many of them are used to fit the scales
 NOISE = 1e-4  # smallest noise, as a share of the total variance
 STEPS = 60
 LARGEST = 6.0  # largest logarithm of a scale

@@ -23,8 +23,8 @@ Predictor = Callable[[NDArray[Any]], list[NDArray[Any]]]
 # From embeddings `(M, d)` to `(M, C)` for each target: a measurement, or a score for each class.
 Columns = Callable[[NDArray[Any]], list[NDArray[Any]]]
 
-# Relative to the number of labels, so that 50 labels and 4,000 are treated alike. With standardised
-# features, the smallest gives ordinary least squares, the largest the mean label.
+# Relative to the number of labels, so that it means the same for 50 labels as for 4,000. With
+# standardised features, the smallest gives ordinary least squares, the largest the mean label.
 PENALTIES = np.logspace(-7, 4, 12)
 NEIGHBOURS = 10
 HIDDEN = (64, 64, 64)
@@ -176,7 +176,7 @@ class RidgeColumns:
 
     @property
     def importance(self) -> Array:
-        """Of each standardised feature `(d,)`: the mean size of its coefficients, first target."""
+        """Mean size of the first target's coefficients, for each standardised feature `(d,)`."""
         importance: Array = np.abs(self.coefficients[:, self.slices[0]]).mean(1)
         return importance
 

@@ -70,7 +70,7 @@ def rank(
 
     Args:
         encoder: as in `evaluate`.
-        modality_encoders: by name of modality, from samples `(B, ...)` to `(B, d)`.
+        modality_encoders: modules from samples `(B, ...)` to `(B, d)`, by name of modality.
         modality: a modality with a `validation`, whose samples and locations are used.
     """
     held_out = modality.validation
@@ -126,7 +126,7 @@ def retrieve(
 
     Args:
         encoder: as in `evaluate`.
-        modality_encoders: by name of modality; `Run.modality_encoders`.
+        modality_encoders: modules by name of modality, such as `Run.modality_encoders`.
         modalities: modalities with a `validation`.
         name: name of the encoder in the table; by default its own name.
         seed: the encoder's training seed, a column of the table; it changes nothing else.

@@ -34,7 +34,7 @@ class ConformalProbe:
     Attributes:
         fits: from embeddings `(M, d)` to 1 + K arrays `(M, C)`: the probe on all labels, then
             those without one fold.
-        importance: of each feature `(d,)` in the first fit; one number if all are equal.
+        importance: importance of each feature `(d,)` in the first fit; one number if all are equal.
         errors: for each fold, the sorted errors of its labels by the probe without it: absolute
             errors, or minus the score of the true class.
         sharpness: class probabilities are softmax(sharpness * scores).
@@ -121,7 +121,7 @@ def cv_plus_intervals(folds: Array, errors: Sequence[Array], coverage: float) ->
 
     Args:
         folds: `(K, M)` predictions by the models without each of K folds.
-        errors: of each fold's labels, their absolute errors by the model without it.
+        errors: for each fold's labels, their absolute errors by the model without it.
         coverage: the wanted coverage, such as 0.9.
     """
     n = sum(map(len, errors))
@@ -141,7 +141,7 @@ def cv_plus_sets(folds: Array, errors: Sequence[Array], coverage: float) -> NDAr
 
     Args:
         folds: `(K, M, C)` scores by the models without each of K folds.
-        errors: of each fold's labels, minus the score of the true class by the model without it;
+        errors: for each fold's labels, minus the score of the true class by the model without it;
             sorted.
         coverage: the wanted coverage, such as 0.9.
     """

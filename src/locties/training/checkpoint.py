@@ -39,7 +39,7 @@ class Checkpoint:
     act as usual, because each process would stop at a different step.
 
     Args:
-        folder: made where it does not exist. None keeps nothing, and every method does nothing.
+        folder: made if it does not exist. With None, nothing is kept and every method does nothing.
         settings: plain values by name: everything that decides what the run computes. The state of
             a run with other settings is neither read nor overwritten.
 
@@ -155,7 +155,7 @@ def _seal(content: bytes) -> bytes:
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """How two runs differ, in their settings or else in their data; empty where they agree."""
+    """How two runs differ, in their settings or else in their data; empty if they agree."""
     there, here = (_flat(settings) for settings in (there, here))
     names = [name for name in there | here if there.get(name) != here.get(name)]
     hashed = [name for name in names if name.startswith(_HASHED)]

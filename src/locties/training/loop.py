@@ -72,7 +72,7 @@ def pretrain(
         pairs: (sample, location) pairs seen in all.
         batch: pairs in a batch, all modalities together.
         epochs: number of epochs.
-        learning_rate: of AdamW, at its peak after a linear rise over 5% of the steps.
+        learning_rate: peak learning rate of AdamW, after a linear rise over 5% of the steps.
         decay: "cosine" to zero at the end, or "constant".
         objective: name in `locties.objectives.OBJECTIVES`.
         objective_options: its options. The default of `direction` is the schedule's: samples to
@@ -82,8 +82,8 @@ def pretrain(
         seed: determines weights, samples and their order. On one thread of a CPU two runs are
             identical.
         device: "auto" takes a GPU when there is one.
-        precision: of the encoders; the loss is always float32. "auto" is bfloat16 on a GPU that
-            has it, else float32.
+        precision: precision of the encoders; the loss is always float32. "auto" is bfloat16 on a
+            GPU that has it, else float32.
         progress: show a progress bar on stderr.
         checkpoint: folder for the state of the run, written at the end of each epoch and at an
             interrupt (SIGINT, SIGTERM). The same call resumes. On one thread of a CPU the result is
@@ -175,7 +175,7 @@ class Loop:
         self.started = time.perf_counter()
 
     def run(self, checkpoint: Checkpoint, bar: Any, after_epoch: AfterEpoch | None) -> None:
-        """Train to the end, from the state in `checkpoint` where there is one."""
+        """Train to the end, from the state in `checkpoint` if there is one."""
         if (state := checkpoint.read()) is not None:
             self.load_state_dict(state)
         progress, settings = self.progress, self.settings

@@ -31,7 +31,7 @@ class Run:
 
     Attributes:
         encoder: the trained location encoder.
-        modality_encoders: by name.
+        modality_encoders: the modality encoders by name.
         history: a tidy table, one row for each epoch and modality: epoch, step, pairs, flops,
             seconds (all since the start), learning_rate, modality, active (whether it was in the
             epoch's batches), train_loss (mean over the epoch, of all active modalities together),
@@ -66,8 +66,8 @@ class Progress:
     epoch: int = 0  # epochs that are done
     flops: int = 0
     seconds: float = 0.0
-    rows: list[dict[str, Any]] = field(default_factory=list)  # of the history
-    losses: list[Tensor] = field(default_factory=list)  # of the epoch's steps so far
+    rows: list[dict[str, Any]] = field(default_factory=list)  # rows of the history
+    losses: list[Tensor] = field(default_factory=list)  # losses of the epoch's steps so far
 
 
 class Flops:

@@ -76,7 +76,7 @@ class Settings:
             )
 
     def _options(self) -> dict[str, Any]:
-        """The objective's options, with the schedule's direction where none is named."""
+        """The objective's options, with the schedule's direction if none is named."""
         options, objective = self.objective_options, OBJECTIVES[self.objective]
         if not isinstance(options, Mapping):
             raise ValueError(
