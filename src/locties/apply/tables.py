@@ -191,7 +191,7 @@ def not_utf8(file: object, error: UnicodeDecodeError) -> ValueError:
     path = Path(str(file))
     stem, _, suffix = path.name.partition(".")
     new = shlex.quote(str(path.with_name(f"{stem}_utf8.{suffix.removesuffix('.gz') or 'csv'}")))
-    given = shlex.quote(str(file))
+    given = shlex.quote(_opened(file))
     packed = suffix.endswith("gz")
     command = (
         f"zcat {given} | iconv -f {encoding} -t utf8 > {new}"
@@ -199,6 +199,11 @@ def not_utf8(file: object, error: UnicodeDecodeError) -> ValueError:
         else f"iconv -f {encoding} -t utf8 {given} > {new}"
     )
     return ValueError(f"{file} is not UTF-8 but {likely} ({error.reason}): {command}")
+
+
+def _opened(file: object) -> str:
+    """The path by which a command opens a file; for "stdin", that of its own input."""
+    return "/dev/stdin" if str(file) == "stdin" else str(file)
 
 
 def check_header(file: object, header: list[str]) -> None:
@@ -212,7 +217,7 @@ def check_header(file: object, header: list[str]) -> None:
     for other, decimal in {";": ', decimal=","', "|": "", "\t": "", ",": ""}.items():
         if other in header[0]:
             skip = ", skiprows=1" if header[0].lower().startswith("sep=") else ""
-            code = f"import pandas; pandas.read_csv({quoted(str(file))}, sep={quoted(other)}"
+            code = f"import pandas; pandas.read_csv({quoted(_opened(file))}, sep={quoted(other)}"
             code += f"{decimal}{skip}).to_csv({quoted(new)}, index=False)"
             raise ValueError(
                 f"{file} has one column, {header[0]!r}: its separator seems to be {other!r}; "
