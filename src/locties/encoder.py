@@ -150,7 +150,7 @@ class LocationEncoder(nn.Module):
         return output
 
     def read(self, network: nn.Module, x: Tensor) -> Tensor:
-        """The embedding that `network` gives for features x (N, in_dim), by this readout."""
+        """The embedding that `network` gives for its input x (N, in_dim), by this readout."""
         if self.readout == "output":
             output: Tensor = network(x)
             return output.float()

@@ -262,7 +262,7 @@ def _of_array(array: Any) -> OpenRaster:
         )
     [column], [row] = x.dims, y.dims
     stored, names = _bands(array, row, column)
-    # Fractions are already scaled, even if the scale is still among the attributes.
+    # Floats are already scaled, even if the scale is still among the attributes.
     packed = array.attrs if array.dtype.kind in "iu" else {}
     raster = OpenRaster(
         crs=crs,

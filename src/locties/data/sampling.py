@@ -35,7 +35,7 @@ def owner(lonlat: Tensor) -> Tensor:
     """Who owns each point: an index into `OWNERS`, or `VALIDATION` (-1).
 
     About a tenth of the blocks of 10 degrees are validation, with all cells of about 50 km that
-    touch them. Every other cell belongs to one of `OWNERS`, with equal probability. From (N, 2)
+    overlap them. Every other cell belongs to one of `OWNERS`, with equal probability. From (N, 2)
     degrees to (N,) int64.
     """
     return _owners(lonlat.device)[cell_index(lonlat, CELL_DEGREES)]

@@ -192,7 +192,7 @@ def _chance(ranking: Ranking) -> dict[str, float]:
 
 
 def _median(error: NDArray[np.float64], blocks: NDArray[np.int64]) -> Interval:
-    """The lower median. The sum of each error counts the errors up to it."""
+    """The lower median; for each error, a sum counts the errors up to it."""
     ascending = np.unique(error)
 
     def lower_median(sums: NDArray[np.float64]) -> NDArray[np.float64]:

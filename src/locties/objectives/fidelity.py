@@ -135,7 +135,7 @@ class Fidelity(NTXent):
 
     def forward(self, batch: Batch) -> Tensor:
         if batch.raw is None:
-            raise ValueError("Batch.raw is None: fidelity needs the samples, pass them as raw")
+            raise ValueError("Batch.raw is None: fidelity needs the samples: pass Batch(raw=...)")
         contents = {m: self.decoders[m].content(x) for m, x in batch.raw.items()}
         return fidelity(
             batch,

@@ -90,8 +90,8 @@ def pretrain(
             bit-identical to that of an unbroken run, if modalities of your own draw only from the
             generator that they are given. Delete the folder when the run is saved.
         after_epoch: called at the end of each epoch, in the first process, with a copy of the
-            encoder and the number of the epoch, from 1. It cannot change the run. After a kill it
-            may be called again for the same epoch.
+            encoder and the number of the epoch, from 1. The function cannot change the run. After a
+            kill it may be called again for the same epoch.
 
     Raises:
         ValueError: an argument is wrong, or `checkpoint` holds another run.
