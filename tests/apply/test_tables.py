@@ -182,6 +182,9 @@ def test_quotes_that_swallow_rows_are_refused(ending: str, tmp_path: Path) -> No
     path = tmp_path / f"a.{ending}"
     path.write_text("".join(separator.join(row) + "\n" for row in rows))
     assert len(locties.read_task(path, "ph").target) == 9
+    rows[1][3] = rows[5][3] = ""
+    path.write_text("".join(separator.join(row) + "\n" for row in rows))
+    assert len(locties.read_task(path, "ph").target) == 9
     rows[2][3], rows[7][0] = '"open', f'close"{separator}7'
     rows[7] = rows[7][:4]
     path.write_text("".join(separator.join(row) + "\n" for row in rows))

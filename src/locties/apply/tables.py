@@ -170,7 +170,7 @@ def _check_quotes(path: Path, frame: pd.DataFrame, separator: str) -> None:
     """Refuse a field that holds whole rows: a stray quote joins everything up to the next one."""
     fields = len(frame.columns)
     for at in np.flatnonzero([dtype.kind == "O" for dtype in frame.dtypes]) if fields > 1 else ():
-        lines = frame.iloc[:, at].astype(str).str.split("\n")
+        lines = frame.iloc[:, at].fillna("").astype(str).str.split("\n")
         joined = lines.map(
             lambda parts: (
                 len(parts) > 1 and any(part.count(separator) >= fields - 1 for part in parts)
