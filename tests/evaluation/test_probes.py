@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
 from locties.evaluation import probes
-from locties.evaluation.probes import PENALTIES, Mlp, NearestNeighbour, Ridge
+from locties.evaluation.probes import PENALTIES, PROBES, Mlp, NearestNeighbour, Ridge
 
 FOLDS = 5
 PLAIN = (Ridge, NearestNeighbour, Mlp)  # they take any features; kriging needs places
@@ -242,3 +242,36 @@ def test_mlp_of_labels_of_a_single_class():
     x, y, _, _ = _problem(20)
     single = np.zeros(20, int)
     assert (Mlp(x, [y, single], single).fit()(x)[1] == 0).all()
+
+
+def _places(n, seed):
+    """Features, some of them repeated, and then the place on the sphere; as kriging needs it."""
+    rng = np.random.default_rng(seed)
+    x = normalize(rng.normal(size=(n, 3)))
+    x[1::4] = x[::4][: len(x[1::4])]
+    return np.concatenate([np.round(x[:, :1], 1), x], axis=1)
+
+
+@pytest.mark.parametrize("n", [8, 40, 203])
+@pytest.mark.parametrize("probe", ["ridge", "knn", "kriging"])
+def test_several_fits_are_those_made_one_by_one(probe, n):
+    x, new = _places(n, 0), _places(50, 1)
+    fold = np.arange(n) // 4 % 4  # repeated places share one
+    y, code = x[:, 1] + np.sin(9 * x[:, 2]), np.arange(n) // 4 % 3
+    held_out = [(9,), (9, 0), (9, 1), (0, 2)]
+    made = PROBES[probe](x, [y, code], fold)
+    together = made.several(held_out)(np.concatenate([new, x[:3]]))
+    one_by_one = [
+        part for each in held_out for part in made.columns(*each)(np.concatenate([new, x[:3]]))
+    ]
+    assert len(together) == len(one_by_one) == 8
+    for ours, theirs in zip(together, one_by_one, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_several_fits_of_features_that_are_all_alike():
+    x, y = np.ones((20, 3)), np.arange(20.0)
+    made = NearestNeighbour(x, [y], np.arange(20) % 4)
+    first, second = made.several([(9,), (0,)])(x[:2])
+    assert first == pytest.approx(9.5)
+    assert second == pytest.approx(y[np.arange(20) % 4 != 0].mean())

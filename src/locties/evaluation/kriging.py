@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ LABELS_FOR_SCALES = 256  # this many of them are used to fit the scales
 NOISE = 1e-4  # smallest noise, as a share of the total variance
 STEPS = 60
 LARGEST = 6.0  # largest logarithm of a scale
+PAIRS = 2**17  # of places and labels at once: 1 MB, which stays in the processor's cache
 
 
 class Kriging(Probe):
@@ -55,24 +56,32 @@ class Kriging(Probe):
         ]
         return KrigingColumns(fields, ends)
 
+    def several(self, held_out: Sequence[Sequence[int]]) -> KrigingColumns:
+        fits = [self.columns(*folds) for folds in held_out]
+        return KrigingColumns(
+            [field for fit in fits for field in fit.fields],
+            [ends for fit in fits for ends in fit.ends],
+        )
+
 
 @dataclass(frozen=True)
 class _Field:
     """A fitted process: `mean + trend + smooth part`."""
 
-    centre: Tensor
-    spread: Tensor
-    coefficients: Tensor  # (d, C) of the standardised embedding
+    coefficients: Tensor  # (d, C) of the embedding
+    intercept: Tensor  # (C,)
     places: Tensor  # (N, 3)
     weights: Tensor  # (N, C)
     reach: float
-    mean: Tensor  # (C,)
     importance: Array
 
     def __call__(self, x: Tensor) -> Tensor:
-        embedding, place = x[:, :-3], x[:, -3:]
-        trend = (embedding - self.centre) / self.spread @ self.coefficients
-        return self.mean + trend + _matern(_distance(place, self.places), self.reach) @ self.weights
+        trend = self.intercept + x[:, :-3] @ self.coefficients
+        parts = x[:, -3:].split(max(1, PAIRS // len(self.places)))
+        return trend + torch.cat([self._smooth(part) for part in parts])
+
+    def _smooth(self, places: Tensor) -> Tensor:
+        return _matern(_distance(places, self.places), self.reach) @ self.weights
 
 
 @dataclass(frozen=True)
@@ -118,9 +127,9 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 def _matern(distance: Tensor, reach: Any) -> Tensor:
     """Matérn covariance of smoothness 1.5."""
-    scaled = distance * (math.sqrt(3) / reach)
-    covariance: Tensor = (1 + scaled) * torch.exp(-scaled)
-    return covariance
+    minus = distance * (-math.sqrt(3) / reach)
+    decay = torch.exp(minus)
+    return torch.addcmul(decay, minus, decay, value=-1)
 
 
 def _field(x: NDArray[Any], columns: Array) -> _Field:
@@ -159,9 +168,9 @@ def _field(x: NDArray[Any], columns: Array) -> _Field:
     coefficients = linear * standard.T @ weights / math.sqrt(max(embedding.shape[1], 1))
     moves = (places.std(0, correction=0) / (unit * reach)).clamp_max(1) * math.sqrt(smooth) * size
     importance = torch.cat([coefficients.abs().mean(1), moves]).numpy()
-    return _Field(
-        centre, spread, coefficients, places, smooth * weights, unit * reach, mean, importance
-    )
+    coefficients = coefficients / spread[:, None]
+    intercept = mean - centre @ coefficients
+    return _Field(coefficients, intercept, places, smooth * weights, unit * reach, importance)
 
 
 def _scales(covariance: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:

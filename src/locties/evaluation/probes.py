@@ -322,6 +322,24 @@ class NearestNeighbour(Probe):
         model.fit(known, np.concatenate(columns, axis=1))
         return NearestColumns(model, np.cumsum([part.shape[1] for part in columns])[:-1])
 
+    def several(self, held_out: Sequence[Sequence[int]]) -> Columns:
+        from sklearn.neighbors import NearestNeighbors
+        from sklearn.preprocessing import normalize
+
+        known = normalize(self.x)
+        learnt = np.array([self.learning(*folds) for folds in held_out])
+        if any((known[rows] == known[rows][0]).all() for rows in learnt):
+            return super().several(held_out)
+        folds = np.unique(self.fold[learnt.any(0)])
+        rows = [np.flatnonzero(self.fold == fold) for fold in folds]
+        columns = [as_columns(target) for target in self.targets]
+        return SharedNearestColumns(
+            [NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(r))).fit(known[r]) for r in rows],
+            [np.concatenate([part[r] for part in columns], axis=1) for r in rows],
+            learnt[:, [r[0] for r in rows]],
+            np.cumsum([part.shape[1] for part in columns])[:-1],
+        )
+
 
 @dataclass(frozen=True)
 class NearestColumns:
@@ -336,6 +354,45 @@ class NearestColumns:
 
         answer = self.model.predict(normalize(np.asarray(x, np.float64))).reshape(len(x), -1)
         return np.split(answer, self.ends, axis=1)
+
+
+@dataclass(frozen=True)
+class SharedNearestColumns:
+    """Nearest neighbours without some folds, for several fits: one search in each fold serves all.
+
+    The nearest of all labels are among the nearest of each fold.
+    """
+
+    searches: Sequence[Any]  # of F folds
+    labels: Sequence[Array]  # (n, C of all targets) of each fold
+    used: NDArray[np.bool_]  # (fits, F): the folds that a fit learns from
+    ends: NDArray[np.int64]
+    importance = 1.0  # of each feature
+
+    def __call__(self, x: NDArray[Any]) -> list[NDArray[Any]]:
+        from sklearn.preprocessing import normalize
+
+        x = normalize(np.asarray(x, np.float64))
+        found = [search.kneighbors(x) for search in self.searches]
+        distance = np.concatenate([apart for apart, _ in found], axis=1)
+        order = distance.argsort(axis=1, kind="stable")
+        distance = np.take_along_axis(distance, order, 1)
+        values = np.concatenate(
+            [part[rows] for part, (_, rows) in zip(self.labels, found, strict=True)], axis=1
+        )
+        values = np.take_along_axis(values, order[..., None], 1)
+        fold = np.repeat(np.arange(len(found)), [rows.shape[1] for _, rows in found])[order]
+        with np.errstate(divide="ignore"):
+            weight = 1 / distance
+        answers = []
+        for used in self.used:
+            known = used[fold]
+            near = np.where(known & (known.cumsum(1) <= NEIGHBOURS), weight, 0)
+            here = np.isinf(near)  # a label in the very place decides alone
+            near = np.where(here.any(1, keepdims=True), here, near)
+            answer = (near[:, None] @ values)[:, 0] / near.sum(1, keepdims=True)
+            answers += np.split(answer, self.ends, axis=1)
+        return answers
 
 
 class Mlp(Probe):

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+PAIRS = 2**21  # of places and labels at once: 8 MB
+
 
 class Applicability:
     """The dissimilarity index of places, and the threshold up to which they are trusted.
@@ -62,13 +64,18 @@ class Applicability:
 
 
 def _nearest(x: NDArray[np.float32], known: NDArray[np.float32]) -> Array:
-    """Distance from each row of x to the nearest known row."""
-    from sklearn.metrics import pairwise_distances_argmin_min
-
-    if not len(known) or not len(x):
-        return np.zeros(len(x))
-    distances: Array = pairwise_distances_argmin_min(x, known)[1]
-    return distances
+    """Distance from each row of x to the nearest of the known."""
+    distance = np.zeros(len(x))
+    if not len(known):
+        return distance
+    half = np.square(known).sum(1) / 2
+    size = max(1, PAIRS // len(known))
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        # A product finds the nearest fast, but rounds small distances away: these from differences.
+        nearest = (half - part @ known.T).argmin(1)
+        distance[start : start + size] = np.linalg.norm(part - known[nearest], axis=1)
+    return distance
 
 
 def _largest_usual(values: Array) -> float:

@@ -128,11 +128,13 @@ def cv_plus_intervals(folds: Array, errors: Sequence[Array], coverage: float) ->
     rank = smallest_rank(n, coverage)
     if rank > n:
         return np.tile([-np.inf, np.inf], (folds.shape[1], 1))
+    most = n - rank + 1  # the end is so many from the top, thus among each fold's largest
+    errors = [each[-most:] for each in errors]
     fold, error = np.repeat(np.arange(len(folds)), list(map(len, errors))), np.concatenate(errors)
-    ends = []
+    there, ends = folds.T[:, fold], []
     for sign in (-1, 1):
-        reach = (sign * folds[fold] + error[:, None]).T
-        ends.append(sign * np.partition(reach, rank - 1, axis=1)[:, rank - 1])
+        reach = sign * there + error
+        ends.append(sign * np.partition(reach, -most, axis=1)[:, -most])
     return np.stack(ends, axis=1)
 
 
