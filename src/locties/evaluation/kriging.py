@@ -77,7 +77,7 @@ class _Field:
 
     def __call__(self, x: Tensor) -> Tensor:
         trend = self.intercept + x[:, :-3] @ self.coefficients
-        parts = x[:, -3:].split(max(1, PAIRS // len(self.places)))
+        parts = torch.split(x[:, -3:], max(1, PAIRS // len(self.places)))
         return trend + torch.cat([self._smooth(part) for part in parts])
 
     def _smooth(self, places: Tensor) -> Tensor:
