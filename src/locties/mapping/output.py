@@ -235,14 +235,11 @@ class Outputs:
         """
         from locties.apply.append import append_columns
 
-        def columns(lonlat: torch.Tensor) -> dict[str, np.ndarray]:
-            return {name: np.asarray(column) for name, column in self.predict(lonlat).items()}
-
         about = self._identity()
         about["sample"] = json.dumps(about["sample"])
         places = os.fspath(places)
         options: dict[str, Any] = {"lon": lon, "lat": lat, "invalid": invalid}
-        append_columns(places, Path(path), columns, about, progress=progress, **options)
+        append_columns(places, Path(path), self.predict, about, progress=progress, **options)
         return Path(path)
 
     def report(
