@@ -35,7 +35,7 @@ from locties.evaluation.public_tasks import OPEN_TASKS
 from locties.evaluation.splits import block_index
 from locties.evaluation.statistics import mean_interval
 from locties.lonlat import to_xyz
-from locties_paper.results import write_table
+from locties_paper.results import write, write_table
 
 LABELS = (50, 200, 1000)
 FIRST = 10  # draw
@@ -165,7 +165,7 @@ def draw(task: Task, labels: int, seed: int) -> tuple[NDArray[np.int64], NDArray
 
 
 def measure(task: Task, labels: int, seed: int, name: str) -> dict[str, float]:
-    """Score, coverage, mean width or size of set, and seconds of one contender in one draw.
+    """Score, coverage, mean width or size of set, and duration (s) of one contender in one draw.
 
     The score is R² or accuracy; `width` is in standard deviations of the test's target, or in
     classes. `loss` is the interval score of Gneiting and Raftery (2007) in the same unit, which
@@ -177,7 +177,7 @@ def measure(task: Task, labels: int, seed: int, name: str) -> dict[str, float]:
     places, truth = task.lonlat[test], task.target[test]
     start = time.perf_counter()
     answer = {**ALWAYS, **KRIGING}[name](labelled, places, seed)
-    seconds = time.perf_counter() - start
+    duration = time.perf_counter() - start
     if answer.inside is not None:
         right = (answer.value == truth).astype(float)
         covered = answer.inside[np.arange(len(truth)), truth]
@@ -194,7 +194,7 @@ def measure(task: Task, labels: int, seed: int, name: str) -> dict[str, float]:
             "width": width.mean() / spread,
             "loss": (width + 2 / (1 - COVERAGE) * miss).mean() / spread,
         }
-    found |= {"coverage": covered.mean(), "seconds": seconds}
+    found |= {"coverage": covered.mean(), "duration": duration}
     if answer.claimed is not None:
         found["claimed"] = answer.claimed
     if answer.trusted is not None and answer.trusted.any():
@@ -283,6 +283,8 @@ def main() -> None:
     torch.set_num_threads(1)
     example(options.output.with_name("map_tree_species.parquet"))
     table = study(options.output, options.tasks, options.labels, options.seeds)
+    settings = {"tasks": options.tasks, "labels": options.labels, "draws": options.seeds}
+    write(table, options.output, "study", settings)
     print(table.groupby(["task", "labels", "contender"])[["score", "coverage"]].mean().round(3))
 
 
