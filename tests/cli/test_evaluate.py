@@ -68,7 +68,7 @@ def test_evaluate_reads_labels_of_ones_own(encoder, soil):
     coordinates = ["--lon", "x", "--lat", "y", "--splits", "random", "--probes", "knn"]
     unnamed = run(*labels, "--target", "ph")
     assert unnamed.exit_code == 2
-    assert "Pass --lon x, --lat y." in unnamed.stderr
+    assert "Pass --lon x --lat y." in unnamed.stderr
     unclear = run(*labels, "--target", "horizon", *coordinates)
     assert unclear.exit_code == 2
     assert "pass --kind regression or --kind classification" in unclear.stderr

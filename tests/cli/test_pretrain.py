@@ -201,7 +201,7 @@ def test_columns_of_own_files(arguments, widths, tmp_path, monkeypatch):
         ("-m soil=a.csv --lon east --lat nort", "'nort'"),
         ("-m soil=a.csv --lon east,x --lat north", "one column"),
         ("-m soil=a.csv --lon east --lat north --columns phh", "did you mean 'ph'"),
-        ("-m soil=a.csv --lon north --lat east", "--lon east, --lat north"),
+        ("-m soil=a.csv --lon north --lat east", "--lon east --lat north"),
         ("-m soil=a.csv,soil=b.csv --lon east --lat north", "given twice"),
         ("-m soil=a.csv --lon east --lat north --bands 1", "-m NAME=FILE"),
         ("-m haze --lon east", "-m NAME=FILE"),

@@ -81,7 +81,9 @@ class Command(TyperCommand):
             value = shlex.quote(found[2].strip("'")) if valued else ""
             return f"{max(given.opts, key=len)} {value}".rstrip()
 
-        return re.sub(rf"\b({'|'.join(options)})=('[^']*'|-?\w[\w.]*\b|(?=[ ,]))", option, text)
+        text = re.sub(rf"\b({'|'.join(options)})=('[^']*'|-?\w[\w.]*\b|(?=[ ,]))", option, text)
+        # A shell separates options by spaces alone.
+        return re.sub(r"(--[\w-]+ (?:'[^']*'|[^\s']+)), (?=--)", r"\1 ", text)
 
 
 def say(text: str) -> None:
