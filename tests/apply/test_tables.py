@@ -174,6 +174,20 @@ def test_a_foreign_table_is_named_and_the_command_converts_it(
     assert task.lonlat.tolist() == [[13.4, 52.5], [2.3, 48.9]]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "my points.csv"])
+def test_gzip_under_another_name_is_unpacked_by_the_command(name: str, tmp_path: Path) -> None:
+    path, separator = tmp_path / name, "\t" if name.endswith("tsv") else ","
+    text = "lon,lat,ph\n" + ROWS.format(s=",", d=".")
+    path.write_bytes(gzip.compress(text.replace(",", separator).encode()))
+    with pytest.raises(ValueError, match="gzip") as error:
+        locties.read_task(path, "ph")
+    assert "zcat" in CliRunner().invoke(app, ["embed", "melt", str(path)]).stderr
+    command = re.search(r"zcat .*", str(error.value))[0]
+    subprocess.run(command, shell=True, check=True)
+    [new] = {*tmp_path.iterdir()} - {path}
+    assert locties.read_task(new, "ph").target.tolist() == [6.5, 7.25]
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_quotes_that_swallow_rows_are_refused(ending: str, tmp_path: Path) -> None:
     separator = {"csv": ",", "tsv": "\t"}[ending]

@@ -148,8 +148,9 @@ def _open_file(source: str | Path) -> Iterator[OpenRaster]:
             dataset = rasterio.io.DatasetReader(str(path), driver=list(_DRIVERS))
         except rasterio.errors.RasterioIOError as error:
             raise DataError(
-                f"{source} cannot be read as a raster ({error}). Convert another format with "
-                f"gdal_translate, to .tif; names of tables end in {', '.join(TABLES)}"
+                f"{source} cannot be read as a raster ({error}). Convert a raster with "
+                "gdal_translate, to .tif; save a spreadsheet as CSV; names of tables end in "
+                f"{', '.join(TABLES)}"
             ) from error
         with dataset:
             yield _of_dataset(source, dataset)

@@ -107,8 +107,8 @@ def _read_file(source: str | Path) -> Any:
             location, options = _vector(path, suffix)
             return need("geopandas", "geometry", "own").read_file(location, **options)
     raise ValueError(
-        f"{path} is not a table: its name must end in {', '.join(TABLES)}. Or read it with pandas "
-        "or geopandas and pass the frame"
+        f"{path} is not a table: its name must end in {', '.join(TABLES)}. Save a "
+        "spreadsheet as CSV; or read it with pandas or geopandas and pass the frame"
     )
 
 
@@ -192,6 +192,9 @@ def not_utf8(file: object, error: UnicodeDecodeError) -> ValueError:
     stem, _, suffix = path.name.partition(".")
     new = shlex.quote(str(path.with_name(f"{stem}_utf8.{suffix.removesuffix('.gz') or 'csv'}")))
     given = shlex.quote(_opened(file))
+    if error.object.startswith(b"\x1f\x8b"):
+        new = shlex.quote(str(path.with_name(f"{stem}_unpacked.{suffix or 'csv'}")))
+        return ValueError(f"{file} is gzip in spite of its name: zcat < {given} > {new}")
     packed = suffix.endswith("gz")
     command = (
         f"zcat {given} | iconv -f {encoding} -t utf8 > {new}"
