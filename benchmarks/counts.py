@@ -16,9 +16,9 @@ class Counts(NamedTuple):
     """What one step does.
 
     Attributes:
-        flops: operations of its products of matrices, by the type of their numbers.
-        moved: bytes that its operations read and write, as it is written.
-        operations: how many of them move any.
+        flops: floating-point operations of its matrix products, by dtype.
+        moved: bytes that its operations read and write.
+        operations: number of operations that move bytes.
     """
 
     flops: dict[str, int]
@@ -27,7 +27,7 @@ class Counts(NamedTuple):
 
 
 class _Counter(TorchDispatchMode):
-    """Views and mere allocations move nothing."""
+    """Counts as operations run. Views and allocations move no bytes."""
 
     def __init__(self) -> None:
         super().__init__()

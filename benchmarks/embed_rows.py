@@ -1,10 +1,11 @@
-"""Time `locties embed` of a Parquet beside the encoder alone, and take its peak memory.
+"""Time `locties embed` on a Parquet file beside the encoder alone, and measure its peak memory.
 
     python benchmarks/embed_rows.py --rows 10000000 --encoder melt --rounds 1
 
-Rounds alternate: the encoder alone on some of the points, the command, the encoder alone. The
-command runs in a process of its own with as many threads of torch; imports are not timed.
-`share_of_cpu` is the share that one core would show, `share` has a second core write.
+A round times the encoder alone on some of the points, then the command, then the encoder alone
+again. The command runs in a process of its own with the same number of torch threads. Imports are
+not timed. `share` is the encoder's share of the command's wall-clock time, in which a second core
+writes. `share_of_cpu` is its share of processor time, which one core alone would show.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def write_places(path: Path, rows: int) -> None:
 
 
 def alone(encoder: str) -> np.ndarray:
-    """Seconds, of the clock and of the processor, of a row of points in memory."""
+    """Seconds to embed one point in memory: wall-clock and processor time."""
     function, _ = resolve(encoder)
     lonlat = torch.rand(ALONE, 2, generator=torch.Generator().manual_seed(0)) * 170 - 85
     embed_points(function, lonlat[: parts.ROWS])

@@ -1,4 +1,4 @@
-"""The goals for the timings, and whether they are met: ratios of times, round by round."""
+"""Compare the timings with their goals. Ratios of times are taken within each round."""
 
 from itertools import product
 from typing import NamedTuple
@@ -11,12 +11,12 @@ class Goal(NamedTuple):
     """A quantity and its bound.
 
     Attributes:
-        what: in words.
-        case, size: of the rows it is read from.
-        contender: whose time is divided, or whose memory is taken.
-        against: whose time it is divided by; None for memory, in MB.
+        what: a description.
+        case, size: select the rows to read.
+        contender: its time is the numerator, or its memory is the quantity.
+        against: its time is the denominator; None for memory, in MB.
         target: the bound.
-        at_most: whether it is an upper bound; else a lower one.
+        at_most: True for an upper bound, False for a lower one.
     """
 
     what: str
@@ -59,7 +59,7 @@ GOALS = [
         "step, MELT of three to one modality",
         *("step", 2048, "locties MELT of three", "locties", 1.3, True),
     ),
-    # Equal to 5%, as far as two medians of the same work may differ.
+    # Two medians of the same work may differ by 5%.
     Goal(
         "step, SALT to MELT, of three each",
         *("step", 2048, "locties SALT of three", "locties MELT of three", 1.05, True),
@@ -83,10 +83,10 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
         table: rows of ``side_by_side.py``, with the seconds of each round in `times`.
 
     Returns:
-        goal, threads, case, size, contender, against; measured, the median over rounds of the
-        ratio of two times, with least and largest, or megabytes; bound ("at least" or "at most")
-        and target; met; best, the ratio if `against` took no longer than its floor, where that is
-        a bound on what could be reached.
+        Columns goal, threads, case, size, contender, against; measured, least and largest: the
+        median, minimum and maximum of the ratio over rounds, or megabytes; bound ("at least" or
+        "at most") and target; met; best: the ratio if `against` took only its floor, where no
+        ratio could be better.
     """
     rows = table.set_index(["threads", "case", "size", "contender"])
     judged = []

@@ -1,12 +1,12 @@
-"""A step of MELT on a GPU: its time, kernels and floor, eager and as a CUDA graph.
+"""Measure a MELT step on a GPU: time, kernels and floor, run eagerly and as a CUDA graph.
 
     python benchmarks/gpu_step.py --output gpu_step.parquet
 
 Three modalities of profiles, total batch 2,048, L = 40, SIREN 512, data resident. The floor is the
 longer of two times: the step's floating-point operations at the rate of a large matrix product, and
 the bytes of its operations at the rate of a large copy. Both rates are measured in the same minute.
-Eager operations move every intermediate through memory. So the bytes are those of this program, not
-the fewest that any program could move.
+Eager operations move every intermediate through memory. The floor is that of this program; another
+could move fewer bytes.
 """
 
 import argparse
@@ -33,10 +33,10 @@ Step = Callable[[], None]
 
 
 def as_graph(step: Step) -> Step:
-    """Record the work that `step` launches; the answer launches it again as one."""
+    """Record the work that `step` launches, as one CUDA graph. The result launches that graph."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # not on the default stream, so that memory is set up first
+    with torch.cuda.stream(side):  # warm up on a side stream, as CUDA graphs require
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(side)
@@ -47,7 +47,7 @@ def as_graph(step: Step) -> Step:
 
 
 def milliseconds(step: Step, rounds: int = 50, repeats: int = 10) -> float:
-    """The median over rounds of the time of a step, by the device's own clock."""
+    """Median time of a step over rounds, by the GPU's clock."""
     for _ in range(repeats):
         step()
     times = []
@@ -63,7 +63,7 @@ def milliseconds(step: Step, rounds: int = 50, repeats: int = 10) -> float:
 
 
 def kernels(step: Step) -> int:
-    """How many kernels and copies a step launches on the device."""
+    """Number of kernels and copies that a step launches on the GPU."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
         torch.cuda.synchronize()
@@ -72,7 +72,7 @@ def kernels(step: Step) -> int:
 
 
 def measure() -> pd.DataFrame:
-    """A row for each kind of encoders and way of launching: times in ms, counts, and the rates."""
+    """A row for each kind of encoder, eager and as a graph: times in ms, counts and rates."""
     a, b = (torch.randn(SIDE, SIDE, device=DEVICE) for _ in range(2))
     large = {"float32": (a, b), "bfloat16": (a.bfloat16(), b.bfloat16())}
     rates = {

@@ -2,10 +2,11 @@
 
     python benchmarks/kills.py --kills 20 --output results/kills.parquet
 
-Each kind first runs unbroken, for its length and its result. Then, for each kill, it starts in an
-empty folder, is killed with all its processes (SIGKILL), and is called again. The moments are
-spread over the whole length. The result must be the same bit for bit. The table also shows how much
-was on disk at the kill, so one can see how many runs resumed. This needs a system that can fork.
+Each kind of work first runs without a kill, which gives its duration and its result. Then, for each
+kill, it starts in an empty folder, is killed with all its processes (SIGKILL), and is started
+again. The kills are spread over the whole duration. The result must be the same bit for bit. The
+table also shows how much was on disk at the kill, so one can see how many runs resumed. The system
+must be able to fork.
 """
 
 import argparse
@@ -50,10 +51,10 @@ class Kind(NamedTuple):
     """A kind of work.
 
     Attributes:
-        name: what the table calls it.
-        work: does it in a folder, or goes on with it there.
-        reached: how much of it is safe on disk there; 0 where it would begin anew.
-        result: a hash of what came out.
+        name: its name in the table.
+        work: starts or resumes it in a folder.
+        reached: how much is safe on disk in that folder; 0 if it would start from the beginning.
+        result: a hash of its output.
     """
 
     name: str
@@ -70,7 +71,7 @@ def hash_of(parts: Any) -> str:
 
 
 def files(folder: Path, *left_out: str) -> str:
-    """The hash of all files, by name, but of those whose path holds a part of these names."""
+    """Hash of all files, with their names, except paths that contain one of `left_out`."""
     found = sorted(file for file in folder.rglob("*") if file.is_file())
     names = {file: str(file.relative_to(folder)) for file in found}
     kept = [file for file in found if not any(part in names[file] for part in left_out)]
@@ -82,13 +83,13 @@ def rounds(kind: Kind, kills: int, folder: Path, seed: int = 0) -> pd.DataFrame:
 
     Args:
         kind: of work.
-        kills: how many, each of work begun anew.
-        folder: an empty one.
+        kills: number of kills, each in a fresh folder.
+        folder: an empty folder.
         seed: of the moments.
 
     Returns:
-        kind, second (when it was killed), length (seconds of the unbroken work), reached, resumed
-        (whether anything was on disk to go on from) and identical.
+        Columns kind, second (time of the kill), length (seconds without a kill), reached, resumed
+        (whether there was anything on disk to resume from) and identical.
     """
 
     def begin(where: Path) -> multiprocessing.Process:
@@ -116,7 +117,7 @@ def rounds(kind: Kind, kills: int, folder: Path, seed: int = 0) -> pd.DataFrame:
                 kill(process.pid, process.join)
             if process.exitcode == -signal.SIGKILL:
                 break
-            end(process)  # it was quicker than the unbroken one
+            end(process)  # it finished before the kill: kill earlier
             where, moment = where.with_name(f"{where.name}-again"), 0.9 * moment
         reached = kind.reached(where)
         end(begin(where))
@@ -139,7 +140,7 @@ def training(schedule: str) -> Kind:
         held_out = places(200, seed=1).float()
         modalities = []
         for seed, name in enumerate(("west", "east")):
-            half = torch.tensor([(-90.0, 90.0)[seed], 0.0])  # no cell is of both
+            half = torch.tensor([(-90.0, 90.0)[seed], 0.0])  # the modalities share no cell
             lonlat = places(2000, seed).float() * torch.tensor([0.4, 0.9]) + half
             validation = Modality(name, held_out, profiles(200, 9), profile_encoder(PROFILE))
             samples = profiles(2000, seed)
@@ -156,7 +157,7 @@ def training(schedule: str) -> Kind:
         return load_state(path)["state"] if path.exists() else {"progress": {"step": 0}}
 
     def result(folder: Path) -> str:
-        """Weights, moments, generators and history; not the time they took."""
+        """Hash of weights, moments, generators and history, without the times."""
         leaves = tree_leaves_with_path(state(folder))
         kept = [(str(path), leaf) for path, leaf in leaves if "seconds" not in str(path)]
         return hash_of(

@@ -2,9 +2,9 @@
 
     python benchmarks/light_install.py --torch torch==2.13.0 --output results/light_install.parquet
 
-makes an environment in a temporary folder, installs this repository's package with pip but without
-pip's cache, then loads an encoder and embeds a place. Without ``--torch`` pip chooses the build of
-torch, which on Linux may be one with several GB of CUDA.
+This makes an environment in a temporary folder, installs locties there with pip (without pip's
+cache), loads an encoder and embeds a place. Without ``--torch``, pip chooses the build of torch; on
+Linux that may include several GB of CUDA.
 """
 
 import argparse

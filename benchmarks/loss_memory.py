@@ -1,10 +1,10 @@
-"""The memory that NT-Xent and its gradients add to a process, and how long they take.
+"""Measure the memory that NT-Xent and its gradients add to a process, and their time.
 
     python benchmarks/loss_memory.py 32768 256 symmetric float32
 
-prints MB and processor seconds: of 32,768 pairs of 256 numbers, in both directions, in float32.
-The embeddings are not counted, their gradients are. It needs Linux, whose /proc counts the largest
-memory of this process alone; `getrusage` begins with that of its parent.
+It prints MB and processor seconds for 32,768 pairs of 256 numbers in float32, in both directions.
+The gradients of the embeddings count; the embeddings do not. It needs Linux: /proc gives the peak
+memory of this process alone, while `getrusage` starts from its parent's.
 """
 
 import re
@@ -18,7 +18,7 @@ from locties.objectives import Batch, nt_xent
 
 
 def largest() -> float:
-    """The most memory, in MB, that this process has had."""
+    """Peak memory of this process, in MB."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
 

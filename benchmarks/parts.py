@@ -1,4 +1,4 @@
-"""The parts that are timed, as functions without arguments. L = 40 and width 512 by default."""
+"""Build the parts to time, as functions without arguments. By default L = 40 and width 512."""
 
 from collections.abc import Callable
 from itertools import chain, cycle
@@ -17,7 +17,7 @@ PROFILE = 36  # numbers in a sample: twelve months of three variables
 
 
 def places(n: int, seed: int = 0) -> Tensor:
-    """(n, 2) float64, uniform in longitude and latitude, so that polar points are many."""
+    """Points (n, 2) float64, uniform in longitude and in latitude: many lie near the poles."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(n, 2, generator=generator).double() - 0.5) * torch.tensor([360.0, 180.0])
 
@@ -27,7 +27,7 @@ def profiles(n: int, seed: int = 0) -> Tensor:
 
 
 def patches(n: int) -> Gathered:
-    """Patches of a resident raster of the size and type of Blue Marble's, read where asked for."""
+    """Patches of a raster in memory, with Blue Marble's size and dtype; read when indexed."""
     pixels = torch.randint(256, (3, 2700, 5400), dtype=torch.uint8)
     raster = Raster(pixels, lon0=-180 + 1 / 30, lat0=90 - 1 / 30, dlon=1 / 15, dlat=1 / 15)
     return Gathered(
@@ -52,11 +52,11 @@ def training_step(
     device: str = "cpu",
     schedule: str = "melt",
 ) -> Callable[[], None]:
-    """A step of MELT over profiles: draw, encode, loss, gradient, optimiser. `batch` is all pairs.
+    """A MELT step over profiles: draw, encode, loss, gradient, optimiser.
 
-    With one modality, the two-modality baseline: the loss is then symmetric, as SatCLIP's is. With
-    the schedule "salt", each step's pairs are of one modality, each modality's in turn. The data
-    are resident on `device`, and nothing in a step waits for it.
+    `batch` counts the pairs of all modalities. One modality gives the two-modality baseline, whose
+    loss is symmetric like SatCLIP's. With the schedule "salt", each step takes the pairs of one
+    modality, in turn. The data lie on `device`, and no operation in a step waits for it.
     """
     location = encoder(degree).to(device).train()
     samples, lonlat = profiles(20_000).to(device), places(20_000).float().to(device)
@@ -83,11 +83,11 @@ def training_step(
     @ByOneDNN()  # as `locties.pretrain` does
     def step() -> None:
         sizes, modality = next(turns)
-        # No pair twice in a batch, as `locties.pretrain` draws; a CUDA graph draws anew, too.
+        # Draw each pair once a batch, as `locties.pretrain` does. A CUDA graph also draws afresh.
         index = order[(torch.randint(len(samples), (1,), device=device) + some) % len(samples)]
         optimiser.zero_grad(set_to_none=True)
         where = lonlat[index]
-        # Weights cast outside a graph would stay what they were when it was recorded.
+        # The graph must cast the weights itself, or it would reuse those of its recording.
         with torch.autocast(device, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
             e = location.encode(where)
             parts = zip(sample_encoders, samples[index].split(sizes), strict=True)

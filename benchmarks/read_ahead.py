@@ -1,13 +1,16 @@
-"""How long training waits for samples from a memory-mapped file that is not cached.
+"""Measure how long training waits for samples from a memory-mapped file that is not cached.
 
     python benchmarks/read_ahead.py --output results/read_ahead.parquet
 
-Batches of random rows are taken from a file of 1 GB of features between steps of training. Before
-each round the file's pages are dropped from memory. *Touched* rows are read one by one as they are
-used. *Asked* rows are requested all at once, and the step waits for them. *Ahead* is what
-`locties.pretrain` does: it requests the next batch before it computes a step. *Resident* rows are
-in memory already. All run in turn, in each round, on one thread, in wall-clock time. This needs a
-system that takes advice on its cache, such as Linux.
+Between training steps, random rows are read from a file of 1 GB of features. Each round first drops
+the file's pages from memory, then times four ways on one thread, in wall-clock time:
+
+- *touched*: rows are read one by one as they are used;
+- *asked*: rows are requested all at once, and the step waits for them;
+- *ahead*: the next batch is requested before a step is computed, as `locties.pretrain` does;
+- *resident*: rows are already in memory.
+
+The system must accept advice on its cache, as Linux does.
 """
 
 import argparse
@@ -35,12 +38,12 @@ from locties_paper.site.notebook import commit
 
 ROWS, DIM = 2**17, 2048  # 1 GB in float32
 BATCH = 410  # a fifth of 2,048: one of five modalities
-STEP, DEGREE = 512, 10  # of the step that is computed meanwhile
+STEP, DEGREE = 512, 10  # batch and L of the step computed meanwhile
 KINDS = ("resident", "touched", "asked", "ahead")
 
 
 def written(folder: Path, rows: int = ROWS) -> Path:
-    """A file like that of `locties.data.frozen.features`."""
+    """Write a file like that of `locties.data.frozen.features`."""
     path = folder / "features.npy"
     array = np.lib.format.open_memmap(path, "w+", np.float32, (rows, DIM))
     for part in np.array_split(np.arange(rows), 32):
@@ -50,7 +53,7 @@ def written(folder: Path, rows: int = ROWS) -> Path:
 
 
 def drop(path: Path) -> None:
-    """The file's pages from memory."""
+    """Drop the file's pages from memory."""
     handle = os.open(path, os.O_RDONLY)
     os.fsync(handle)
     os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -60,7 +63,7 @@ def drop(path: Path) -> None:
 def steps(
     kind: str, path: Path, compute: Callable[[], None], count: int, seed: int
 ) -> tuple[float, float]:
-    """Seconds of a step, and those of it in which samples were asked for and read."""
+    """Seconds of a step, and the part spent on requesting and reading samples."""
     drop(path)
     array = torch.from_numpy(np.load(path, mmap_mode="c"))
     rows = torch.arange(len(array))
@@ -90,7 +93,7 @@ def steps(
 
 
 def measure(folder: Path, count: int, rounds: int, rows: int = ROWS) -> pd.DataFrame:
-    """A row for each kind and round: seconds of a step, and of it those waited for samples."""
+    """A row for each kind and round: seconds of a step, and the part spent waiting for samples."""
     path = written(folder, rows)
     compute = training_step(batch=STEP, degree=DEGREE)
     compute()

@@ -1,10 +1,10 @@
-"""How far a converted SatCLIP is from SatCLIP's own code, by latitude and by L.
+"""Measure how far a converted SatCLIP is from SatCLIP's own code, by latitude and by L.
 
     python benchmarks/satclip_agreement.py path/to/clone/of/microsoft/satclip [OUT.csv]
 
-The clone needs einops beside torch, and this script mpmath. Checkpoints are generated in the
-released sizes (two hidden layers of 512, 256 dimensions): with SatCLIP's own initial weights, and
-with a first layer 30 times larger, so that its sines turn over many times, as trained ones may.
+The clone needs torch and einops; this script needs mpmath. It generates checkpoints in the released
+sizes (two hidden layers of 512, 256 dimensions), some with SatCLIP's own initial weights, some with
+a first layer 30 times larger. The larger weights make the sines turn many times, as training may.
 SatCLIP's code runs in float64. Its harmonics lose digits towards the poles, so its formula is also
 evaluated with 60 digits, at a few points of each band.
 """
@@ -76,7 +76,7 @@ def _convert(theirs: torch.nn.Module, calculation: str, degree: int) -> torch.nn
 
 
 def _points(low: float, high: float) -> torch.Tensor:
-    """Points between two latitudes, north and south; the edges of the last band are the poles."""
+    """Points between two latitudes, north and south. The last band includes the poles."""
     rng = np.random.default_rng(SEED)
     lat = rng.uniform(low, high, POINTS) * rng.choice([-1, 1], POINTS)
     lat[:2] = [high, -high]
@@ -144,8 +144,8 @@ if __name__ == "__main__":
             "code": __version__,
             "torch": torch.__version__.split("+")[0],
             "satclip": _git(clone, "rev-parse", "HEAD"),
-            # As git names it. A clone without the analytic expressions can have them made by their
-            # own generator, and then they are other bytes than the commit's.
+            # Hash the file itself: a clone may lack the analytic expressions, and those made by
+            # SatCLIP's generator differ from the commit's in bytes.
             "expressions": _git(clone, "hash-object", EXPRESSIONS),
         }
         table.assign(**provenance).to_csv(sys.argv[2], index=False, float_format="%.3g")

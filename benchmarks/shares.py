@@ -1,4 +1,4 @@
-"""Where the time of a step goes, by torch's profiler."""
+"""Divide the time of a step among its parts, by torch's profiler."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +20,7 @@ WITHIN = {HARMONICS: "harmonics", "_NTXent": "loss", "Optimizer.step#AdamW.step"
 
 
 def part_of(event: FunctionEvent) -> str:
-    """What an event belongs to: the nearest range around it that `WITHIN` names, else encoders."""
+    """The part an event belongs to: the innermost range of `WITHIN` around it, else encoders."""
     name, around = event.name, event
     while around is not None and around.name not in WITHIN:
         around = around.cpu_parent
@@ -31,9 +31,9 @@ def part_of(event: FunctionEvent) -> str:
 
 
 def milliseconds(step: Callable[[], object], steps: int = 10) -> pd.Series:
-    """Of one step, by part, largest first; the profiler's own work makes small operations longer.
+    """Milliseconds of one step by part, largest first. The profiler slows small operations.
 
-    "Between operations" is what passes in no operation: Python, and the profiler.
+    "Between operations" is the time outside operations: Python, and the profiler.
     """
     ranges = []
 

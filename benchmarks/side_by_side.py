@@ -4,11 +4,11 @@
 
 ``--satclip`` is a clone of SatCLIP's repository; it needs einops. sphericart and pytorch-lightning
 are used if they are installed; a message names what is missing. With Lightning, SatCLIP's step also
-runs in its authors' loop, over the same data in memory. Everything is timed on one thread and on as
-many as there are cores, which is torch's default. One thread is timed by processor time, which
-leaves out waiting for other programs; several threads or processes by wall-clock time.
-``<output>_goals.parquet`` gets the goals that are met, and ``<output>_step.parquet`` the parts of a
-step.
+runs in its authors' loop, over the same data in memory. Everything is timed on one thread and on
+torch's default, one thread a core. One thread is timed by processor time, which does not count
+waiting for other programs; several threads or processes are timed by wall-clock time.
+``<output>_goals.parquet`` gets each goal and whether it is met, ``<output>_step.parquet`` the parts
+of a step.
 """
 
 import argparse
@@ -55,7 +55,7 @@ from locties_paper.site.notebook import commit
 
 Work = Callable[[], Any]
 TURN, SHORT = 0.3, 1.0  # seconds
-LIGHTNING_STEPS = 2  # timed together, after one that is not
+LIGHTNING_STEPS = 2  # timed together, after one untimed step
 POINTS, BATCH, RESOLUTION, LOSS_PAIRS = (2048, 100_000), 2048, 0.25, 32_768
 SPHERICART = {"sphericart float64": True, "sphericart float64, 4 kB pages": False}
 GROWTH = {
@@ -68,15 +68,15 @@ GROWTH = {
     "step by threads": (1, 2),
     "step by processes": (1, 2),
 }
-PARTS, STEPS = 6, 2  # of a run in several processes: parts that are timed, and the steps of each
+PARTS, STEPS = 6, 2  # of a run in several processes: timed parts, and steps of each
 
 
 def measure(contenders: dict[Any, Work], rounds: int, clock: Callable[[], float]) -> pd.DataFrame:
-    """Seconds of each contender. Every round takes all of them in turn; the first sets the pace.
+    """Seconds of each contender. Each round runs all of them in turn.
 
-    Work shorter than `TURN` seconds is repeated within its turn. Work shorter than `SHORT` is first
-    done once untimed; otherwise it would pay for the memory that the contender before it gave back.
-    Work that returns a number has timed itself. Column `times` has the rounds.
+    Work shorter than `TURN` seconds is repeated within its turn. Work shorter than `SHORT` first
+    runs once untimed; otherwise it would pay for memory that the contender before it released. Work
+    that returns a number has timed itself. Column `times` has the time of each round.
     """
 
     def timed(work: Work) -> tuple[float, bool]:
@@ -113,9 +113,9 @@ def measure(contenders: dict[Any, Work], rounds: int, clock: Callable[[], float]
 
 
 def calibrate(clock: Callable[[], float]) -> dict[str, float]:
-    """What the machine can do: operations of matrix products a second, bytes copied a second.
+    """Rates of this machine: operations of matrix products a second, bytes copied a second.
 
-    On as many threads as torch is set to use; float32 by the faster of its two libraries.
+    Uses torch's current number of threads; float32 uses the faster of its two libraries.
     """
 
     def best(work: Work) -> float:
@@ -142,18 +142,18 @@ def calibrate(clock: Callable[[], float]) -> dict[str, float]:
 
 @cache
 def installed(name: str) -> Any | None:
-    """A peer's module; where it is not installed a line says so, once."""
+    """A peer's module, or None. The first call prints a line if it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:  # something that it needs
+        if error.name != name:  # a package that it needs is missing
             raise
         print(f"{name} is not installed: left out", file=sys.stderr)
         return None
 
 
 def peers(clone: Path | None) -> str:
-    """Which versions of the others were there."""
+    """The versions of the peers that were measured."""
     said = []
     if clone:
         call = ["git", "-C", str(clone), "rev-parse", "--short", "HEAD"]
@@ -177,7 +177,7 @@ def satclip(folder: Path) -> SimpleNamespace:
         return code.LocationEncoder(features, network).double()
 
     def parts() -> tuple[list, Callable]:
-        """What its step trains, and its loss of a batch; profiles stand in for images."""
+        """What SatCLIP's step trains, and its loss on a batch. Profiles stand in for images."""
         location, network, loss_of = build(40, 512).train(), profile_encoder(PROFILE)(256), loss()
         scale = torch.nn.Parameter(torch.tensor(1 / 0.07).log())
 
@@ -190,7 +190,7 @@ def satclip(folder: Path) -> SimpleNamespace:
         return [*location.parameters(), *network.parameters(), scale], batch_loss
 
     def step(batch: int) -> Work:
-        """Its forward, loss and optimiser, with a batch by index."""
+        """A step: forward pass, loss and optimiser, with batches taken by index."""
         (parameters, batch_loss), samples, lonlat = parts(), profiles(20_000), places(20_000)
         optimiser = torch.optim.AdamW(parameters, lr=1e-4)
 
@@ -203,7 +203,7 @@ def satclip(folder: Path) -> SimpleNamespace:
         return one
 
     def lightning_step(batch: int, clock: Callable[[], float]) -> Work | None:
-        """The same in Lightning's loop with its data loader: seconds of one of a few steps."""
+        """Seconds of one step in Lightning's loop with its data loader, from a few steps."""
         if (lightning := installed("pytorch_lightning")) is None:
             return None
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -238,7 +238,7 @@ def satclip(folder: Path) -> SimpleNamespace:
                     enable_model_summary=False,
                     **dict.fromkeys(quiet, False),
                 ).fit(module, loader)
-            # From the start of a step to that of the next: loading, and all that the loop does.
+            # From the start of a step to the start of the next: this includes loading and the loop.
             return (module.started[-1] - module.started[1]) / LIGHTNING_STEPS
 
         return few
@@ -247,14 +247,14 @@ def satclip(folder: Path) -> SimpleNamespace:
 
 
 def sphericart(degree: int, large_pages: bool) -> Callable[[torch.Tensor], Any] | None:
-    """By its NumPy interface: its torch one is compiled for single versions of torch.
+    """sphericart's harmonics, by its NumPy interface; its torch build fits only one torch version.
 
-    For a large array NumPy asks Linux for pages of 2 MB in place of 4 kB, which come faster where
-    memory is in one piece, and can cost seconds where it is not. torch does not ask.
+    For a large array NumPy asks Linux for pages of 2 MB in place of 4 kB. They are faster if memory
+    is in one piece, and can cost seconds if it is not. torch does not ask for them.
     """
     if (module := installed("sphericart")) is None:
         return None
-    with threadpool_limits(torch.get_num_threads(), "openmp"):  # its own library, asked once
+    with threadpool_limits(torch.get_num_threads(), "openmp"):  # sphericart reads the number once
         harmonics = module.SphericalHarmonics(degree - 1)
 
     def compute(lonlat: torch.Tensor) -> Any:
@@ -272,7 +272,7 @@ def sphericart(degree: int, large_pages: bool) -> Callable[[torch.Tensor], Any] 
 
 
 def floor(flops: dict[str, float], moved: float, rates: dict[str, float]) -> dict:
-    """The time below which this machine cannot do it: arithmetic or memory, whichever is more."""
+    """The shortest possible time on this machine: that of arithmetic or memory, the longer one."""
     arithmetic = sum(number / rates[f"flops_{kind}"] for kind, number in flops.items())
     memory = moved / rates["bytes_per_second"]
     limit = "arithmetic" if arithmetic > memory else "memory"
@@ -281,16 +281,16 @@ def floor(flops: dict[str, float], moved: float, rates: dict[str, float]) -> dic
 
 
 def of_harmonics(n: int, degree: int, rates: dict[str, float]) -> dict:
-    # Five float64 operations a value. A product does two an instruction and element-wise code one,
-    # so half of the rate of products. Memory: the float32 result alone.
+    # Five float64 operations a value. Element-wise code does one operation an instruction and a
+    # matrix product two, so the rate is half that of products. Memory: the float32 result alone.
     return floor({"float64": 2 * 5 * n * degree**2}, 4 * n * degree**2, rates)
 
 
 def of_step(
     step: Work, rates: dict[str, float], batch: int, degree: int = 40, others: int = 0
 ) -> dict:
-    # The products that the step takes are those that it must; of `others`, each takes the three of
-    # the whole loss once more. Memory: features written, and read twice.
+    # All products in the step are needed. Each of `others` computes again the three products of
+    # the whole loss. Memory: features are written once and read twice.
     flops = count(step).flops
     flops["float32"] += others * 3 * 2 * batch**2 * 256
     return floor(flops, 3 * 4 * batch * degree**2, rates)
@@ -334,13 +334,13 @@ def steps(peer, clock, rates, rounds) -> pd.DataFrame:
             others["SatCLIP in Lightning"] = in_its_loop
     bounds = {name: of_step(step, rates, BATCH) for name, step in own.items()}
     table = measure(own | others, rounds, clock).assign(case="step", size=BATCH)
-    # The others' work can be done as locties does it.
+    # The peers could do the same work as locties, so its floor is theirs.
     least = pd.DataFrame(bounds.get(name, bounds["locties"]) for name in table["contender"])
     return pd.concat([table, least], axis=1)
 
 
 def grid(peer, clock, rates, rounds) -> pd.DataFrame:
-    """Others than the separable form do some rows, and their time is scaled."""
+    """Time grids. All but the separable form compute some rows, and their time is scaled up."""
     lon, lat = pixel_centres(RESOLUTION)
     ours = encoder(hidden=256).eval()
 
@@ -390,7 +390,7 @@ def loss(peer, clock, rates, rounds) -> pd.DataFrame:
 
 
 def growth(peer, clock, rates, rounds) -> pd.DataFrame:
-    """How the time of locties grows with each size while the others are fixed."""
+    """Time locties as each size grows while the other sizes are fixed."""
     tables = []
 
     def add(
@@ -471,7 +471,7 @@ def on_threads(count: int, work: Work) -> Any:
 
 
 def in_processes(count: int, batch: int) -> float:
-    """Seconds of a step of `locties.pretrain` in `count` processes, by the wall's clock."""
+    """Wall-clock seconds of a step of `locties.pretrain` in `count` processes."""
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_train, (count, batch, folder), nprocs=count)
         return float(Path(folder, "seconds").read_text())
@@ -507,12 +507,12 @@ ONCE = ("loss", "growth")  # not at every number of threads
 
 
 def measure_cases(names: list[str], peer: SimpleNamespace | None, rounds: int) -> pd.DataFrame:
-    """The rows of these cases, on as many threads as torch is set to use."""
+    """The rows of these cases, with torch's current number of threads."""
     threads = torch.get_num_threads()
     clock = time.process_time if threads == 1 else time.perf_counter
     rates = calibrate(clock)
     table = pd.concat([CASES[name](peer, clock, rates, rounds) for name in names])
-    # How many times as long as locties takes for the same, in the same round.
+    # The time as a multiple of locties' time for the same work in the same round.
     own = table[(table["contender"] == "locties") & ~table["case"].isin(GROWTH)]
     own = own.set_index(["case", "size"])["times"]
     table["ratio"] = [
@@ -525,7 +525,7 @@ def measure_cases(names: list[str], peer: SimpleNamespace | None, rounds: int) -
 
 
 def step_parts() -> pd.DataFrame:
-    """Where the time of a step goes, on as many threads as torch is set to use."""
+    """The time of each part of a step, with torch's current number of threads."""
     kinds = {"float32": {}, "bfloat16": {"bfloat16": True}}
     steps = {kind: training_step(batch=BATCH, **options) for kind, options in kinds.items()}
     table = pd.DataFrame({kind: milliseconds(step) for kind, step in steps.items()})

@@ -1,4 +1,4 @@
-"""Times of the parts, for pytest-benchmark: ``pytest benchmarks/``. They gate nothing."""
+"""Time the parts with pytest-benchmark: ``pytest benchmarks/``. No time fails a test."""
 
 from itertools import count
 
@@ -67,7 +67,7 @@ def test_objective(benchmark, name):
 
 @pytest.mark.parametrize("noise", [10.0, 0.5])
 def test_loss_at_the_largest_scale(benchmark, noise):
-    """Of a poor encoder and of a good one, whose shares of negatives are as small as they get."""
+    """The loss of a poor encoder and of a good one, whose negatives have the smallest weights."""
     locations, other = torch.randn(2, 2048, 256)
     samples = (locations + noise * other).requires_grad_()
     ids = torch.arange(2048)
