@@ -183,3 +183,10 @@ def test_killed_in_the_middle_the_same_command_resumes_to_the_same_bits(points, 
         subprocess.run(command(name), cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "ph.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+@pytest.mark.parametrize(("option", "name"), [("--output", "ph.tif"), ("--report", "ph.html")])
+def test_a_folder_that_cannot_be_written_is_named_before_any_work(option, name, points):
+    result = run("map", points, "--target", "no column", option, points / name)
+    assert result.exit_code == 1
+    assert f"{points / name} cannot be written" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -80,6 +81,7 @@ def map_(
     Example: `locties map points.csv --target ph --bounds 5,47,15,55 --resolution 0.01 -o ph.zarr`
     """
     _check(output, at, report, grid=bounds is not None or resolution is not None or sea)
+    _check_writable(output, report)
     encoders = [_find(name) for name in split_names(encoder)]
 
     import locties
@@ -108,6 +110,18 @@ def map_(
             command = shlex.join(["locties", *sys.argv[1:]])
             fitted.report(report, bounds=bounds, resolution=resolution, sea=sea, command=command)
             print(f"{report}: the report")
+
+
+def _check_writable(*paths: Path | None) -> None:
+    """Refuse folders in which no file can be made, before any work."""
+    for path in filter(None, paths):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise OSError(
+                f"{path} cannot be written ({error.strerror}): name a file in another folder"
+            ) from error
 
 
 def _check(output: Path | None, at: Path | None, report: Path | None, *, grid: bool) -> None:
