@@ -14,7 +14,7 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-# What every target of the pipeline builds. FLAGS go to snakemake, such as those of a cluster.
+# Settings of every target of the pipeline. FLAGS go to snakemake, for example for a cluster.
 CONFIG = --config profile=$(PROFILE) tier=$(TIER) satclip="$(SATCLIP)" sweep="$(SWEEP)"
 
 # The operating system's lock replaces snakemake's, which outlives a snakemake that was killed.
@@ -35,8 +35,8 @@ help:  ## Show this list
 	@echo
 	@echo "Example: make book PROFILE=smoke"
 
-# torch stands in the same command as the rest: asked for alone or by another package, pip would
-# take its newest build, with several GB of CUDA.
+# One pip command installs torch with the rest. Otherwise pip would take torch's newest build, with
+# several GB of CUDA.
 .venv/.installed: requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("locties needs Python 3.11 or newer, not " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -48,19 +48,19 @@ book: plan  ## Train, evaluate, draw and render the book: PROFILE=smoke|laptop|s
 	$(PIPELINE) book
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
-# The browser is looked for before any work.
+# Look for the browser before any work.
 pdf: .venv/.installed  ## Print the book with a Chromium: _build/locties.pdf
 	@$(BIN)/python -c "from locties_paper.site import pdf; pdf.require_chromium()"
 	$(PIPELINE) pdf
 	@echo "The book is at $(CURDIR)/_build/locties.pdf"
 
-plan: .venv/.installed  ## Show what the results would take (jobs, pairs, FLOPs, hours); run nothing
+plan: .venv/.installed  ## Show the cost of the results (jobs, pairs, FLOPs, hours); run nothing
 	@$(BIN)/python -m locties_paper.plan $(CORES) $(CONFIG)
 
 results: plan  ## Compute the tables alone, under _build/PROFILE/results; SWEEP=claims for the study
 	$(PIPELINE) results
 
-publish: plan  ## Copy tables, encoders and their cards to where git tracks them
+publish: plan  ## Copy tables, encoders and their cards into the repository
 	$(PIPELINE) publish
 
 quick: .venv/.installed  ## Lint and fast tests: before each commit
@@ -73,7 +73,7 @@ test: .venv/.installed  ## Lint, all tests, and the committed notebooks
 		&& $(PYTEST) $(NBVAL) book tests/paper tests src; status=$$?; \
 		echo "make test took $$(( $$(date +%s) - start )) s"; exit $$status
 
-check: .venv/.installed  ## Look at the built book in a headless Chromium
+check: .venv/.installed  ## Test the built book in a headless Chromium
 	$(BIN)/pytest -m site tests/pages
 
 lint: .venv/.installed  ## Format, style, types, and the direction of imports

@@ -1,6 +1,6 @@
 # The pipeline: data -> runs -> tables -> chapters -> site. `make book` and `make results` call it.
-# A job that fails is tried once more. A run resumes from its checkpoint, which is not an output.
-# Snakemake reads this file again in each job, so what imports torch is imported where it is used.
+# A failed job is tried once more. A run resumes from its checkpoint, which is not an output.
+# Snakemake reads this file again in each job, so modules that need torch are imported where used.
 import json
 from ast import literal_eval
 from functools import cache
@@ -35,7 +35,7 @@ if TIER != "embedded":
     for _, fault in manifest.verify(TIER):
         if fault:
             raise WorkflowError(fault)
-# Always score the embedded tier, on which the runs were chosen.
+# Always score the embedded tier, which was used to choose the runs.
 JUDGED = list(dict.fromkeys(["embedded", TIER]))
 
 RUNS = study.runs(STUDY, PROFILE)
@@ -108,7 +108,7 @@ def encoder_folder(run):
 def evaluation(run, tier):
     """The parameters for evaluating one run on one tier."""
     name, _, seed = run.rpartition("-")
-    # An embedding of all layers gets nothing appended; it competes with others that do.
+    # An embedding of all layers gets nothing appended, but it competes with others that do.
     appends = run not in BASELINES and KNOWN.get(run, {}).get("readout") != "layers"
     return {
         "encoder": encoder_folder(run) or name,
@@ -125,7 +125,7 @@ def evaluation(run, tier):
 
 
 def evaluation_in_sweep(run, tier):
-    """The same with all labels and nothing appended. Pilot runs have their own points."""
+    """As `evaluation`, with all labels and nothing appended. Pilot runs have their own points."""
     pilot = int(run.rpartition("-")[2]) >= study.FIRST_PILOT_SEED
     return evaluation(run, tier) | {
         "appended": "",
@@ -136,7 +136,7 @@ def evaluation_in_sweep(run, tier):
     }
 
 
-# Evaluations by the table that they make: the book's own, then those of the sweeps.
+# Evaluations by the table that they make: those of the book, then those of the sweeps.
 OWN = {f"{tier}/{run}": evaluation(run, tier) for tier in JUDGED for run in EVALUATED}
 SWEPT = {
     f"{tier}/{run}": evaluation_in_sweep(run, tier)
@@ -220,7 +220,7 @@ rule pretrain:
         " >> {log} 2>&1"
 
 
-# The control of every run: the same architecture, with its initial weights.
+# The control for every run: the same architecture with its initial weights.
 rule untrained:
     output: directory(f"{OUT}/runs/untrained-{{seed}}/encoder")
     params: code=code("locties.encoder")
@@ -284,10 +284,10 @@ rule erasure:
         " >> {log} 2>&1"
 
 
-# Existing results of other runs are gathered too.
+# It also gathers existing results of other runs.
 rule results:
     input:
-        # C6's own runs; a single other sweep need not wait for them.
+        # C6's own runs; other sweeps do not wait for them.
         rules.erasure.output.table if {"", "claims", "all"} & set(SWEEP.split(",")) else [],
         scores=[f"{OUT}/scores/{tier}/{run}.parquet" for tier in JUDGED for run in ASKED],
         histories=[f"{OUT}/runs/{run}/history.parquet" for run in ASKED if run in KNOWN],

@@ -1,8 +1,8 @@
 """Add a positional feature: Gaussian bumps around points spread evenly over the globe.
 
-A feature is a module with `dim`, `continuous` and `forward`, from (N, 2) degrees to (N, dim). The
-n points form a Fibonacci lattice, and a bump is as wide as their spacing. To load an encoder saved
-with this feature, import this file first.
+A feature is a module with `dim`, `continuous` and `forward`, which maps (N, 2) degrees to (N, dim).
+The n points form a Fibonacci lattice, and a bump is as wide as their spacing. To load an encoder
+saved with this feature, import this file first.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Add a modality: the share of land around a place, ring by ring.
 
 A modality is a function `(samples, seed, validation)` that returns a `Modality`: locations,
-samples, an encoder for the samples, and the same at held-out locations. Modalities share no cell.
-This one uses the cells of `night_lights`, so train with one of the two.
+samples, an encoder for the samples, and a held-out `Modality` for validation. Modalities share no
+cell. This one uses the cells of `night_lights`, so train with one of the two.
 """
 
 import torch

@@ -27,7 +27,7 @@ if __name__ == "__main__":
     with (
         TemporaryDirectory() as folder,
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),  # elsewhere: Client("tcp://scheduler:8786"), and paths its workers see
+        Client(cluster),  # or Client("tcp://scheduler:8786"), with paths that its workers can read
     ):
         dd.from_pandas(places(), npartitions=4).to_parquet(f"{folder}/places")
         table = dd.read_parquet(f"{folder}/places").map_partitions(with_embedding)

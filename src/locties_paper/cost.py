@@ -27,7 +27,7 @@ class Rates(NamedTuple):
     """The cost of training in the published runs.
 
     Attributes:
-        flops_a_pair: floating-point operations of a pair, by modality.
+        flops_a_pair: floating-point operations for one pair, by modality.
         flops_a_second: mean over all runs.
         pretrain: the settings of these runs.
     """
@@ -53,9 +53,9 @@ def rates(study: Mapping[str, Any], folder: str | Path = "") -> Rates:
 def pretraining(run: Mapping[str, Any], measured: Rates) -> Cost:
     """The cost of a run of `study.runs`.
 
-    A pair costs what it cost in the published runs on its modality, corrected for another encoder
-    or batch size: 6 operations for each weight, and 6 for each number of each candidate's
-    embedding. Drawing fresh locations is not counted.
+    A pair costs as much as in the published runs on its modality. A different encoder changes this
+    by 6 operations for each weight; a different batch size, by 6 for each number of each
+    candidate's embedding. Drawing fresh locations is not counted.
     """
     names = run["modalities"].split(",")
     more = _multiplications(run) - _multiplications(measured.pretrain)

@@ -103,7 +103,7 @@ def _imported(source: str, package: str, root: Path) -> list[str]:
 
 
 def _resolved(dotted: str, root: Path) -> list[str]:
-    """The modules on the way to ``package.module.name``, or the module of a lazy name."""
+    """The modules that importing ``package.module.name`` runs, or the module of a lazy name."""
     parts = dotted.split(".")
     if not _file(parts[0], root):
         return []

@@ -64,7 +64,7 @@ def globe_lonlat(n: int, seed: int) -> Tensor:
 
 
 def parts(lonlat: Tensor, kilometres: float, seed: int) -> Tensor:
-    """TRAINING, VALIDATION or TEST for each point (N, 2), by whole blocks: 70, 10 and 20% of them.
+    """TRAINING, VALIDATION or TEST for each point (N, 2): 70, 10 and 20% of the blocks.
 
     `kilometres` is the side of a block, rounded so that it divides the meridian. The division
     depends on `seed` and not on the points.
@@ -124,16 +124,16 @@ def compare(
     learning_rates: Sequence[float],
     seeds: Sequence[int],
 ) -> tuple[pd.DataFrame, LocationEncoder]:
-    """Fit one kind of encoder with several seeds, at the learning rate that validation prefers.
+    """Fit one kind of encoder with several seeds, at the learning rate with the best validation.
 
     The first seed chooses the learning rate, by mean R² over the columns of `target` (N, dim,
-    standardised) at validation points. Test points choose nothing. `part` comes from `parts`, and
-    `budget` is the number of trainable parameters.
+    standardised) at validation points. Test points take no part in the choice. `part` comes from
+    `parts`, and `budget` is the number of trainable parameters.
 
     Returns:
         One row for each seed: features, network, hidden, parameters, learning_rate, seed,
-        validation (mean R² there), and the R² of each column at test points as r2_0, r2_1 and so
-        on. Then the encoder of the first seed.
+        validation (mean R² there), and r2_0, r2_1 and so on, the R² of each column at test points.
+        Also the encoder of the first seed.
     """
     dim = target.shape[1]
     options = {"hidden": hidden_width(features, network, budget, dim)}

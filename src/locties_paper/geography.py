@@ -39,7 +39,7 @@ _HOPELESS = -1e6  # an R² below this belongs to a constant target
 
 
 def continents(lonlat: LonLat) -> NDArray[np.str_]:
-    """Continent of each point on land `(N, 2)`: that of the country of the nearest GeoNames place.
+    """Continent of each point on land `(N, 2)`, from the country of the nearest GeoNames place.
 
     GeoNames puts each country on one continent: Turkey in Asia, Egypt in Africa, Greenland in North
     America, Indonesia in Asia. Russia, which it puts in Europe, is divided here at 60 degrees east,
@@ -88,11 +88,11 @@ def predict_with_best_probe(
     split: str = "block",
     probes: Sequence[str] = ("ridge", "knn"),
 ) -> tuple[str, NDArray[Any]]:
-    """The probe with the smallest error over all points, and its predictions `(N,)`, out of fold.
+    """The probe with the smallest error over all points, and its out-of-fold predictions `(N,)`.
 
     With one fixed probe, a comparison of encoders would measure how well they suit that probe:
-    ridge is weak on coordinates, and kNN on an embedding of 256 numbers. Of equal probes the first
-    is taken.
+    ridge is weak on coordinates, and kNN on an embedding of 256 numbers. Of equal probes, the first
+    wins.
     """
     function = contender(encoder)
     predictions = {probe: predict(function, task, split, probe) for probe in probes}
@@ -112,14 +112,14 @@ def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.Da
     """Scores of predictions in each group of points, with block-bootstrap intervals.
 
     Regression has ``mae``, the mean absolute error in the target's unit, and ``r2`` about the
-    group's own mean. Classification has ``error_rate``, the share that is wrong, and ``skill``: 1
-    minus that share over the share that is wrong if the group's commonest class is always the
-    answer.
+    group's own mean. Classification has ``error_rate``, the share of wrong answers, and ``skill``,
+    which is 1 - error_rate / e. Here e is the error rate of always answering the group's commonest
+    class.
 
     ``mae`` and ``error_rate`` compare the size of errors between groups. ``r2`` and ``skill``
-    compare the explained part of the variation within a group. They are low where little varies,
-    such as air temperature in the tropics, and NaN where nothing varies. Their lower end is -inf if
-    nothing varies in a resample.
+    compare the explained part of the variation within a group. They are low if the target varies
+    little, such as air temperature in the tropics, and NaN if it does not vary. Their lower end is
+    -inf if it does not vary in a resample.
 
     Args:
         task: points and targets.
@@ -155,7 +155,7 @@ def score_groups(task: Task, predicted: NDArray[Any], group: ArrayLike) -> pd.Da
 
 
 def _measured(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]:
-    """For each point, the terms of the sums from which mean absolute error and R² follow."""
+    """For each point, the terms of the sums that give mean absolute error and R²."""
     scale = truth.std() or 1.0
     truth = (truth - truth.mean()) / scale  # R² stays the same; its sums avoid cancellation
     terms = [np.abs(error), (error / scale) ** 2, truth**2, truth, np.ones_like(truth)]
@@ -170,7 +170,7 @@ def _measured(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]
 
 
 def _missed(truth: NDArray[Any], error: Array) -> tuple[Array, dict[str, Any]]:
-    """The same for classes."""
+    """For each point, the terms of the sums that give error rate and skill."""
     member = (truth[:, None] == np.unique(truth)).astype(np.float64)
 
     def skill(sums: Array) -> Array:
@@ -205,12 +205,12 @@ def autocorrelation(
         values: `(N,)` finite, such as `residuals`.
         neighbours: number for each point.
         permutations: of the values over the points.
-        seed: of the permutations: the same for all values at N points.
+        seed: of the permutations; they depend on it and on N alone.
 
     Returns:
-        I; the percentiles of I over the permutations, which is the range expected by chance and not
-        an interval for I; and the share of permutations, I included, that are as far out on its
-        side. All are NaN if the values are all the same.
+        I; the percentiles of I over the permutations (the range expected by chance, not an interval
+        for I); and the one-sided p-value: the share of permutations, I included, at least as
+        extreme. All are NaN if the values are all the same.
 
     Example:
         >>> lonlat = np.random.default_rng(0).uniform([-180, -60], [180, 60], (400, 2))
@@ -241,7 +241,7 @@ def autocorrelation(
         )
     if np.ptp(given) == 0:
         return Autocorrelation(np.nan, np.nan, np.nan, np.nan)
-    # Chords sort like arcs. The graph need not be connected across oceans: no warning.
+    # Chords sort like arcs. The graph may be cut by oceans, so libpysal's warning is silenced.
     weights = KNN(to_xyz(points.double()).numpy(), k=neighbours, silence_warnings=True)
     # esda draws from numpy's global state: set it, and restore it afterwards.
     state = np.random.get_state()  # noqa: NPY002

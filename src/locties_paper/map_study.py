@@ -2,11 +2,11 @@
 
     python -m locties_paper.map_study --output results/map_study.parquet
 
-Estimand: the score and the coverage of nominal 90% intervals at places in spatial blocks without
-any label. In each draw half of a task's blocks give labels and the other half is the test. Every
-contender sees the same labels and nothing else, and chooses its settings on them. Draws 0 to 3 were
-pilots: kriging joined the candidates of `fit_map` because of them, so the draws reported here begin
-at 10. Finished cells are kept: an interrupted run resumes.
+It measures the score, and the coverage of nominal 90% intervals, in spatial blocks without a label.
+In each draw, half of a task's blocks give labels and the other half is the test. Every contender
+sees the same labels and nothing else, and chooses its settings on them. Draws 0 to 3 were pilots.
+Because of them kriging joined the candidates of `fit_map`, so the draws reported here begin at 10.
+Finished cells are kept, so an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ DEGREE = 10  # of the harmonics of regression kriging's trend
 
 
 class Answer(NamedTuple):
-    """What a contender says of N test places.
+    """A contender's predictions at N test places.
 
     `value` is a measurement or a class code; `low` and `high` are the ends of the interval, or
-    `inside` (N, K) says which classes are in the set. `trusted` says where the contender vouches
-    for itself, and `claimed` is the coverage that it measured itself, on blocks held back.
+    `inside` (N, K) says which classes are in the set. `trusted` marks places where the contender
+    says its prediction can be trusted. `claimed` is the coverage that it measured itself, on blocks
+    held back.
     """
 
     value: NDArray[Any]
@@ -109,7 +110,7 @@ def ordinary_kriging(task: Task, places: torch.Tensor, seed: int) -> Answer:
 
 
 def regression_kriging(task: Task, places: torch.Tensor, seed: int) -> Answer:
-    """The same of what a ridge on spherical harmonics leaves; its penalty is chosen on blocks."""
+    """Ordinary kriging of a ridge's residuals on harmonics; blocks choose the penalty."""
     trend = locties.fit_probe(f"harmonics_{DEGREE}", task)
     rest = _kriged(task.lonlat, task.target - trend(task.lonlat), places)
     return Answer(*(part + trend(places) for part in rest[:3]))
@@ -124,7 +125,7 @@ def _kriged(lonlat: torch.Tensor, values: NDArray[Any], places: torch.Tensor) ->
         variogram_model="exponential",
         coordinates_type="geographic",
         nlags=20,
-        pseudo_inv=True,  # places that repeat make the matrix singular
+        pseudo_inv=True,  # repeated places make the matrix singular
     )
     value, variance = map(np.asarray, model.execute("points", *_columns(places)))
     half = NORMAL * np.sqrt(np.maximum(variance, 0))
@@ -132,7 +133,7 @@ def _kriged(lonlat: torch.Tensor, values: NDArray[Any], places: torch.Tensor) ->
 
 
 def _columns(lonlat: torch.Tensor) -> NDArray[np.float64]:
-    """Longitudes and latitudes (2, N); copied, since pykrige changes them."""
+    """Longitudes and latitudes (2, N), as a copy, since pykrige changes its input."""
     return lonlat.double().numpy().T.copy()
 
 
@@ -169,8 +170,8 @@ def measure(task: Task, labels: int, seed: int, name: str) -> dict[str, float]:
 
     The score is R² or accuracy; `width` is in standard deviations of the test's target, or in
     classes. `loss` is the interval score of Gneiting and Raftery (2007) in the same unit, which
-    charges width and misses together. `trusted` is the share of the test that a contender vouches
-    for, and `score_trusted` and `coverage_trusted` are of these places.
+    penalises both width and misses. `trusted` is the share of test places that the contender
+    trusts; `score_trusted` and `coverage_trusted` are for these places.
     """
     known, test = draw(task, labels, seed)
     labelled = replace(task, lonlat=task.lonlat[known], target=task.target[known])
@@ -226,7 +227,7 @@ def study(
     rows = pd.read_parquet(to).to_dict("records") if to.exists() else []
     done = {tuple(row[name] for name in cell) for row in rows}
     tasks = {name: TASKS[name]() for name in names}
-    # Draw by draw, so that an interrupted study has every task.
+    # Go draw by draw, so that an interrupted study has every task.
     asked = [
         (name, count, seed, contender)
         for seed, count, (name, task) in product(range(FIRST, FIRST + seeds), labels, tasks.items())
@@ -243,7 +244,7 @@ def study(
 
 
 def differences(table: pd.DataFrame) -> pd.DataFrame:
-    """The score of locties minus that of each other contender in the same draw, with its interval.
+    """The score of locties minus each other contender's in the same draw, with its interval.
 
     Returns:
         By task, labels and contender: difference, low and high (95%, t over draws).

@@ -1,4 +1,4 @@
-"""What the pipeline would do, and its cost: `make plan`.
+"""List what the pipeline would do, and its cost: `make plan`.
 
 python -m locties_paper.plan CORES --config profile=laptop sweep=claims
 """
@@ -15,7 +15,7 @@ from locties_paper.cost import Cost
 
 
 class Job(NamedTuple):
-    """A job still to be done: its rule, and its cost from the Snakefile."""
+    """A job to do: its rule, and its cost from the Snakefile."""
 
     rule: str
     cost: Cost

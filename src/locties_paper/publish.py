@@ -18,10 +18,10 @@ def publish(
 ) -> None:
     """Copy result tables to `results/`, and encoders with their cards to the package.
 
-    This adds a table of errors by continent, draws the first encoder for the first page, and
-    deletes encoders that `runs` does not name, since the rows behind their cards are gone. If a run
-    has no rows or fewer seeds than `ENOUGH_SEEDS`, or if uncommitted code made a row, a ValueError
-    is raised before anything is published.
+    This adds a table of errors by continent and draws the first encoder for the first page. It
+    deletes encoders that `runs` does not name, since the rows behind their cards are gone. Raises
+    ValueError, before anything is published, if a run has fewer seeds than `ENOUGH_SEEDS` or no
+    rows, or if uncommitted code made a row.
 
     Args:
         folder: with the Parquet tables of a profile.

@@ -1,6 +1,6 @@
-"""Diagnostics of an embedding that need no labels: how it spreads over the places on land.
+"""Diagnostics of an embedding that need no labels.
 
-All of them use L2-normalised embeddings, since training compares cosines.
+All use L2-normalised embeddings, since training compares cosines.
 """
 
 import math
@@ -61,7 +61,7 @@ def diagnose(encoder: str | Path | Encoder, points: int = 5000, seed: int = 0) -
 
 
 def nearby_points(lonlat: LonLat, km: float, generator: torch.Generator) -> Tensor:
-    """For each point `(N, 2)` another, uniform by area in the disc of `km` around it.
+    """A random partner for each point `(N, 2)`, uniform by area in the disc of `km` around it.
 
     The radius must be small compared with the Earth's.
     """
@@ -87,7 +87,7 @@ def effective_rank(embedding: NDArray[Any]) -> float:
         5.0
 
     Source: Roy and Vetterli, "The Effective Rank: A Measure of Effective Dimensionality" (15th
-    European Signal Processing Conference, 2007, 606-610), who keep the mean.
+    European Signal Processing Conference, 2007, 606-610). They do not subtract the mean.
     """
     unit = _unit(embedding)
     singular = np.linalg.svd(unit - unit.mean(0), compute_uv=False)
@@ -134,8 +134,8 @@ def alignment(first: NDArray[Any], second: NDArray[Any]) -> float:
 def uniformity(embedding: NDArray[Any], t: float = 2.0) -> float:
     """Log of the mean over all pairs of exp(-t * squared distance): lower is more evenly spread.
 
-    It is 0 if all embeddings are the same. An even spread over a sphere gives -2.08 in 3 dimensions
-    and -3.97 in 256 (t = 2). With a larger `t`, near pairs count more.
+    It is 0 if all embeddings are the same. With t = 2, an even spread over a sphere gives -2.08 in
+    3 dimensions and -3.97 in 256. With a larger `t`, near pairs count more.
 
     Example:
         >>> round(uniformity(np.array([[1.0, 0.0], [0.0, 1.0]])), 6)
@@ -144,7 +144,7 @@ def uniformity(embedding: NDArray[Any], t: float = 2.0) -> float:
     Source: Wang and Isola (ICML 2020, arXiv 2005.10242).
     """
     unit = _unit(embedding)
-    total = -float(len(unit))  # each with itself
+    total = -float(len(unit))  # without the pairs of a point with itself
     for start in range(0, len(unit), _ROWS):
         total += np.exp(2 * t * (unit[start : start + _ROWS] @ unit.T - 1)).sum()
     return float(np.log(total / (len(unit) * (len(unit) - 1))))

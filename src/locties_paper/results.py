@@ -1,4 +1,4 @@
-"""Rows of results: gather them from runs with their provenance, and read them again."""
+"""Gather rows of results from runs, with their provenance, and read them again."""
 
 import hashlib
 import json
@@ -172,9 +172,9 @@ def scores(
 def appending(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
     """What raw coordinates appended to an embedding change, in the mean over all cells.
 
-    A row for each encoder that was also scored with a baseline appended ("melt+xyz"), best first,
-    and columns "alone" and each baseline. Each text is the mean over cells, with its t-interval
-    over three or more seeds.
+    It has a row for each encoder that was also scored with a baseline appended ("melt+xyz"), best
+    first. The columns are "alone" and each baseline. Each text is the mean over cells, with its
+    t-interval over three or more seeds.
     """
     from locties.evaluation.statistics import mean_interval  # torch: the pipeline starts without it
 
@@ -192,10 +192,10 @@ def appending(runs: pd.DataFrame, tier: str = "embedded") -> pd.DataFrame:
 
 
 def not_beaten(runs: pd.DataFrame, encoder: str, tier: str = "embedded") -> pd.DataFrame:
-    """The other encoders whose mean score is at least that of `encoder`, cell by cell.
+    """In each cell, the other encoders whose mean score is at least that of `encoder`.
 
-    Columns task, split, probe, value (of `encoder`), other, other_value. Means are over the seeds
-    that exist. This counts; it is no test.
+    Columns task, split, probe, value (of `encoder`), other, other_value. Means are over all seeds
+    with rows. It compares means without a test.
     """
     rows = scores(runs, tier=tier)
     means = rows.groupby([*CELL, "encoder"], as_index=False)["value"].mean()

@@ -10,11 +10,11 @@ default run:
 makes the runs volume-half and volume-double. Keys of a sweep:
 
 - ``factors``: a list of levels by name;
-- ``name``: how the names of its runs begin;
-- ``all``: changes for each of its runs;
-- ``called``: combinations that are a run of another name;
+- ``name``: prefix of the names of its runs;
+- ``all``: changes for all its runs;
+- ``called``: combinations that already exist as a run of another name;
 - ``runs``: other runs that belong to it;
-- ``seeds``: one of the profile's lists of seeds; ``first``: how many of them.
+- ``seeds``: one of the profile's lists of seeds; ``first``: the number of seeds to take.
 
 In a run or a level, ``times`` multiplies numbers of the profile. The factor ``each`` is the run's
 share of the default's modalities. ``more`` sets options beside the profile's own, as in

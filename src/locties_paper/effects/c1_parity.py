@@ -36,7 +36,7 @@ from locties_paper.study import FIRST_PILOT_SEED, PILOT_POINTS
 
 PILOT_SEEDS = 5
 POWER = 0.8
-MARGINS = (0.01, 0.02, 0.03, 0.05)  # in R² or accuracy; a pilot takes the first with enough power
+MARGINS = (0.01, 0.02, 0.03, 0.05)  # in R² or accuracy; the pilot takes the first with enough power
 
 
 class Pilot(NamedTuple):
@@ -161,7 +161,7 @@ def leak_free_parity(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.D
     Returns:
         A row for each cell. ``group`` is the run and ``cell`` names the baseline. ``verdict`` is
         equivalent, worse, better (both beyond C1's margin) or unclear, corrected over these cells.
-        ``mean`` is the run's score and ``five`` that of MELT on all five modalities.
+        ``mean`` is the run's score; ``five`` is the score of MELT on all five modalities.
     """
     left_out = {task: f"without-{modality}" for task, (modality,) in leaks.items()}
     runs = list(dict.fromkeys(left_out.values()))

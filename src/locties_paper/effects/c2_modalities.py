@@ -30,7 +30,7 @@ from locties_paper.effects.statistics import ALPHA, holm
 
 # MELT on one modality: the samples of a baseline, with MELT's direction of the loss.
 ONES = tuple(f"one-{modality}" for modality in FIVE)
-# Each modality is in three sets, so their mean differs from that of ONES only in the number.
+# Each modality is in three sets, so THREES and ONES differ only in the number of modalities.
 THREES = (
     "three-imagery-climate-haze",
     "three-climate-haze-relief",
@@ -115,8 +115,8 @@ def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome
 def leak_free(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """C2's step from one modality to three, without the sets that hold a leaking modality.
 
-    Each set of three is compared with the mean of its three modalities alone. With every set kept,
-    this is C2's own step. It does not change the verdict, and nothing is corrected.
+    Each set of three is compared with the mean of its three modalities alone. If no set leaks, this
+    is C2's own step. It does not change the verdict. The p-values are not corrected.
 
     Args:
         tables: of one tier.

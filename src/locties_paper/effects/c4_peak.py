@@ -96,9 +96,9 @@ def peaks_early(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
 def _late_gain(values: Array, early: int) -> tuple[Array, Array]:
     """Gain after the first `early` checkpoints, and at the last, over the best early one.
 
-    Every other seed chooses the best early and the best late checkpoint of each cell; the other
-    seeds are scored there. On the same seeds, the best of many would always seem to beat the best
-    of few.
+    Every second seed chooses the best early and the best late checkpoint of each cell; the other
+    seeds are scored there. If the same seeds did both, the best of many checkpoints would always
+    seem to beat the best of few.
 
     Args:
         values: `(checkpoints, cells, seeds)`.

@@ -47,7 +47,7 @@ def verdicts(tables: Tables, margins: Mapping[Setting, float] | None = None) -> 
         p_against, p_better, note, tier, profile, device. Each claim and tier begins with a row of
         group "overall": the verdict, and the numbers of the row that decides it. The rows behind it
         follow. ``p`` tests for the claim, ``p_against`` against it, ``p_better`` whether a method
-        beats its baseline. The verdict is empty in rows that no test judges.
+        beats its baseline. The verdict is empty if no test judges the row.
     """
     if margins is None:
         margins = c1_parity.FIXED_MARGINS

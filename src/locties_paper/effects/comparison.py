@@ -19,8 +19,8 @@ APPENDED = ("", "+xyz", "+harmonics_10")
 RAW = ("constant", "xyz", "harmonics_10", "harmonics_40")
 # Functions without a seed: their rows have one seed only.
 SEEDLESS = (*RAW, "geoclip", "satclip")
-# The encoders that `best` must beat: every baseline and peer, the two-modality runs, MELT and SALT
-# on all modalities. Those with weights also count with raw coordinates appended.
+# The encoders that `best` must beat: every baseline and peer, the two-modality runs, and MELT and
+# SALT on all modalities. Encoders with weights also compete with raw coordinates appended.
 CONTENDERS = (
     *RAW,
     *(
@@ -53,11 +53,11 @@ def difference_from_others(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
 
     Returns:
         A row for each encoder, highest mean first. ``mean`` and ``rank`` are over cells and seeds.
-        ``difference``, ``low``, ``high`` are the encoder's mean minus the row's with its 95%
-        t-interval over n seeds; ``p`` is one-sided, for a difference above 0. ``rank_difference``,
-        ``rank_low``, ``rank_high``, ``rank_p`` are the row's mean rank minus the encoder's.
-        Positive values favour the encoder. Intervals do not cover the choice of points and folds,
-        which matters more.
+        ``difference``, ``low``, ``high``: the encoder's mean minus the row's, with its 95%
+        t-interval over n seeds. ``p`` is one-sided, for a difference above 0. ``rank_difference``,
+        ``rank_low``, ``rank_high``, ``rank_p``: the same for the row's mean rank minus the
+        encoder's. Positive values favour the encoder. The intervals leave out the choice of points
+        and folds, which matters more.
 
     Example:
         >>> rows = pd.DataFrame({"encoder": ["a", "a", "xyz"], "seed": [2, 3, 0], "task": "country",
@@ -65,8 +65,8 @@ def difference_from_others(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
         >>> print(f"{difference_from_others(rows, 'a').loc['xyz', 'difference']:.2f}")
         0.15
 
-    Source: mean ranks over cells follow those over data sets of Demšar, "Statistical Comparisons of
-    Classifiers over Multiple Data Sets" (JMLR 7, 2006).
+    Source: Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets" (JMLR 7, 2006),
+    compares mean ranks over data sets; here they are over cells.
     """
     wide = rows.pivot(index=CELL, columns=["encoder", "seed"], values="value")  # noqa: PD010
     names = list(dict.fromkeys(wide.columns.get_level_values("encoder")))
@@ -93,7 +93,7 @@ def difference_from_others(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
 
 
 def _by_seed(scores: pd.DataFrame, name: str, seeds: list[int]) -> Any:
-    """Scores `(cells, seeds)`. Those of a seedless encoder are repeated."""
+    """Scores `(cells, seeds)`. An encoder without seeds has one score, repeated for each seed."""
     if scores.shape[1] == 1 and name.partition("+")[0] in SEEDLESS:
         scores = pd.concat([scores] * len(seeds), axis=1, keys=seeds)
     elif missing := sorted(set(seeds) - set(scores.columns)):
@@ -108,7 +108,7 @@ def _by_seed(scores: pd.DataFrame, name: str, seeds: list[int]) -> Any:
 
 def _difference(values: np.ndarray) -> dict[str, float]:
     mean, low, high = mean_interval(values)
-    if np.ptp(values) == 0:  # such as ranks that are the same at every seed
+    if np.ptp(values) == 0:  # for example, the same rank at every seed
         p = 0.0 if mean > 0 else 1.0
     else:
         p = float(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
@@ -140,10 +140,9 @@ def effect_of_parts(rows: pd.DataFrame, whole: str) -> pd.DataFrame:
         whole: its name.
 
     Returns:
-        Rows that `charts.draw_forest` draws: ``group`` is "both probes" or a probe, ``cell`` the
-        run, ``value`` the whole minus that run. ``verdict`` is *better* if the whole is shown to
-        score higher and *worse* if lower, by one-sided t-tests at 5% after Holm's correction in the
-        group.
+        Rows for `charts.draw_forest`: ``group`` is "both probes" or a probe, ``cell`` is the run,
+        ``value`` is the whole minus that run. One-sided t-tests at 5%, with Holm's correction in
+        the group, decide ``verdict``: *better* if the whole scores higher, *worse* if lower.
     """
     groups = {"both probes": rows} | dict(list(rows.groupby("probe", sort=False)))
     tables = []
@@ -165,7 +164,7 @@ def difference_from_default(rows: pd.DataFrame, default: str) -> pd.DataFrame:
 
     Args:
         rows: one score for each run, cell and seed, as for `difference_from_others`.
-        default: the run from which the others differ in one thing.
+        default: the run to compare with; each other run differs from it in one thing.
 
     Returns:
         A row for each run (``cell``): ``mean`` at the n shared seeds; ``value``, ``low`` and

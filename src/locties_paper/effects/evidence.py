@@ -23,12 +23,12 @@ Array = NDArray[np.float64]
 
 SEEDS = 10  # for a verdict
 FEWER_SEEDS = 5  # for tests that look for an effect: same error rate, less power
-FEWEST_TASKS = 4  # as many as in the paper
+FEWEST_TASKS = 4  # as in the paper
 PROBES = ("ridge", "knn")
 
 
 class Setting(NamedTuple):
-    """What all rows behind one verdict share."""
+    """The values that all rows behind one verdict share."""
 
     tier: str
     profile: str
@@ -41,7 +41,7 @@ class Tables(NamedTuple):
     Attributes:
         runs: scores from `locties.evaluate`, with provenance.
         histories: of training, with columns encoder and seed.
-        along: scores of checkpoints within runs: as `runs`, with a column pairs.
+        along: scores of checkpoints within runs: columns of `runs`, and pairs.
         erasure: R² of each modality's content from its embeddings, with provenance.
     """
 
@@ -157,7 +157,7 @@ def missing_seeds(n: int, needed: int = SEEDS) -> list[str]:
 
 
 def require_equal_pairs(histories: pd.DataFrame, parts: Mapping[str, int]) -> None:
-    """Raise `Undecided` unless all runs saw equally many pairs a part, to 2%."""
+    """Raise `Undecided` unless all runs saw the same number of pairs for each part, within 2%."""
     rows = rows_of_runs(histories[histories["seed"] < FIRST_PILOT_SEED], list(parts), "histories")
     seen = rows.groupby("encoder")["pairs"].max()
     for_each = seen / pd.Series(parts)

@@ -89,7 +89,7 @@ def cell_verdicts(missing: Sequence[str], **p: Array) -> NDArray[np.str_]:
 
 
 def verdict_of_all(rows: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """Verdict and decisive row of a claim that needs every test and that one test can refute."""
+    """Verdict and decisive row of a claim that every test must support and any test can refute."""
     contrary = min(rows, key=lambda row: row["p_against"])
     if contrary["p_against"] < ALPHA:
         return REFUTED, contrary
@@ -98,7 +98,7 @@ def verdict_of_all(rows: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]
 
 
 def count_verdicts(verdicts: NDArray[np.str_]) -> str:
-    """How many cells have each verdict, as text."""
+    """The number of cells with each verdict, as text."""
     names, counts = np.unique(verdicts[verdicts != UNDECIDED], return_counts=True)
     return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
 

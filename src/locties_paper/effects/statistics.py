@@ -33,9 +33,9 @@ def equivalence_power(
 ) -> Array:
     """Power of `equivalence` at level `alpha`, for normal differences.
 
-    Given the sample's standard deviation, the mean must fall into an interval of known width. That
-    probability is averaged over the chi distribution of the standard deviation. `spread` is the
-    true standard deviation `(...)` of the paired differences, and `difference` their true mean.
+    `spread` `(...)` is the true standard deviation of the paired differences, and `difference` is
+    their true mean. Given the sample's standard deviation, the mean must fall into an interval of
+    known width. The probability of this is averaged over the chi distribution of that deviation.
 
     Example:
         >>> print(f"{equivalence_power(0.015, seeds=5, margin=0.02):.2f}")
@@ -77,9 +77,9 @@ def variance_shares(values: ArrayLike) -> Array:
     """Share of each seed's variance that each factor of a balanced crossed design explains.
 
     Omega squared of the main effects, ``(SS - df MS_error) / (SS_total + MS_error)``. Sums of
-    squares are taken within a seed, so what a seed adds to all combinations does not count. The
-    error comes from interactions with the seed. A share may be below 0. Interactions and noise
-    explain the rest.
+    squares are taken within a seed, so a change that a seed makes in all combinations does not
+    count. The error comes from interactions with the seed. A share may be below 0. Interactions and
+    noise explain the rest.
 
     Args:
         values: `(S, ..., A, B, C)`: at least two seeds, any number of separate designs, and the

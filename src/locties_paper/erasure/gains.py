@@ -1,4 +1,4 @@
-"""What a fidelity term keeps, compared with plain alignment that is aligned equally well."""
+"""What a fidelity term keeps, compared with plain alignment of equal strength."""
 
 from typing import NamedTuple
 
@@ -13,11 +13,11 @@ PRIVATE_LESS_SHARED = "private less shared"
 
 
 def gain_at_equal_alignment(table: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Relative gain of each fidelity run over plain alignment that is aligned equally well.
+    """Relative gain of each fidelity run over plain alignment of equal strength.
 
-    Plain alignment that is trained for less is aligned less and may keep more. So each fidelity run
-    is compared with the plain runs of its seed, interpolated to its own alignment. Runs outside
-    their range have no row.
+    Plain alignment with a shorter training is weaker and may keep more content. So each fidelity
+    run is compared with the plain runs of its seed, interpolated to its own alignment. Runs outside
+    the range of the plain runs have no row.
 
     Args:
         table: one row for each run: seed, weight (0 for plain alignment), alignment (greater is
@@ -114,7 +114,8 @@ class Gains(NamedTuple):
     def specific(self) -> str:
         """Whether private content gains more R² than shared content, as a clause.
 
-        "Hardly" means: by the upper end, less than half of the gain exceeds that of shared content.
+        "Hardly" means that private content gains little more than shared content: even at the upper
+        end, the excess is below half of the private gain.
         """
         extra = self.r2[PRIVATE_LESS_SHARED]
         if extra.low > 0:
@@ -127,7 +128,7 @@ class Gains(NamedTuple):
 
 
 def gains(readings: pd.DataFrame) -> Gains:
-    """`gain_at_equal_alignment` by kind of content: the mean over a seed's runs, then over seeds.
+    """`gain_at_equal_alignment` by kind of content: means over the runs of a seed, then over seeds.
 
     `readings` are as for `trade_off`, with parts private, contrast and shared.
     """

@@ -56,7 +56,7 @@ def readable(
 
 
 def _held_out(x: NDArray[Any], y: Array, fold: NDArray[Any]) -> Array:
-    """`(N, c)`: each row of y, predicted by a ridge that was not fitted on its fold."""
+    """`(N, c)`: each row of y, predicted by a ridge fitted on the other folds."""
     probe = Ridge(x, list(y.T), fold)
     answer = np.empty_like(y)
     for held_out in np.unique(fold):
@@ -76,8 +76,8 @@ class Privacy:
     - *shared* is what the contents of all other modalities predict together; *private* is the rest;
     - *placed* is what the positional features predict; *unplaced* is the rest.
 
-    *contrast* is the private part of numbers that no objective here uses: the standard deviation of
-    each channel over a patch, or of a profile over its numbers.
+    *contrast* is the private part of a number that no objective uses: the standard deviation of
+    each channel of a patch, or of a whole profile.
 
     Attributes:
         samples: by modality, `(N, ...)`.

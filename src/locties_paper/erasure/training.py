@@ -1,4 +1,4 @@
-"""Train encoders in a linear world, to compare them with the best ones by theory."""
+"""Train encoders in a linear world, to compare them with the theoretical best."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -51,15 +51,14 @@ def train(
 
     The loss is (1 - weight) `nt_xent` + weight times the mean squared error of linear decoders from
     each modality's embedding to its sample. Each step draws new locations. Paired modalities see
-    the same locations and are each other's anchors (symmetric). Modalities tied by location each
-    see their
-    own half of the batch, as in MELT: samples are anchors, all locations of the batch are
-    candidates.
+    the same locations, and the loss is symmetric: each is the other's anchor. Modalities tied by
+    location each see their own half of the batch, as in MELT: samples are anchors, and all
+    locations of the batch are candidates.
 
     `similarity` "cosine" has a learned temperature, as in the library. The theory is exact for
     "dot". `hidden` is the width of two hidden layers; 0 gives linear encoders. Adam's learning rate
-    falls to zero along a cosine. The result maps (B, d) to (B, dim), by modality, with "location"
-    if that is the tie.
+    falls to zero along a cosine. Returns an encoder from (B, d) to (B, dim) for each modality, and
+    for "location" if that is the tie.
     """
     check(tie, weight)
     if similarity not in ("dot", "cosine"):
@@ -124,7 +123,7 @@ def measure(
     """R² of a world's factors, read by ridge in five folds from n embedded samples.
 
     Noise of `BLUR` times the embedding's root mean square is added first. Without noise, ridge
-    would read a direction no matter how short alignment has made it. The result is like
+    would read a direction no matter how short alignment has made it. The result has the keys of
     `Prediction.r2`.
     """
     generator = torch.Generator().manual_seed(seed)

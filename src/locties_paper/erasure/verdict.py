@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         verdict: of the two statistics together.
-        decisive: "erasure" or "selectivity", the one that decides.
+        decisive: "erasure" or "selectivity".
         intervals: of both, by name.
         n: number of seeds.
     """
@@ -62,14 +62,15 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
     private and for shared content, before tying (untrained encoders) and after. Two statistics are
     paired by seed:
 
-    1. *erasure*: the fall of private R²; 2. *selectivity*: erasure minus the fall of shared R². An
-    encoder that loses everything equally has no selectivity.
+    - *erasure*: the fall of private R²;
+    - *selectivity*: erasure minus the fall of shared R². An encoder that loses everything equally
+      has no selectivity.
 
     Each has a 95% t-interval over seeds. Supported: both lower ends are above `margin`. This is
     wrong in at most 2.5% of cases, since both must pass (intersection-union). Refuted: an upper end
     is below the margin. This is wrong in at most 5%, since either is enough (Bonferroni).
-    Otherwise, and with fewer than ten seeds, undecided. The statistic that decides has the lowest
-    upper end if refuted, else the lowest lower end.
+    Otherwise, and with fewer than ten seeds, undecided. The decisive statistic has the lowest upper
+    end if the claim is refuted, else the lowest lower end.
 
     The margin was fixed after a pilot of one seed and never moved. The intervals and the rule of
     ten seeds followed two more trials of few seeds. All came before any published run.

@@ -1,4 +1,4 @@
-"""Linear worlds of known factors, and the best encoders there by theory.
+"""Linear worlds with known factors, and the theoretical best encoders there.
 
 Source: Thoreau, Levillain and Derksen (arXiv 2509.17943) ask what alignment erases. The worlds,
 measures and derivations here are this project's own.
@@ -35,8 +35,9 @@ class World:
         x_m = A_m s + B_m p_m + noise,        p_m = sqrt(g) u_m + sqrt(1 - g) v_m
 
     A location determines s and u_m but not v_m, so g is the geographic share of the private
-    factors. What is known of a location is a rotation of (s, u_1, u_2). The columns of (A_m, B_m)
-    are orthogonal, private ones longer than shared ones. The mean variance of a channel is 1.
+    factors. A location is given as a rotation of (s, u_1, u_2). The columns of (A_m, B_m) are
+    orthogonal, and private columns are longer than shared ones. The mean variance of a channel is
+    1.
 
     Args:
         factors: k, the number of shared factors, and of private factors of each modality.
@@ -119,7 +120,7 @@ class Prediction(NamedTuple):
         encoders: weights (dim, d) by modality, with "location" if that is the tie.
         value: of the objective in `predict`.
         r2: by (embedded modality, factors), the mean R² of those factors.
-        lasting: the same for the optimum reached from alignment alone. Where it differs from `r2`
+        lasting: the same for the optimum reached from alignment alone. If it differs from `r2`,
             there are several optima, and training may end in any of them.
     """
 
@@ -134,17 +135,17 @@ def predict(world: World, dim: int, weight: float = 0.0, tie: Tie = "paired") ->
 
     In a Gaussian world with many negatives, the smallest contrastive loss of linear encoders that
     read given subspaces is -1/2 times the sum of squared canonical correlations between the
-    subspaces. The best linear decoder loses what its subspace does not hold. So the encoders
+    subspaces. The best linear decoder loses all content outside its subspace. So the encoders
     maximise
 
         (1 - weight)/2 mean_t |P_a K_t P_b|² + weight mean_m tr(P_m S_m) / tr(S_m)
 
     over projections P of rank `dim` in whitened coordinates. K_t is the whitened cross-covariance
     of the tie t = (a, b), and S_m the covariance of modality m. Paired modalities have one tie,
-    with each other; unpaired ones are each tied to location. With all projections but one fixed,
-    the best last one solves a generalised symmetric eigenproblem. These are solved in turn until
-    nothing changes, from starts that mix the best directions of alignment and of fidelity in every
-    proportion. The best result is returned. Any bend is ignored.
+    with each other; unpaired ones are each tied to location. If all projections but one are fixed,
+    the best choice of that one solves a generalised symmetric eigenproblem. These problems are
+    solved in turn until nothing changes. The starts mix the best directions of alignment and of
+    fidelity in every proportion, and the best result is returned. Any bend is ignored.
 
     With a weight of 0 and more dimensions than correlations, the loss does not determine the spare
     dimensions. They are empty here, so R² is the smallest that a best encoder can have. A small

@@ -22,7 +22,7 @@ from locties_paper.effects.evidence import read_tables
 from locties_paper.geography import GROUPINGS, predict_with_best_probe, score_groups
 from locties_paper.study import FIRST_PILOT_SEED
 
-# The datasets of the manifest behind each modality; `land` says where samples may lie.
+# The manifest's datasets behind each modality; `land` is where samples may lie.
 SOURCES: dict[str, tuple[str, ...]] = Registry(
     "modality with known data",
     imagery=("imagery", "land"),
@@ -66,7 +66,7 @@ def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[Locat
     """
     run = Path(run)
     settings = json.loads((run / "settings.json").read_text())
-    del settings["encoder"]  # config.json says it too
+    del settings["encoder"]  # config.json has it too
     encoder = load(run / "encoder")
     licences = dict.fromkeys(source.licence for source in _sources(settings["modalities"]))
     encoder.origin = {
@@ -107,8 +107,8 @@ def by_continent(run: str | Path) -> pd.DataFrame:
 def card(encoder: str | Path, folder: str | Path = "") -> str:
     """The card of a saved encoder, as Markdown.
 
-    Its origin must be a run, as `describe` leaves it. `folder` holds the results; empty means the
-    published ones.
+    Its config must name a run as its origin, as `describe` writes it. `folder` holds the results;
+    empty means the published ones.
     """
     path = Path(encoder)
     config, loaded = read_config(path), load(path)
@@ -243,7 +243,7 @@ def _scores(rows: pd.DataFrame, tiers: Sequence[str], run: str, seed: int) -> st
 
 
 def _means(rows: pd.DataFrame, tiers: Sequence[str], run: str) -> str:
-    """A tier's mean over its cells, by number of labels, over the seeds of a run."""
+    """By number of labels, a tier's mean over its cells and the seeds of a run."""
     this_run = rows[rows["encoder"] == run]
     counts = [labels for labels in LABELS if labels in set(this_run["labels"])]
     lines = []
@@ -258,7 +258,7 @@ def _means(rows: pd.DataFrame, tiers: Sequence[str], run: str) -> str:
 
 
 def _leakage(tier: str, modalities: Sequence[str]) -> str:
-    """Which tasks of a tier share a source with one of the modalities."""
+    """A sentence: the tasks of a tier that share a source with one of the modalities."""
     leaks = {"embedded": LEAKS, "open": OPEN_LEAKS}[tier]
     shared = {
         task: [name for name in leaks.get(task, ()) if name in modalities] for task in TIERS[tier]

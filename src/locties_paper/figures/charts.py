@@ -85,8 +85,8 @@ def draw_learning_curves(scored: pd.DataFrame) -> Figure:
 def draw_scores(runs: pd.DataFrame, trained: Sequence[str], tier: str = "embedded") -> Figure:
     """Score of every encoder with all labels: one panel for each task, split and probe.
 
-    A dot is a seed. Its thin line is the block-bootstrap interval over test points. A thick line is
-    the t-interval over three or more seeds. A grey line marks the best baseline.
+    A dot is a seed, and its thin line the block-bootstrap interval over test points. A thick line
+    is the t-interval over three or more seeds. A grey line marks the best baseline.
 
     Args:
         runs: rows of `evaluate`.
@@ -214,7 +214,7 @@ def draw_leakage(
 def draw_crossed(scored: pd.DataFrame) -> Figure:
     """Scores of every positional feature with every network: a panel for each split and probe.
 
-    Colours start at the lowest tenth, so that one failure does not take the whole scale. A frame
+    Colours start at the 10th percentile, so that one failure does not stretch the scale. A frame
     marks the highest score. Pairs that were not run stay blank. `scored` has columns features,
     network, split, probe and value; rows of one cell are averaged.
     """
@@ -234,7 +234,7 @@ def draw_crossed(scored: pd.DataFrame) -> Figure:
 
 
 def draw_retrieval(table: pd.DataFrame) -> Figure:
-    """Share of samples whose best match lies within each distance, beside chance, by modality.
+    """Share of samples whose best match lies within each distance, and by chance, by modality.
 
     `table` has rows of `locties.evaluation.retrieve` for one encoder. Values and the ends of their
     block-bootstrap intervals are averaged over seeds.
@@ -261,7 +261,7 @@ def draw_retrieval(table: pd.DataFrame) -> Figure:
 def draw_forest(rows: pd.DataFrame) -> Figure:
     """Effects with their intervals, beside zero and the margin: a panel for each group.
 
-    Blue supports the claim and orange contradicts it. An open grey dot is undecided, black was not
+    Blue supports the claim and orange contradicts it. An open grey dot is undecided. Black was not
     tested. `rows` are those of `locties_paper.effects.claims.verdicts` for one claim, without the
     overall one.
     """
@@ -303,7 +303,7 @@ def draw_forest(rows: pd.DataFrame) -> Figure:
 def draw_comparison(table: pd.DataFrame) -> Figure:
     """Lead of one encoder over each contender, in mean score and in mean rank.
 
-    Blue is a significant lead, orange a contender that leads, an open grey dot undecided. `table`
+    Blue is a significant lead, orange a contender's lead, an open grey dot undecided. `table`
     comes from `locties_paper.effects.comparison.difference_from_others`.
     """
     contenders = table[table["p"].notna()]
@@ -354,7 +354,7 @@ def draw_groups(table: pd.DataFrame) -> Figure:
 
 
 def draw_autocorrelation(table: pd.DataFrame) -> Figure:
-    """Moran's I of each encoder's residuals, beside that of the target, by task.
+    """Moran's I of each encoder's residuals and of the target, by task.
 
     `table` has columns task, encoder, moran, low and high. The encoder "target" becomes a dashed
     line. The range low to high, expected by chance, becomes a grey band.
@@ -482,7 +482,7 @@ def draw_map_study(table: pd.DataFrame, wanted: float) -> Figure:
         column[1].minorticks_off()
         column[1].set_xlabel("labels")
     means = table.groupby(["task", "labels", "contender"])[["score", "coverage"]].mean()
-    for metric, ax in zip(means, axes[:, 0], strict=True):  # a few intervals are far longer
+    for metric, ax in zip(means, axes[:, 0], strict=True):  # clip a few far longer intervals
         ax.set_ylim(max(means[metric].min() - 0.1, -0.5), 1.05)
     axes[0, 0].set_ylabel("R² or accuracy")
     axes[1, 0].set_ylabel("share inside")
@@ -536,7 +536,7 @@ def _legend(figure: Figure, ax: Any) -> None:
 def _interval(
     ax: Any, y: int, value: float, low: float, high: float, colour: str, undecided: bool
 ) -> None:
-    """A dot on the line of its interval; open if `undecided`."""
+    """Draw a dot and its interval as a line. The dot is open if `undecided`."""
     ax.plot([low, high], [y, y], color=colour, linewidth=1.2)
     fill = "white" if undecided else colour
     ax.plot(value, y, "o", markersize=4, color=colour, markerfacecolor=fill)
@@ -551,7 +551,7 @@ def _cells_down(ax: Any, names: Sequence[str], size: float) -> None:
 def _heat_map(
     ax: Any, shown: np.ndarray, framed: Sequence[tuple], digits: int, size: float, **scale: float
 ) -> Any:
-    """Coloured cells with their values written in them; some in a frame."""
+    """Draw coloured cells with their values in them, some framed."""
     image = ax.imshow(shown, cmap="cividis", aspect="auto", **scale)
     for (i, j), value in np.ndenumerate(shown):
         if np.isfinite(value):

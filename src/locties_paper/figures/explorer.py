@@ -1,7 +1,7 @@
 """An interactive map: click a place, and the Earth is coloured by similarity to it.
 
 `explore` embeds the land with several encoders and compresses the embeddings for a page.
-`Explorer.html` makes one piece of HTML of data, style and script, which needs no network. At a
+`Explorer.html` puts data, style and script into one piece of HTML that needs no network. At a
 click, the script computes `cosine`.
 """
 
@@ -30,7 +30,7 @@ from locties.data import embedded
 from locties.data.sampling import SOUTHERN_LIMIT
 from locties.lonlat import check
 
-COMPARED = 256  # places whose similarities are compared with those of the full embedding
+COMPARED = 256  # places for which similarities are checked against the full embedding
 STEP = 8  # dimensions are added in steps
 SAMPLES = 6  # points along each side of a cell that are tested for land
 COAST_DEGREES = 0.1  # tolerance of a simplified coast: a fifth of a pixel on a wide page
@@ -103,8 +103,9 @@ class Compressed(NamedTuple):
 def compress(embedding: np.ndarray, tolerance: float) -> Compressed:
     """Keep the fewest principal components that reach the tolerance, in one byte each.
 
-    Embeddings (N, D) are L2-normalised but not centred. Then dropping the last components changes
-    inner products least. Each row is scaled to fill its bytes, since a cosine ignores length.
+    Embeddings (N, D) are L2-normalised but not centred, so that dropping the last components
+    changes inner products least. Each row is scaled to fill its bytes, since a cosine ignores
+    length.
     `tolerance` is the largest error of a cosine between `COMPARED` places and all others.
     """
     unit = embedding / np.linalg.norm(embedding.astype(np.float64), axis=1, keepdims=True)
@@ -125,7 +126,7 @@ def compress(embedding: np.ndarray, tolerance: float) -> Compressed:
 
 
 def cosine(codes: np.ndarray, places: np.ndarray | int) -> np.ndarray:
-    """Cosine (P, N) of the rows at P places, or (N,) at one, to all rows of `codes` (N, d)."""
+    """Cosine (P, N) of the rows at P places, or (N,) at one place, with each row of `codes`."""
     unit = codes / np.linalg.norm(codes.astype(np.float64), axis=1, keepdims=True)
     similarity: np.ndarray = unit[places] @ unit.T
     return similarity
@@ -154,7 +155,7 @@ class Explorer:
     low: float
 
     def nearest(self, city: str, title: str, count: int = 8) -> list[str]:
-        """The cities most similar to `city`, itself first. Each cell names its largest city."""
+        """The cities most similar to `city`, itself first. A cell stands for its largest city."""
         if city not in self.cities:
             raise unknown("city", city, self.cities)
         chosen = self.cities.index(city)
@@ -166,7 +167,7 @@ class Explorer:
         return [self.cities[first[position]] for position in order[:count]]
 
     def draw(self) -> Figure:
-        """The maps that the page shows first, for readers without scripts."""
+        """The first maps as a picture, for readers without scripts."""
         titles = list(self.encoders)
         figure, axes = maps.globe(1, len(titles), width=4.0 * len(titles))
         chosen = self.lonlat[self.cities.index(self.place)]

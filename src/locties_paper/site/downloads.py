@@ -33,8 +33,8 @@ CONTENTS = {
 def write(folders: Sequence[Path], book: Path) -> None:
     """Write ``downloads.md`` and the files that it links to.
 
-    If two tables in `folders` (Parquet or CSV) have one name, the first counts. `book` holds the
-    book's pages; the files go to ``downloads/`` inside it.
+    If two tables in `folders` (Parquet or CSV) have the same name, the first counts. `book` holds
+    the book's pages; the files go to ``downloads/`` inside it.
     """
     tables: dict[str, Path] = {}
     for folder in folders:
@@ -75,7 +75,7 @@ def _save(table: pd.DataFrame, stem: Path) -> list[Path]:
     if csv.stat().st_size > LARGE:
         csv.unlink()
         csv = stem.with_suffix(".csv.gz")
-        # Without a time inside, equal tables give equal files.
+        # Store no time, so that equal tables give equal files.
         table.to_csv(csv, index=False, compression={"method": "gzip", "mtime": 0})
     table.to_parquet(parquet, index=False)
     return [csv, parquet]

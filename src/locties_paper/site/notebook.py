@@ -1,4 +1,4 @@
-"""Notebook parameters, checked, and measured values, compared with a record.
+"""Check notebook parameters, and compare measured values with a record.
 
 papermill accepts a misspelt or mistyped parameter; `parameters` refuses it. nbval compares printed
 text to the last digit; `report` compares numbers with a tolerance.
@@ -28,7 +28,7 @@ def commit() -> str:
     """The commit of the working tree at the first call, with "-dirty" if it was changed.
 
     "unknown" outside a repository. `parameters` calls it first, so a commit made while a notebook
-    runs is not taken for its code.
+    runs does not count as its code.
     """
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=10"]
     try:
@@ -55,7 +55,7 @@ def check_parameters(
         kind = type(defaults[name])
         allowed = {int, float} if kind is float else {kind}
         if defaults[name] is not None and type(value) not in allowed:
-            # papermill's -p takes True, False, None and numbers; all else is text to it.
+            # papermill's -p reads True, False, None and numbers; it takes the rest as text.
             option = f" (papermill -y '{name}: {json.dumps(defaults[name])}')"
             raise ValueError(
                 f"{of} {name!r} is {value!r}, of type {type(value).__name__}: "
@@ -78,9 +78,9 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
     r"""The notebook's parameters by name, checked by `check_parameters`.
 
     Args:
-        cells: the sources run so far, ``In`` in a notebook. The first assigns the parameters;
-            papermill's own cell, if there is one, comes after it.
-        values: where their values are, ``globals()``.
+        cells: the sources run so far (``In`` in a notebook). The first assigns the parameters;
+            papermill's own cell, if any, comes after it.
+        values: a mapping with their values: ``globals()``.
 
     Example:
         >>> cells = ["", "batch = 64", "# Parameters\nbacth = 32"]
@@ -104,7 +104,7 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
 
 
 def report(notebook: str, settings: Mapping[str, Any], tolerance: float, **values: float) -> None:
-    """Print values, and whether they agree with the record of this notebook.
+    """Print whether values agree with the record of this notebook.
 
     nbval compares what this prints in the committed notebooks. It prints the recorded number and
     not the measured one, so machines that differ in the last digits print the same line. With
@@ -139,7 +139,7 @@ def report(notebook: str, settings: Mapping[str, Any], tolerance: float, **value
 def record(path: str | Path) -> None:
     """Execute a notebook in place, in its own folder, and record the values that it reports.
 
-    Progress on stderr and the times of the cells are left out, so a second execution with the same
+    The notebook keeps no progress bars and no cell times, so a second execution with the same
     results changes nothing.
     """
     import nbformat

@@ -1,4 +1,4 @@
-"""The book as one PDF: a headless Chromium prints Sphinx's single page of all chapters.
+"""Print the book as one PDF: a headless Chromium prints Sphinx's single page of all chapters.
 
 ``make pdf`` runs it. ``print.js`` prepares the page; ``book/_static/locties.css`` styles it.
 """

@@ -21,7 +21,7 @@
     if (/^(#|https?:|mailto:)/.test(href)) return;
     const [, id] = href.split(".html#");
     if (id) link.href = document.getElementById(`entry-${id}`) ? `#entry-${id}` : `#${id}`;
-    else link.removeAttribute("href"); // a file beside the page does not travel with the PDF
+    else link.removeAttribute("href"); // the PDF does not contain files beside the page
   });
 
   const heading = (section) => section.querySelector("h1, h2, h3, h4").textContent;
@@ -34,7 +34,7 @@
   const chapters = [root];
   article.querySelectorAll("[id^='document-']").forEach((mark) => {
     chapters.push(mark.nextElementSibling);
-    mark.nextElementSibling.prepend(mark); // between two chapters it would fill a page of its own
+    mark.nextElementSibling.prepend(mark); // between two chapters it would take a page alone
   });
   const contents = make("ol");
   const styles = make("style");
