@@ -158,3 +158,10 @@ def test_the_same_labels_give_the_same_map_and_chunks_change_nothing(north, monk
     monkeypatch.setattr("locties.mapping.fit.PLACES_PER_CHUNK", 256)
     pd.testing.assert_frame_equal(north.predict(new), whole, rtol=1e-4)
     assert list(north.predict(np.empty((0, 2))).columns) == list(whole.columns)
+
+
+def test_labels_that_nothing_predicts_are_said_to_be() -> None:
+    rng = np.random.default_rng(0)
+    lonlat = rng.uniform([-10, 40], [20, 60], (60, 2))
+    noise = Task("noise", lonlat, np.where(np.arange(60) % 20 == 0, 1e6, rng.random(60)))
+    assert "one value for all places" in fit_map("melt", noise, progress=False).summary()

@@ -405,6 +405,8 @@ def _reason(trials: list[Trial], chosen: Trial, judge: _Judge, choices: list[str
         f"candidates ({_text(judge.metric, score)}). Without one of the folds, the choice stayed "
         f"the same in {same} of {len(choices)}."
     )
+    if candidate.features == "constant":
+        return f"{said} No candidate beats one value for all places."
     if candidate.encoder == COORDINATES:
         return f"{said} It uses coordinates alone: no encoder adds to them here."
     alone = best(
