@@ -70,6 +70,14 @@ def test_another_default_device_is_not_taken(how):
         assert {**DRAWN, **MADE}[how]().device.type == "cpu"
 
 
+@pytest.mark.parametrize("how", DRAWN)
+def test_on_meta_the_same_shapes_are_made(how):
+    with Making(0, "meta"):
+        made = DRAWN[how]()
+    assert made.device.type == "meta"
+    assert made.shape == DRAWN[how]().shape
+
+
 def test_on_meta_nothing_takes_memory_and_too_many_are_refused():
     with Making(0, "meta", most=4):
         assert nn.Linear(10**6, 10**9).weight.numel() == 10**15

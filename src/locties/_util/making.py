@@ -60,9 +60,13 @@ class Making(TorchFunctionMode):
                 options["device"] = self.device
             if options.get("dtype") is None and _takes_default_dtype(function, args, options):
                 options["dtype"] = torch.float32
-        draws = getattr(function, "__name__", "") in _DRAWING or "generator" in options
-        if draws and options.get("generator") is None and self.device == "cpu":
-            options["generator"] = self.generator
+        name = getattr(function, "__name__", "")
+        if name in _DRAWING or "generator" in options:
+            if self.device == "meta" and name.endswith("_"):
+                # There is nothing to fill. torch 2.10 would import for two seconds to do so.
+                return args[0] if args else options["tensor"]
+            if options.get("generator") is None and self.device == "cpu":
+                options["generator"] = self.generator
         return function(*args, **options)
 
 
