@@ -393,6 +393,16 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path, whole, name):
     read_features(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("byte", [b"\0", b"(", b"'", b"\n", b"9", b"L", b"\xff"])
+def test_any_byte_in_the_head_of_features_is_noticed(tmp_path, whole, byte):
+    path = tmp_path / "whole" / "features.npy"
+    content = path.read_bytes()
+    for at in (6, 8, 10, 12, 40):
+        path.write_bytes(content[:at] + byte + content[at + 1 :])
+        with pytest.raises(DataError, match=r"features\.npy"):
+            read_features(tmp_path / "whole")
+
+
 def test_unfinished_and_absent_features_say_what_to_run(data, tmp_path):
     with pytest.raises(DataError, match="holds no features; run: locties s2 features"):
         read_features(tmp_path / "none")

@@ -301,7 +301,7 @@ def open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     try:
         # Copy on write: torch has no read-only tensors, and nothing must change the file.
         array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # an altered head can raise anything, such as TokenError
         raise DataError(f"{path} is missing or altered ({error}); {remedy}") from None
     if [*array.shape, str(array.dtype)] != [*manifest["shape"], manifest["recipe"]["dtype"]]:
         raise DataError(f"{path} is altered: it holds {array.dtype} {array.shape}; {remedy}")
