@@ -140,7 +140,7 @@ def _location_weights(
     )
     layers = min(layers, len(given))  # a number in a file must not fill the memory
     blocks = [f"layers.{i}" for i in range(layers)] + ["last_layer"]
-    wanted = [f"{block}.{kind}" for block in blocks for kind in ("weight", "bias")]
+    wanted = dict.fromkeys(f"{block}.{kind}" for block in blocks for kind in ("weight", "bias"))
     for problem, keys in [
         ("lacks", [key for key in wanted if key not in given]),
         ("has beside a SIREN", [key for key in given if key not in wanted]),
