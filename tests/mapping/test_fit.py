@@ -165,3 +165,10 @@ def test_labels_that_nothing_predicts_are_said_to_be() -> None:
     lonlat = rng.uniform([-10, 40], [20, 60], (60, 2))
     noise = Task("noise", lonlat, np.where(np.arange(60) % 20 == 0, 1e6, rng.random(60)))
     assert "one value for all places" in fit_map("melt", noise, progress=False).summary()
+
+
+def test_a_map_of_classes_says_that_others_are_never_predicted():
+    rng = np.random.default_rng(0)
+    lonlat = rng.uniform([-10, 40], [30, 60], (60, 2))
+    zones = Task("zone", lonlat, np.where(lonlat[:, 1] > 50, "north", "south"), "classification")
+    assert "Only the 2 labelled classes" in fit_map("melt", zones, progress=False).summary()

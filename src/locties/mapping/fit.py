@@ -198,6 +198,11 @@ def fit_map(
     tried = candidates(encoder)
     task = _task(source, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
     fold, random, notes = _folds(task, coverage, seed)
+    if task.classes:
+        notes.append(
+            f"Only the {len(task.classes)} labelled classes can be predicted. Where other classes "
+            "occur, the sets hold the true class less often than measured."
+        )
     bar = tqdm(tried, "Trying candidates", disable=not progress)
     trials = [Trial(candidate, task, fold, random) for candidate in bar]
     chosen = best(trials, lambda trial: float(losses(task.target, trial.blocks).mean()))
