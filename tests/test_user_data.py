@@ -111,54 +111,6 @@ def test_longitudes_to_360_are_wrapped() -> None:
     assert np.allclose(lonlat[:, 0].numpy() % 360, frame["lon"])
 
 
-@pytest.mark.parametrize(
-    ("values", "kind", "classes"),
-    [
-        ([0.5, 1.0, 2.0], "regression", None),
-        (["b", "a", "b"], "classification", ("a", "b")),
-        (pd.Categorical(["b", "a", "b"], categories=["b", "a", "c"]), "classification", ("a", "b")),
-        ([True, False, True], "classification", ("False", "True")),
-    ],
-)
-def test_the_kind_follows_from_the_type(values, kind, classes) -> None:
-    task = locties.read_task(table(3).assign(y=values), "y")
-    assert (task.kind, task.classes) == (kind, classes)
-
-
-@pytest.mark.parametrize("values", [[3, 10, 3], [3.0, 10.0, 3.0]])
-def test_whole_numbers_are_never_guessed(values) -> None:
-    frame = table(3).assign(code=values)
-    with pytest.raises(ValueError, match=r"'code' holds whole numbers \(2 different ones\).*kind="):
-        locties.read_task(frame, "code")
-    assert locties.read_task(frame, "code", kind="regression").target.tolist() == [3, 10, 3]
-    task = locties.read_task(frame, "code", kind="classification")
-    assert (task.classes, task.target.tolist()) == (("3", "10"), [0, 1, 0])
-
-
-def test_whole_numbers_made_floats_by_a_missing_value_are_not_guessed_either() -> None:
-    frame = table(4).assign(code=[1, None, 2, 1])
-    with pytest.raises(ValueError, match="whole numbers"):
-        locties.read_task(frame, "code", invalid="drop")
-    with pytest.warns(UserWarning, match="'code' is missing.*row 1"):
-        task = locties.read_task(frame, "code", kind="classification", invalid="drop")
-    assert task.classes == ("1", "2")
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        (["6,5", "7,1", "5,9"], r"a decimal comma, such as '6,5'.*kind='classification'"),
-        (["6.5", "7.1", "<0.5"], r"such as '<0.5': row 2;.*invalid='drop'"),
-        (["1", "2", "3"], r"numbers as text.*astype.*kind='classification'"),
-    ],
-)
-def test_numbers_as_text_are_not_taken_for_classes(values: list[str], words: str) -> None:
-    frame = table(3).assign(y=values)
-    with pytest.raises(ValueError, match=words):
-        locties.read_task(frame, "y")
-    assert len(locties.read_task(frame, "y", kind="classification").classes) == 3
-
-
 def test_other_coordinates_and_row_numbers_are_no_profile() -> None:
     frame = points(table()).drop(columns="crop").assign(decimalLongitude=1.0, decimalLatitude=2.0)
     frame["Unnamed: 0"] = range(len(frame))
@@ -583,44 +535,3 @@ def test_samples_and_seed() -> None:
 def test_a_name_that_is_taken_is_refused(name):
     with pytest.raises(ValueError, match=f"name='{name}'.*another name"):
         locties.read_modality({"lon": [1.0], "lat": [2.0], "ph": [3.0]}, name=name)
-
-
-# --------------------------------------------------------------- what counts as a measurement
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("Unnamed: 0", "", "index", "id", "ID", "fid", "OBJECTID", "ogc_fid", "site_id", "siteID"),
-        *("plotId", "Row Number", "row", "station_nr", "decimalLatitude", "Longitude (deg)"),
-        *("x", "Y", "x_coord", "POINT_X", "coords.x1", "easting", "UTM_North", "utm_x"),
-    ],
-)
-@pytest.mark.parametrize("geometry", [False, True])
-def test_ids_row_numbers_and_coordinates_are_no_measurements(name: str, geometry: bool) -> None:
-    frame = table().drop(columns="crop")
-    frame[name] = np.random.default_rng(0).integers(0, 1000, len(frame))
-    source, places = (points(frame), {}) if geometry else (frame, {"lon": "lon", "lat": "lat"})
-    with pytest.warns(UserWarning, match=r"made of ph, clay.*columns="):
-        soil = locties.read_modality(source, name="m", beside=(), **places)
-    assert soil.samples[torch.arange(1)].shape == (1, 2)
-
-
-@pytest.mark.parametrize("name", ["humid", "acid", "carbon", "latency", "nox", "fluid", "exposure"])
-def test_other_names_are_measurements(name: str) -> None:
-    frame = table().assign(**{name: 1.5})
-    with pytest.warns(UserWarning, match=f"ph, clay, {name}"):
-        locties.read_modality(frame, name="m", beside=())
-
-
-def test_whole_numbers_that_count_the_rows_are_no_measurement() -> None:
-    frame = table().assign(sample=range(7, 207), year=2001)
-    with pytest.warns(UserWarning, match="made of ph, clay, year, without sample"):
-        locties.read_modality(frame, name="m", beside=())
-    with pytest.warns(UserWarning, match="-9999 in 2 of 200 rows"):
-        locties.read_modality(
-            table().replace({"ph": dict.fromkeys(table()["ph"][:2], -9999)}),
-            name="m",
-            columns=["ph"],
-            beside=(),
-        )

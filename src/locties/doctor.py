@@ -12,6 +12,7 @@ import torch
 from locties._util.extras import needs
 
 with needs("own", "reading your own data"):
+    from locties.apply.columns import kind_of
     from locties.apply.rasters import Pixels, open_raster
     from locties.apply.tables import (
         SEPARATORS,
@@ -27,7 +28,7 @@ with needs("own", "reading your own data"):
     )
     from locties.apply.text import shown
     from locties.lonlat import check
-    from locties.user_data import is_raster, kind_of, read_task
+    from locties.user_data import is_raster, read_task
 
 _PIXELS = 2000  # pixels of a raster to read
 
