@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from locties.evaluation import Task, evaluate
-from locties.evaluation.baselines import BASELINES, Appended, contender
+from locties.evaluation.baselines import BASELINES, Joined, contender
 from locties.lonlat import to_xyz
 
 POINTS = torch.tensor([[0.0, 0.0], [90.0, 0.0], [13.4, 52.5]])
@@ -43,26 +43,26 @@ def test_distance_between_harmonics_depends_on_the_distance_on_the_sphere_alone(
     assert north == pytest.approx(east, rel=1e-5)
 
 
-def test_both_parts_of_an_appended_encoder_weigh_the_same():
+def test_both_parts_of_a_joined_encoder_weigh_the_same():
     """Squared distances add up, however long the encoder's own vectors are."""
     points = torch.tensor([[0.0, 0.0], [120.0, 30.0]])
     raw = torch.tensor([[300.0, 400.0], [0.0, 1e-3]])
     unit = torch.tensor([[0.6, 0.8], [0.0, 1.0]])
-    both = Appended(lambda lonlat: raw, "xyz")(points)
+    both = Joined(lambda lonlat: raw, contender("xyz"))(points)
     assert both.shape == (2, 5)
     assert both[:, :2].numpy() == pytest.approx(unit.numpy(), abs=1e-6)
     expected = (unit[0] - unit[1]).norm() ** 2 + (to_xyz(points[0]) - to_xyz(points[1])).norm() ** 2
     assert ((both[0] - both[1]).norm() ** 2).item() == pytest.approx(expected.item(), rel=1e-5)
-    harmonics = Appended(lambda lonlat: raw, "harmonics_10")(points)[:, 2:]
+    harmonics = Joined(lambda lonlat: raw, contender("harmonics_10"))(points)[:, 2:]
     assert harmonics.norm(dim=1).numpy() == pytest.approx(np.ones(2), abs=1e-5)
 
 
-def test_an_appended_encoder_is_evaluated_like_any_other():
+def test_a_joined_encoder_is_evaluated_like_any_other():
     rng = np.random.default_rng(0)
     lonlat = torch.tensor(rng.uniform([-180, -60], [180, 60], (300, 2))).float()
     height = Task("height", lonlat, to_xyz(lonlat)[:, 2])
     blind = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Dropout(0.5)).train()
-    table = evaluate(Appended(blind, "xyz"), height, probes="ridge", labels="all")
+    table = evaluate(Joined(blind, contender("xyz")), height, probes="ridge", labels="all")
     assert (table[table["metric"] == "r2"]["value"] > 0.999).all()
     assert blind.training, "its mode is put back"
 
@@ -75,7 +75,7 @@ def test_contenders_have_names(tmp_path):
     assert torch.equal(contender("untrained_default", seed=3)(POINTS), encoder(POINTS))
     assert torch.equal(contender("xyz")(POINTS), to_xyz(POINTS))
     both = contender(f"{tmp_path / 'encoder'}+harmonics_10")
-    assert torch.equal(both(POINTS), Appended(encoder, "harmonics_10")(POINTS))
+    assert torch.equal(both(POINTS), Joined(encoder, contender("harmonics_10"))(POINTS))
 
 
 def test_a_contender_can_be_read_from_all_its_layers(tmp_path):
@@ -86,10 +86,32 @@ def test_a_contender_can_be_read_from_all_its_layers(tmp_path):
     assert torch.equal(embedding, encoder(POINTS))
 
 
+def test_any_contenders_can_be_joined(tmp_path):
+    encoder = BASELINES["untrained_default"](seed=3)
+    encoder.save(tmp_path / "encoder")
+    name = str(tmp_path / "encoder")
+    three = contender(f"harmonics_10+{name}+layers+xyz")(POINTS)
+    parts = [contender("harmonics_10"), contender(f"{name}+layers"), contender("xyz")]
+    expected = [torch.nn.functional.normalize(part(POINTS).float(), dim=1) for part in parts]
+    assert torch.equal(three, torch.cat(expected, dim=1))
+    nested = Joined(Joined(parts[0], parts[1]), parts[2])
+    assert torch.equal(nested(POINTS), three), "each part keeps its weight"
+
+
+def test_a_folder_whose_name_has_a_plus_is_one_contender(tmp_path):
+    encoder = BASELINES["untrained_default"](seed=3)
+    encoder.save(tmp_path / "melt+xyz")
+    assert torch.equal(contender(str(tmp_path / "melt+xyz"))(POINTS), encoder(POINTS))
+
+
 def test_a_wrong_contender_is_said():
+    with pytest.raises(ValueError, match=r"unknown encoder ''.*best.*folder"):
+        contender("xyz+")
+    with pytest.raises(ValueError, match="unknown encoder 'layers'"):
+        contender("layers+xyz")
     with pytest.raises(ValueError, match="'xyz' has no layers to read"):
         contender("xyz+layers")
-    with pytest.raises(ValueError, match="unknown baseline 'xzy': did you mean 'xyz'"):
+    with pytest.raises(ValueError, match="unknown encoder 'xzy': did you mean 'xyz'"):
         contender("untrained_default+xzy")
     with pytest.raises(
         ValueError, match=r"encoder 'harmonic_10': did you mean 'harmonics_10'.*folder"

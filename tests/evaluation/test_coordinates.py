@@ -7,7 +7,7 @@ from coordinates import POINTS, check_coordinates
 
 from locties.evaluation import (
     BASELINES,
-    Appended,
+    Joined,
     Task,
     folds,
     nearest_label_km,
@@ -24,7 +24,7 @@ rain = Modality("rain", POINTS, torch.from_numpy(VALUES[:, None]).float(), torch
 
 TAKES = {
     **{name: make() for name, make in BASELINES.items()},
-    "Appended": Appended(BASELINES["xyz"](), "xyz"),
+    "Joined": Joined(BASELINES["xyz"](), BASELINES["harmonics_10"]()),
     "Task": lambda lonlat: Task("mine", lonlat, VALUES).lonlat,
     "block_index": block_index,
     "checked_embedding": lambda lonlat: checked_embedding("xyz", lonlat),

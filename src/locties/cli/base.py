@@ -142,3 +142,12 @@ def find_encoder(name: str, others: Sequence[str] = ()) -> str:
     if name not in known and not folder.is_dir():
         raise ValueError(f"{registry.unknown('encoder', name, known)} Or the folder of one.")
     return name
+
+
+def find_contender(name: str) -> str:
+    """What `contender` takes for what a user names: each part is found as in `find_encoder`."""
+    from locties.evaluation.baselines import BASELINES, parts_of
+    from locties.peers import PEERS
+
+    others = [*BASELINES, *PEERS, "layers"]
+    return "+".join(find_encoder(part, others) for part in parts_of(name))

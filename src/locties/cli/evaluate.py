@@ -9,13 +9,15 @@ from typing import Annotated
 import typer
 
 from locties._util.text import printable
-from locties.cli.base import Json, find_encoder, print_json, split_names
+from locties.cli.base import Json, find_contender, print_json, split_names
 
 
 def evaluate(
     encoder: Annotated[
         str,
-        typer.Argument(help="A published encoder, a baseline or a folder; melt+xyz appends xyz."),
+        typer.Argument(
+            help="A published encoder, a baseline or a folder; + joins several: melt+xyz."
+        ),
     ],
     tasks: Annotated[
         list[str] | None, typer.Option(help="One or more; by default all of the tier.")
@@ -66,12 +68,10 @@ def evaluate(
         )
 
     import locties
-    from locties.evaluation import BASELINES, TIERS, block_degrees, contender
+    from locties.evaluation import TIERS, block_degrees, contender
     from locties.lonlat import BLOCK_DEGREES
-    from locties.peers import PEERS
 
-    first, plus, appended = encoder.partition("+")
-    judged = contender(find_encoder(first, [*BASELINES, *PEERS]) + plus + appended)
+    judged = contender(find_contender(encoder))
     if points_file is not None:
         assert target is not None
         chosen = [

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from locties._util.text import printable
-from locties.cli.base import find_encoder, reading, resuming, say, split_names
+from locties.cli.base import find_contender, reading, resuming, say, split_names
 
 RASTERS = (".tif", ".zarr")
 
@@ -82,7 +82,7 @@ def map_(
     """
     _check(output, at, report, grid=bounds is not None or resolution is not None or sea)
     _check_writable(output, report)
-    encoders = [_find(name) for name in split_names(encoder)]
+    encoders = [name if name == "auto" else find_contender(name) for name in split_names(encoder)]
 
     import locties
     from locties.mapping.output import trusted_share, window_of
@@ -148,9 +148,3 @@ def _check(output: Path | None, at: Path | None, report: Path | None, *, grid: b
     ending_of(output)
     with reading():
         source_of(at)
-
-
-def _find(name: str) -> str:
-    """An encoder's name or folder, with its "+baseline" if there is one."""
-    first, plus, appended = name.partition("+")
-    return find_encoder(first, ["auto"]) + plus + appended

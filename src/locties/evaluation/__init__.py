@@ -9,7 +9,7 @@ from locties._util.extras import needs, require
 require("data,study", "locties.evaluation", "pandas", "scipy", "sklearn")
 with needs("data,study", "locties.evaluation"):
     from locties.evaluation import kriging as kriging  # a probe, in PROBES
-    from locties.evaluation.baselines import BASELINES, Appended, contender
+    from locties.evaluation.baselines import BASELINES, Joined, contender
     from locties.evaluation.leakage import LEAKS, place_density, raw_values
     from locties.evaluation.probes import PROBES
     from locties.evaluation.protocol import evaluate, fit_probe, predict
@@ -27,7 +27,7 @@ __all__ = [
     "SPLITS",
     "TASKS",
     "TIERS",
-    "Appended",
+    "Joined",
     "Task",
     "block_bootstrap",
     "block_degrees",

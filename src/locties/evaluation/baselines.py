@@ -4,7 +4,6 @@
 ``"untrained_default"``. `contender` turns a name into a baseline, a peer or a saved encoder.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -58,25 +57,31 @@ BASELINES = Registry(
 )
 
 
-class Appended(nn.Module):
-    """An encoder's embedding, followed by a baseline's: `(N, d + d of the baseline)`.
+class Joined(nn.Module):
+    """Encoders side by side: `(N, 2)` degrees to `(N, d)`, where d is the sum of their lengths.
 
-    Each part is scaled to length one at each point, so that both count equally in kNN.
+    Each part is scaled to length one at each point, so that all count equally in kNN.
 
     Example:
-        >>> both = Appended(lambda lonlat: torch.tensor([[3.0, 4.0]]), "xyz")
+        >>> both = Joined(lambda lonlat: torch.tensor([[3.0, 4.0]]), BASELINES["xyz"]())
         >>> both(torch.tensor([[0.0, 0.0]]))
         tensor([[0.6000, 0.8000, 1.0000, 0.0000, 0.0000]])
     """
 
-    def __init__(self, encoder: Encoder, baseline: str) -> None:
+    def __init__(self, *encoders: Encoder) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.baseline: Callable[[Tensor], Tensor] = BASELINES[baseline]()
+        self.encoders: tuple[Encoder, ...] = tuple(
+            part
+            for encoder in encoders
+            for part in (encoder.encoders if isinstance(encoder, Joined) else [encoder])
+        )
+        for number, part in enumerate(self.encoders):
+            if isinstance(part, nn.Module):  # takes its mode and device from this module
+                self.add_module(str(number), part)
 
     def forward(self, lonlat: Tensor) -> Tensor:
-        """`(N, 2)` degrees to `(N, d + d of the baseline)`."""
-        parts = (torch.as_tensor(self.encoder(lonlat)), self.baseline(lonlat))
+        """`(N, 2)` degrees to `(N, d)`."""
+        parts = [torch.as_tensor(encoder(lonlat)) for encoder in self.encoders]
         return torch.cat([F.normalize(part.float(), dim=1) for part in parts], dim=1)
 
 
@@ -85,9 +90,9 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
 
     Args:
         encoder: a name in `BASELINES` or `locties.peers.PEERS`, a published encoder, or the folder
-            of a saved one. A plus sign and a baseline append it ("melt+xyz"); "+layers" reads the
-            embedding from all layers. A `Path` is a folder; a function or module is returned as it
-            is.
+            of a saved one. Plus signs join several ("melt+geoclip+xyz"); "+layers" reads the
+            embedding before it from all layers. A `Path` is a folder; a function or module is
+            returned as it is.
         seed: seed of the baseline "untrained_default".
 
     Returns:
@@ -100,20 +105,35 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
     """
     if not isinstance(encoder, str):
         return resolve(encoder)[0]
-    first, plus, appended = encoder.rpartition("+") if "+" in encoder else (encoder, "", "")
-    if first in BASELINES:
-        made = BASELINES[first](seed=seed)
-    elif first in PEERS:
-        made = PEERS[first]()
-    elif first in published() or Path(first).is_dir():
-        made = resolve(first)[0]
-    else:
-        known = [*published(), *BASELINES, *PEERS]
-        raise ValueError(f"{unknown('encoder', first, known)} Or give the folder of a saved one.")
-    if appended == "layers":
-        if not isinstance(made, LocationEncoder):
-            raise ValueError(f"{first!r} has no layers to read: pass it without '+layers'")
-        made.readout = "layers"
-    elif plus:
-        made = Appended(made, appended)
+    parts: list[Encoder] = []
+    for name in parts_of(encoder):
+        if name == "layers" and parts:
+            if not isinstance(parts[-1], LocationEncoder):
+                before = encoder.partition("+layers")[0]
+                raise ValueError(f"{before!r} has no layers to read: pass it without '+layers'")
+            parts[-1].readout = "layers"
+        else:
+            parts.append(_single(name, seed))
+    made = Joined(*parts) if len(parts) > 1 else parts[0]
     return made.cuda() if isinstance(made, nn.Module) and torch.cuda.is_available() else made
+
+
+def parts_of(encoder: str) -> list[str]:
+    """The names that plus signs join; a path that exists is one name.
+
+    Example:
+        >>> parts_of("best+layers+xyz")
+        ['best', 'layers', 'xyz']
+    """
+    return [encoder] if Path(encoder).exists() else encoder.split("+")
+
+
+def _single(name: str, seed: int) -> Encoder:
+    if name in BASELINES:
+        return BASELINES[name](seed=seed)  # type: ignore[no-any-return]
+    if name in PEERS:
+        return PEERS[name]()  # type: ignore[no-any-return]
+    if name in published() or (name and Path(name).is_dir()):
+        return resolve(name)[0]
+    known = [*published(), *BASELINES, *PEERS]
+    raise ValueError(f"{unknown('encoder', name, known)} Or give the folder of a saved one.")

@@ -16,7 +16,7 @@ from torch import Tensor
 from locties._util.registry import unknown
 from locties.apply.grid import POINTS_PER_CHUNK, eval_mode
 from locties.apply.metadata import Encoder, describe
-from locties.evaluation.baselines import contender
+from locties.evaluation.baselines import contender, parts_of
 from locties.evaluation.probes import PROBES, is_classification
 from locties.evaluation.splits import (
     FOLDS,
@@ -70,7 +70,7 @@ def evaluate(
     random folds are scored, with a warning.
 
     Args:
-        encoder: a name such as ``"best"`` or ``"melt+xyz"`` (all that `contender` takes), the
+        encoder: a name such as ``"best"`` or ``"melt+geoclip"`` (all that `contender` takes), the
             folder of a saved one, a `LocationEncoder`, or any function from lonlat `(N, 2)` float32
             to `(N, d)`. A module runs on its device, in evaluation mode.
         tasks: names in `TASKS` or `Task` objects, such as those of ``TIERS["open"]``; by default
@@ -187,9 +187,11 @@ def check_finite(embedding: NDArray[Any], source: str, what: str) -> None:
 
 
 def called(encoder: str | Path | Encoder) -> str:
-    """The name of an encoder in tables; for a folder, its last part."""
-    if isinstance(encoder, str | Path):
-        return Path(encoder).resolve().name
+    """The name of an encoder in tables; for a path, its last part."""
+    if isinstance(encoder, Path):
+        return encoder.resolve().name
+    if isinstance(encoder, str):
+        return "+".join(Path(part).resolve().name for part in parts_of(encoder))
     return describe(encoder)["encoder"]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from locties.apply.metadata import Encoder
 from locties.encoder import published
-from locties.evaluation.baselines import Appended, contender
+from locties.evaluation.baselines import Joined, contender
 from locties.evaluation.probes import PROBES, Probe, is_classification
 from locties.evaluation.protocol import called, checked_embedding
 from locties.evaluation.tasks import Task
@@ -54,12 +54,12 @@ def candidates(encoder: Any) -> list[Candidate]:
     found = []
     for each in encoders:
         name, function = _named(each)
-        appended = Appended(function, HARMONICS)
+        harmonics, place = (Joined(function, contender(name)) for name in (HARMONICS, PLACE))
         found += [
             Candidate(name, name, "ridge", function),
             Candidate(name, name, "knn", function),
-            Candidate(name, f"{name}+{HARMONICS}", "ridge", appended),
-            Candidate(name, f"{name}+{PLACE}", "kriging", Appended(function, PLACE)),
+            Candidate(name, f"{name}+{HARMONICS}", "ridge", harmonics),
+            Candidate(name, f"{name}+{PLACE}", "kriging", place),
         ]
     alone = [(HARMONICS, "ridge"), (PLACE, "knn"), (PLACE, "kriging"), ("constant", "ridge")]
     for features, probe in alone:

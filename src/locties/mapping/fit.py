@@ -443,11 +443,15 @@ def _coverage_text(row: Any) -> str:
 
 
 def _metadata(candidate: Candidate, task: Task, coverage: float, seed: int) -> dict[str, Any]:
-    encoder = getattr(candidate.function, "encoder", candidate.function)
+    parts = [
+        describe(part) for part in getattr(candidate.function, "encoders", [candidate.function])
+    ]
+    hashes = [part["weights_sha256"] for part in parts if "weights_sha256" in part]
     digest = hashlib.sha256(task.lonlat.numpy().tobytes() + task.target.tobytes())
     digest.update("\n".join(task.classes or ()).encode())
     return {
-        **describe(encoder),
+        **parts[0],
+        **({"weights_sha256": "+".join(hashes)} if hashes else {}),
         "encoder": candidate.encoder,
         "features": candidate.features,
         "probe": candidate.probe,
