@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import locties
 from locties.modality import Modality, profile_encoder
-from locties.objectives import Batch, Fidelity, NTXent, content, fidelity, nt_xent_formula
+from locties.objectives import Batch, Fidelity, NTXent, fidelity, nt_xent_formula
 
 
 def a_decoded_batch() -> tuple[Batch, list[nn.Linear], dict[int, Tensor]]:
@@ -80,19 +80,6 @@ def test_an_untrained_decoder_has_an_error_of_one():
         z, ids = torch.randn(500, 7), torch.arange(500)
         loss = objective(Batch(z, z, torch.full_like(ids, number), ids, {number: x}))
         assert loss.item() == pytest.approx(1.0, abs=0.01), list(samples)[number]
-
-
-def test_content_is_a_fixed_summary():
-    profile, patch = torch.rand(2, 5), torch.arange(2 * 256.0).view(2, 1, 16, 16)
-    assert torch.equal(content(profile), profile)
-    assert content(patch)[1, 0].item() == patch[1, 0, :4, :4].mean().item()
-    tokens = torch.tensor([[5, 9, 0, 0], [9, 5, 0, 0], [5, 8, 0, 0]])
-    same, swapped, other = content(tokens)
-    assert torch.allclose(same, swapped), "the order of tokens says nothing"
-    assert (same - other).abs().max() > 0.1
-    assert torch.equal(content(tokens[:, :2]), content(tokens)), "padding says nothing"
-    with pytest.raises(ValueError, match=r"samples of shape \(2, 3, 4\) have no content"):
-        content(torch.rand(2, 3, 4))
 
 
 def test_fidelity_says_that_it_needs_the_samples():

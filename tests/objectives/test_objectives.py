@@ -40,7 +40,7 @@ def test_the_loss_is_float32_outside_autocast(name):
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("schedule", ["melt", "salt", "clip"])
 def test_pretraining_with_each_objective_learns(name, schedule):
-    """Judged by the validation loss, which is the same for every objective."""
+    """Judged by the validation loss, the same for every objective that embeds samples."""
     generator = torch.Generator().manual_seed(0)
     lonlat = (torch.rand(240, 2, generator=generator) - 0.5) * torch.tensor([360.0, 160.0])
     samples = torch.cat([torch.sin(k * lonlat.deg2rad()) for k in (1, 2, 3)], dim=1)
@@ -60,6 +60,10 @@ def test_pretraining_with_each_objective_learns(name, schedule):
         device="cpu",
         progress=False,
     ).history
+    if not OBJECTIVES[name].encodes_samples:
+        losses = history["train_loss"].tolist()
+        assert losses[-1] < 0.95 * losses[0], losses
+        return
     losses = history[history["modality"] == "a"]["validation_loss"].tolist()
     assert losses[-1] < losses[0], losses
     assert losses[-1] < 0.8 * math.log(40), f"little better than guessing among 40: {losses}"

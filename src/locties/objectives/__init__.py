@@ -1,4 +1,4 @@
-"""Objectives: losses that tie the embeddings of locations to those of samples, by name.
+"""Objectives: losses that tie the embeddings of locations to samples, by name.
 
 To add one, write an `Objective` whose `forward` turns a `Batch` into a scalar, and
 ``OBJECTIVES["mine"] = Mine``. Parameters of an objective, such as a temperature, are learned.
@@ -6,6 +6,7 @@ To add one, write an `Objective` whose `forward` turns a `Batch` into a scalar, 
 
 from locties._util.registry import Registry
 from locties.objectives.base import NEGATIVES, Batch, Negatives, Objective, place_of
+from locties.objectives.content import Decoder, content
 from locties.objectives.contrastive import (
     DIRECTIONS,
     INITIAL_LOG_SCALE,
@@ -17,7 +18,8 @@ from locties.objectives.contrastive import (
     nt_xent_formula,
     siglip,
 )
-from locties.objectives.fidelity import Decoder, Fidelity, content, fidelity
+from locties.objectives.fidelity import Fidelity, fidelity
+from locties.objectives.regression import Regression
 from locties.objectives.vicreg import VICReg, vicreg
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "NTXent",
     "Negatives",
     "Objective",
+    "Regression",
     "SigLIP",
     "VICReg",
     "content",
@@ -44,4 +47,11 @@ __all__ = [
     "vicreg",
 ]
 
-OBJECTIVES = Registry("objective", nt_xent=NTXent, siglip=SigLIP, vicreg=VICReg, fidelity=Fidelity)
+OBJECTIVES = Registry(
+    "objective",
+    nt_xent=NTXent,
+    siglip=SigLIP,
+    vicreg=VICReg,
+    fidelity=Fidelity,
+    regression=Regression,
+)

@@ -43,6 +43,8 @@ class Objective(nn.Module):
     Attributes:
         reads_samples: whether `forward` reads `Batch.raw`. With several processes, each then reads
             the samples of the whole batch, not only its share.
+        encodes_samples: whether `forward` reads `Batch.samples`. If not, modality encoders are
+            neither run nor trained, and `Batch.samples` is zero.
 
     Example:
         >>> class Distance(Objective):
@@ -54,6 +56,7 @@ class Objective(nn.Module):
     """
 
     reads_samples = False
+    encodes_samples = True
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of one batch, a scalar with gradients."""

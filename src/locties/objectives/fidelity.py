@@ -1,51 +1,15 @@
 """Fidelity: align samples with locations, and keep what alignment would erase."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from locties.modality import BUCKETS, Modality, Standardise
+from locties.modality import Modality
 from locties.objectives.base import Batch, Negatives
+from locties.objectives.content import make_decoders, reading_error
 from locties.objectives.contrastive import Direction, NTXent, nt_xent
-
-POOL = 4  # pixels along each side of a patch's content
-TOKEN_CONTENT = 64  # numbers in the content of a row of tokens
-FITTED = 4096  # samples from which a content's mean and deviation are computed
-
-
-def content(samples: Tensor) -> Tensor:
-    """A fixed summary of each sample, without learned parameters.
-
-    A profile (B, C) is its own content. A patch (B, C, H, W) is averaged to 4 x 4. Each token has a
-    fixed vector of 64 random normal numbers; tokens (B, T), integers below `BUCKETS` with 0 for
-    padding, become the mean of their vectors. The result is (B, c) float.
-
-    Example:
-        >>> content(torch.rand(2, 3, 16, 16)).shape
-        torch.Size([2, 48])
-    """
-    if samples.ndim == 2 and not samples.is_floating_point():
-        return F.embedding_bag(samples, _token_vectors(samples.device), mode="mean", padding_idx=0)
-    if samples.ndim == 2:
-        return samples
-    if samples.ndim == 4:
-        return F.adaptive_avg_pool2d(samples, POOL).flatten(1)
-    raise ValueError(
-        f"samples of shape {tuple(samples.shape)} have no content: pass profiles (B, C), patches "
-        "(B, C, H, W) or tokens (B, T)"
-    )
-
-
-@lru_cache(maxsize=2)
-def _token_vectors(device: torch.device) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(
-        BUCKETS, TOKEN_CONTENT, generator=generator, dtype=torch.float32, device="cpu"
-    ).to(device)
 
 
 def fidelity(
@@ -78,32 +42,9 @@ def fidelity(
     alignment erases; the objective is not theirs.
     """
     with torch.autocast(batch.samples.device.type, enabled=False):
-        z = batch.samples.to(batch.dtype)
-        errors = [F.mse_loss(decoders[m](z[batch.modality == m]), x) for m, x in contents.items()]
         alignment = nt_xent(batch, log_scale, direction, negatives)
-        return (1 - weight) * alignment + weight * torch.stack(errors).mean()
-
-
-class Decoder(nn.Linear):
-    """The linear decoder of one modality: embedding (B, d) to standardised content (B, c).
-
-    Weights start at zero, so it first predicts the mean content and needs no seed. `samples` (N,
-    ...) give the mean and deviation of the content.
-    """
-
-    def __init__(self, samples: Tensor, dim: int) -> None:
-        contents = content(samples)
-        with torch.device("meta"):  # draws no random numbers for weights that start at zero
-            super().__init__(dim, contents.shape[1], dtype=torch.float32)
-        self.to_empty(device=samples.device)
-        nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
-        self.standardise = Standardise(contents)
-
-    def content(self, samples: Tensor) -> Tensor:
-        """The standardised content (B, c) of samples (B, ...)."""
-        standardised: Tensor = self.standardise(content(samples))
-        return standardised
+        error = reading_error(batch.samples.to(batch.dtype), batch.modality, decoders, contents)
+        return (1 - weight) * alignment + weight * error
 
 
 class Fidelity(NTXent):
@@ -130,8 +71,7 @@ class Fidelity(NTXent):
 
     def prepare(self, modalities: Mapping[str, Modality], dim: int) -> None:
         """Make a decoder for each modality; decoders made before are replaced."""
-        first = (m.samples[_first(m)] for m in modalities.values())
-        self.decoders = nn.ModuleList(Decoder(samples, dim) for samples in first)
+        self.decoders = make_decoders(modalities, dim)
 
     def forward(self, batch: Batch) -> Tensor:
         if batch.raw is None:
@@ -146,9 +86,3 @@ class Fidelity(NTXent):
             self.direction,
             self.negatives,
         )
-
-
-def _first(modality: Modality) -> Tensor:
-    """Indices of its first samples."""
-    lonlat = modality.lonlat
-    return torch.arange(min(FITTED, len(lonlat)), device=lonlat.device)

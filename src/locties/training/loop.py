@@ -218,7 +218,10 @@ class Loop:
         bfloat16 = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             e = self.encoder.encode(drawn.lonlat[drawn.rows])
-            z = torch.cat([self.modality_encoders[name](x) for name, x in drawn.samples.items()])
+            if self.objective.encodes_samples:
+                z = torch.cat([self.modality_encoders[k](x) for k, x in drawn.samples.items()])
+            else:
+                z = torch.zeros_like(e)
         z, e = (processes.gather(x, drawn.rows, len(drawn.lonlat)) for x in (z, e))
         batch = Batch(z, e, drawn.modality, place_of(drawn.lonlat), drawn.raw)
         loss: Tensor = self.objective(batch)
@@ -239,6 +242,7 @@ class Loop:
         self.encoders.eval()
         for name, modality in self.modalities.items():
             encoders = self.encoder, self.modality_encoders[name]
+            held_out = modality.validation if self.objective.encodes_samples else None
             progress.rows.append(
                 {
                     "epoch": progress.epoch,
@@ -250,7 +254,7 @@ class Loop:
                     "modality": name,
                     "active": name in active,
                     "train_loss": mean,
-                    **held_out_scores(*encoders, modality.validation),
+                    **held_out_scores(*encoders, held_out),
                 }
             )
         self.encoders.train()
