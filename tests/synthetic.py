@@ -1,6 +1,7 @@
 """A small open tier in the formats of the real one, whose every value is known."""
 
 import csv
+import gzip
 import hashlib
 import json
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from PIL import Image
 
 from locties.data import manifest
 
-STATIONS, MOSAIKS, PLACES = 300, 250, 400
+STATIONS, MOSAIKS, PLACES, PLOTS, FILES, HOUSES = 300, 250, 400, 60, 70, 80
 BIOMES = {1: "Forest", 2: "Steppe", 3: "Rock"}
 LIGHT = 200  # red of the lit quarter, east of 0 and north of the equator
 
@@ -29,6 +30,11 @@ def warmth(points: np.ndarray) -> np.ndarray:
     return 30 - np.abs(points[:, 1]) / 2
 
 
+def species(points: np.ndarray) -> np.ndarray:
+    """How many species there are at the synthetic places and plots."""
+    return 100 - np.abs(points[:, 1]).astype(int)
+
+
 def biome_code(points: np.ndarray) -> np.ndarray:
     """1 in the west, 2 in the east."""
     return np.where(points[:, 0] < 0, 1, 2)
@@ -39,9 +45,13 @@ def write_open_tier(mirror: Path) -> Path:
     mirror.mkdir(parents=True)
     files = {
         "stations": {"data": [_stations(mirror)]},
-        "mosaiks_elevation": {"data": [_mosaiks(mirror, "elevation", 2)]},
-        "mosaiks_population": {"data": [_mosaiks(mirror, "population", 3)]},
+        "mosaiks_elevation": {"data": _mosaiks(mirror, "elevation", 2)},
+        "mosaiks_population": {"data": _mosaiks(mirror, "population", 3)},
         "biomes": _biomes(mirror),
+        "plant_richness": _plants(mirror),
+        "tree_plots": {"data": [_plots(mirror)]},
+        "design_temperatures": {"data": [_weather_files(mirror)]},
+        "house_values": {"data": [_houses(mirror)]},
         "countries": {"data": [_countries(mirror)]},
         "night_lights": {"data": [_night_lights(mirror)]},
     }
@@ -77,14 +87,60 @@ def _csv(path: Path, header: str, rows: list[tuple]) -> Path:
 
 def _stations(mirror: Path) -> Path:
     points = lonlat(STATIONS, 1)
-    rows = [(x, y, "unread", t) for (x, y), t in zip(points, warmth(points), strict=True)]
-    return _csv(mirror / "stations.csv", "Lon,Lat,nObs,meanT", rows)
+    rows = [(x, y, "unread", t, 40 * t) for (x, y), t in zip(points, warmth(points), strict=True)]
+    return _csv(mirror / "stations.csv", "Lon,Lat,nObs,meanT,meanP", rows)
 
 
-def _mosaiks(mirror: Path, name: str, seed: int) -> Path:
+def _mosaiks(mirror: Path, name: str, seed: int) -> list[Path]:
+    """Two files that share a third of their points."""
     points = lonlat(MOSAIKS, seed)
     rows = [(x, y, "unread", abs(x) + y, "unread") for x, y in points]
-    return _csv(mirror / f"{name}.csv", "lon,lat,predictions,labels,relative_error", rows)
+    third = MOSAIKS // 3
+    header = "lon,lat,predictions,labels,relative_error"
+    return [
+        _csv(mirror / f"{name}_a b+.csv", header, rows[: 2 * third]),
+        _csv(mirror / f"{name}_c.csv", header, rows[third:]),
+    ]
+
+
+def _plants(mirror: Path) -> dict[str, list[Path]]:
+    """Numbers at half of the places of the biomes, and none at one of them."""
+    points = lonlat(PLACES, 4)[: PLACES // 2]
+    counts = ["NA", *species(points)[1:]]
+    rows = [(f"a{i}", "VascularPlantsRichness", n) for i, n in enumerate(counts)]
+    places = [mirror / "east/societies.csv", mirror / "west/societies.csv"]
+    return {
+        "data": [_csv(mirror / "plants.csv", "soc_id,var_id,code", rows)],
+        "places": places,
+    }
+
+
+def _plots(mirror: Path) -> Path:
+    """A third of the plots is too small, a third counted thinner stems as well."""
+    points = lonlat(PLOTS, 5)
+    rows = [
+        (y, x, n, (0.1, 1, 1)[i % 3], (10, 10, 5)[i % 3])
+        for i, ((x, y), n) in enumerate(zip(points, species(points), strict=True))
+    ]
+    return _csv(mirror / "plots.csv", "Lat,Lon,S,Area_ha,min_DBH_cm", rows)
+
+
+def _weather_files(mirror: Path) -> Path:
+    """Stations with two files each, in a compressed table; the last has only that of some years."""
+    points = lonlat(FILES, 6)
+    rows = [
+        (x, y, f"<a href=A.{i:06}_{kind}.zip>", f"{t - 20 + off} C", f"{t + 10 + off} C")
+        for i, ((x, y), t) in enumerate(zip(points, warmth(points), strict=True))
+        for kind, off in (("TMYx.2007-2021", 1), ("TMYx", 0))[: 1 if i == FILES - 1 else 2]
+    ]
+    path = _csv(mirror / "weather.csv", "lon,lat,Source,99% Heating DB,1% Cooling DB ", rows)
+    path.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    return path
+
+
+def _houses(mirror: Path) -> Path:
+    rows = [(x, y, 1000 * (200 + x)) for x, y in lonlat(HOUSES, 7)]
+    return _csv(mirror / "houses.csv", "longitude,latitude,median_house_value", rows)
 
 
 def _biomes(mirror: Path) -> dict[str, list[Path]]:

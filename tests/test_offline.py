@@ -41,7 +41,7 @@ embedded.build(progress=False)
 
 assert not [fault for tier in ("embedded", "open") for _, fault in manifest.verify(tier) if fault]
 tasks = [make(points=1000) for tier in TIERS.values() for make in tier.values()]
-assert len(tasks) == 10
+assert len(tasks) == 16
 modalities = [make(100, 0, 40) for make in MODALITIES.values()]
 assert len(modalities) == 6
 encoder = locties.LocationEncoder("spherical_harmonics", "siren", 16, {"degree": 5}, {"hidden": 16})
@@ -55,7 +55,7 @@ for name in locties.encoder.published():
 del os.environ["LOCTIES_MIRROR"]
 from locties.data import public
 public.night_lights.cache_clear()
-for read in (public.stations, public.biomes, public.night_lights):
+for read in (public.tree_plots, public.biomes, public.night_lights):
     try:
         read()
     except manifest.DataError:

@@ -29,7 +29,6 @@ from tqdm import tqdm
 import locties
 from locties import maps
 from locties.apply.grid import pixel_centres
-from locties.data import public
 from locties.evaluation import Task
 from locties.evaluation.public_tasks import OPEN_TASKS
 from locties.evaluation.splits import block_index
@@ -144,15 +143,6 @@ KRIGING: dict[str, Contender] = {
 }
 
 
-def tree_species() -> Task:
-    """Logarithm of the number of tree species in forest plots of about a hectare."""
-    lonlat, species = public.tree_plots()
-    return Task("tree_species", lonlat, species, unit="log(species)", tier="open")
-
-
-TASKS: dict[str, Callable[..., Task]] = {**OPEN_TASKS, "tree_species": tree_species}
-
-
 def draw(task: Task, labels: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows with a label, from half of the blocks, and rows of the test, from the other half."""
     rng = np.random.default_rng(seed)
@@ -226,7 +216,7 @@ def study(
     cell = ["task", "labels", "seed", "contender"]
     rows = pd.read_parquet(to).to_dict("records") if to.exists() else []
     done = {tuple(row[name] for name in cell) for row in rows}
-    tasks = {name: TASKS[name]() for name in names}
+    tasks = {name: OPEN_TASKS[name]() for name in names}
     # Go draw by draw, so that an interrupted study has every task.
     asked = [
         (name, count, seed, contender)
@@ -261,7 +251,7 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
 
 def example(to: Path) -> None:
     """Map tree species from all labels, at the land of a grid of one degree, into a table."""
-    task = tree_species()
+    task = OPEN_TASKS["tree_species"]()
     fitted = locties.fit_map("auto", task, coverage=COVERAGE)
     height = 180
     lon, lat = pixel_centres(180 / height)
@@ -277,7 +267,7 @@ def main() -> None:
     """Run the study from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("results/map_study.parquet"))
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", default=list(OPEN_TASKS), choices=list(OPEN_TASKS))
     parser.add_argument("--labels", nargs="+", type=int, default=list(LABELS))
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()

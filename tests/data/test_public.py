@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from synthetic import BIOMES, LIGHT, PLACES, STATIONS, biome_code, lonlat, warmth
+from synthetic import (
+    BIOMES,
+    FILES,
+    HOUSES,
+    LIGHT,
+    MOSAIKS,
+    PLACES,
+    PLOTS,
+    STATIONS,
+    biome_code,
+    lonlat,
+    species,
+    warmth,
+)
 
 from locties.data import public
 from locties.data.manifest import DataError, source
@@ -11,10 +24,13 @@ from locties.data.manifest import DataError, source
 pytestmark = pytest.mark.usefixtures("open_tier")
 
 
-def test_stations_are_longitude_latitude_and_temperature():
-    points, celsius = public.stations()
+def test_stations_are_longitude_latitude_and_a_mean():
+    points, celsius = public.stations("temperature")
     assert points.tolist() == lonlat(STATIONS, 1).tolist()
     assert celsius == pytest.approx(warmth(lonlat(STATIONS, 1)))
+    same, rain = public.stations("precipitation")
+    assert same.tolist() == points.tolist()
+    assert rain == pytest.approx(40 * celsius)
 
 
 @pytest.mark.parametrize("label", ["elevation", "population"])
@@ -22,6 +38,19 @@ def test_mosaiks_reads_labels_and_never_predictions(label):
     """The columns of predictions hold no number here: reading them would fail."""
     points, labels = public.mosaiks(label)
     assert labels == pytest.approx(points[:, 0].abs().numpy() + points[:, 1].numpy())
+
+
+def test_mosaiks_joins_its_files_and_keeps_a_point_once():
+    points, _ = public.mosaiks("elevation")
+    assert points.tolist() == sorted(lonlat(MOSAIKS, 2).tolist())
+
+
+def test_mosaiks_refuses_files_that_disagree(monkeypatch):
+    files = iter([[[5.0, 7.0], [1.0, 2.0], [30.0, 40.0]], [[7.0], [2.0], [41.5]]])
+    monkeypatch.setattr(public, "_numbers", lambda *_: np.array(next(files)))
+    message = r"mosaiks_elevation: .* 40\.0 and 41\.5 at longitude 7\.0, latitude 2\.0; name files"
+    with pytest.raises(DataError, match=message):
+        public.mosaiks("elevation")
 
 
 def test_biomes_are_joined_to_places_each_kept_once():
@@ -35,6 +64,34 @@ def test_biomes_are_joined_to_places_each_kept_once():
     code = biome_code(expected)
     for i in (0, *range(2, PLACES)):
         assert place[tuple(expected[i])] == BIOMES[code[i]]
+
+
+def test_plants_are_joined_to_places_with_a_number():
+    points, found = public.plant_richness()
+    kept = lonlat(PLACES, 4)[1 : PLACES // 2]
+    assert sorted(points.tolist()) == sorted(kept.tolist())
+    assert found == pytest.approx(species(points.numpy()))
+
+
+def test_only_plots_of_like_area_and_stems_are_read():
+    points, found = public.tree_plots()
+    kept = lonlat(PLOTS, 5)[1::3]
+    assert points.tolist() == kept.tolist()
+    assert found == pytest.approx(np.log(species(kept)))
+
+
+def test_design_temperatures_are_of_the_file_of_all_years():
+    stations = lonlat(FILES, 6)[:-1]
+    for season, apart in (("winter", -20), ("summer", 10)):
+        points, celsius = public.design_temperature(season)
+        assert points.tolist() == stations.tolist()
+        assert celsius == pytest.approx(warmth(stations) + apart)
+
+
+def test_house_values_are_in_dollars():
+    points, dollars = public.house_values()
+    assert points.tolist() == lonlat(HOUSES, 7).tolist()
+    assert dollars == pytest.approx(1000 * (200 + lonlat(HOUSES, 7)[:, 0]))
 
 
 def test_a_country_is_that_of_the_polygon_around_a_point():
@@ -69,9 +126,13 @@ def test_night_lights_are_the_red_channel_the_right_way_up():
 def test_without_its_file_a_reader_says_what_to_run(monkeypatch):
     monkeypatch.delenv("LOCTIES_MIRROR")
     for name, read in [
-        ("stations", public.stations),
+        ("stations", lambda: public.stations("precipitation")),
         ("mosaiks_population", lambda: public.mosaiks("population")),
         ("biomes", public.biomes),
+        ("plant_richness", public.plant_richness),
+        ("tree_plots", public.tree_plots),
+        ("design_temperatures", lambda: public.design_temperature("winter")),
+        ("house_values", public.house_values),
         ("countries", lambda: public.country_at([[0, 0]])),
         ("night_lights", public.night_lights),
     ]:
@@ -88,4 +149,4 @@ def test_without_its_file_a_reader_says_what_to_run(monkeypatch):
 def test_an_impossible_coordinate_names_its_row(monkeypatch):
     monkeypatch.setattr(public, "_numbers", lambda *_: np.array([[0.0, 0.0], [0.0, 95.0], [1, 2]]))
     with pytest.raises(ValueError, match="row 1"):
-        public.stations()
+        public.stations("temperature")

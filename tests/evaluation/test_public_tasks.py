@@ -2,11 +2,12 @@
 
 import os
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from synthetic import MOSAIKS, PLACES, STATIONS
+from synthetic import FILES, HOUSES, MOSAIKS, PLACES, PLOTS, STATIONS
 
 from locties.data.embedded import load
 from locties.evaluation import BASELINES, OPEN_TASKS, TASKS, TIERS, evaluate
@@ -40,7 +41,19 @@ def test_every_task_says_its_tier(earth, open_tier):
 
 
 def test_all_labels_are_taken_where_they_are_few(open_tier):
-    for name, n in (("air_temperature", STATIONS), ("elevation", MOSAIKS), ("population", MOSAIKS)):
+    expected = {
+        "air_temperature": STATIONS,
+        "precipitation": STATIONS,
+        "elevation": MOSAIKS,
+        "population": MOSAIKS,
+        "plant_richness": PLACES // 2 - 1,
+        "tree_species": PLOTS // 3,
+        "winter_temperature": FILES - 1,
+        "summer_temperature": FILES - 1,
+        "house_value": HOUSES,
+    }
+    assert set(OPEN_TASKS) - set(expected) == {"biome", "country"}
+    for name, n in expected.items():
         task = OPEN_TASKS[name](seed=zlib.crc32(name.encode()))
         assert len(task.target) == n
         assert task.kind == "regression"
@@ -89,11 +102,39 @@ def test_rows_say_the_tier_of_their_task(open_tier):
 
 @with_mirror
 def test_the_real_labels_are_as_many_as_published():
-    counts = {name: len(OPEN_TASKS[name]().target) for name in ("air_temperature", "elevation")}
-    assert counts == {"air_temperature": 3076, "elevation": 4981}
-    assert len(OPEN_TASKS["population"]().target) == 4256
-    biome = OPEN_TASKS["biome"]()
-    assert (len(biome.target), len(biome.classes)) == (1710, 11)
+    expected = {
+        "air_temperature": 3076,
+        "precipitation": 3076,
+        "elevation": 53487,
+        "population": 45704,
+        "biome": 1710,
+        "plant_richness": 1629,
+        "tree_species": 809,
+        "winter_temperature": 15550,
+        "summer_temperature": 15550,
+        "house_value": 20640,
+    }
+    tasks = {name: OPEN_TASKS[name](points=10**6) for name in expected}
+    assert {name: len(task.target) for name, task in tasks.items()} == expected
+    assert len(tasks["biome"].classes) == 11
+    # What the docstrings say of values at an end of their scale.
+    assert (tasks["elevation"].target < -60).sum() == 34
+    assert tasks["elevation"].target.min() == pytest.approx(-573, abs=1)
+    assert (tasks["winter_temperature"].target == -70).sum() == 7
+    assert tasks["house_value"].target.max() == 500_001
+
+
+@with_mirror
+def test_the_union_holds_the_points_of_the_first_edition():
+    """One of the 15 files was the whole task before; a reading of its own finds its rows again."""
+    pandas = pytest.importorskip("pandas")
+    for label, n in (("elevation", 4981), ("population", 4256)):
+        path = Path(REAL, "mosaiks", f"eval_mosaiks_{label}__test_rff.csv")
+        before = pandas.read_csv(path, usecols=["lon", "lat", "labels"])
+        task = OPEN_TASKS[label](points=10**6)
+        lon, lat = task.lonlat.T.numpy()
+        now = pandas.DataFrame({"lon": lon, "lat": lat, "labels": task.target})
+        assert len(before.merge(now)) == len(before) == n
 
 
 @with_mirror

@@ -50,7 +50,7 @@ def test_a_forests_sets_hold_classes(task):
 
 
 def test_a_study_resumes_and_leaves_out_what_a_task_is_too_small_for(task, tmp_path, monkeypatch):
-    monkeypatch.setattr(map_study, "TASKS", {"warmth": lambda: task})
+    monkeypatch.setattr(map_study, "OPEN_TASKS", {"warmth": lambda: task})
     monkeypatch.setattr(map_study, "ALWAYS", {})
     to = tmp_path / "study.parquet"
     first = map_study.study(to, ["warmth"], [50, 1000], 1, progress=False)

@@ -7,8 +7,11 @@ gives the full sources.
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +22,46 @@ from torch import Tensor
 
 from locties._util.extras import needs
 from locties.data.embedded import decode_jpeg, pixel_grid
-from locties.data.manifest import source
+from locties.data.manifest import DataError, Source, source
 from locties.data.raster import Raster
 from locties.lonlat import LonLat, check
 
+_ALL = "_TMYx.zip"  # a weather file of all years of a station
+_GZIP = b"\x1f\x8b"
 
-def stations() -> tuple[Tensor, NDArray[np.float64]]:
-    """Weather stations (N, 2) float64, and the annual mean (N,) of their air temperature, degC.
+
+def stations(label: str) -> tuple[Tensor, NDArray[np.float64]]:
+    """Weather stations (N, 2) float64, and an annual mean (N,) of what they measured.
+
+    Labels are "temperature" (degC) or "precipitation" (mm per year).
 
     Source: Hooker, Duveiller and Cescatti (Scientific Data 5, 2018, 180246), by way of SatCLIP.
     """
     (path,) = source("stations").paths()
-    lon, lat, celsius = _numbers(path, "Lon", "Lat", "meanT")
-    return check({"lon": lon, "lat": lat}), celsius
+    column = {"temperature": "meanT", "precipitation": "meanP"}[label]
+    return _points(*_numbers(path, "Lon", "Lat", column))
 
 
 def mosaiks(label: str) -> tuple[Tensor, NDArray[np.float64]]:
-    """The MOSAIKS points (N, 2) float64 that TorchSpatial tests on, and their labels (N,).
+    """The MOSAIKS points (N, 2) float64 that TorchSpatial tested on, and their labels (N,).
 
-    Labels are "elevation" (m) or "population" (log(1 + persons per km2)), as published. The other
-    columns of the file come from another model and are not read.
+    Labels are "elevation" (m) or "population" (log(1 + persons per km2)), as published. The points
+    are the union of 15 test splits, sorted by longitude and latitude. Files that disagree about a
+    point raise DataError. The other columns come from other models and are not read.
 
     Source: Rolf et al. (Nature Communications 12, 2021, 4392), by way of TorchSpatial.
     """
-    (path,) = source(f"mosaiks_{label}").paths()
-    lon, lat, labels = _numbers(path, "lon", "lat", "labels")
-    return check({"lon": lon, "lat": lat}), labels
+    name = f"mosaiks_{label}"
+    parts = [_numbers(path, "lon", "lat", "labels") for path in source(name).paths()]
+    rows = np.unique(np.concatenate(parts, axis=1), axis=1)
+    again = (rows[:2, 1:] == rows[:2, :-1]).all(0)
+    if again.any():
+        (lon, lat, first), (_, _, second) = rows[:, again.argmax() :][:, :2].T.tolist()
+        raise DataError(
+            f"{name}: its files give {first} and {second} at longitude {lon}, latitude {lat}; name "
+            "files of one version in data_manifest.yaml"
+        )
+    return _points(*rows)
 
 
 def biomes() -> tuple[Tensor, NDArray[np.str_]]:
@@ -57,18 +74,22 @@ def biomes() -> tuple[Tensor, NDArray[np.str_]]:
     biome = source("biomes")
     (codes,), (data,) = biome.paths("codes"), biome.paths()
     name = {row[1]: row[2] for row in _rows(codes, "var_id", "code", "name") if row[0] == "Biome"}
-    of = {
-        row[1]: row[2]
-        for row in _rows(data, "var_id", "soc_id", "code")
-        if row[0] == "Biome" and row[2] != "NA"
-    }
-    found: dict[tuple[float, float], set[str]] = {}
-    for path in biome.paths("places"):
-        for entry, lon, lat in _rows(path, "id", "Long", "Lat"):
-            if entry in of:
-                found.setdefault((float(lon), float(lat)), set()).add(name[of[entry]])
-    kept = {place: names.pop() for place, names in found.items() if len(names) == 1}
-    return check(list(kept)), np.array(list(kept.values()))
+    lonlat, found = _at_places(biome, data, "Biome")
+    return lonlat, np.array([name[code] for code in found])
+
+
+def plant_richness() -> tuple[Tensor, NDArray[np.float64]]:
+    """The places (N, 2) float64 of D-PLACE and the number (N,) of vascular plant species there.
+
+    The numbers are a model's, computed from climate and relief, not counts. Places are kept as in
+    `biomes`.
+
+    Source: Kreft and Jetz (PNAS 104, 2007, 5925), by way of D-PLACE.
+    """
+    plants = source("plant_richness")
+    (data,) = plants.paths()
+    lonlat, found = _at_places(plants, data, "VascularPlantsRichness")
+    return lonlat, np.array(found, dtype=np.float64)
 
 
 def tree_plots() -> tuple[Tensor, NDArray[np.float64]]:
@@ -83,7 +104,35 @@ def tree_plots() -> tuple[Tensor, NDArray[np.float64]]:
     rows = _rows(path, "Lon", "Lat", "S", "Area_ha", "min_DBH_cm")
     kept = [row[:3] for row in rows if row[4] == "10" and 0.5 <= float(row[3]) <= 2]
     lon, lat, species = np.array(kept, dtype=np.float64).T
-    return check({"lon": lon, "lat": lat}), np.log(species)
+    return _points(lon, lat, np.log(species))
+
+
+def design_temperature(season: str) -> tuple[Tensor, NDArray[np.float64]]:
+    """Weather stations (N, 2) float64, and the temperature (N,) that heating or cooling must meet.
+
+    Seasons are "winter" (99% of all hours are warmer) and "summer" (99% are colder), degC. Many
+    stations have several weather files, of several periods and methods. One is read: the TMYx file
+    of all years. Stations without it are left out.
+
+    Source: Climate.OneBuilding.Org, by way of CBE Clima.
+    """
+    (path,) = source("design_temperatures").paths()
+    column = {"winter": "99% Heating DB", "summer": "1% Cooling DB "}[season]
+    rows = _rows(path, "lon", "lat", column, "Source")
+    kept = [(lon, lat, text.removesuffix(" C")) for lon, lat, text, link in rows if _ALL in link]
+    return _points(*np.array(kept, dtype=np.float64).T)
+
+
+def house_values() -> tuple[Tensor, NDArray[np.float64]]:
+    """Census blocks of California (N, 2) float64, and the median value (N,) of a house there, USD.
+
+    It is the census of 1990. Values above 500,000 USD are given as 500,001. Positions are given to
+    0.01 degrees, so many blocks share one.
+
+    Source: Pace and Barry (Statistics & Probability Letters 33, 1997, 291).
+    """
+    (path,) = source("house_values").paths()
+    return _points(*_numbers(path, "longitude", "latitude", "median_house_value"))
 
 
 def country_at(lonlat: LonLat) -> NDArray[np.str_]:
@@ -136,10 +185,37 @@ def night_lights() -> Raster:
     return Raster(torch.from_numpy(red.copy()), **pixel_grid(*red.shape[1:]))
 
 
+def _points(
+    lon: NDArray[np.float64], lat: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[Tensor, NDArray[np.float64]]:
+    """Checked places (N, 2) float64, and the values (N,) there."""
+    return check({"lon": lon, "lat": lat}), values
+
+
+def _at_places(origin: Source, data: Path, variable: str) -> tuple[Tensor, list[str]]:
+    """The places (N, 2) of D-PLACE at which a table has exactly one value of a variable."""
+    of = {
+        entry: code
+        for name, entry, code in _rows(data, "var_id", "soc_id", "code")
+        if name == variable and code != "NA"
+    }
+    found: dict[tuple[float, float], set[str]] = {}
+    for path in origin.paths("places"):
+        for entry, lon, lat in _rows(path, "id", "Long", "Lat"):
+            if entry in of:
+                found.setdefault((float(lon), float(lat)), set()).add(of[entry])
+    kept = {place: values.pop() for place, values in found.items() if len(values) == 1}
+    return check(list(kept)), list(kept.values())
+
+
 def _rows(path: Path, *columns: str) -> list[tuple[str, ...]]:
-    """The named columns of a CSV file, as text."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [tuple(row[column] for column in columns) for row in csv.DictReader(stream)]
+    """The named columns of a CSV file, which may be compressed by gzip, as text."""
+    data = path.read_bytes()
+    text = gzip.decompress(data) if data.startswith(_GZIP) else data
+    rows = csv.reader(io.StringIO(text.decode("utf-8"), newline=""))
+    header = next(rows)
+    chosen = itemgetter(*(header.index(column) for column in columns))
+    return [chosen(row) for row in rows]
 
 
 def _numbers(path: Path, *columns: str) -> NDArray[np.float64]:

@@ -49,13 +49,23 @@ def air_temperature(points: int = 5000, seed: int = 0) -> Task:
 
     Source: Hooker, Duveiller and Cescatti (Scientific Data 5, 2018), by way of SatCLIP.
     """
-    return _regression("air_temperature", *public.stations(), "degC", points, seed)
+    return _regression("air_temperature", *public.stations("temperature"), "degC", points, seed)
+
+
+def precipitation(points: int = 5000, seed: int = 0) -> Task:
+    """Annual precipitation, mm, at the stations of `air_temperature`.
+
+    Source: Hooker, Duveiller and Cescatti (Scientific Data 5, 2018), by way of SatCLIP.
+    """
+    found = public.stations("precipitation")
+    return _regression("precipitation", *found, "mm per year", points, seed)
 
 
 def elevation(points: int = 5000, seed: int = 0) -> Task:
-    """Elevation, m, at 4,981 points of MOSAIKS.
+    """Elevation, m, at some of 53,487 points of MOSAIKS.
 
-    Labels are as published: three lie below -60 m, one of them at -534 m.
+    Labels are as published: 34 lie below -60 m, one of them at -573 m. The first edition had 4,981
+    of these points, so its scores are not comparable.
 
     Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial.
     """
@@ -63,14 +73,69 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
 
 
 def population(points: int = 5000, seed: int = 0) -> Task:
-    """Log of one plus population density (persons per km2), at 4,256 points of MOSAIKS.
+    """Log of one plus population density (persons per km2), at some of 45,704 points of MOSAIKS.
 
-    We infer from their range that the published labels are logarithms.
+    We infer from their range that the published labels are logarithms. The first edition had 4,256
+    of these points, so its scores are not comparable.
 
     Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial.
     """
     lonlat, labels = public.mosaiks("population")
     return _regression("population", lonlat, labels, "log(1 + persons per km2)", points, seed)
+
+
+def plant_richness(points: int = 5000, seed: int = 0) -> Task:
+    """Number of vascular plant species around the places of D-PLACE, from a model.
+
+    The model's inputs were climate and relief, so an encoder trained on these has seen much of the
+    answer.
+
+    Source: Kreft and Jetz (PNAS 104, 2007), by way of D-PLACE.
+    """
+    return _regression("plant_richness", *public.plant_richness(), "species", points, seed)
+
+
+def tree_species(points: int = 5000, seed: int = 0) -> Task:
+    """Logarithm of the number of tree species in 809 forest plots of about a hectare.
+
+    Most plots are in the tropics. Many share a place.
+
+    Source: Keil and Chase (Nature Ecology & Evolution 3, 2019).
+    """
+    return _regression("tree_species", *public.tree_plots(), "log(species)", points, seed)
+
+
+def winter_temperature(points: int = 5000, seed: int = 0) -> Task:
+    """Winter design temperature, degC, at some of 15,550 weather stations.
+
+    Heating is designed for it: 99% of all hours are warmer. In the files -70 is the lowest value,
+    so the 7 coldest stations of Antarctica all have it.
+
+    Source: Climate.OneBuilding.Org, by way of CBE Clima.
+    """
+    found = public.design_temperature("winter")
+    return _regression("winter_temperature", *found, "degC", points, seed)
+
+
+def summer_temperature(points: int = 5000, seed: int = 0) -> Task:
+    """Summer design temperature, degC, at the stations of `winter_temperature`.
+
+    Cooling is designed for it: 99% of all hours are colder.
+
+    Source: Climate.OneBuilding.Org, by way of CBE Clima.
+    """
+    found = public.design_temperature("summer")
+    return _regression("summer_temperature", *found, "degC", points, seed)
+
+
+def house_value(points: int = 5000, seed: int = 0) -> Task:
+    """Median value of a house, USD, at some of 20,640 census blocks of California in 1990.
+
+    The regional task: what matters changes within tens of kilometres. Values end at 500,001 USD.
+
+    Source: Pace and Barry (Statistics & Probability Letters 33, 1997).
+    """
+    return _regression("house_value", *public.house_values(), "USD", points, seed)
 
 
 def biome(points: int = 5000, seed: int = 0) -> Task:
@@ -104,5 +169,11 @@ OPEN_TASKS = TierTasks(
     population=population,
     biome=biome,
     country=country,
+    precipitation=precipitation,
+    plant_richness=plant_richness,
+    tree_species=tree_species,
+    winter_temperature=winter_temperature,
+    summer_temperature=summer_temperature,
+    house_value=house_value,
 )
 TIERS["open"] = OPEN_TASKS
