@@ -20,6 +20,8 @@ CONTENTS = {
     "scores_along": "Scores of encoders saved during training.",
     "erasure": "What a probe reads of each modality's content, before and after tying.",
     "continents": "Errors of the shipped encoders by continent and on all land.",
+    "coordbench": "Encoders of locties under CoordBench's linear probe.",
+    "coordbench_published": "The rows of other encoders that CoordBench published.",
     "benchmarks": "Timings of locties and of other code.",
     "benchmarks_goals": "Ratios of these timings, with the goals set for them.",
     "benchmarks_step": "Where the time of a training step goes, by torch's profiler.",
