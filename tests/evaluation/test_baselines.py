@@ -17,14 +17,16 @@ POINTS = torch.tensor([[0.0, 0.0], [90.0, 0.0], [13.4, 52.5]])
         ("harmonics_10", 100),
         ("harmonics_40", 1600),
         ("untrained_default", 256),
+        pytest.param("raw", None, marks=pytest.mark.data),
     ],
 )
 def test_every_baseline_embeds(name, d):
     embedding = BASELINES[name](seed=0)(POINTS)
-    assert embedding.shape == (3, d)
+    assert embedding.shape == (3, d or embedding.shape[1])
     assert torch.isfinite(embedding).all()
 
 
+@pytest.mark.data
 def test_only_the_untrained_encoder_depends_on_the_seed():
     for name, factory in BASELINES.items():
         same = torch.equal(factory(seed=0)(POINTS), factory(seed=1)(POINTS))
@@ -55,6 +57,17 @@ def test_both_parts_of_a_joined_encoder_weigh_the_same():
     assert ((both[0] - both[1]).norm() ** 2).item() == pytest.approx(expected.item(), rel=1e-5)
     harmonics = Joined(lambda lonlat: raw, contender("harmonics_10"))(points)[:, 2:]
     assert harmonics.norm(dim=1).numpy() == pytest.approx(np.ones(2), abs=1e-5)
+
+
+def test_a_joined_part_whose_length_matters_keeps_it():
+    class Long(torch.nn.Module):
+        unit_length = False
+
+        def forward(self, lonlat: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[0.5, 0.0], [3.0, 4.0]])
+
+    both = Joined(Long(), contender("xyz"))(torch.tensor([[0.0, 0.0], [120.0, 30.0]]))
+    assert both.norm(dim=1).square().tolist() == pytest.approx([1.25, 26.0], rel=1e-5)
 
 
 def test_a_joined_encoder_is_evaluated_like_any_other():

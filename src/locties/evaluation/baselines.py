@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from locties._util.registry import Registry, unknown
 from locties.apply.metadata import Encoder, resolve
 from locties.encoder import LocationEncoder, published
+from locties.evaluation.raw import Raw
 from locties.harmonics import spherical_harmonics
 from locties.lonlat import LonLat, check, to_xyz
 from locties.peers import PEERS
@@ -47,6 +48,11 @@ def untrained_default(seed: int = 0) -> LocationEncoder:
     return LocationEncoder(seed=seed).eval()
 
 
+def raw(seed: int = 0) -> Raw:
+    """The embedded modalities' own values at each place, without any training; see `Raw`."""
+    return Raw()
+
+
 BASELINES = Registry(
     "baseline",
     constant=constant,
@@ -54,13 +60,15 @@ BASELINES = Registry(
     harmonics_10=partial(harmonics, 10),
     harmonics_40=partial(harmonics, 40),
     untrained_default=untrained_default,
+    raw=raw,
 )
 
 
 class Joined(nn.Module):
     """Encoders side by side: `(N, 2)` degrees to `(N, d)`, where d is the sum of their lengths.
 
-    Each part is scaled to length one at each point, so that all count equally in kNN.
+    Each part is scaled to length one at each point, so that all count equally in kNN. A part with
+    ``unit_length = False`` keeps its lengths, as `Raw` does: they are one on average.
 
     Example:
         >>> both = Joined(lambda lonlat: torch.tensor([[3.0, 4.0]]), BASELINES["xyz"]())
@@ -81,8 +89,12 @@ class Joined(nn.Module):
 
     def forward(self, lonlat: Tensor) -> Tensor:
         """`(N, 2)` degrees to `(N, d)`."""
-        parts = [torch.as_tensor(encoder(lonlat)) for encoder in self.encoders]
-        return torch.cat([F.normalize(part.float(), dim=1) for part in parts], dim=1)
+        return torch.cat([self._scaled(encoder, lonlat) for encoder in self.encoders], dim=1)
+
+    @staticmethod
+    def _scaled(encoder: Encoder, lonlat: Tensor) -> Tensor:
+        part = torch.as_tensor(encoder(lonlat)).float()
+        return F.normalize(part, dim=1) if getattr(encoder, "unit_length", True) else part
 
 
 def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
