@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import r2_score
@@ -9,10 +10,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
 from locties.evaluation import probes
-from locties.evaluation.probes import PENALTIES, PROBES, Mlp, NearestNeighbour, Ridge
+from locties.evaluation.probes import PENALTIES, PROBES, Boosting, Mlp, NearestNeighbour, Ridge
 
 FOLDS = 5
-PLAIN = (Ridge, NearestNeighbour, Mlp)  # they take any features; kriging needs places
+PLAIN = (Ridge, NearestNeighbour, Mlp, Boosting)  # they take any features; kriging needs places
 
 
 def _problem(n=300, d=12, classes=4, seed=0):
@@ -217,15 +218,26 @@ def test_mlp_is_that_of_scikit_learn():
     assert (classified == model.predict(x[fold == 0])).all()
 
 
-def test_mlp_learns_what_ridge_cannot():
+def test_boosting_is_that_of_scikit_learn():
+    x, y, code, fold = _problem(150)
+    x, learning = x.astype(np.float64), fold != 0
+    regressed, classified = Boosting(x, [y, code], fold).fit(0)(x[fold == 0])
+    model = HistGradientBoostingRegressor(random_state=0).fit(x[learning], y[learning])
+    assert regressed == pytest.approx(model.predict(x[fold == 0]), abs=1e-9)
+    model = HistGradientBoostingClassifier(random_state=0).fit(x[learning], code[learning])
+    assert (classified == model.predict(x[fold == 0])).all()
+
+
+def test_mlp_and_boosting_learn_what_ridge_cannot():
     rng = np.random.default_rng(6)
     x = rng.normal(size=(400, 2))
     y, fold = x[:, 0] * x[:, 1], np.arange(400) % FOLDS
     scores = {
         probe: r2_score(y[fold == 0], probe(x, [y], fold).fit(0)(x[fold == 0])[0])
-        for probe in (Mlp, Ridge)
+        for probe in (Mlp, Boosting, Ridge)
     }
     assert scores[Mlp] > 0.8
+    assert scores[Boosting] > 0.8
     assert scores[Ridge] < 0.2
 
 
@@ -238,10 +250,11 @@ def test_mlp_leaves_the_global_random_state_alone_and_repeats():
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
-def test_mlp_of_labels_of_a_single_class():
+@pytest.mark.parametrize("probe", [Mlp, Boosting])
+def test_labels_of_a_single_class_are_predicted(probe):
     x, y, _, _ = _problem(20)
     single = np.zeros(20, int)
-    assert (Mlp(x, [y, single], single).fit()(x)[1] == 0).all()
+    assert (probe(x, [y, single], single).fit()(x)[1] == 0).all()
 
 
 def _places(n, seed):

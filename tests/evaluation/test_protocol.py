@@ -121,6 +121,18 @@ def test_draws_leave_the_test_fold_out_and_small_ones_lie_in_large_ones(globe):
         assert set(small[held_out]) < set(large[held_out])
 
 
+def test_another_draw_has_other_folds_and_labels_and_the_same_one_repeats(height):
+    def scores(draw):
+        table = evaluate(xyz, height, splits="random", probes="knn", labels=50, draw=draw)
+        assert set(table["draw"]) == {draw}
+        return table["value"].tolist()
+
+    assert scores(0) == scores(0)
+    assert scores(0) != scores(1)
+    folded = folds(height.lonlat, "random", seed=1)
+    assert (folded != folds(height.lonlat, "random", seed=0)).mean() > 0.5
+
+
 def test_predictions_do_not_see_their_own_fold(globe):
     """Spoiling the targets of one fold leaves its own predictions as they were."""
     target = xyz(globe)[:, 2].double().numpy()

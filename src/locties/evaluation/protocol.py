@@ -36,12 +36,9 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 
-COLUMNS = ["encoder", "tier", "task", "split", "probe", "labels", "seed", "metric", "value"]
+COLUMNS = ["encoder", "tier", "task", "split", "probe", "labels", "seed", "draw", "metric", "value"]
 LABELS = (50, 200, 1000)  # beside all, if a task has enough points
 FEWEST_LABELS = 10
-# Folds and draws of labels are the same for every encoder and every training seed, so two rows of a
-# table differ only by the encoder.
-PROTOCOL_SEED = 0
 
 
 def evaluate(
@@ -53,12 +50,14 @@ def evaluate(
     probes: str | Sequence[str] = ("ridge", "knn"),
     labels: ArrayLike | None = None,
     seed: int = 0,
+    draw: int = 0,
 ) -> pd.DataFrame:
     """Score a frozen location encoder with probes on tasks.
 
     Each of five folds is predicted from labels in the other four, and all predictions are scored
     together. For a smaller number of labels, that many are drawn from the four folds; a smaller
-    draw is part of a larger one. Folds and draws are the same for every encoder.
+    draw is part of a larger one. Folds and drawn labels depend on `draw` alone, so two rows of a
+    table with the same draw differ only by the encoder.
 
     Metrics: ``r2`` for regression; ``accuracy`` and ``macro_f1`` for classification; ``r2_low``,
     ``r2_high``, ``accuracy_low``, ``accuracy_high``, the 95% interval of a bootstrap over spatial
@@ -81,9 +80,12 @@ def evaluate(
         labels: ``"all"`` or numbers of labels, at least 10. By default all, 50, 200 and 1000, as
             far as a task has enough points.
         seed: the encoder's training seed, a column of the table; it changes nothing else.
+        draw: seed of the folds and of the draw of labels. Scores vary more between draws than
+            between training seeds, so compare encoders over several.
 
     Returns:
-        Table with columns encoder, tier, task, split, probe, labels (text), seed, metric, value.
+        Table with columns encoder, tier, task, split, probe, labels (text), seed, draw, metric,
+        value.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -103,9 +105,9 @@ def evaluate(
         lonlat = group[0].lonlat
         embedding, blocks = checked_embedding(function, lonlat), block_index(lonlat)
         for split in _possible(chosen_splits, lonlat):
-            fold = folds(lonlat, split, FOLDS, PROTOCOL_SEED)
+            fold = folds(lonlat, split, FOLDS, draw)
             for count in _label_counts(labels, group[0], fold):
-                draws = _draw_labels(fold, count)
+                draws = _draw_labels(fold, count, draw)
                 row = {"split": split, "labels": "all" if count is None else str(count)}
                 distance = {"nearest_label_km": _median_distance(lonlat, fold, draws)}
                 for task in group:
@@ -114,7 +116,7 @@ def evaluate(
                     predictions = _out_of_fold(probe, embedding, group, fold, draws)
                     for task, predicted in zip(group, predictions, strict=True):
                         rows += _rows(task, probe, row, _scores(task, predicted, blocks))
-    return pd.DataFrame(rows).assign(encoder=name or called(encoder), seed=seed)[COLUMNS]
+    return pd.DataFrame(rows).assign(encoder=name or called(encoder), seed=seed, draw=draw)[COLUMNS]
 
 
 def predict(
@@ -125,7 +127,7 @@ def predict(
     Predictions are in the target's unit, or int64 class codes.
     """
     chosen = _task(task)
-    fold = folds(chosen.lonlat, split, FOLDS, PROTOCOL_SEED)
+    fold = folds(chosen.lonlat, split, FOLDS, seed=0)
     embedding = checked_embedding(encoder, chosen.lonlat)
     return _out_of_fold(probe, embedding, [chosen], fold, _draw_labels(fold, None))[0]
 
@@ -152,7 +154,7 @@ def fit_probe(
         array([50.])
     """
     chosen, function = _task(task), contender(encoder)
-    fold = possible_folds(chosen.lonlat, split, PROTOCOL_SEED)
+    fold = possible_folds(chosen.lonlat, split, seed=0)
     embedding = checked_embedding(function, chosen.lonlat)
     fitted = PROBES[probe](embedding, [chosen.target], fold).fit()
     return lambda lonlat: fitted(checked_embedding(function, lonlat))[0]
@@ -277,13 +279,15 @@ def _label_counts(
     return counts
 
 
-def _draw_labels(fold: NDArray[np.int64], count: int | None) -> list[NDArray[np.int64]]:
+def _draw_labels(
+    fold: NDArray[np.int64], count: int | None, draw: int = 0
+) -> list[NDArray[np.int64]]:
     """For each fold, the rows outside it whose labels may be used."""
     outside = [np.flatnonzero(fold != held_out) for held_out in range(FOLDS)]
     if count is None:
         return outside
     # One shuffle for all counts, so that a smaller draw is part of a larger one.
-    rngs = np.random.default_rng(PROTOCOL_SEED).spawn(FOLDS)
+    rngs = np.random.default_rng(draw).spawn(FOLDS)
     return [rng.permutation(rows)[:count] for rng, rows in zip(rngs, outside, strict=True)]
 
 
