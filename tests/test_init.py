@@ -96,6 +96,7 @@ USES = {
     "OBJECTIVES": "[make() for make in locties.OBJECTIVES.values()]",
     "MODALITIES": "[make(8, 0, 2) for make in locties.MODALITIES.values()]",
     "TASKS": "[make(8) for make in locties.TASKS.values()]",
+    "EmbeddingTable": "locties.EmbeddingTable(folder + '/a.parquet')",
     "LocationEncoder": "locties.LocationEncoder('xyz', 'linear', 2)([[1, 2]])",
     "LocationFeatures": "locties.LocationFeatures('melt').fit_transform([[1, 2]])",
     "Modality": "locties.Modality('rain', [[1, 2]], torch.ones(1, 2), lambda dim: None)",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from locties import cli as cli
     from locties import maps as maps
+    from locties.apply.embedding_table import EmbeddingTable
     from locties.apply.export import export_grid
     from locties.apply.frames import embed
     from locties.apply.grid import embed_grid
@@ -34,6 +35,7 @@ __all__ = [
     "NETWORKS",
     "OBJECTIVES",
     "TASKS",
+    "EmbeddingTable",
     "LocationClassifier",
     "LocationEncoder",
     "LocationFeatures",
@@ -62,6 +64,7 @@ _HOME = {
     "NETWORKS": "networks",
     "OBJECTIVES": "objectives",
     "TASKS": "evaluation",
+    "EmbeddingTable": "apply.embedding_table",
     "LocationClassifier": "mapping",
     "LocationEncoder": "encoder",
     "LocationFeatures": "apply.sklearn",

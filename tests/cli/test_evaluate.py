@@ -84,6 +84,23 @@ def test_evaluate_reads_labels_of_ones_own(encoder, soil):
     assert "there is no file 'none.csv'" in missing.stderr
 
 
+def test_evaluate_takes_a_table_of_embeddings_and_joins_it(encoder, soil, tmp_path):
+    places = pd.read_csv(soil)[["lon", "lat"]]
+    table = tmp_path / "peer.parquet"
+    places.join(locties.embed(encoder, places)).to_parquet(table)
+    labels = ["--points-file", soil, "--target", "ph", "--splits", "block", "--json"]
+    scores = [
+        pd.DataFrame(json.loads(run(name, *labels).stdout))["value"]
+        for name in (f"{encoder}+xyz", f"{table}+xyz", encoder, table)
+    ]
+    pd.testing.assert_series_equal(scores[0], scores[1])
+    pd.testing.assert_series_equal(scores[2], scores[3])
+    places[50:].join(locties.embed(encoder, places[50:])).to_parquet(table)
+    result = run(table, *labels)
+    assert result.exit_code == 2
+    assert "from the places of peer.parquet, such as (" in result.stderr
+
+
 def test_a_warning_of_the_library_is_one_line(encoder, soil):
     table = pd.read_csv(soil)
     pd.concat([table, table[:1]]).to_csv(soil, index=False)

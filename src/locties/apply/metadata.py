@@ -21,7 +21,8 @@ def describe(encoder: Encoder) -> dict[str, str]:
     Returns:
         `encoder`: its name, from ``origin["name"]`` or ``origin["model"]``, else "embedding".
         `weights_sha256`: hash of the weights of a `LocationEncoder`, as `LocationEncoder.save`
-        writes them; other callables have none. `licence`: ``origin["licence"]``, else "not stated".
+        writes them, or ``origin["sha256"]`` of another callable. `licence`:
+        ``origin["licence"]``, else "not stated".
         `crs`: of the coordinates. `locties`: the version.
 
     Example:
@@ -34,6 +35,8 @@ def describe(encoder: Encoder) -> dict[str, str]:
     if isinstance(encoder, LocationEncoder):
         state = {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}
         metadata["weights_sha256"] = hashlib.sha256(safetensors.torch.save(state)).hexdigest()
+    elif "sha256" in origin:
+        metadata["weights_sha256"] = str(origin["sha256"])
     return {
         **metadata,
         "licence": str(origin.get("licence") or "not stated"),

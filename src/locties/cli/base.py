@@ -145,9 +145,12 @@ def find_encoder(name: str, others: Sequence[str] = ()) -> str:
 
 
 def find_contender(name: str) -> str:
-    """What `contender` takes for what a user names: each part is found as in `find_encoder`."""
+    """What `contender` takes for what a user names: each part a table, or as in `find_encoder`."""
+    from locties.apply.embedding_table import is_table
     from locties.evaluation.baselines import BASELINES, parts_of
     from locties.peers import PEERS
 
     others = [*BASELINES, *PEERS, "layers"]
-    return "+".join(find_encoder(part, others) for part in parts_of(name))
+    return "+".join(
+        part if is_table(part) else find_encoder(part, others) for part in parts_of(name)
+    )

@@ -16,7 +16,8 @@ def evaluate(
     encoder: Annotated[
         str,
         typer.Argument(
-            help="A published encoder, a baseline or a folder; + joins several: melt+xyz."
+            help="A published encoder, a baseline, a folder or a table of embeddings; + joins "
+            "several: melt+xyz."
         ),
     ],
     tasks: Annotated[
@@ -59,6 +60,8 @@ def evaluate(
     Example: `locties evaluate melt --tasks air_temperature,elevation --labels all,200`
 
     Example: `locties evaluate melt --points-file soil.csv --target ph`
+
+    Example: `locties evaluate alphaearth.parquet+melt --points-file soil.csv --target ph`
     """
     if (points_file is None) != (target is None):
         raise ValueError("your own labels need both: --points-file FILE --target COLUMN")

@@ -26,7 +26,8 @@ def map_(
         typer.Option("--output", "-o", help=".tif or .zarr; with --at .csv, .tsv or .parquet."),
     ] = None,
     encoder: Annotated[
-        list[str], typer.Option(help="Encoders to choose from: one or more, or auto for all.")
+        list[str],
+        typer.Option(help="Encoders or tables of embeddings to choose from: one or more, or auto."),
     ] = ["auto"],  # noqa: B006
     bounds: Annotated[
         str | None,

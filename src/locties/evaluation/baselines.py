@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from locties._util.registry import Registry, unknown
+from locties.apply.embedding_table import EmbeddingTable, is_table
 from locties.apply.metadata import Encoder, resolve
 from locties.encoder import LocationEncoder, published
 from locties.evaluation.raw import Raw
@@ -102,9 +103,10 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
 
     Args:
         encoder: a name in `BASELINES` or `locties.peers.PEERS`, a published encoder, or the folder
-            of a saved one. Plus signs join several ("melt+geoclip+xyz"); "+layers" reads the
-            embedding before it from all layers. A `Path` is a folder; a function or module is
-            returned as it is.
+            of a saved one, or a table of embeddings, as `locties.EmbeddingTable` reads it without
+            the rows that cannot be used. Plus signs join several ("melt+geoclip+xyz"); "+layers"
+            reads the embedding before it from all layers. A `Path` is a folder or a table; a
+            function or module is returned as it is.
         seed: seed of the baseline "untrained_default".
 
     Returns:
@@ -115,6 +117,8 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
         >>> contender("untrained_default+xyz")(torch.tensor([[0.0, 0.0]])).shape
         torch.Size([1, 259])
     """
+    if isinstance(encoder, Path) and is_table(encoder):
+        return EmbeddingTable(encoder, invalid="drop")
     if not isinstance(encoder, str):
         return resolve(encoder)[0]
     parts: list[Encoder] = []
@@ -147,5 +151,10 @@ def _single(name: str, seed: int) -> Encoder:
         return PEERS[name]()  # type: ignore[no-any-return]
     if name in published() or (name and Path(name).is_dir()):
         return resolve(name)[0]
+    if is_table(name):
+        return EmbeddingTable(name, invalid="drop")
     known = [*published(), *BASELINES, *PEERS]
-    raise ValueError(f"{unknown('encoder', name, known)} Or give the folder of a saved one.")
+    raise ValueError(
+        f"{unknown('encoder', name, known)} Or give the folder of a saved one, or a table of "
+        "embeddings."
+    )
