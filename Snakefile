@@ -149,7 +149,7 @@ EVALUATE = {table: parameters("evaluate", values) for table, values in (OWN | SW
 
 @cache
 def rates():
-    return cost.rates(STUDY)
+    return cost.rates()
 
 
 def training_cost(wildcards):

@@ -113,7 +113,7 @@ USES = {
     "LocationRegressor": "locties.LocationRegressor()",
     "fit_probe": "locties.fit_probe('melt', 'elevation')",
     "load": "locties.load('melt')",
-    "pretrain": "locties.pretrain('melt', ['climate', 'relief'], pairs=8, batch=4)",
+    "pretrain": "locties.pretrain('melt', ['rain', 'relief'], pairs=8, batch=4)",
     "published": "locties.published()",
     "read_card": "locties.read_card('melt')",
     "read_modality": "locties.read_modality(folder + '/a.tif', name='a')",

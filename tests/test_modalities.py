@@ -12,28 +12,30 @@ from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
 from locties.modalities import EMBEDDED, MODALITIES, HashedNames
 from locties.modality import PATCH, TOKENS, tokenise
 
+OFFLINE = [name for name in MODALITIES if name != "night_lights"]
+
 
 @pytest.fixture(scope="module")
-def five(earth):
-    return {name: MODALITIES[name](600, seed=0, validation=100) for name in EMBEDDED}
+def offline(earth):
+    return {name: MODALITIES[name](600, seed=0, validation=100) for name in OFFLINE}
 
 
 @pytest.mark.data
-def test_no_cell_holds_two_modalities(five):
-    cells = {name: set(cell_index(m.lonlat, CELL_DEGREES).tolist()) for name, m in five.items()}
+def test_no_cell_holds_two_modalities(offline):
+    cells = {name: set(cell_index(m.lonlat, CELL_DEGREES).tolist()) for name, m in offline.items()}
     for a, b in itertools.combinations(cells, 2):
         assert not cells[a] & cells[b], f"{a} and {b} share a cell of about 50 km"
 
 
 @pytest.mark.data
-def test_validation_stands_in_blocks_of_its_own(five):
-    trained = torch.cat([m.lonlat for m in five.values()])
+def test_validation_stands_in_blocks_of_its_own(offline):
+    trained = torch.cat([m.lonlat for m in offline.values()])
     block = cell_index(trained, BLOCK_DEGREES)
     assert not sampling._is_held_out(block).any(), "a training sample in a held-out block"
-    held_out = torch.cat([m.validation.lonlat for m in five.values()])
+    held_out = torch.cat([m.validation.lonlat for m in offline.values()])
     cells = [cell_index(lonlat, CELL_DEGREES).tolist() for lonlat in (trained, held_out)]
     assert not set(cells[0]) & set(cells[1])
-    for m in five.values():
+    for m in offline.values():
         assert (sampling.owner(m.validation.lonlat) == sampling.VALIDATION).all()
 
 
@@ -43,13 +45,14 @@ def test_validation_stands_in_blocks_of_its_own(five):
     [
         ("imagery", (3, PATCH, PATCH)),
         ("relief", (1, PATCH, PATCH)),
-        ("climate", (14,)),
+        ("rain", (12,)),
+        ("temperature", (12,)),
         ("haze", (12,)),
         ("toponyms", (TOKENS,)),
     ],
 )
-def test_samples_and_encoders_fit(five, name, shape):
-    modality = five[name]
+def test_samples_and_encoders_fit(offline, name, shape):
+    modality = offline[name]
     samples = modality.samples[torch.arange(8)]
     assert samples.shape[1:] == shape
     assert torch.isfinite(samples.float()).all()
@@ -57,26 +60,26 @@ def test_samples_and_encoders_fit(five, name, shape):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_another_default_dtype_changes_no_sample(five, name):
+@pytest.mark.parametrize("name", OFFLINE)
+def test_another_default_dtype_changes_no_sample(offline, name):
     torch.set_default_dtype(torch.float64)
     try:
         found = MODALITIES[name](600, seed=0, validation=100)
     finally:
         torch.set_default_dtype(torch.float32)
     index = torch.arange(100)
-    for one, other in ((five[name], found), (five[name].validation, found.validation)):
+    for one, other in ((offline[name], found), (offline[name].validation, found.validation)):
         assert torch.equal(one.lonlat, other.lonlat)
         assert torch.equal(one.samples[index], other.samples[index])
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_draws_depend_on_the_seed_alone(five, name):
+@pytest.mark.parametrize("name", OFFLINE)
+def test_draws_depend_on_the_seed_alone(offline, name):
     again = MODALITIES[name](600, seed=0, validation=100)
-    assert torch.equal(again.lonlat, five[name].lonlat)
+    assert torch.equal(again.lonlat, offline[name].lonlat)
     other = MODALITIES[name](600, seed=1, validation=100)
-    assert not torch.equal(other.lonlat, five[name].lonlat)
+    assert not torch.equal(other.lonlat, offline[name].lonlat)
 
 
 def test_names_are_hashed_when_they_are_read():
@@ -88,9 +91,9 @@ def test_names_are_hashed_when_they_are_read():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_fresh_locations_are_the_modality_s_own(five, name):
-    lonlat, samples = five[name].fresh(50, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("name", OFFLINE)
+def test_fresh_locations_are_the_modality_s_own(offline, name):
+    lonlat, samples = offline[name].fresh(50, torch.Generator().manual_seed(0))
     assert lonlat.shape == (50, 2)
     assert len(samples) == 50
     assert (sampling.owner(lonlat) == sampling.OWNERS.index(name)).all()
@@ -98,7 +101,7 @@ def test_fresh_locations_are_the_modality_s_own(five, name):
 
 def test_every_modality_has_cells_of_its_own():
     assert set(MODALITIES) == set(sampling.OWNERS)
-    assert set(MODALITIES) - set(EMBEDDED) == {"night_lights"}
+    assert set(MODALITIES) - set(EMBEDDED) == {"night_lights", "temperature"}
 
 
 @pytest.mark.data
@@ -125,7 +128,7 @@ def test_night_lights_say_what_to_fetch(monkeypatch, open_tier):
         MODALITIES["night_lights"](600)
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", OFFLINE)
 @pytest.mark.parametrize(("samples", "validation"), [(-1, 100), (0, 100), (600, -1), (2.5, 100)])
 def test_a_number_of_samples_that_cannot_be_is_named(name, samples, validation):
     wrong = f"samples is {samples}" if samples != 600 else f"validation is {validation}"

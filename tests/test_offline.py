@@ -43,7 +43,7 @@ assert not [fault for tier in ("embedded", "open") for _, fault in manifest.veri
 tasks = [make(points=1000) for tier in TIERS.values() for make in tier.values()]
 assert len(tasks) == 16
 modalities = [make(100, 0, 40) for make in MODALITIES.values()]
-assert len(modalities) == 6
+assert len(modalities) == 7
 encoder = locties.LocationEncoder("spherical_harmonics", "siren", 16, {"degree": 5}, {"hidden": 16})
 run = locties.pretrain("melt", modalities, encoder, pairs=240, batch=60, epochs=2, progress=False)
 evaluate(run.encoder, tasks, probes="knn", labels="all")

@@ -462,17 +462,18 @@ def cells(modality: Modality) -> set[int]:
 def test_by_default_a_modality_stands_in_nobody_elses_cells() -> None:
     modality = locties.read_modality(table(20_000, WORLD), name="soil")
     owners = sampling.owner(modality.lonlat)
-    assert set(owners.tolist()) == {sampling.OWNERS.index("night_lights")}
+    left = {sampling.OWNERS.index(name) for name in ("night_lights", "temperature")}
+    assert set(owners.tolist()) == left
     assert (sampling.owner(modality.validation.lonlat) == sampling.VALIDATION).all()
     assert len(modality.lonlat) == pytest.approx(20_000 * 0.9 / 6, rel=0.1)
 
 
 def test_beside_leaves_out_the_cells_of_those_named_alone() -> None:
     frame = table(20_000, WORLD)
-    modality = locties.read_modality(frame, name="soil", beside=["climate", "relief"])
+    modality = locties.read_modality(frame, name="soil", beside=["rain", "relief"])
     owners = set(sampling.owner(modality.lonlat).tolist())
-    taken = {sampling.OWNERS.index(name) for name in ("climate", "relief")}
-    assert owners == set(range(6)) - taken
+    taken = {sampling.OWNERS.index(name) for name in ("rain", "relief")}
+    assert owners == set(range(7)) - taken
     assert len(modality.lonlat) == pytest.approx(20_000 * 0.9 * 4 / 6, rel=0.05)
     alone = locties.read_modality(frame, name="soil", beside=())
     assert len(alone.lonlat) + len(alone.validation.lonlat) == pytest.approx(19_000, abs=1001)
@@ -480,8 +481,8 @@ def test_beside_leaves_out_the_cells_of_those_named_alone() -> None:
 
 
 def test_two_of_ones_own_share_no_cell() -> None:
-    first = locties.read_modality(table(2000), name="soil", beside=["climate"])
-    second = locties.read_modality(table(5000), name="trees", beside=["climate", first])
+    first = locties.read_modality(table(2000), name="soil", beside=["rain"])
+    second = locties.read_modality(table(5000), name="trees", beside=["rain", first])
     assert len(second.lonlat) > 100
     assert not cells(first) & cells(second)
     assert cells(first) & cells(locties.read_modality(table(5000), name="trees"))
@@ -490,8 +491,8 @@ def test_two_of_ones_own_share_no_cell() -> None:
 def test_no_cell_left_says_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"'soil' has no sample left.*beside=\(\)"):
         locties.read_modality(table(), name="soil", beside=sampling.OWNERS)
-    with pytest.raises(ValueError, match="unknown modality in beside 'climat': did you mean"):
-        locties.read_modality(table(), name="soil", beside=["climat"])
+    with pytest.raises(ValueError, match="unknown modality in beside 'rian': did you mean"):
+        locties.read_modality(table(), name="soil", beside=["rian"])
 
 
 def test_pretraining_warns_of_shared_cells_and_of_no_others() -> None:
@@ -531,7 +532,7 @@ def test_samples_and_seed() -> None:
         locties.read_modality(frame, name="soil", samples=0)
 
 
-@pytest.mark.parametrize("name", ["climate", "imagery", "night_lights"])
+@pytest.mark.parametrize("name", ["rain", "imagery", "night_lights"])
 def test_a_name_that_is_taken_is_refused(name):
     with pytest.raises(ValueError, match=f"name='{name}'.*another name"):
         locties.read_modality({"lon": [1.0], "lat": [2.0], "ph": [3.0]}, name=name)

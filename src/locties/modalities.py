@@ -161,6 +161,10 @@ def _patches(name: str, raster: Raster, unit: float, *sizes: int) -> Modality:
     return _raster_modality(name, (raster,), read, patch_encoder, *sizes)
 
 
+def _sample(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
+    return rasters[0].sample(lonlat)
+
+
 def _generator(name: str, seed: int) -> torch.Generator:
     """A stream of random numbers that depends on this modality and the seed alone."""
     return torch.Generator().manual_seed(zlib.crc32(f"{name}:{seed}".encode()))
@@ -189,21 +193,30 @@ def relief(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Moda
     return _patches("relief", embedded.load().relief, 1000, samples, seed, validation)
 
 
-def climate(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
-    """Profiles of twelve months of rain, log(1 + mm), then water vapour, then cloud water.
+def rain(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
+    """Profiles of twelve months of precipitation, log(1 + mm): (N, 12) float32.
 
-    Samples are (N, 14) float32.
-
-    Arguments: see `imagery`. Source: ITU-R P.837, P.836 and P.840; see the manifest.
+    Arguments: see `imagery`. Source: ERA5; see the manifest.
     """
 
     def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
-        rain, *rest = (raster.sample(lonlat) for raster in rasters)
-        return torch.cat([rain.clamp_min(0).log1p(), *rest], dim=1)
+        return rasters[0].sample(lonlat).clamp_min(0).log1p()
 
-    earth = embedded.load()
-    rasters = (earth.rain, earth.vapour, earth.cloud)
-    return _raster_modality("climate", rasters, read, profile_encoder, samples, seed, validation)
+    rasters = (embedded.load().rain,)
+    return _raster_modality("rain", rasters, read, profile_encoder, samples, seed, validation)
+
+
+def temperature(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
+    """Profiles of twelve months of air temperature, degC: (N, 12) float32.
+
+    It answers the task air_temperature, so it is not one of `EMBEDDED`.
+
+    Arguments: see `imagery`. Source: ERA5; see the manifest.
+    """
+    rasters = (embedded.load().temperature,)
+    return _raster_modality(
+        "temperature", rasters, _sample, profile_encoder, samples, seed, validation
+    )
 
 
 def haze(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
@@ -211,12 +224,8 @@ def haze(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modali
 
     Arguments: see `imagery`. Source: the Linke turbidity rasters of pvlib; see the manifest.
     """
-
-    def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
-        return rasters[0].sample(lonlat)
-
     rasters = (embedded.load().haze,)
-    return _raster_modality("haze", rasters, read, profile_encoder, samples, seed, validation)
+    return _raster_modality("haze", rasters, _sample, profile_encoder, samples, seed, validation)
 
 
 def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
@@ -345,11 +354,13 @@ def sentinel2(
     )
 
 
-EMBEDDED = ("imagery", "climate", "haze", "relief", "toponyms")  # they need no fetched file
+# The study's default: they need no fetched file, and none of them is itself the answer to a task.
+EMBEDDED = ("imagery", "rain", "haze", "relief", "toponyms")
 MODALITIES = Registry(
     "modality",
     imagery=imagery,
-    climate=climate,
+    rain=rain,
+    temperature=temperature,
     haze=haze,
     relief=relief,
     toponyms=toponyms,

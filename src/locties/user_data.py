@@ -177,7 +177,7 @@ def read_modality(
         ...                     columns=["lon", "lat", "ph"])
         >>> len(read_modality(soil, name="soil").lonlat)
         85
-        >>> len(read_modality(soil, name="soil", beside=["climate", "relief"]).lonlat)
+        >>> len(read_modality(soil, name="soil", beside=["rain", "relief"]).lonlat)
         343
     """
     check_invalid(invalid)

@@ -28,25 +28,29 @@ class Rates(NamedTuple):
 
     Attributes:
         flops_a_pair: floating-point operations for one pair, by modality.
+        of_others: the mean over these modalities, for one without a published run.
         flops_a_second: mean over all runs.
         pretrain: the settings of these runs.
     """
 
     flops_a_pair: dict[str, float]
+    of_others: float
     flops_a_second: float
     pretrain: dict[str, Any]
 
 
-def rates(study: Mapping[str, Any], folder: str | Path = "") -> Rates:
+def rates(folder: str | Path = "") -> Rates:
     """Read the rates from the two-modality runs in a folder of results."""
     scores, histories = results.read(folder)
     last = histories.groupby(["encoder", "seed"])[["flops", "pairs", "seconds"]].max()
     totals = last.groupby("encoder").sum()
     alone = totals[totals.index.str.startswith("clip-")]
+    a_pair = (alone["flops"] / alone["pairs"]).rename(lambda name: name.removeprefix("clip-"))
     return Rates(
-        (alone["flops"] / alone["pairs"]).rename(lambda name: name.removeprefix("clip-")).to_dict(),
+        a_pair.to_dict(),
+        float(a_pair.mean()),
         float(totals["flops"].sum() / totals["seconds"].sum()),
-        study["profiles"][scores["profile"].iloc[0]]["pretrain"],
+        results.design(folder)["profiles"][scores["profile"].iloc[0]]["pretrain"],
     )
 
 
@@ -59,7 +63,8 @@ def pretraining(run: Mapping[str, Any], measured: Rates) -> Cost:
     """
     names = run["modalities"].split(",")
     more = _multiplications(run) - _multiplications(measured.pretrain)
-    a_pair = sum(measured.flops_a_pair[name] for name in names) / len(names) + 6 * more
+    known = (measured.flops_a_pair.get(name, measured.of_others) for name in names)
+    a_pair = sum(known) / len(names) + 6 * more
     flops = a_pair * run["pairs"]
     seconds = START + flops / measured.flops_a_second
     return Cost(seconds, run["pairs"], run["pairs"] // run["batch"], round(flops / 1e9))

@@ -74,9 +74,8 @@ def climates(lonlat: LonLat) -> NDArray[np.str_]:
         ['tropical', 'arid', 'cold']
     """
     earth, points = load(), check(lonlat).cpu().float()
-    celsius = earth.temperature.sample(points)[:, :12] - 273.15
-    codes = koppen(celsius, earth.rain.sample(points), points[:, 1]).tolist()
-    return np.array([CLIMATES[KOPPEN_CLASSES[code][0]] for code in codes])
+    codes = koppen(earth.temperature.sample(points), earth.rain.sample(points), points[:, 1])
+    return np.array([CLIMATES[KOPPEN_CLASSES[code][0]] for code in codes.tolist()])
 
 
 GROUPINGS = Registry("grouping", continent=continents, climate=climates)

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 import locties
 from locties import maps
 from locties_paper.figures import cards
-from locties_paper.results import CONTINENTS, ENOUGH_SEEDS, read, write_table
+from locties_paper.results import CONTINENTS, DESIGN, ENOUGH_SEEDS, design, read, write_table
 from locties_paper.site.notebook import REPOSITORY
 
 
@@ -18,10 +19,10 @@ def publish(
 ) -> None:
     """Copy result tables to `results/`, and encoders with their cards to the package.
 
-    This adds a table of errors by continent and draws the first encoder for the first page. It
-    deletes encoders that `runs` does not name, since the rows behind their cards are gone. Raises
-    ValueError, before anything is published, if a run has fewer seeds than `ENOUGH_SEEDS` or no
-    rows, or if uncommitted code made a row.
+    This adds the study behind the tables and a table of errors by continent, and draws the first
+    encoder for the first page. It deletes encoders that `runs` does not name, since the rows behind
+    their cards are gone. Raises ValueError, before anything is published, if a run has fewer seeds
+    than `ENOUGH_SEEDS` or no rows, or if uncommitted code made a row.
 
     Args:
         folder: with the Parquet tables of a profile.
@@ -49,6 +50,8 @@ def publish(
     tables.mkdir(exist_ok=True)
     for table in Path(folder).glob("*.parquet"):
         shutil.copyfile(table, tables / table.name)
+    kept = "# The study under which the rows in this folder were made: see `results.design`.\n"
+    (tables / DESIGN).write_text(kept + yaml.safe_dump(design(folder), sort_keys=False))
     for name, (encoder, card) in ready.items():
         encoder.save(encoders / name, card)
     for old in encoders.iterdir():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 import locties
 from locties._util.files import written_aside
@@ -16,6 +17,7 @@ from locties.data.manifest import manifest_hash
 from locties_paper.site.notebook import REPOSITORY, commit
 
 PUBLISHED_ROWS = REPOSITORY / "results"  # the folder
+DESIGN = "experiments.yaml"
 CELL = ["task", "split", "probe"]
 ENOUGH_SEEDS = 5  # for a published number; a book with fewer is a preview
 PROVENANCE = ["profile", "config", "data", "code", "device", "torch", "python"]
@@ -126,6 +128,40 @@ def write_table(table: pd.DataFrame, to: str | Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(to) as aside:
         table.to_parquet(aside, index=False)
+
+
+def design(folder: str | Path = "") -> dict[str, Any]:
+    """The study that the rows in a folder of results were made by, by default the published ones.
+
+    It has the keys of `experiments.yaml`, and ``leaks``: by tier and task, the modalities that
+    leaked. Published rows keep their own study beside them. Other folders are made by the present
+    one.
+    """
+    path = (Path(folder) if folder else PUBLISHED_ROWS) / DESIGN
+    if path.exists():
+        kept: dict[str, Any] = yaml.safe_load(path.read_text())
+        return kept
+    from locties.evaluation.leakage import LEAKS, OPEN_LEAKS  # torch: see `appending`
+
+    present = yaml.safe_load((REPOSITORY / DESIGN).read_text())
+    return present | {
+        "leaks": {
+            tier: {task: list(names) for task, names in leaks.items()}
+            for tier, leaks in (("embedded", LEAKS), ("open", OPEN_LEAKS))
+        }
+    }
+
+
+def edition(rows: pd.DataFrame) -> str:
+    """A sentence for readers if rows were made on other data than the installed ones, else ""."""
+    made = rows["data"].unique()
+    if list(made) == [manifest_hash()]:
+        return ""
+    return (
+        "These numbers were measured on the data of the first edition "
+        f"({', '.join(sorted(data[:12] for data in made))}), not on the present data "
+        f"({manifest_hash()[:12]})."
+    )
 
 
 def read(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:

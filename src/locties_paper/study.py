@@ -76,6 +76,11 @@ def run_names(study: Mapping[str, Any], sweep: str) -> list[str]:
     return [*described.get("runs", []), *_combinations(study, described)]
 
 
+def modalities(study: Mapping[str, Any]) -> tuple[str, ...]:
+    """The modalities of the default run, in its order."""
+    return tuple(study["runs"][study["default"]]["modalities"].split(","))
+
+
 def _named(study: Mapping[str, Any], text: str) -> list[str]:
     names: list[str] = []
     for name in text.split(","):

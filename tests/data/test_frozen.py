@@ -699,7 +699,7 @@ def test_pretraining_reads_the_features(folder, earth):
 
     encoder = LocationEncoder("xyz", "mlp", 8, network_options={"hidden": 16})
     options = {"pairs": 64, "batch": 16, "epochs": 2, "samples": 64, "progress": False}
-    made = pretrain("melt", [modality(folder), "climate"], encoder, device="cpu", **options)
+    made = pretrain("melt", [modality(folder), "rain"], encoder, device="cpu", **options)
     history = made.history.query("modality == 'sentinel2'")
     assert history["validation_loss"].notna().all()
     assert len(history) == 2

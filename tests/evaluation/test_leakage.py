@@ -71,7 +71,7 @@ def test_leaks_name_tasks_and_modalities():
 
 @pytest.mark.data
 def test_relief_gives_elevation(earth):
-    """The design notes: relief gives elevation at 0.92."""
+    """Relief is the same quantity, from another source."""
     modality = MODALITIES["relief"](100, 0, 100)
     elevation = TASKS["elevation"](points=1000)
     assert raw_values(modality)(elevation.lonlat).shape == (1000, 17)

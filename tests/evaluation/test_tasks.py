@@ -4,8 +4,13 @@ import pytest
 import torch
 
 from locties.evaluation import OPEN_TASKS, TASKS, TIERS, Task
-from locties.evaluation.tasks import kernel_density, merge_rare
-from locties.lonlat import distance_km
+from locties.evaluation.tasks import (
+    AIRPORT_CELL,
+    kernel_density,
+    merge_rare,
+    plausible_airports,
+)
+from locties.lonlat import cell_index, distance_km
 
 POINTS = [[13.4, 52.5], [2.3, 48.9], [12.5, 41.9]]
 CLASSES = {"kind": "classification"}
@@ -124,9 +129,8 @@ def test_rare_zones_go_to_their_nearest_kin():
 
 @pytest.mark.data
 def test_land_tasks_share_their_points(earth):
-    on_land = [TASKS[name]() for name in ("air_temperature", "elevation", "population")]
+    on_land = [TASKS[name]() for name in ("air_temperature", "climate_zone", "population")]
     assert all(torch.equal(task.lonlat, on_land[0].lonlat) for task in on_land)
-    assert torch.equal(TASKS["climate_zone"]().lonlat, on_land[0].lonlat)
     assert len(on_land[0].lonlat) == 5000
     assert (earth.land.nearest(on_land[0].lonlat) == 1).all()
 
@@ -140,8 +144,40 @@ def test_targets_are_of_this_earth(earth):
     tropics, far_north = absolute < 15, temperature.lonlat[:, 1].numpy() > 65
     assert 20 < temperature.target[tropics].mean() < 28
     assert -25 < temperature.target[far_north].mean() < -5
-    assert 400 < height.target.mean() < 1000, "land is some 700 m high without Antarctica"
+    assert 300 < height.target.mean() < 600, "land is some 700 m high; airports seek plains"
     assert 10 < np.expm1(people.target).mean() < 60, "persons per km2 of land"
+
+
+@pytest.mark.data
+def test_airports_are_even_over_the_earth_and_none_is_drawn_twice(earth):
+    task = TASKS["elevation"](points=10**6)
+    cells = cell_index(task.lonlat, AIRPORT_CELL)
+    assert len(cells.unique()) == len(cells) > 6000
+    lon, lat = task.lonlat.T
+    states = (lon > -125) & (lon < -67) & (lat > 25) & (lat < 49)
+    assert 0.08 < states.float().mean() < 0.16, "44% of the file is in the USA"
+    few = TASKS["elevation"](points=300)
+    assert set(map(tuple, few.lonlat.tolist())) <= set(map(tuple, earth.airports.lonlat.tolist()))
+    south = (few.lonlat[:, 1] < 0).float().mean().item()
+    assert 0.2 < south < 0.45, "300 of all cells, not the first ones"
+
+
+@pytest.mark.data
+def test_wrong_elevations_are_left_out(earth):
+    kept = set(plausible_airports().tolist())
+    where, metres = earth.airports.lonlat, earth.airports.elevation
+    assert len(where) - len(kept) == 1744
+
+    def row(lon, lat):
+        return int((where - torch.tensor([lon, lat])).abs().sum(1).argmin())
+
+    ernabella = row(132.18, -26.26)
+    assert metres[ernabella].item() == pytest.approx(707 * 0.3048), "707 m, called feet"
+    assert ernabella not in kept
+    albertville, bangda = row(6.45, 45.63), row(97.11, 30.55)
+    assert metres[albertville].item() == pytest.approx(315, abs=1), "187 m below all relief around"
+    assert {albertville, bangda} <= kept, "a valley, and a high plateau"
+    assert (metres[list(kept)] != 0).all()
 
 
 @pytest.mark.data

@@ -13,8 +13,9 @@ from locties_paper.effects import c1_parity, c2_modalities, c3_encoder, c4_peak,
 from locties_paper.site.notebook import REPOSITORY
 
 STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
+FIVE = study.modalities(STUDY)
 PROFILES = list(STUDY["profiles"])
-RATES = cost.rates(STUDY)
+RATES = cost.rates()
 
 
 @pytest.fixture(scope="module", params=PROFILES)
@@ -36,7 +37,7 @@ def test_without_a_sweep_there_are_the_runs_of_the_book():
     assert smoke["salt-three-0"] == {
         **STUDY["profiles"]["smoke"]["pretrain"],
         "method": "salt",
-        "modalities": "imagery,climate,toponyms",
+        "modalities": "imagery,rain,toponyms",
         "seed": 0,
     }
 
@@ -72,14 +73,14 @@ def test_every_run_can_be_trained(everything):
 def test_the_sweep_of_the_claims_holds_all_that_they_need():
     runs = study.runs(STUDY, "study", "claims")
     seeds = STUDY["profiles"]["study"]["seeds"]
-    needed = {run for claim in claims.CLAIMS.values() for run in claim.needs}
+    needed = {run for claim in claims.CLAIMS.values() for run in claim.needs(FIVE)}
     for claim in claims.CLAIMS.values():
-        own = {f"{run}-{seed}" for run, seed in product(claim.needs, seeds[: claim.seeds])}
+        own = {f"{run}-{seed}" for run, seed in product(claim.needs(FIVE), seeds[: claim.seeds])}
         assert own <= set(runs), claim.name
     assert set(by_name(runs)) == needed, "the sweep has runs that no claim reads"
     assert all(seed < study.FIRST_PILOT_SEED for seed in seeds)
     pilot = study.runs(STUDY, "study", "pilot")
-    for run in claims.CLAIMS["C1"].needs:
+    for run in claims.CLAIMS["C1"].needs(FIVE):
         of_run = [seed for name, seed in (n.rsplit("-", 1) for n in pilot) if name == run]
         assert len(of_run) >= c1_parity.PILOT_SEEDS
         assert all(int(seed) >= study.FIRST_PILOT_SEED for seed in of_run)
@@ -88,15 +89,15 @@ def test_the_sweep_of_the_claims_holds_all_that_they_need():
 def test_pairs_are_equal_where_a_claim_compares(everything):
     runs = by_name(everything)
     for claim in ("C1", "C3", "C5"):
-        assert len({runs[name]["pairs"] for name in claims.CLAIMS[claim].needs}) == 1, claim
-    for budget, sizes in c2_modalities.BUDGETS.items():
+        assert len({runs[name]["pairs"] for name in claims.CLAIMS[claim].needs(FIVE)}) == 1, claim
+    for budget, sizes in c2_modalities.budgets(FIVE).items():
         parts = [
             runs[name]["pairs"] / (1 if budget == "equal pairs" else size)
             for size, names in sizes.items()
             for name in names
         ]
         assert max(parts) <= 1.02 * min(parts), budget
-    methods = {runs[name]["method"] for name in claims.CLAIMS["C2"].needs}
+    methods = {runs[name]["method"] for name in claims.CLAIMS["C2"].needs(FIVE)}
     assert methods == {"melt"}, "the direction of the loss is held fixed"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from locties.training.schedules import Clip, Melt, Salt
 
-FIVE = ["imagery", "climate", "haze", "relief", "toponyms"]
+FIVE = ["imagery", "rain", "haze", "relief", "toponyms"]
 
 
 @pytest.mark.parametrize("batch", [5, 7, 256, 1024, 2048])

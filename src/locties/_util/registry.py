@@ -79,11 +79,11 @@ def check_seed(seed: object) -> None:
 
 
 def split_names(text: str) -> list[str]:
-    """Split a parameter such as "imagery, climate" into its names.
+    """Split a parameter such as "imagery, rain" into its names.
 
     Example:
-        >>> split_names("imagery, climate")
-        ['imagery', 'climate']
+        >>> split_names("imagery, rain")
+        ['imagery', 'rain']
     """
     return [name.strip() for name in text.split(",") if name.strip()]
 

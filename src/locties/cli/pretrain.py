@@ -80,7 +80,7 @@ def pretrain(
     info` lists the names to choose from. For a file of your own, as in `-m soil=soil.tif`, samples
     in the cells of other modalities are dropped.
 
-    Example: `locties pretrain melt -m imagery -m climate --output run --pairs 60000 --batch 512
+    Example: `locties pretrain melt -m imagery -m rain --output run --pairs 60000 --batch 512
     --epochs 6 --learning-rate 1e-3 --features spherical_harmonics:degree=10 --network
     siren:hidden=128`
 

@@ -1,4 +1,4 @@
-"""Köppen-Geiger climate classes from monthly temperature and rain."""
+"""Köppen-Geiger climate classes from monthly temperature and precipitation."""
 
 from __future__ import annotations
 
@@ -24,12 +24,9 @@ def koppen(temperature: Any, rain: Any, lat: Any) -> Tensor:
     choice, we follow Beck et al. (2018): B comes before all other classes; a climate with a dry
     summer and a dry winter gets the class of the drier season; exactly 10 degC is polar.
 
-    The rules need precipitation. Rainfall without snow makes cold winters look dry: with the
-    rainfall of ITU-R P.837, Winnipeg and Yakutsk are Dw instead of Df, and Astana is BSk.
-
     Args:
         temperature: (N, 12) monthly mean air temperature, January to December, degC.
-        rain: (N, 12) monthly rainfall, mm.
+        rain: (N, 12) monthly precipitation, snow included, mm.
         lat: (N,) latitude; decides which half is summer if both are equally warm.
 
     Returns:

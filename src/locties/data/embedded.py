@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -22,6 +23,8 @@ from locties.data.manifest import DataError, Source, cache_folder, manifest_hash
 from locties.data.raster import Raster
 
 BUILDER = "1"  # part of the cache's name: raise it whenever `build` writes something else
+
+FOOT = 0.3048  # m
 
 Arrays = dict[str, np.ndarray]
 Geometry = dict[str, float]
@@ -69,6 +72,14 @@ class Places:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Airports:
+    """Airports, every one of the file, errors included."""
+
+    lonlat: Tensor  # (A, 2) float64, degrees
+    elevation: Tensor  # (A,) float64, m; 0 also where it is not known
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Earth:
     """The embedded tier in memory. The manifest says where each part comes from.
 
@@ -77,28 +88,23 @@ class Earth:
         relief: altitude in m, steps of 28 m; 0 where there is no data (the sea, parts of
             Antarctica); bedrock under Greenland's ice sheet; 5 arcmin.
         haze: monthly Linke turbidity; 10 arcmin.
-        rain: monthly rainfall in mm, without snow, steps of 0.25 mm; 0.25 degrees.
-        vapour: surface water vapour density exceeded half the year, g/m3; 1.125 degrees.
-        cloud: columnar cloud liquid water exceeded half the year, kg/m2; 1.125 degrees.
-        temperature: surface air temperature in K, twelve months and then the annual mean, steps
-            of 0.01 K; 0.75 degrees.
-        topography: altitude of the surface in m, steps of 1 m; 5 arcmin.
+        rain: monthly precipitation in mm, steps of 0.25 mm; 0.25 degrees.
+        temperature: monthly mean air temperature at 2 m in degC, steps of 0.01 degC; 0.25 degrees.
         land: 0 sea, 1 land, 2 lake; 5 arcmin. Read it with `Raster.nearest`.
         coasts: lines (n, 2) float32 of shores of land, for drawing.
         lakes: the same for lakes.
         borders: the same for countries.
+        airports: where they are, and how high.
     """
 
     imagery: Raster
     relief: Raster
     haze: Raster
     rain: Raster
-    vapour: Raster
-    cloud: Raster
     temperature: Raster
-    topography: Raster
     land: Raster
     places: Places
+    airports: Airports
     coasts: list[np.ndarray]
     lakes: list[np.ndarray]
     borders: list[np.ndarray]
@@ -157,60 +163,23 @@ def _read_hdf5(path: Path, key: str) -> np.ndarray:
         return np.asarray(file[key])
 
 
-# Real value of one stored step: finer than the data's accuracy, but easy to compress.
-_STEP = {"rain": 0.25, "vapour": 0.001, "cloud": 0.0001, "temperature": 0.01, "topography": 1.0}
-_OFFSET = {"temperature": 273.15}
+# By source: its variable in the file, and the real value of one stored step, which is finer than
+# the data's accuracy but easy to compress.
+_ERA5 = {"rain": ("tp", 0.25), "temperature": ("t2m", 0.01)}
 
 
-def _read_grid(source: Source) -> tuple[Arrays, Geometry]:
-    """ITU-R grids, one file a channel, with their grids of latitudes and longitudes.
-
-    The order of rows and columns differs between the maps, so both grids are read.
-    """
-    (latitudes,), (longitudes,) = (
-        [_read_npz(path) for path in source.paths(role)] for role in ("lat", "lon")
-    )
-    values = np.stack([_read_npz(path) for path in source.paths()])
-    values, geometry = _north_up(values, latitudes[:, 0], longitudes[0])
-    step, offset = _STEP[source.name], _OFFSET.get(source.name, 0.0)
-    packed = np.round((_fill_rows(values) - offset) / step)
+def _read_era5(source: Source) -> tuple[Arrays, Geometry]:
+    """ERA5's monthly means, north up, with columns eastwards from 0 degrees; here from -180."""
+    (path,) = source.paths()
+    variable, step = _ERA5[source.name]
+    packed = np.round(_read_hdf5(path, variable) / step)
     if np.abs(packed).max() > np.iinfo(np.int16).max:
         raise ValueError(f"{source.name} does not fit into steps of {step} in 16 bits")
-    return {source.name: packed.astype(np.int16)}, {**geometry, "scale": step, "offset": offset}
-
-
-def _read_npz(path: Path) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as archive:
-        return np.asarray(archive["arr_0"])
-
-
-def _north_up(values: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, Geometry]:
-    """Values with rows from north to south and columns eastwards from -180, and their geometry."""
-    rows = np.argsort(-lat)
-    rows = rows[np.abs(lat[rows]) <= 90]
-    wrapped = np.round((lon + 180) % 360 - 180, 6)
-    lon, columns = np.unique(wrapped, return_index=True)
-    lat = lat[rows]
-    steps = np.concatenate([np.diff(lon) - 360 / len(lon), np.diff(lat) - (lat[1] - lat[0])])
-    if np.abs(steps).max() > 1e-4:
-        raise ValueError("a grid's rows or columns are not evenly spaced")
-    geometry = {
-        "lon0": float(lon[0]),
-        "lat0": float(lat[0]),
-        "dlon": 360 / len(lon),
-        "dlat": float(lat[0] - lat[-1]) / (len(lat) - 1),
-    }
-    return values[:, rows][:, :, columns], geometry
-
-
-def _fill_rows(values: np.ndarray) -> np.ndarray:
-    """Replace NaN by the mean of the rows beside it: P.836 and P.840 lack most of one row."""
-    filled = values.copy()
-    channel, row, column = np.nonzero(np.isnan(values))
-    filled[channel, row, column] = (
-        values[channel, row - 1, column] + values[channel, row + 1, column]
-    ) / 2
-    return filled
+    _, height, width = packed.shape
+    values = np.roll(packed.astype(np.int16), width // 2, axis=2)
+    degrees = 360 / width
+    geometry = {"lon0": -180.0, "lat0": 90.0, "dlon": degrees, "dlat": 180 / (height - 1)}
+    return {source.name: values}, {**geometry, "scale": step}
 
 
 def _read_land_mask(source: Source) -> tuple[Arrays, Geometry]:
@@ -257,14 +226,27 @@ def _read_places(source: Source) -> tuple[Arrays, Geometry]:
     return arrays, {}
 
 
+def _read_airports(source: Source) -> tuple[Arrays, Geometry]:
+    """airportsdata's table, elevations in feet."""
+    (path,) = source.paths()
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    arrays: Arrays = {
+        "airports/lonlat": np.array([(row["lon"], row["lat"]) for row in rows], np.float64),
+        "airports/elevation": np.array([row["elevation"] for row in rows], np.float64) * FOOT,
+    }
+    return arrays, {}
+
+
 def _distinct_names(place: dict[str, Any]) -> list[str]:
     """The main name, then the others, without empty ones and repeats."""
     return list(dict.fromkeys(n.strip() for n in [place["name"], *place["alternatenames"]] if n))
 
 
 READERS: dict[str, Callable[[Source], tuple[Arrays, Geometry]]] = {
+    "airports": _read_airports,
     "altitude": _read_altitude,
-    "grid": _read_grid,
+    "era5": _read_era5,
     "jpeg": _read_jpeg,
     "land_mask": _read_land_mask,
     "linke_turbidity": _read_linke_turbidity,
@@ -353,6 +335,10 @@ def _load(path: Path, mtime_ns: int, size: int) -> Earth:
     return Earth(
         **rasters,
         places=_places(arrays),
+        airports=Airports(
+            torch.from_numpy(arrays["airports/lonlat"]),
+            torch.from_numpy(arrays["airports/elevation"]),
+        ),
         # GSHHG's levels: 1 land, 5 Antarctica's ice front, 2 lakes, 3 islands in lakes.
         coasts=list(_lines(arrays, "coasts", {1, 5})),
         lakes=list(_lines(arrays, "coasts", {2})),

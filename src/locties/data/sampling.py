@@ -17,7 +17,7 @@ from locties.data.embedded import Earth
 from locties.data.raster import Raster
 from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
 
-OWNERS = ("imagery", "climate", "haze", "relief", "toponyms", "night_lights")
+OWNERS = ("imagery", "rain", "haze", "relief", "toponyms", "night_lights", "temperature")
 VALIDATION = -1
 VALIDATION_SHARE = 0.1  # share of the blocks of 10 degrees
 
@@ -28,15 +28,15 @@ SOUTHERN_LIMIT = -60.0
 # Of the first 3,000 salts, this one spreads validation most evenly: over 8 to 13% of the land of
 # each of six continents, and of all places.
 _BLOCK_SALT = 652
-_CELL_SALT = 1
+_CELL_SALT, _SECOND_SALT = 1, 2
 
 
 def owner(lonlat: Tensor) -> Tensor:
     """Who owns each point: an index into `OWNERS`, or `VALIDATION` (-1).
 
     About a tenth of the blocks of 10 degrees are validation, with all cells of about 50 km that
-    overlap them. Every other cell belongs to one of `OWNERS`, with equal probability. From (N, 2)
-    degrees to (N,) int64.
+    overlap them. Every other cell belongs to one of `OWNERS`, with equal probability, except that
+    night_lights and temperature share one part. From (N, 2) degrees to (N,) int64.
     """
     return _owners(lonlat.device)[cell_index(lonlat, CELL_DEGREES)]
 
@@ -52,7 +52,11 @@ def _owners(device: torch.device) -> Tensor:
             latitude = torch.rad2deg(torch.asin(sine.clamp(-1, 1))) + inwards
             corner = torch.stack([longitude, latitude], dim=1)
             held_out |= _is_held_out(cell_index(corner, BLOCK_DEGREES))
-    drawn = _hash(torch.arange(len(held_out)), _CELL_SALT) % len(OWNERS)
+    cell = torch.arange(len(held_out))
+    drawn = _hash(cell, _CELL_SALT) % 6
+    # temperature came later. It took cells from night_lights alone, so no other owner changed.
+    late = (drawn == OWNERS.index("night_lights")) & (_hash(cell, _SECOND_SALT) % 2 == 0)
+    drawn = torch.where(late, OWNERS.index("temperature"), drawn)
     return torch.where(held_out, VALIDATION, drawn).to(device)
 
 

@@ -16,14 +16,15 @@ from locties.lonlat import LonLat, check, to_xyz
 from locties.modalities import Gathered
 from locties.modality import Modality
 
-# For each task, the modalities made from the same source. Temperature, water vapour and cloud water
-# come from ECMWF's reanalyses; climate zones are computed from the rain of climate; relief and
-# elevation show the same heights; population, country and toponyms come from one gazetteer.
+# For each task, the modalities that hold the same quantity or come from the same source. Rain and
+# temperature come from one reanalysis, and climate zones are computed from both; relief and the
+# elevations of airports have different sources but are the same quantity; population, country and
+# toponyms come from one gazetteer.
 LEAKS: dict[str, tuple[str, ...]] = {
-    "air_temperature": ("climate",),
+    "air_temperature": ("rain", "temperature"),
     "elevation": ("relief",),
     "population": ("toponyms",),
-    "climate_zone": ("climate",),
+    "climate_zone": ("rain", "temperature"),
     "country": ("toponyms",),
 }
 # MOSAIKS and pvlib took their elevations from the same terrain tiles on AWS: in the repository

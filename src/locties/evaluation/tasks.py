@@ -18,12 +18,13 @@ from torch import Tensor
 
 from locties._util.registry import Registry, check_counts, unknown
 from locties.data.climate import KOPPEN_CLASSES, koppen
-from locties.data.embedded import load
-from locties.data.sampling import OWNERS, land_lonlat, owner
-from locties.lonlat import MEAN_EARTH_RADIUS_KM, LonLat, check, to_xyz
+from locties.data.embedded import FOOT, load
+from locties.data.sampling import OWNERS, SOUTHERN_LIMIT, land_lonlat, owner
+from locties.lonlat import MEAN_EARTH_RADIUS_KM, LonLat, cell_index, check, to_xyz
 
 KINDS = ("regression", "classification")
 KERNEL_KM = 25.0
+AIRPORT_CELL = 1.0  # degrees: 44% of all airports are in the USA, but 14% of such cells
 SMALLEST_CLASS = 25  # points: fewer are not enough to train and to test
 
 
@@ -159,24 +160,60 @@ _task = partial(Task, tier="embedded")
 
 
 def air_temperature(points: int = 5000, seed: int = 0) -> Task:
-    """Annual mean air temperature near the surface, degC, at points uniform by area on land.
+    """Annual mean air temperature at 2 m, degC, at points uniform by area on land.
 
-    Source: ITU-R P.1510-1 (mean of 36 years of ERA reanalysis, 0.75 degrees).
+    Source: ERA5, mean of twelve monthly means of 2000 to 2025, 0.25 degrees.
     """
     lonlat = land_points(points, seed)
-    celsius = load().temperature.sample(lonlat)[:, -1] - 273.15
+    celsius = load().temperature.sample(lonlat).mean(1)
     return _task("air_temperature", lonlat, celsius.numpy(), unit="degC")
 
 
 def elevation(points: int = 5000, seed: int = 0) -> Task:
-    """Elevation above sea level, m, at points uniform by area on land.
+    """Elevation of airports, m, drawn evenly over the Earth.
 
-    Values are means over cells of 5 arcmin, so peaks are too low.
+    Each cell of 1 degree (111 km) gives one airport at most; `points` of the cells are drawn, or
+    all if there are fewer. Rows that `plausible_airports` finds wrong are left out.
 
-    Source: ITU-R P.1511-2.
+    Source: airportsdata.
     """
-    lonlat = land_points(points, seed)
-    return _task("elevation", lonlat, load().topography.sample(lonlat)[:, 0].numpy(), unit="m")
+    check_counts(points=points)
+    airports = load().airports
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = plausible_airports()
+    shuffled = shuffled[torch.randperm(len(shuffled), generator=generator)]
+    cells = cell_index(airports.lonlat[shuffled], AIRPORT_CELL)
+    _, first = np.unique(cells.numpy(), return_index=True)
+    # The order of the cells is geographic: draw from all of them.
+    drawn = shuffled[torch.from_numpy(first)]
+    drawn = drawn[torch.randperm(len(drawn), generator=generator)[:points]]
+    return _task("elevation", airports.lonlat[drawn], airports.elevation[drawn].numpy(), unit="m")
+
+
+def plausible_airports() -> Tensor:
+    """The rows (A,) int64 of `Airports` that can be elevations of airports.
+
+    Left out, by comparison with the relief within 12 arcmin:
+
+    - elevation 0, which also stands for an unknown one;
+    - more than 300 m below or above all the relief around, which is an error more often than a
+      valley narrower than a pixel of relief;
+    - outside the relief around, while the number before the conversion from feet is the relief's
+      height in m, within a tenth: metres given as feet;
+    - a position that an earlier row has; and Antarctica, as in all tasks.
+    """
+    earth = load()
+    lonlat, metres = earth.airports.lonlat, earth.airports.elevation
+    around = earth.relief.patches(lonlat, 5).flatten(1)
+    low, high = around.amin(1), around.amax(1)
+    beyond = torch.maximum(low - metres, metres - high)
+    here = earth.relief.sample(lonlat)[:, 0]
+    unconverted = (metres / FOOT - here).abs() < 0.1 * here
+    wrong = (metres == 0) | (beyond > 300) | ((beyond > 0) & unconverted)
+    _, first = np.unique(lonlat.numpy(), axis=0, return_index=True)
+    twice = torch.ones(len(lonlat), dtype=torch.bool)
+    twice[torch.from_numpy(first)] = False
+    return (~wrong & ~twice & (lonlat[:, 1] > SOUTHERN_LIMIT)).nonzero()[:, 0]
 
 
 def population(points: int = 5000, seed: int = 0) -> Task:
@@ -214,14 +251,12 @@ def kernel_density(lonlat: LonLat, sources: LonLat, weight: Any) -> NDArray[np.f
 def climate_zone(points: int = 5000, seed: int = 0) -> Task:
     """Köppen-Geiger class at points uniform by area on land: up to 30 classes.
 
-    The rain of ITU-R P.837 excludes snow, so cold climates look dry in winter: they are Dwc where
-    maps of all precipitation have Dfc. Rare classes are merged (`merge_rare`).
+    Rare classes are merged (`merge_rare`).
 
-    Source: `locties.data.climate.koppen`, on ITU-R P.1510 and P.837.
+    Source: `locties.data.climate.koppen`, on ERA5's months.
     """
     earth, lonlat = load(), land_points(points, seed)
-    celsius = earth.temperature.sample(lonlat)[:, :12] - 273.15
-    codes = koppen(celsius, earth.rain.sample(lonlat), lonlat[:, 1])
+    codes = koppen(earth.temperature.sample(lonlat), earth.rain.sample(lonlat), lonlat[:, 1])
     zones = merge_rare([KOPPEN_CLASSES[code] for code in codes.tolist()])
     return _task("climate_zone", lonlat, np.array(zones), "classification")
 

@@ -100,7 +100,7 @@ def pretrain(
 
     Example:
         >>> encoder = LocationEncoder("xyz", "mlp", dim=16, network_options={"hidden": 32})
-        >>> run = pretrain("melt", ["climate", "haze"], encoder, pairs=512, batch=128, epochs=2,
+        >>> run = pretrain("melt", ["rain", "haze"], encoder, pairs=512, batch=128, epochs=2,
         ...                samples=256, progress=False)
         >>> run.encoder([[13.4, 52.5]]).shape
         torch.Size([1, 16])

@@ -28,8 +28,8 @@ class Melt(Schedule):
     locations are candidates for every sample, whichever modality they came with.
 
     Example:
-        >>> Melt(["imagery", "climate", "haze"]).counts(epoch=0, batch=8)
-        {'imagery': 3, 'climate': 3, 'haze': 2}
+        >>> Melt(["imagery", "rain", "haze"]).counts(epoch=0, batch=8)
+        {'imagery': 3, 'rain': 3, 'haze': 2}
 
     Source: Hecht et al., arXiv 2606.20167.
     """
@@ -52,9 +52,9 @@ class Salt(Schedule):
     resting modalities do not change.
 
     Example:
-        >>> salt = Salt(["imagery", "climate"])
+        >>> salt = Salt(["imagery", "rain"])
         >>> [salt.counts(epoch, batch=8) for epoch in range(3)]
-        [{'imagery': 8}, {'climate': 8}, {'imagery': 8}]
+        [{'imagery': 8}, {'rain': 8}, {'imagery': 8}]
 
     Source: Hecht et al., arXiv 2606.20167.
     """

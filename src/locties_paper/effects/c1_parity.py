@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from locties.modalities import EMBEDDED
 from locties_paper.effects.evidence import (
     SEEDS,
     Array,
@@ -21,7 +22,6 @@ from locties_paper.effects.evidence import (
 )
 from locties_paper.effects.judging import (
     METHODS,
-    TWO_MODALITY_RUNS,
     Claim,
     Outcome,
     cell_verdicts,
@@ -29,6 +29,7 @@ from locties_paper.effects.judging import (
     join,
     mean_row,
     one_sided,
+    two_modality_runs,
     verdict_of_all,
 )
 from locties_paper.effects.statistics import equivalence, equivalence_power, holm
@@ -60,7 +61,7 @@ FIXED_MARGINS = {
 }
 
 
-def fix_margin(runs: pd.DataFrame) -> Pilot:
+def fix_margin(runs: pd.DataFrame, modalities: Sequence[str] = EMBEDDED) -> Pilot:
     """The margin of equivalence, fixed from the pilot seeds of one tier.
 
     It is the smallest of `MARGINS` that gives ten seeds a power of at least 0.8 in the median cell
@@ -68,8 +69,9 @@ def fix_margin(runs: pd.DataFrame) -> Pilot:
     the power in all cells at once, if cells were independent. Raises `Undecided` if no margin has
     enough power.
     """
-    pilot = pilot_scores(runs)
-    spread = _lead(pilot, strongest_runs(pilot)).std(axis=-1, ddof=1).ravel()
+    among = two_modality_runs(modalities)
+    pilot = pilot_scores(runs, among)
+    spread = _lead(pilot, strongest_runs(pilot, among)).std(axis=-1, ddof=1).ravel()
     median, largest = float(np.median(spread)), float(spread.max())
     for margin in MARGINS:
         power, *cells = equivalence_power([median, *spread], SEEDS, margin)
@@ -108,17 +110,18 @@ def matches(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
       optimism remains. If the pilot was scored at the points of the test, the note says so; this
       favours the baseline a little.
     """
-    tested = tested_scores(tables.runs, [*METHODS, *TWO_MODALITY_RUNS])
-    require_equal_pairs(tables.histories, dict.fromkeys([*METHODS, *TWO_MODALITY_RUNS], 1))
+    among = two_modality_runs(tables.modalities)
+    tested = tested_scores(tables.runs, [*METHODS, *among])
+    require_equal_pairs(tables.histories, dict.fromkeys([*METHODS, *among], 1))
     n, margin = len(tested.seeds), margins.get(tested.setting, np.nan)
     missing, notes = missing_seeds(n), [tested.note]
     if np.isnan(margin):
         missing.append("no margin is fixed yet: run the pilot")
     try:
-        pilot = pilot_scores(tables.runs)
+        pilot = pilot_scores(tables.runs, among)
         if pilot.setting != tested.setting:
             raise Undecided(f"made at {'/'.join(pilot.setting)}, not {'/'.join(tested.setting)}")
-        strongest = strongest_runs(pilot)
+        strongest = strongest_runs(pilot, among)
         notes.append(pilot.note)
     except Undecided as why:
         missing.append(
@@ -156,23 +159,27 @@ def leak_free_parity(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.D
 
     Args:
         tables: of one tier.
-        leaks: by task, the one modality that shares its source with the labels.
+        leaks: by task, the modalities that leak into it; one of them is in the study.
 
     Returns:
         A row for each cell. ``group`` is the run and ``cell`` names the baseline. ``verdict`` is
         equivalent, worse, better (both beyond C1's margin) or unclear, corrected over these cells.
         ``mean`` is the run's score; ``five`` is the score of MELT on all five modalities.
     """
-    left_out = {task: f"without-{modality}" for task, (modality,) in leaks.items()}
+    left_out = {}
+    for task, leaking in leaks.items():
+        (modality,) = set(leaking) & set(tables.modalities)
+        left_out[task] = f"without-{modality}"
+    among = two_modality_runs(tables.modalities)
     runs = list(dict.fromkeys(left_out.values()))
-    tested = tested_scores(tables.runs, ["melt-all", *runs, *TWO_MODALITY_RUNS])
+    tested = tested_scores(tables.runs, ["melt-all", *runs, *among])
     margin = FIXED_MARGINS.get(tested.setting)
     if margin is None:
         raise Undecided("no margin is fixed yet: run the pilot")
-    pilot = pilot_scores(tables.runs)
+    pilot = pilot_scores(tables.runs, among)
     strongest = {}
     for task, run in left_out.items():
-        kept = [name for name in TWO_MODALITY_RUNS if name.split("-")[1] != run.split("-")[1]]
+        kept = [name for name in among if name.split("-")[1] != run.split("-")[1]]
         strongest[task] = strongest_runs(pilot, kept)[task]
     cells = [(i, cell) for i, cell in enumerate(tested.cells) if cell[0] in left_out]
     differences = np.stack(
@@ -197,18 +204,18 @@ def leak_free_parity(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.D
     )
 
 
-def pilot_scores(runs: pd.DataFrame) -> Scores:
+def pilot_scores(runs: pd.DataFrame, baselines: Sequence[str]) -> Scores:
     """`Scores` of the pilot seeds, at the pilot's own points if it has any."""
     rows = runs[runs["seed"] >= FIRST_PILOT_SEED]
     anew = rows[rows["points_seed"] == PILOT_POINTS]
-    found = _paired(anew if len(anew) else rows, [*METHODS, *TWO_MODALITY_RUNS])
+    found = _paired(anew if len(anew) else rows, [*METHODS, *baselines])
     if len(found.seeds) < PILOT_SEEDS:
         raise Undecided(f"{len(found.seeds)} seeds, and the pilot needs {PILOT_SEEDS}")
     note = "" if len(anew) else "the pilot was scored at the points of the test"
     return found._replace(note=note)
 
 
-def strongest_runs(pilot: Scores, among: Sequence[str] = TWO_MODALITY_RUNS) -> dict[str, str]:
+def strongest_runs(pilot: Scores, among: Sequence[str]) -> dict[str, str]:
     """By task, the run with the highest mean over splits, probes and pilot seeds."""
     tasks = np.array([task for task, _, _ in pilot.cells])
     return {
@@ -234,14 +241,15 @@ def _parity(differences: Array, margin: float) -> tuple[Array, Array, Array]:
 CLAIM = Claim(
     "C1",
     "Both MELT and SALT match the strongest two-modality baseline.",
-    needs=(*METHODS, *TWO_MODALITY_RUNS),
+    needs=lambda modalities: (*METHODS, *two_modality_runs(modalities)),
     test=matches,
 )
 
 
 if __name__ == "__main__":
-    for tier, rows in read_tables().runs.groupby("tier"):
+    published = read_tables()
+    for tier, rows in published.runs.groupby("tier"):
         try:
-            print(fix_margin(rows))
+            print(fix_margin(rows, published.modalities))
         except Undecided as why:
             print(f"{tier}: {why}")

@@ -14,7 +14,6 @@ from locties_paper.effects.evidence import (
     tested_scores,
 )
 from locties_paper.effects.judging import (
-    FIVE,
     REFUTED,
     SUPPORTED,
     UNDECIDED,
@@ -28,29 +27,31 @@ from locties_paper.effects.judging import (
 )
 from locties_paper.effects.statistics import ALPHA, holm
 
-# MELT on one modality: the samples of a baseline, with MELT's direction of the loss.
-ONES = tuple(f"one-{modality}" for modality in FIVE)
-# Each modality is in three sets, so THREES and ONES differ only in the number of modalities.
-THREES = (
-    "three-imagery-climate-haze",
-    "three-climate-haze-relief",
-    "three-haze-relief-toponyms",
-    "three-imagery-relief-toponyms",
-    "melt-three",
-)
-BUDGETS = {
-    "equal pairs": {1: ONES, 3: THREES, 5: ("melt-all",)},
-    "equal pairs a modality": {
-        1: tuple(f"{run}-each" for run in ONES),
-        3: tuple(f"{run}-each" for run in THREES),
-        5: ("melt-all",),
-    },
-}
+
+def budgets(modalities: Sequence[str]) -> dict[str, dict[int, tuple[str, ...]]]:
+    """The runs on one modality, on sets of three and on all five, by budget and size.
+
+    One modality: MELT's direction of the loss, on the samples of a two-modality run. Each modality
+    is in three of the sets of three, so these and the runs on one differ only in their number.
+    """
+    a, b, c, d, e = modalities
+    ones = tuple(f"one-{modality}" for modality in modalities)
+    sets = (f"{a}-{b}-{c}", f"{b}-{c}-{d}", f"{c}-{d}-{e}", f"{a}-{d}-{e}")
+    threes = (*(f"three-{held}" for held in sets), "melt-three")  # the last holds a, b and e
+    return {
+        "equal pairs": {1: ones, 3: threes, 5: ("melt-all",)},
+        "equal pairs a modality": {
+            1: tuple(f"{run}-each" for run in ones),
+            3: tuple(f"{run}-each" for run in threes),
+            5: ("melt-all",),
+        },
+    }
 
 
-NEEDS = tuple(
-    dict.fromkeys(run for sizes in BUDGETS.values() for runs in sizes.values() for run in runs)
-)
+def needs(modalities: Sequence[str]) -> tuple[str, ...]:
+    """The names of all these runs, each once."""
+    sizes = budgets(modalities).values()
+    return tuple(dict.fromkeys(run for size in sizes for runs in size.values() for run in runs))
 
 
 def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome:
@@ -70,15 +71,15 @@ def more_modalities(tables: Tables, margins: Mapping[Setting, float]) -> Outcome
     - Undecided otherwise.
     - A single cell is *better* by its uncorrected test and *worse* by its corrected one.
     """
-    tested = tested_scores(tables.runs, NEEDS)
-    for budget, sizes in BUDGETS.items():
+    tested = tested_scores(tables.runs, needs(tables.modalities))
+    for budget, sizes in budgets(tables.modalities).items():
         a_part = budget != "equal pairs"
         require_equal_pairs(
             tables.histories,
             {run: size if a_part else 1 for size, runs in sizes.items() for run in runs},
         )
     missing, rows, verdicts = missing_seeds(len(tested.seeds), FEWER_SEEDS), [], {}
-    for budget, sizes in BUDGETS.items():
+    for budget, sizes in budgets(tables.modalities).items():
         one, three, five = (
             np.mean([tested.value[run] for run in runs], axis=0) for runs in sizes.values()
         )
@@ -125,12 +126,12 @@ def leak_free(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFram
     Returns:
         Rows like those of `verdicts`, with a group for each budget.
     """
-    tested = tested_scores(tables.runs, NEEDS)
+    tested = tested_scores(tables.runs, needs(tables.modalities))
     rows = []
-    for budget, sizes in BUDGETS.items():
+    for budget, sizes in budgets(tables.modalities).items():
         steps = {}
         for run in sizes[3]:
-            held = _held(run)
+            held = _held(run, tables.modalities)
             alone = [one for one in sizes[1] if one.split("-")[1] in held]
             alone_mean = np.mean([tested.value[one] for one in alone], axis=0)
             steps[held] = tested.value[run] - alone_mean  # (cells, seeds)
@@ -154,17 +155,17 @@ def leak_free(tables: Tables, leaks: Mapping[str, Sequence[str]]) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def _held(run: str) -> frozenset[str]:
-    """The modalities of a run of `THREES`."""
+def _held(run: str, modalities: Sequence[str]) -> frozenset[str]:
+    """The modalities of a run on three."""
     if run.startswith("melt-three"):
-        return frozenset({"imagery", "climate", "toponyms"})
+        return frozenset(modalities[i] for i in (0, 1, 4))
     return frozenset(run.split("-")[1:4])
 
 
 CLAIM = Claim(
     "C2",
     "More modalities do not consistently improve downstream scores.",
-    needs=NEEDS,
+    needs=needs,
     test=more_modalities,
     seeds=FEWER_SEEDS,
 )

@@ -1,9 +1,10 @@
 """Compare one encoder with others: differences of mean score and of mean rank, paired by seed.
 
-`CONTENDERS` and `comes_first` were written before the encoder that they judge in the book was
+`contenders` and `comes_first` were written before the encoder that they judge in the book was
 scored on the open tier.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import stats
 
 from locties._util.registry import unknown
 from locties.evaluation.statistics import mean_interval
+from locties_paper.effects.judging import METHODS, two_modality_runs
 from locties_paper.effects.statistics import ALPHA, holm
 from locties_paper.results import CELL
 
@@ -19,26 +21,16 @@ APPENDED = ("", "+xyz", "+harmonics_10")
 RAW = ("constant", "xyz", "harmonics_10", "harmonics_40")
 # Functions without a seed: their rows have one seed only.
 SEEDLESS = (*RAW, "geoclip", "satclip")
-# The encoders that `best` must beat: every baseline and peer, the two-modality runs, and MELT and
-# SALT on all modalities. Encoders with weights also compete with raw coordinates appended.
-CONTENDERS = (
-    *RAW,
-    *(
-        f"{name}{appended}"
-        for name in (
-            "untrained",
-            "geoclip",
-            "clip-imagery",
-            "clip-climate",
-            "clip-haze",
-            "clip-relief",
-            "clip-toponyms",
-            "melt-all",
-            "salt-all",
-        )
-        for appended in APPENDED
-    ),
-)
+
+
+def contenders(modalities: Sequence[str]) -> tuple[str, ...]:
+    """The encoders that `best` must beat, on a study's modalities.
+
+    Every baseline and peer, the two-modality runs, and MELT and SALT on all modalities. Encoders
+    with weights also compete with raw coordinates appended.
+    """
+    trained = ("untrained", "geoclip", *two_modality_runs(modalities), *METHODS)
+    return (*RAW, *(f"{name}{appended}" for name in trained for appended in APPENDED))
 
 
 def difference_from_others(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:

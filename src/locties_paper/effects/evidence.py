@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from locties.evaluation.splits import SPLITS
-from locties_paper import results
+from locties.modalities import EMBEDDED
+from locties_paper import results, study
 from locties_paper.results import CELL
 from locties_paper.study import FIRST_PILOT_SEED
 
@@ -43,12 +44,14 @@ class Tables(NamedTuple):
         histories: of training, with columns encoder and seed.
         along: scores of checkpoints within runs: columns of `runs`, and pairs.
         erasure: R² of each modality's content from its embeddings, with provenance.
+        modalities: of the study that made the rows.
     """
 
     runs: pd.DataFrame
     histories: pd.DataFrame
     along: pd.DataFrame
     erasure: pd.DataFrame
+    modalities: tuple[str, ...] = EMBEDDED
 
 
 class Undecided(Exception):
@@ -79,6 +82,7 @@ def read_tables(folder: str | Path = "") -> Tables:
         pd.concat([histories, *others("sweeps_histories")], ignore_index=True),
         next(iter(others("scores_along")), runs.iloc[:0].assign(pairs=0)),
         next(iter(others("erasure")), runs.iloc[:0]),
+        study.modalities(results.design(folder)),
     )
 
 

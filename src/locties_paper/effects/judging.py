@@ -18,8 +18,6 @@ from locties_paper.effects.statistics import ALPHA
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 METHODS = ("melt-all", "salt-all")
-FIVE = ("imagery", "climate", "haze", "relief", "toponyms")
-TWO_MODALITY_RUNS = tuple(f"clip-{modality}" for modality in FIVE)
 
 
 class Outcome(NamedTuple):
@@ -45,16 +43,23 @@ class Outcome(NamedTuple):
 class Claim(NamedTuple):
     """A claim: its text, the runs and seeds that its test needs, and the test.
 
+    `needs` gives the runs from the study's modalities.
+
     The book prints the test's docstring. A claim that reads no scores of tasks (`of_tasks` false)
     is judged once, not on each tier.
     """
 
     name: str
     text: str
-    needs: tuple[str, ...]
+    needs: Callable[[Sequence[str]], tuple[str, ...]]
     test: Callable[[Tables, Mapping[Setting, float]], Outcome]
     seeds: int = SEEDS
     of_tasks: bool = True
+
+
+def two_modality_runs(modalities: Sequence[str]) -> tuple[str, ...]:
+    """The runs on one modality each, from which the baseline is chosen."""
+    return tuple(f"clip-{modality}" for modality in modalities)
 
 
 def result_row(

@@ -26,7 +26,8 @@ from locties_paper.study import FIRST_PILOT_SEED
 SOURCES: dict[str, tuple[str, ...]] = Registry(
     "modality with known data",
     imagery=("imagery", "land"),
-    climate=("rain", "vapour", "cloud", "land"),
+    rain=("rain", "land"),
+    temperature=("temperature", "land"),
     haze=("haze", "land"),
     relief=("relief", "land"),
     toponyms=("places",),

