@@ -1,4 +1,4 @@
-"""Positional features: lonlat to numbers, without trained weights, by name.
+"""Positional features: lonlat to numbers, by name. Only `HashGrid` has learned ones.
 
 A feature is a ``Module(**options)`` with attributes `dim` and `continuous`, and ``forward(lonlat)``
 from checked (N, 2) degrees to (N, dim) float32. `continuous` says whether it is continuous on the
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from locties._util.registry import Registry, check_counts
 from locties.harmonics import harmonics_as
+from locties.hash_grid import HashGrid
 from locties.lonlat import to_xyz
 
 _CHUNK = 512  # points at a time: larger temporaries take longer to allocate than to compute
@@ -354,4 +355,5 @@ FEATURES = Registry(
     fourier=Fourier,
     equal_earth_fourier=EqualEarthFourier,
     spherical_harmonics=SphericalHarmonics,
+    hash_grid=HashGrid,
 )

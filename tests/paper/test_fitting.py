@@ -10,7 +10,7 @@ from locties_paper import fitting
 
 
 @pytest.mark.parametrize("network", ["mlp", "residual", "siren"])
-@pytest.mark.parametrize("features", FEATURES)
+@pytest.mark.parametrize("features", [name for name in FEATURES if name != "hash_grid"])
 def test_every_encoder_keeps_to_the_budget(features, network):
     hidden = fitting.hidden_width(features, network, 40_000, dim=2)
     encoder = LocationEncoder(features, network, 2, network_options={"hidden": hidden})
