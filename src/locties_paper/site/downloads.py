@@ -20,6 +20,7 @@ CONTENTS = {
     "scores_along": "Scores of encoders saved during training.",
     "erasure": "What a probe reads of each modality's content, before and after tying.",
     "continents": "Errors of the shipped encoders by continent and on all land.",
+    "open_tasks": "Scores of baselines on the tasks of the open tier.",
     "coordbench": "Encoders of locties under CoordBench's linear probe.",
     "coordbench_published": "The rows of other encoders that CoordBench published.",
     "benchmarks": "Timings of locties and of other code.",
