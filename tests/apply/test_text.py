@@ -1,9 +1,6 @@
 """Text that stands for numbers, dates or ids: never taken for classes, and its remedy works."""
 
 import re
-import shlex
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+from command import run_here
 
 import locties
 from locties.apply.text import decimal_degrees, is_date, is_limit, styles_of
@@ -57,9 +55,7 @@ STYLES = {
 
 def mended(error: str, folder: Path) -> Path:
     """Do the first command of an error message; the new file."""
-    command = shlex.split(re.search(r"python -c '.*?'(?= |;|,|$)", error)[0])
-    assert command[0] == "python"
-    subprocess.run([sys.executable, *command[1:]], check=True)
+    run_here(re.search(r"python -c '.*?'(?= |;|,|$)", error)[0])
     return next(folder.glob("a_new.*"))
 
 
@@ -97,8 +93,7 @@ def test_the_remedy_for_a_frame_and_other_files_works(style: str, tmp_path: Path
     for name in ("a.parquet", "b.gpkg"):
         with pytest.raises(ValueError, match="python -c") as error:
             locties.read_task(tmp_path / name, "y")
-        command = shlex.split(re.search(r"python -c '.*?'(?=;)", str(error.value))[0])
-        subprocess.run([sys.executable, *command[1:]], check=True)
+        run_here(re.search(r"python -c '.*?'(?=;)", str(error.value))[0])
         new = tmp_path / name.replace(".", "_new.")
         task = locties.read_task(new, "y", kind="regression")
         np.testing.assert_allclose(task.target, numbers)
@@ -110,7 +105,7 @@ def test_thousands_that_could_be_decimals_are_left_to_the_user(tmp_path: Path) -
         locties.read_task(tmp_path / "a.csv", "y", kind="regression")
     commands = re.findall(r"python -c '.*?'(?= if it has)", str(error.value))
     for command, factor in zip(commands, (1, 1000), strict=True):
-        subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
+        run_here(command)
         task = locties.read_task(tmp_path / "a_new.csv", "y", kind="regression")
         np.testing.assert_allclose(task.target * factor, PEOPLE)
 

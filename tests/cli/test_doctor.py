@@ -3,8 +3,6 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import geopandas
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from command import run
+from command import run, run_here
 from rasterio.transform import from_origin
 
 RNG = np.random.default_rng(0)
@@ -74,8 +72,7 @@ def test_a_suspicious_value_is_a_warning_whose_remedy_works(tmp_path: Path) -> N
     result = run("doctor", path, "--target", "ph")
     assert result.exit_code == 0
     assert "-9999 in 6 of 60 rows (rows 0, 10, 20, 30, 40 and 1 more)" in result.stderr
-    command = re.search(r"python -c .*", result.stderr)[0]
-    subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
+    run_here(re.search(r"python -c .*", result.stderr)[0])
     code, facts = facts_of(tmp_path / "it's soil_new.csv", "--target", "ph")
     assert (code, facts["rows"], facts["warnings"]) == (0, 54, [])
 
