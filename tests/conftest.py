@@ -102,6 +102,20 @@ def interrupted() -> Callable[..., str]:
     return interrupt
 
 
+def _no_kriging() -> Iterator[None]:
+    """`fit_map` leaves out kriging, which takes most of its time."""
+    from locties.mapping import fit
+
+    tried = fit.candidates
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "candidates", lambda e: [c for c in tried(e) if c.probe != "kriging"])
+        yield
+
+
+no_kriging = pytest.fixture(_no_kriging)
+no_kriging_in_module = pytest.fixture(scope="module")(_no_kriging)
+
+
 @pytest.fixture(scope="session")
 def earth() -> embedded.Earth:
     """The embedded tier from the normal cache, which is built if it is not there yet."""

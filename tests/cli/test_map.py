@@ -17,6 +17,8 @@ from typer.testing import CliRunner, Result
 
 from locties.cli import app
 
+pytestmark = pytest.mark.usefixtures("no_kriging")
+
 BOUNDS = "5,43,15,50"
 
 
@@ -46,7 +48,7 @@ def sites(tmp_path: Path) -> Path:
 def test_a_raster_is_written_with_a_report(ending, points, encoder, tmp_path):
     output, report = tmp_path / f"ph.{ending}", tmp_path / "ph.html"
     raster = ["--bounds", BOUNDS, "--resolution", "0.5", "--sea"]
-    where = ["--output", output, "--report", report]
+    where = ["--output", output, *(["--report", report] if ending == "tif" else [])]
     result = run("map", points, "--target", "ph", "--encoder", encoder, *raster, *where)
     assert result.exit_code == 0, result.stderr
     assert "40 labels of ph" in result.stdout
@@ -60,8 +62,9 @@ def test_a_raster_is_written_with_a_report(ending, points, encoder, tmp_path):
     assert value.shape == (14, 20)
     assert np.isfinite(value).all()
     assert 4.3 < value.min() < value.max() < 5
-    assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert report.with_suffix(".png").stat().st_size > 1000
+    if ending == "tif":
+        assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
+        assert report.with_suffix(".png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
@@ -157,6 +160,7 @@ def test_a_missing_file_is_named(options, file, points, monkeypatch):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_killed_in_the_middle_the_same_command_resumes_to_the_same_bits(points, encoder, tmp_path):
     def command(name: str) -> list[str]:

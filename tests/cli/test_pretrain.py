@@ -128,6 +128,7 @@ def test_a_folder_of_anything_else_is_refused_and_left_alone(left, soil, tmp_pat
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["encoder", "history.parquet", "settings.json", "after all"])
 def test_a_run_killed_in_its_last_moments_ends_well_when_repeated(moment, soil, tmp_path):
     """Killed as it writes each of its results, and as it prints them."""

@@ -6,8 +6,8 @@ import locties
 from locties import Task, fit_map
 
 RNG = np.random.default_rng(0)
-LONLAT = RNG.uniform([-20, 35], [40, 65], (200, 2))
-NOISE = RNG.normal(size=200)
+LONLAT = RNG.uniform([-20, 35], [40, 65], (100, 2))
+NOISE = RNG.normal(size=100)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,7 @@ def test_public_names_are_those_of_the_room():
     assert locties.fit_map is fit_map
 
 
+@pytest.mark.usefixtures("no_kriging")
 def test_a_class_without_labels_is_left_out():
     rng = np.random.default_rng(0)
     lonlat = rng.uniform([-10, 40], [30, 60], (60, 2))
@@ -82,7 +83,7 @@ def test_a_class_without_labels_is_left_out():
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 @pytest.mark.parametrize(
     ("n", "places", "degrees", "coverage"),
-    [(60, 60, 0.1, 0.9), (12, 12, 50, 0.9), (60, 4, 1, 0.9), (3, 3, 1, 0.5), (90, 30, 1e-4, 0.8)],
+    [(40, 40, 0.1, 0.9), (12, 12, 50, 0.9), (40, 4, 1, 0.9), (3, 3, 1, 0.5), (45, 15, 1e-4, 0.8)],
 )
 def test_few_labels_and_labels_of_a_region_are_mapped(n, places, degrees, coverage, kind):
     rng = np.random.default_rng(0)
@@ -100,6 +101,7 @@ def test_few_labels_and_labels_of_a_region_are_mapped(n, places, degrees, covera
     assert (block == 1).all()
 
 
+@pytest.mark.usefixtures("no_kriging")
 def test_a_map_of_a_region_says_how_large_its_blocks_are():
     lonlat = np.random.default_rng(0).uniform([5.7, 50.9], [5.8, 51.0], (60, 2))
     fitted = fit_map("melt", Task("zinc", lonlat, lonlat[:, 0]), progress=False)
@@ -128,6 +130,7 @@ def test_mistakes_are_named_before_any_work(arguments, said, monkeypatch):
         fit_map(**given)
 
 
+@pytest.mark.usefixtures("no_kriging")
 def test_a_file_an_encoder_object_and_a_list_are_taken(tmp_path):
     table = pd.DataFrame(LONLAT, columns=["Longitude", "Latitude"]).assign(ph=NOISE)
     table.to_csv(tmp_path / "soil.csv", index=False)
@@ -139,7 +142,7 @@ def test_a_file_an_encoder_object_and_a_list_are_taken(tmp_path):
 
 def test_what_is_held_out_is_not_looked_at():
     """Spoiling the labels of one fold leaves its own predictions and intervals as they were."""
-    lonlat, truth, noise = LONLAT[:50], (LONLAT[:, 1] + NOISE)[:50], NOISE[:50]
+    lonlat, truth, noise = LONLAT[:30], (LONLAT[:, 1] + NOISE)[:30], NOISE[:30]
     clean = fit_map("xyz", Task("a", lonlat, truth), progress=False).held_out
     rows = (clean["fold"] == 1).to_numpy()
     spoilt = np.where(rows, -40.0 * noise, truth)
@@ -149,7 +152,7 @@ def test_what_is_held_out_is_not_looked_at():
 
 
 def test_the_same_labels_give_the_same_map_and_chunks_change_nothing(north, monkeypatch):
-    small = Task("small", LONLAT[:40], NOISE[:40])
+    small = Task("small", LONLAT[:20], NOISE[:20])
     one, again = (fit_map("xyz", small, progress=False) for _ in range(2))
     assert one.metadata == again.metadata
     new = RNG.uniform([-20, 35], [40, 65], (700, 2))
@@ -167,6 +170,7 @@ def test_labels_that_nothing_predicts_are_said_to_be() -> None:
     assert "one value for all places" in fit_map("melt", noise, progress=False).summary()
 
 
+@pytest.mark.usefixtures("no_kriging")
 def test_a_map_of_classes_says_that_others_are_never_predicted():
     rng = np.random.default_rng(0)
     lonlat = rng.uniform([-10, 40], [30, 60], (60, 2))

@@ -349,6 +349,7 @@ def test_somebody_elses_file_is_left_alone(name, tmp_path):
     assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_map(tmp_path):
     """4 million pixels, five bands of float32, are 80 MB; a tile with its predictions is 10."""
     code = f"""
