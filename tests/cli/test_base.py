@@ -209,25 +209,30 @@ def test_text_of_others_does_not_steer_the_terminal(what, where, tmp_path, monke
         assert json.loads(result.stdout)["origin"]["name"] == text
 
 
-@pytest.mark.parametrize(
-    "command", ["--help", "evaluate --help", "info", "info --json", "info E", "data list"]
-)
-def test_a_c_locale_shows_everything(command, tmp_path):
+def test_a_c_locale_shows_everything(tmp_path):
     made = locties.LocationEncoder("xyz", "linear", dim=3)
     made.origin = {"name": "Zoë 東京"}
     made.save(tmp_path / "E")
     c_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    code = "import sys; from locties.cli import app; sys.argv[0] = 'locties'; app()"
+    commands = ["--help", "evaluate --help", "info", "info --json", "info E", "data list"]
+    code = (
+        "import sys\n"
+        "from locties.cli import app\n"
+        "for command in sys.argv[1:]:\n"
+        "    sys.argv = ['locties', *command.split()]\n"
+        "    try: app()\n"
+        "    except SystemExit as end: print('ended with', end.code, flush=True)\n"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code, *command.split()],
+        [sys.executable, "-c", code, *commands],
         env=os.environ | c_locale,
         cwd=tmp_path,
         capture_output=True,
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.isascii()
-    if command == "info E":
-        assert rb"Zo\xeb \u6771\u4eac" in done.stdout
+    assert done.stdout.count(b"ended with 0\n") == len(commands)
+    assert rb"Zo\xeb \u6771\u4eac" in done.stdout
 
 
 # 2: the command is wrong, and no file need be read to know it. 1: a file is missing or unusable.
