@@ -99,6 +99,20 @@ def test_the_remedy_for_a_frame_and_other_files_works(style: str, tmp_path: Path
         np.testing.assert_allclose(task.target, numbers)
 
 
+def test_one_command_mends_all_columns_with_decimal_commas(tmp_path: Path) -> None:
+    """A spreadsheet in another language writes every number so."""
+    frame = PLACES.assign(y=PH, note="a, b", code=[f"{i},{i}" for i in range(N)])
+    written = {name: frame[name].map("{:.4f}".format).str.replace(".", ",") for name in PLACES}
+    frame.assign(**written, y=STYLES["decimal comma"][0], name="Ulm").to_csv(
+        tmp_path / "a.csv", index=False
+    )
+    with pytest.raises(ValueError, match=r"'lon' holds .* as 'lat', 'y', 'code' seem to") as error:
+        locties.read_task(tmp_path / "a.csv", "y")
+    task = locties.read_task(mended(str(error.value), tmp_path), "y")
+    np.testing.assert_allclose(task.target, PH)
+    np.testing.assert_allclose(task.lonlat, frame[["lon", "lat"]], atol=1e-4)
+
+
 def test_thousands_that_could_be_decimals_are_left_to_the_user(tmp_path: Path) -> None:
     PLACES.assign(y=written(PEOPLE, "{:,}")).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(ValueError, match=r"thousands or a decimal comma") as error:

@@ -175,23 +175,48 @@ def rewritten(frame: Any, change: str, geometry: bool = False) -> str:
 
 
 def misread(frame: Any, name: str, texts: Sequence[str], styles: Sequence[Style]) -> ValueError:
-    """The error for a column of text with numbers in one of these styles."""
+    """The error for a column of text with numbers in one of these styles.
+
+    The remedy converts all columns of such numbers, so one command is enough.
+    """
     example = next(text for text in texts if styles[0].matches(text))
+    others: list[str] = []
     remedies = []
     for style in styles:
-        changed = pd.Series(texts, dtype=object)
-        call = ""
-        for old, new in style.changes:
-            changed = changed.str.replace(old, new, regex=True)
-            call += f".replace({{{quoted(name)}: {{{quoted(old)}: {quoted(new)}}}}}, regex=True)"
-        if is_number(changed).all():
-            call += f".astype({{{quoted(name)}: float}})"
+        alike = [other for other in frame.columns if other != name and _is_in(style, frame[other])]
+        others += [other for other in alike if other not in others]
+        columns = json.dumps([name, *alike], ensure_ascii=False)
+        call = "".join(
+            f".replace(dict.fromkeys({columns}, {{{quoted(old)}: {quoted(new)}}}), regex=True)"
+            for old, new in style.changes
+        )
+        if is_number(_changed(style, texts)).all():
+            call += f".astype(dict.fromkeys({columns}, float))"
         condition = f" if it has {style.what}" if len(styles) > 1 else ""
         remedies.append(rewritten(frame, call) + condition)
+    too = f", as {', '.join(map(repr, others))} seem to do" if others else ""
     return ValueError(
         f"column {name!r} holds text with {' or '.join(style.what for style in styles)}, such as "
-        f"{shown(example)}: convert it, with {', or with '.join(remedies)}"
+        f"{shown(example)}{too}: convert it, with {', or with '.join(remedies)}"
     )
+
+
+def _changed(style: Style, texts: Sequence[str]) -> Any:
+    """A Series of these texts in the style that pandas reads."""
+    changed = pd.Series(texts, dtype=object)
+    for old, new in style.changes:
+        changed = changed.str.replace(old, new, regex=True)
+    return changed
+
+
+def _is_in(style: Style, column: Any) -> bool:
+    """Whether a column holds nothing but numbers, some of them in this style."""
+    if column.ndim != 1 or pd.api.types.is_numeric_dtype(column):
+        return False  # ndim is 2 if several columns have this name
+    texts = column.dropna().unique()
+    if not all(isinstance(text, str) for text in texts):
+        return False
+    return style in styles_of(texts) and bool(is_number(_changed(style, texts)).all())
 
 
 def shown(text: str) -> str:
