@@ -152,7 +152,7 @@ def test_bad_rows_are_refused_by_number(tmp_path: Path) -> None:
     assert "latitude is outside [-90, 90]: rows 17, 40;" in said
     assert "longitude is outside [-360, 360]: row 199;" in said
     assert "'ph' is missing or not finite: row 99." in said
-    assert "counted from 0" in said
+    assert "row 0 is the first below the header" in said
     assert "invalid='drop'" in said
 
 
@@ -242,7 +242,9 @@ def test_geometry_without_a_crs_is_refused(tmp_path: Path) -> None:
 def test_other_geometry_than_points_is_refused_by_row(invalid: str) -> None:
     frame = points(table())
     frame.loc[[5, 9], "geometry"] = frame.geometry.iloc[[5, 9]].buffer(0.1).to_numpy()
-    with pytest.raises(ValueError, match="2 of 200 geometries are not points, rows 5, 9, such as"):
+    with pytest.raises(
+        ValueError, match=r"2 of 200 geometries are not points.*rows 5, 9, counted from 0"
+    ):
         locties.read_task(frame, "ph", invalid=invalid)
 
 
@@ -307,8 +309,10 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         (tmp_path / f"broken.{ending}").write_bytes(b"" if ending == "csv" else b"\0" * 100)
         with pytest.raises(DataError, match="cannot be read"):
             locties.read_task(tmp_path / f"broken.{ending}", "ph")
+    with pytest.raises(ValueError, match="is a folder, not a table: name one file"):
+        locties.read_task(tmp_path, "ph")
     (tmp_path / "soil.xlsx").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="must end in"):
+    with pytest.raises(ValueError, match=r"names of tables end in \.csv.*a spreadsheet as CSV"):
         locties.read_task(tmp_path / "soil.xlsx", "ph")
 
 

@@ -211,8 +211,11 @@ def test_what_to_do_with_rows_is_checked():
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
-        (with_missing(), r"1 of 4 rows cannot be used\. Longitude or latitude is missing: row 1\."),
-        (with_missing(), r"counted from 0.*pass invalid='drop'"),
+        (
+            with_missing(),
+            r"1 of 4 rows cannot be used.*header\)\. Longitude or latitude is missing: row 1\.",
+        ),
+        (with_missing(), r"row 0 is.*pass invalid='drop'"),
         (table().assign(lat=[52.5, 99, 48, 3]), "latitude is outside|could be a longitude"),
         (table().rename(columns={"lon": "east"}), "no column 'lon'.*Pass lon="),
         (table().rename(columns={"lon": "x", "lat": "y2"}), "Pass lon='x'"),

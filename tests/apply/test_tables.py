@@ -277,7 +277,9 @@ def test_other_units_than_degrees_are_said(scale: float, words: str) -> None:
 def test_places_at_zero_are_said_with_their_rows() -> None:
     frame = FRAME.copy()
     frame.loc[[3, 8]] = 0.0
-    with pytest.warns(UserWarning, match=r"2 of 120 places are exactly \(0, 0\), rows 3, 8"):
+    with pytest.warns(
+        UserWarning, match=r"2 of 120 places are exactly \(0, 0\).*rows 3, 8, counted from 0"
+    ):
         locties.embed(ENCODER, frame)
 
 

@@ -246,7 +246,10 @@ def test_embed_says_what_is_wrong_and_leaves_no_file(
     bad = "lon,lat\n1,2\n3,4\n5,6\n100,-95\n"
     result = run("embed", encoder, "-o", out, input=bad)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "1 of 4 rows cannot be used. Latitude is outside [-90, 90]: row 3" in result.stderr
+    assert (
+        "(row 0 is the first below the header). Latitude is outside [-90, 90]: row 3"
+        in result.stderr
+    )
     assert sorted(tmp_path.iterdir()) == [encoder]
     twice = run("embed", encoder, input=run("embed", encoder, input=PLACES).stdout)
     assert twice.exit_code == 1
@@ -272,7 +275,8 @@ def test_embed_leaves_rows_out_when_asked_and_says_which(
         frame.to_parquet(places)
     refused = run("embed", encoder, places, "-o", out)
     assert (refused.exit_code, refused.stdout) == (1, "")
-    missing = "4 of 7 rows cannot be used. Longitude or latitude is missing: rows 1, 3, 4; "
+    missing = "4 of 7 rows cannot be used (row 0 is the first below the header). Longitude or "
+    missing += "latitude is missing: rows 1, 3, 4; "
     wrong = f"{missing}latitude is outside [-90, 90]: row 5. "
     assert wrong in refused.stderr
     assert "pass --invalid drop" in refused.stderr

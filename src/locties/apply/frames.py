@@ -102,8 +102,7 @@ def lonlat_of(data: Any, lon: str | None = None, lat: str | None = None) -> Tens
     lonlat, problems = _places(data, lon, lat)
     if message := complaint(problems, len(lonlat)):
         raise ValueError(
-            f"{message}. Rows are counted from 0; correct them, or drop them, with "
-            "frame.dropna() if they are missing"
+            f"{message}. Correct them, or drop them, with frame.dropna() if they are missing"
         )
     return float_points(lonlat)
 

@@ -38,6 +38,7 @@ _OFFLINE = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}  # the only file that /vsi
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # First bytes of files of several variables: HDF5 (also NetCDF 4), HDF4, NetCDF 3. GDAL's names for
 # a variable.
+_ZARR = ("zarr.json", ".zgroup")  # one of them is in the folder of a Zarr
 _CONTAINER = (b"\x89HDF", b"\x0e\x03\x13\x01", b"CDF\1", b"CDF\2", b"CDF\5")
 _VARIABLE = re.compile(r"(?i)(?:NETCDF|HDF5|HDF4\w*|ZARR):\"?(.+?)\"?:/*(.+)")
 _EASTINGS, _NORTHINGS = ("x", "easting", "eastings"), ("y", "northing", "northings")
@@ -133,6 +134,8 @@ def _open_file(source: str | Path) -> Iterator[OpenRaster]:
         raise ValueError(f"{source} is a variable of a file: {_by_xarray(inside[1], [inside[2]])}")
     # Absolute: GDAL prepends the folder to the names of other files that a file mentions.
     path = existing(source).absolute()
+    if path.is_dir() and not any((path / name).exists() for name in _ZARR):
+        raise DataError(f"{source} is a folder: name one file, a table or a raster")
     if path.is_dir() or _start(path).startswith(_CONTAINER):
         raise DataError(f"{source} can hold several variables: {_by_xarray(path)}")
     mask = path.with_name(f"{path.name}.msk")
@@ -148,9 +151,9 @@ def _open_file(source: str | Path) -> Iterator[OpenRaster]:
             dataset = rasterio.io.DatasetReader(str(path), driver=list(_DRIVERS))
         except rasterio.errors.RasterioIOError as error:
             raise DataError(
-                f"{source} cannot be read as a raster ({error}). Convert a raster with "
-                "gdal_translate, to .tif; save a spreadsheet as CSV; names of tables end in "
-                f"{', '.join(TABLES)}"
+                f"{source} cannot be read as a raster ({error}), and names of tables end in "
+                f"{', '.join(TABLES)}. Convert a raster with gdal_translate, to .tif; save a "
+                "spreadsheet as CSV"
             ) from error
         with dataset:
             yield _of_dataset(source, dataset)

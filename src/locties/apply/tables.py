@@ -106,9 +106,12 @@ def _read_file(source: str | Path) -> Any:
         if suffix in TABLES:
             location, options = _vector(path, suffix)
             return need("geopandas", "geometry", "own").read_file(location, **options)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a table: name one file")
     raise ValueError(
-        f"{path} is not a table: its name must end in {', '.join(TABLES)}. Save a "
-        "spreadsheet as CSV; or read it with pandas or geopandas and pass the frame"
+        f"{path} is not a table of points: names of tables end in {', '.join(TABLES)}. Save a "
+        "spreadsheet as CSV; rename text to .csv if commas are between its fields, to .tsv if tabs "
+        "are"
     )
 
 
@@ -386,9 +389,9 @@ def out_of_range(
     fits = (longitude <= 90) & (latitude <= 360)
     if beyond.sum() > _SUSPECT * n and (known & fits).sum() >= (1 - _SUSPECT) * n:
         raise ValueError(
-            f"{beyond.sum()} of {n} latitudes are beyond 90 ({rows_text(beyond)}, such as "
-            f"{_pair_text(lonlat[beyond][0])}) and could be longitudes: longitude and latitude "
-            f"seem to be swapped; {swap}. If they are not, correct these rows"
+            f"{beyond.sum()} of {n} latitudes are beyond 90, such as that of "
+            f"{_pair_text(lonlat[beyond][0])} ({rows_text(beyond)}). Longitude and latitude seem "
+            f"to be swapped; {swap}. If they are not, correct these rows"
         )
     _warn_of_places(lonlat, known)
     return [
@@ -404,8 +407,8 @@ def _warn_of_places(lonlat: Array, known: Array) -> None:
     zero = known & (lonlat == 0).all(axis=1)
     if zero.any():
         warnings.warn(
-            f"{zero.sum()} of {len(lonlat)} places are exactly (0, 0), {rows_text(zero)}, in the "
-            "Gulf of Guinea: drop these rows if (0, 0) means a missing place",
+            f"{zero.sum()} of {len(lonlat)} places are exactly (0, 0), in the Gulf of Guinea "
+            f"({rows_text(zero)}): drop these rows if (0, 0) means a missing place",
             stacklevel=4,
         )
     rest = lonlat[known & ~zero]
@@ -439,8 +442,8 @@ def _from_geometry(frame: Any) -> tuple[Array, Problems]:
     other = ~absent & (shapely.get_type_id(shapes) != 0)
     if other.any():
         raise ValueError(
-            f"{other.sum()} of {len(shapes)} geometries are not points, {rows_text(other)}, such "
-            f"as a {shapes[other.argmax()].geom_type}: use one point of each, with "
+            f"{other.sum()} of {len(shapes)} geometries are not points, such as a "
+            f"{shapes[other.argmax()].geom_type} ({rows_text(other)}): use one point of each, with "
             f"{rewritten(frame, '.pipe(lambda t: t.set_geometry(t.representative_point()))')}; "
             f"or, for MultiPoints, {rewritten(frame, '.explode(ignore_index=True)')}"
         )
@@ -520,12 +523,15 @@ def complaint(problems: Problems, n: int) -> str:
     if not wrong.any():
         return ""
     reasons = reasons_text(problems)
-    return f"{wrong.sum()} of {n} rows cannot be used. {reasons[0].upper()}{reasons[1:]}"
+    return (
+        f"{wrong.sum()} of {n} rows cannot be used (row 0 is the first below the header). "
+        f"{reasons[0].upper()}{reasons[1:]}"
+    )
 
 
 def reasons_text(problems: Problems) -> str:
     """What is wrong, and in which rows."""
-    return "; ".join(f"{what}: {rows_text(rows)}" for what, rows in problems if rows.any())
+    return "; ".join(f"{what}: {_rows(rows)}" for what, rows in problems if rows.any())
 
 
 def check_invalid(invalid: str) -> None:
@@ -538,16 +544,18 @@ def usable(problems: Problems, n: int, invalid: str) -> Array:
     """Which of n rows can be used, (n,) bool: "raise" refuses the others, "drop" warns of them."""
     message = complaint(problems, n)
     if message and invalid == "raise":
-        raise ValueError(
-            f"{message}. Rows are counted from 0; correct them, or pass invalid='drop' to drop them"
-        )
+        raise ValueError(f"{message}. Correct them, or pass invalid='drop' to drop them")
     if message:
         warnings.warn(f"{message}. They are dropped", stacklevel=4)
     return ~any_of(problems, n)
 
 
 def rows_text(wrong: Array) -> str:
-    """The first of these rows (N,), and how many more there are."""
+    """The first of these rows (N,), how many more there are, and how they are counted."""
+    return f"{_rows(wrong)}, counted from 0 below the header"
+
+
+def _rows(wrong: Array) -> str:
     index = np.flatnonzero(wrong)
     more = f" and {len(index) - _SHOWN} more" if len(index) > _SHOWN else ""
     first = ", ".join(map(str, index[:_SHOWN]))
