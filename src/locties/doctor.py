@@ -27,6 +27,7 @@ with needs("own", "reading your own data"):
         usable,
     )
     from locties.apply.text import shown
+    from locties.evaluation.tasks import check_kind
     from locties.lonlat import check
     from locties.user_data import is_raster, read_task
 
@@ -60,6 +61,8 @@ def examine(
         ('columns lon, lat', 'ph: regression, 6.1 to 7.4', None)
     """
     check_invalid(invalid)
+    if kind is not None:
+        check_kind(kind)
     facts: dict[str, Any] = {"file": str(source)}
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)

@@ -46,7 +46,7 @@ with needs("data,own,study", "reading your own data"):
         usable,
     )
     from locties.data import sampling
-    from locties.evaluation.tasks import KINDS, Task
+    from locties.evaluation.tasks import Task, check_kind
     from locties.lonlat import CELL_DEGREES, cell_index, check
     from locties.modalities import EMBEDDED, MODALITIES, Chosen
     from locties.modality import PATCH, Modality, Standardise, patch_encoder, profile_encoder
@@ -92,8 +92,8 @@ def read_task(
         >>> task.kind, task.target
         ('regression', array([6.1, 7.4]))
     """
-    if kind is not None and kind not in KINDS:
-        raise unknown("kind of task", kind, KINDS)
+    if kind is not None:
+        check_kind(kind)
     check_invalid(invalid)
     frame = read_table(source)
     lonlat, problems = coordinates(frame, lon, lat)
@@ -114,9 +114,9 @@ def read_task(
     repeated = len(lonlat) - len(np.unique(check(lonlat).numpy(), axis=0))
     if repeated:
         warnings.warn(
-            f"{repeated} of {len(lonlat)} rows are at the place of another row: under random folds "
-            "a test point then has its own place among the labels; average them, or judge by "
-            "splits='block'",
+            f"{repeated} of {len(lonlat)} rows are at the place of another row. Scores of random "
+            "folds are too high then, since a place is tested with its own label; scores of blocks "
+            "are not. To have one row for each place, average them",
             stacklevel=2,
         )
     return Task(name or target, torch.from_numpy(lonlat), values, kind, unit)

@@ -67,10 +67,10 @@ def test_evaluate_reads_labels_of_ones_own(encoder, soil):
     labels = [encoder, "--points-file", soil]
     coordinates = ["--lon", "x", "--lat", "y", "--splits", "random", "--probes", "knn"]
     unnamed = run(*labels, "--target", "ph")
-    assert unnamed.exit_code == 2
+    assert unnamed.exit_code == 1
     assert "Pass --lon x --lat y." in unnamed.stderr
     unclear = run(*labels, "--target", "horizon", *coordinates)
-    assert unclear.exit_code == 2
+    assert unclear.exit_code == 1
     assert "pass --kind regression or --kind classification" in unclear.stderr
     result = run(*labels, "--target", "ph", *coordinates)
     assert result.exit_code == 0, result.stderr
@@ -110,7 +110,7 @@ def test_a_warning_of_the_library_is_one_line(encoder, soil):
     )
     assert result.exit_code == 0
     assert result.stderr.startswith("locties: warning: 1 of 601 rows")
-    assert result.stderr.endswith("or judge by --splits block\n")
+    assert result.stderr.endswith("To have one row for each place, average them\n")
 
 
 @pytest.mark.parametrize("target", ["temp [degC]", "ph [/]", ":smile: [bold]x", "a\x1b]0;b"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -194,3 +195,16 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work(option, name, 
     result = run("map", points, "--target", "no column", option, points / name)
     assert result.exit_code == 1
     assert f"{points / name} cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize("options", [["map", "FILE", "--target", "ph"], ["embed", "melt", "FILE"]])
+def test_a_missing_folder_is_named_with_the_command_that_makes_it(options, points, monkeypatch):
+    monkeypatch.chdir(points.parent)
+    command = [str(points) if word == "FILE" else word for word in options]
+    ending = "tif" if "map" in options else "csv"
+    result = run(*command, "--output", f"my mpas/a.{ending}")
+    assert result.exit_code == 1
+    assert "there is no folder 'my mpas'" in result.stderr
+    assert not Path("my mpas").exists()
+    subprocess.run(shlex.split(result.stderr.partition("make it: ")[2]), check=True)
+    assert Path("my mpas").is_dir()

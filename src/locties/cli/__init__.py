@@ -14,7 +14,7 @@ try:
 
     from locties import __version__
     from locties.cli import convert, data, doctor, embed, evaluate, info, map, pretrain, s2
-    from locties.cli.base import Command, Commands
+    from locties.cli.base import EXIT_CODES, Command, Commands
 except KeyboardInterrupt:  # importing takes a while
     print("locties: interrupted", file=sys.stderr)
     raise SystemExit(130) from None
@@ -46,7 +46,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog=EXIT_CODES)
 def main(
     version: Annotated[
         bool,
@@ -57,8 +57,7 @@ def main(
 ) -> None:
     """Location encoders tied to several unpaired geospatial modalities.
 
-    Results go to stdout; progress, warnings and errors to stderr. Exit codes: 0 done, 1 a file or
-    the run failed, 2 the command is wrong, 130 interrupted.
+    Results go to stdout; progress, warnings and errors to stderr.
 
     Example: `locties evaluate melt --tasks elevation`
     """

@@ -12,7 +12,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -22,9 +23,16 @@ from locties._util import registry
 from locties._util.files import DataError
 from locties._util.text import printable
 
+if TYPE_CHECKING:
+    from locties.evaluation.tasks import Task
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 # Packages of the command line itself; for any other, the library names the extra.
 PACKAGES = ("pandas", "pyarrow", "rich", "tqdm", "typer")
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 a file cannot be used as asked, or the run failed; 2 the command is "
+    "wrong, whatever its files hold; 130 interrupted."
+)
 
 
 class Commands(TyperGroup):
@@ -39,10 +47,13 @@ class Commands(TyperGroup):
 class Command(TyperCommand):
     """A command that prints an error as one line on stderr, without a traceback.
 
-    Exit codes: 2 if the command is wrong (ValueError), 1 if a file or the run failed (DataError,
-    OSError, RuntimeError and the like), 130 after an interrupt. Any other exception is a bug and
-    keeps its traceback.
+    `EXIT_CODES` end its help. The code is 2 after a ValueError, and 1 after a DataError, OSError,
+    RuntimeError and the like; `reading` makes a ValueError about a file an OSError. Any other
+    exception is a bug and keeps its traceback.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options | {"epilog": EXIT_CODES})
 
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
@@ -116,6 +127,44 @@ def resuming() -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         where = str(interrupt).partition(":")[0] or "interrupted"
         raise KeyboardInterrupt(f"{where}; the same command resumes") from None
+
+
+def read_labels(
+    file: Path,
+    target: str,
+    *,
+    lon: str | None,
+    lat: str | None,
+    kind: str | None,
+    invalid: str,
+    unit: str = "",
+) -> Task:
+    """The labels of a file. A wrong option is told from a wrong file before the file is opened."""
+    from locties.apply.tables import check_invalid
+    from locties.evaluation.tasks import check_kind
+
+    if kind is not None:
+        check_kind(kind)
+    check_invalid(invalid)
+    with reading():
+        return locties.read_task(
+            file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid
+        )
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Refuse folders that are missing or in which no file can be made, before any work."""
+    for path in filter(None, paths):
+        folder = path.parent
+        if not folder.exists():
+            make = shlex.join(["mkdir", "-p", str(folder)])
+            raise OSError(f"{path}: there is no folder {str(folder)!r}; to make it: {make}")
+        try:
+            TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise OSError(
+                f"{path} cannot be written ({error.strerror}): name a file in another folder"
+            ) from error
 
 
 def print_json(value: Any) -> None:

@@ -29,7 +29,7 @@ def doctor(
 ) -> None:
     """Show how a file would be read (format, places, target) and what is wrong with it.
 
-    The exit code is 0 if the file can be used. Else it is 1, and the last line says what to do.
+    If the file cannot be used, the exit code is 1, and the last line says what to do.
 
     Example: `locties doctor soil.csv --target ph`
     """

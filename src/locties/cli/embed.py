@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from locties.cli.base import find_encoder, reading, resuming, say
+from locties.cli.base import check_writable, find_encoder, reading, resuming, say
 
 
 def embed(
@@ -60,6 +60,7 @@ def embed(
     check_invalid(invalid)
     if output != "-":
         ending_of(output)  # refuses a name that is not a table's
+        check_writable(Path(output))
     with reading():
         _embed(found, Path(encoder).resolve().name, file, output, lon, lat, invalid)
 
@@ -116,6 +117,7 @@ def _export(encoder: str, file: str, output: str, resolution: float) -> None:
         raise ValueError("--grid writes a file: give --output FILE.zarr or FILE.tif")
     import locties
 
+    check_writable(Path(output))
     with resuming():
         locties.export_grid(encoder, output, resolution, progress=True)
     print(output)

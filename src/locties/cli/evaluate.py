@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from locties._util.text import printable
-from locties.cli.base import Json, find_contender, print_json, split_names
+from locties.cli.base import (
+    Json,
+    find_contender,
+    print_json,
+    read_labels,
+    reading,
+    split_names,
+)
 
 
 def evaluate(
@@ -71,15 +78,16 @@ def evaluate(
         )
 
     import locties
-    from locties.evaluation import TIERS, block_degrees, contender
+    from locties.evaluation import TIERS, block_degrees, contender, folds
     from locties.lonlat import BLOCK_DEGREES
 
     judged = contender(find_contender(encoder))
     if points_file is not None:
         assert target is not None
-        chosen = [
-            locties.read_task(points_file, target, lon=lon, lat=lat, kind=kind, invalid=invalid)
-        ]
+        task = read_labels(points_file, target, lon=lon, lat=lat, kind=kind, invalid=invalid)
+        with reading():
+            folds(task.lonlat, "random")  # refuses too few labels
+        chosen = [task]
     else:
         known = TIERS[tier]
         chosen = [known[name](points=points) for name in split_names(tasks or known)]

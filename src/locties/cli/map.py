@@ -5,13 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
 
 from locties._util.text import printable
-from locties.cli.base import find_contender, reading, resuming, say, split_names
+from locties.cli.base import (
+    check_writable,
+    find_contender,
+    read_labels,
+    reading,
+    resuming,
+    say,
+    split_names,
+)
 
 RASTERS = (".tif", ".zarr")
 
@@ -82,17 +89,21 @@ def map_(
     Example: `locties map points.csv --target ph --bounds 5,47,15,55 --resolution 0.01 -o ph.zarr`
     """
     _check(output, at, report, grid=bounds is not None or resolution is not None or sea)
-    _check_writable(output, report)
+    check_writable(output, report)
     encoders = [name if name == "auto" else find_contender(name) for name in split_names(encoder)]
 
-    import locties
+    from locties.mapping.candidates import candidates
+    from locties.mapping.conformal import check_coverage
+    from locties.mapping.fit import fit_map
     from locties.mapping.output import trusted_share, window_of
 
-    task = locties.read_task(file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
+    chosen_from = "auto" if "auto" in encoders else encoders
+    check_coverage(coverage)
+    candidates(chosen_from)  # refuses unknown names
+    task = read_labels(file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
     window = window_of(task.lonlat.numpy(), bounds, resolution)
-    fitted = locties.fit_map(
-        "auto" if "auto" in encoders else encoders, task, coverage=coverage, seed=seed
-    )
+    with reading():
+        fitted = fit_map(chosen_from, task, coverage=coverage, seed=seed)
     for line in fitted.summary().splitlines():
         print(printable(line))
     with resuming():
@@ -111,18 +122,6 @@ def map_(
             command = shlex.join(["locties", *sys.argv[1:]])
             fitted.report(report, bounds=bounds, resolution=resolution, sea=sea, command=command)
             print(f"{report}: the report")
-
-
-def _check_writable(*paths: Path | None) -> None:
-    """Refuse folders in which no file can be made, before any work."""
-    for path in filter(None, paths):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            TemporaryFile(dir=path.parent).close()
-        except OSError as error:
-            raise OSError(
-                f"{path} cannot be written ({error.strerror}): name a file in another folder"
-            ) from error
 
 
 def _check(output: Path | None, at: Path | None, report: Path | None, *, grid: bool) -> None:

@@ -28,6 +28,12 @@ AIRPORT_CELL = 1.0  # degrees: 44% of all airports are in the USA, but 14% of su
 SMALLEST_CLASS = 25  # points: fewer are not enough to train and to test
 
 
+def check_kind(kind: str) -> None:
+    """Raise ValueError unless `kind` is one of `KINDS`."""
+    if kind not in KINDS:
+        raise unknown("kind of task", kind, KINDS)
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """Points, their targets, and whether these are measurements or classes.
@@ -60,8 +66,7 @@ class Task:
     tier: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise unknown("kind of task", self.kind, KINDS)
+        check_kind(self.kind)
         lonlat = check(self.lonlat).detach().cpu().clone(memory_format=torch.contiguous_format)
         target = self._values(len(lonlat))
         target, classes = self._codes(target) if self.kind != KINDS[0] else self._numbers(target)
