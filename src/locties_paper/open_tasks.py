@@ -22,6 +22,20 @@ from locties._util.files import written_aside
 from locties.evaluation import BASELINES, OPEN_TASKS
 from locties_paper import results
 
+# The dataset of the manifest behind each task.
+SOURCES = {
+    "air_temperature": "stations",
+    "precipitation": "stations",
+    "elevation": "mosaiks_elevation",
+    "population": "mosaiks_population",
+    "biome": "biomes",
+    "country": "countries",
+    "plant_richness": "plant_richness",
+    "tree_species": "tree_plots",
+    "winter_temperature": "design_temperatures",
+    "summer_temperature": "design_temperatures",
+    "house_value": "house_values",
+}
 REGIONAL = "house_value"  # drawn by itself: on a globe it is a dot
 COMMON = 11  # classes shown by name
 

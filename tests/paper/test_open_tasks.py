@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from locties.data.manifest import source
 from locties.evaluation import BASELINES, OPEN_TASKS
 from locties_paper import open_tasks
 
@@ -31,3 +32,8 @@ def test_every_baseline_is_scored_on_every_task(open_tier, monkeypatch):
     }
     best = table.groupby(["task", "encoder"])["value"].max()
     assert best["air_temperature", "xyz"] > 0.9 > best["air_temperature", "constant"]
+
+
+def test_every_task_comes_from_a_dataset_of_the_open_tier():
+    assert set(open_tasks.SOURCES) == set(OPEN_TASKS)
+    assert all(source(name).tier == "open" for name in open_tasks.SOURCES.values())

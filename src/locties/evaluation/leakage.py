@@ -27,9 +27,17 @@ LEAKS: dict[str, tuple[str, ...]] = {
     "climate_zone": ("rain", "temperature"),
     "country": ("toponyms",),
 }
-# MOSAIKS and pvlib took their elevations from the same terrain tiles on AWS: in the repository
-# Global-Policy-Lab/mosaiks-paper, extractElevation_global.R calls get_aws_terrain.
-OPEN_LEAKS: dict[str, tuple[str, ...]] = {"elevation": ("relief",)}
+# As above. MOSAIKS and pvlib took their elevations from the same terrain tiles on AWS: in the
+# repository Global-Policy-Lab/mosaiks-paper, extractElevation_global.R calls get_aws_terrain. The
+# richness of plants was computed from climate and relief.
+OPEN_LEAKS: dict[str, tuple[str, ...]] = {
+    "air_temperature": ("temperature",),
+    "precipitation": ("rain",),
+    "elevation": ("relief",),
+    "plant_richness": ("rain", "temperature", "relief"),
+    "winter_temperature": ("temperature",),
+    "summer_temperature": ("temperature",),
+}
 POOLED = 4  # a patch is read as 4 x 4 means of each channel
 BAG = 256  # n-gram buckets are folded to this many counts
 
