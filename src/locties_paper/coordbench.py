@@ -50,7 +50,10 @@ DATASETS: dict[str, Callable[[], tuple[Tensor, Array]]] = {
     "california-housing": public.house_values,
 }
 SPLITS = ("random", "spatial")
-ENCODERS = ("best", "best+harmonics_10", "melt", "salt", "clip", "harmonics_10", "harmonics_40")
+ENCODERS = (
+    *("best", "best+harmonics_10", "melt", "salt", "clip"),
+    *("raw", "raw+harmonics_10", "harmonics_10", "harmonics_40"),
+)
 PUBLISHED = results.PUBLISHED_ROWS / "coordbench_published.csv"
 
 FOLDS = 5

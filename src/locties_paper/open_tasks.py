@@ -85,8 +85,11 @@ def _common(task: Task) -> tuple[pd.Series, list[str]]:
 
 def score(tasks: Mapping[str, Task]) -> pd.DataFrame:
     """The scores of every baseline on every task: rows of `locties.evaluate`, with all labels."""
-    pairs = [(task, baseline) for task in tasks.values() for baseline in BASELINES]
-    rows = [locties.evaluate(baseline, task, labels="all") for task, baseline in tqdm(pairs)]
+    made = {name: BASELINES[name]() for name in BASELINES}
+    pairs = [(task, name) for task in tasks.values() for name in made]
+    rows = [
+        locties.evaluate(made[name], task, name=name, labels="all") for task, name in tqdm(pairs)
+    ]
     return pd.concat(rows, ignore_index=True)
 
 
