@@ -7,18 +7,23 @@ labels go. Which points the paper used is not known to us.
 Source: arXiv 2606.20167, by way of public digests.
 """
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 import locties
-from locties import Task
+from locties import Modality, Task
+from locties._util.files import written_aside
 from locties.apply.metadata import Encoder
-from locties.evaluation import public_tasks
+from locties.evaluation import TIERS, public_tasks
 from locties.evaluation.splits import folds
+from locties.modalities import MODALITIES
+from locties_paper.figures.charts import METRICS
 
 BUDGETS = (243, 729, 2187, 6561, 19683, 40000)
 EVERY = 10**6  # points: more than any of these tasks has
@@ -75,3 +80,112 @@ def evaluate(
         for split in splits
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def load(chosen: Sequence[str], samples: int, seed: int) -> list[Modality]:
+    """Modalities by name, or as ``name=FOLDER`` with a folder that `locties features` wrote.
+
+    A folder's samples leave out the cells of the modalities before it.
+
+    Args:
+        chosen: such as ``["text=wikipedia", "rain"]``.
+        samples: largest number of samples of each.
+        seed: determines the draw.
+    """
+    loaded: list[Modality] = []
+    for each in chosen:
+        name, _, folder = each.partition("=")
+        if folder:
+            modality = locties.read_modality(
+                folder, name=name, beside=loaded, samples=samples, seed=seed
+            )
+        else:
+            modality = MODALITIES[name](samples, seed)
+        loaded.append(modality)
+    return loaded
+
+
+def train(
+    modalities: Sequence[Modality],
+    methods: Sequence[str],
+    *,
+    degree: int,
+    hidden: int,
+    dim: int,
+    output: str = "",
+    **settings: Any,
+) -> dict[str, locties.LocationEncoder]:
+    """Encoders by name: each method on all modalities, and "clip" on each of them.
+
+    Args:
+        modalities: from `load`.
+        methods: schedules; "clip" is the two-modality baseline.
+        degree, hidden, dim: sizes of the harmonics and SIREN.
+        output: folder of the runs, which are resumed there; none are kept if it is empty.
+        settings: further arguments of `locties.pretrain`.
+    """
+    runs = {method: list(modalities) for method in methods if method != "clip"}
+    if "clip" in methods:
+        runs |= {f"clip-{each.name}": [each] for each in modalities}
+    encoders = {}
+    for name, chosen in runs.items():
+        folder = Path(output) / name
+        if output and (folder / "encoder").is_dir():
+            encoders[name] = locties.load(folder / "encoder")
+            continue
+        start = locties.LocationEncoder(
+            dim=dim,
+            feature_options={"degree": degree},
+            network_options={"hidden": hidden},
+            seed=settings["seed"],
+        )
+        state = folder / "checkpoint" if output else None
+        method = name.partition("-")[0]
+        run = locties.pretrain(method, chosen, start, checkpoint=state, **settings)
+        encoders[name] = run.encoder
+        if state:
+            run.save(folder)
+            shutil.rmtree(state)
+    return encoders
+
+
+def tasks(tier: str, points: int, seed: int) -> list[Task]:
+    """The four tasks of the tier; "embedded" has climate zones in place of biomes.
+
+    Tasks with fewer points than `points` give all; `seed` draws the points.
+    """
+    names = [name if name in TIERS[tier] else "climate_zone" for name in TASKS]
+    return [TIERS[tier][name](points, seed) for name in names]
+
+
+def score(
+    encoders: Mapping[str, Encoder],
+    tasks: Sequence[Task],
+    *,
+    probes: Sequence[str],
+    seed: int,
+    output: str = "",
+) -> pd.DataFrame:
+    """The rows of `evaluate` of each encoder, of one without training, and of coordinates alone.
+
+    Rows are written to ``output/rows.parquet`` after each encoder.
+    """
+    first = next(iter(encoders.values()))
+    untrained = {}
+    if isinstance(first, locties.LocationEncoder):
+        untrained = {"untrained": locties.LocationEncoder(**first.config).eval()}
+    contenders: dict[str, str | Path | Encoder] = {**encoders, **untrained, "xyz": "xyz"}
+    rows = []
+    for name, encoder in contenders.items():
+        rows.append(evaluate(encoder, tasks, name=name, probes=probes, seed=seed))
+        if output:
+            with written_aside(Path(output) / "rows.parquet") as aside:
+                pd.concat(rows).to_parquet(aside, index=False)
+    return pd.concat(rows, ignore_index=True)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores by encoder and number of labels, a column for each task, and their mean."""
+    shown = table[table["metric"].isin(METRICS)]
+    wide = shown.pivot_table("value", ["encoder", "labels"], "task", sort=False)
+    return wide.assign(mean=wide.mean(axis=1, skipna=False))

@@ -152,6 +152,9 @@ def draw_few_labels(runs: pd.DataFrame, encoders: Sequence[str], tier: str = "em
                     line = best.loc[(encoder, task, split)]
                     ax.plot(line.index, line, ".-", color=colour, label=encoder)
             ax.set(xscale="log", ylim=(min(0, *ax.get_ylim()), 1))
+            budgets = sorted(few.loc[few["task"] == task, "n"].unique())
+            ax.set_xticks(budgets, [f"{n:,}" for n in budgets])
+            ax.minorticks_off()
         row[0].set_ylabel(f"R² or accuracy, {split} folds")
     for ax in axes[-1]:
         ax.set_xlabel("labels")
