@@ -95,6 +95,26 @@ def test_new_draws_are_held_as_often_as_promised(probe):
     assert np.mean(held_classes) == pytest.approx(0.91, abs=0.05)
 
 
+def test_sets_hold_what_they_promise_where_classes_are_known():
+    """Worlds of 30 classes, of which many have labels in one fold alone, or in none."""
+    held, sizes = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(260, 3))
+        rare = rng.permutation(np.repeat(np.arange(15), [100, 60, 30, *[6] * 10, 5, 5]))
+        classes = np.where(rng.random(260) < 0.5, (x + rng.gumbel(size=x.shape)).argmax(1), rare)
+        fitted = conformal_probe("ridge", x[:60], classes[:60], np.arange(60) % FOLDS, 0.9)
+        sets, there = fitted.predict(x[60:]).sets(), classes[60:]
+        labelled = np.isin(np.arange(sets.shape[1]), classes[:60])
+        assert not sets[:, ~labelled].any(), "a class without a label is in a set"
+        known = labelled[there.clip(max=len(labelled) - 1)] & (there < len(labelled))
+        assert 0 < known.mean() < 1
+        held.append(sets[known, there[known]].mean())
+        sizes.append(sets.sum(1).mean() / labelled.sum())
+    assert np.mean(held) == pytest.approx(0.9, abs=0.04)
+    assert np.mean(sizes) < 0.8
+
+
 def test_a_set_always_holds_the_predicted_class():
     """A sure class in a world of sure classes: the errors alone would leave some sets empty."""
     x = np.repeat(np.eye(3), 20, 0)

@@ -1,9 +1,12 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import locties
 from locties import Task, fit_map
+from locties.evaluation.splits import block_index
 
 RNG = np.random.default_rng(0)
 LONLAT = RNG.uniform([-20, 35], [40, 65], (100, 2))
@@ -171,8 +174,33 @@ def test_labels_that_nothing_predicts_are_said_to_be() -> None:
 
 
 @pytest.mark.usefixtures("no_kriging")
-def test_a_map_of_classes_says_that_others_are_never_predicted():
+@pytest.mark.usefixtures("no_kriging")
+def test_classes_of_one_block_count_as_misses_and_are_said():
+    """A fifth of the labels have a class of their own block: no honest set holds them."""
     rng = np.random.default_rng(0)
-    lonlat = rng.uniform([-10, 40], [30, 60], (60, 2))
-    zones = Task("zone", lonlat, np.where(lonlat[:, 1] > 50, "north", "south"), "classification")
-    assert "Only the 2 labelled classes" in fit_map("melt", zones, progress=False).summary()
+    lonlat = rng.uniform([-60, -50], [60, 60], (150, 2))
+    belt = np.where(lonlat[:, 1] > 0, "north", "south").astype(object)
+    west = lonlat[:, 0] < -36
+    belt[west] = [f"region {block}" for block in block_index(lonlat)[west]]
+    fitted = fit_map("xyz", Task("belt", lonlat, belt, "classification"), progress=False)
+    held_out = fitted.held_out
+    misses = held_out["observed"].str.startswith("region")
+    assert not held_out["inside"][misses].any()
+    assert held_out["inside"][~misses].mean() > 0.85
+    assert fitted.coverage["measured"][0] == pytest.approx(held_out["inside"].mean())
+    for each, rows in held_out.groupby("fold"):
+        there = set(held_out["observed"][held_out["fold"] != each])
+        assert set().union(*rows["set"].str.split("|")) <= there
+    said = " ".join(fitted.summary().split())
+    assert f"{misses.mean():.0%} of the labels have a class without a label in other" in said
+    assert "Careful: on held-out blocks the sets hold" in said
+    assert re.search(r"mean size of a set [\d.]+ of \d+ classes", said)
+
+
+@pytest.mark.usefixtures("no_kriging")
+def test_sets_that_say_little_are_said_to():
+    rng = np.random.default_rng(0)
+    lonlat = rng.uniform([-60, -50], [60, 60], (60, 2))
+    noise = Task("noise", lonlat, rng.permutation(np.arange(60) % 6), "classification")
+    said = " ".join(fit_map("xyz", noise, progress=False).summary().split())
+    assert re.search(r"The sets hold [56]\.\d of 6 classes on average: 60 labels are too few", said)

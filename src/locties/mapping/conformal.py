@@ -5,6 +5,10 @@ off. If whole blocks were exchangeable, an interval would hold the true value wi
 at least 2 * coverage - 1, and usually about `coverage`. Real blocks are not quite exchangeable, so
 `fit_map` also measures the coverage on held-out blocks.
 
+No set can hold a class that has no label, so sets promise less: `coverage` where the true class has
+a label in other blocks. A label whose class is in its own fold alone says nothing about that, and
+is not used to calibrate.
+
 Source: Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the jackknife+" (Annals of
 Statistics 49, 2021); Romano, Sesia and Candès, "Classification with valid and adaptive coverage"
 (NeurIPS 2020).
@@ -36,8 +40,9 @@ class ConformalProbe:
             those without one fold.
         importance: importance of each feature `(d,)` in the first fit; one number if all are equal.
         errors: for each fold, the sorted errors of its labels by the probe without it: absolute
-            errors, or minus the score of the true class.
+            errors, or minus the logarithm of the true class's probability.
         sharpness: class probabilities are softmax(sharpness * scores).
+        known: `(1 + K, C)`, whether each fit has a label of the class; all true for measurements.
     """
 
     fits: Columns
@@ -45,10 +50,11 @@ class ConformalProbe:
     errors: Sequence[Array]
     coverage: float
     sharpness: float
+    known: NDArray[np.bool_]
 
     def predict(self, x: NDArray[Any]) -> Predictions:
         """Predictions at embeddings `(M, d)`."""
-        columns, *without = self.fits(x)
+        columns, *without = _masked(self.fits(x), self.known)
         return Predictions(columns, np.stack(without), self)
 
 
@@ -57,7 +63,7 @@ class Predictions:
     """The predictions of a `ConformalProbe` at M places.
 
     Attributes:
-        columns: `(M, C)`: measurements, or a score for each class.
+        columns: `(M, C)`: measurements, or a score for each class, -inf for one without a label.
         without: `(K, M, C)`, the same by the probes without one fold.
     """
 
@@ -76,8 +82,13 @@ class Predictions:
         return ends
 
     def sets(self) -> NDArray[np.bool_]:
-        """Which classes `(M, C)` each set holds; it always holds the predicted class."""
-        sets = cv_plus_sets(self.without, self.probe.errors, self.probe.coverage)
+        """Which classes `(M, C)` each set holds.
+
+        It always holds the predicted class, and never a class without a label.
+        """
+        scores = log_probabilities(self.without, self.probe.sharpness)
+        sets = cv_plus_sets(scores, self.probe.errors, self.probe.coverage)
+        sets &= self.probe.known[0]
         sets[np.arange(len(sets)), self.columns.argmax(1)] = True
         return sets
 
@@ -90,9 +101,7 @@ class Predictions:
 
     def probabilities(self) -> Array:
         """Probability of each class: `(M, C)`."""
-        from scipy.special import softmax
-
-        return np.asarray(softmax(self.probe.sharpness * self.columns, axis=1))
+        return np.exp(log_probabilities(self.columns, self.probe.sharpness))
 
 
 def conformal_probe(
@@ -106,14 +115,43 @@ def conformal_probe(
     names = sorted(set(np.unique(fold).tolist()) - {LEFT_OUT})
     without = [(LEFT_OUT,), *((LEFT_OUT, each) for each in names)]
     fits = PROBES[probe](x, [target], fold).several(without)
-    errors, scores, truth = [], [], []
+    known = np.stack([labelled(target, ~np.isin(fold, left_out)) for left_out in without])
+    columns, truth = [], []
     for fit, each in enumerate(names, 1):
         here = fold == each
-        scores.append(fits(x[here])[fit])
-        truth.append(target[here])
-        errors.append(np.sort(_errors(scores[-1], truth[-1])))
-    sharpness = _sharpness(np.concatenate(scores), np.concatenate(truth))
-    return ConformalProbe(fits, getattr(fits, "importance", 1.0), errors, coverage, sharpness)
+        usable = _in(known[fit], target[here])
+        columns.append(_masked(fits(x[here]), known)[fit][usable])
+        truth.append(target[here][usable])
+    sharpness = _sharpness(np.concatenate(columns), np.concatenate(truth))
+    errors = [
+        np.sort(_errors(part, there, sharpness)) for part, there in zip(columns, truth, strict=True)
+    ]
+    importance = getattr(fits, "importance", 1.0)
+    return ConformalProbe(fits, importance, errors, coverage, sharpness, known)
+
+
+def labelled(target: NDArray[Any], rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which classes `(C,)` have a label among these rows `(N,)`; for measurements, one True."""
+    if not is_classification(target):
+        return np.ones(1, bool)
+    return np.bincount(target[rows], minlength=target.max() + 1) > 0
+
+
+def _in(known: NDArray[np.bool_], target: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which labels `(N,)` are of a known class; all, for measurements."""
+    return known[target] if is_classification(target) else np.ones(len(target), bool)
+
+
+def _masked(columns: Sequence[Array], known: NDArray[np.bool_]) -> list[Array]:
+    """The columns of each fit, -inf for classes of which it has no label."""
+    return [np.where(there, part, -np.inf) for part, there in zip(columns, known, strict=True)]
+
+
+def log_probabilities(scores: Array, sharpness: float) -> Array:
+    """Logarithm of the probability of each class, from scores `(..., C)`."""
+    from scipy.special import log_softmax
+
+    return np.asarray(log_softmax(sharpness * scores, axis=-1))
 
 
 def cv_plus_intervals(folds: Array, errors: Sequence[Array], coverage: float) -> Array:
@@ -167,9 +205,10 @@ def smallest_rank(n: int, coverage: float) -> int:
     return math.ceil(round(coverage * (n + 1), 9))
 
 
-def _errors(columns: Array, target: NDArray[Any]) -> Array:
+def _errors(columns: Array, target: NDArray[Any], sharpness: float) -> Array:
     if is_classification(target):
-        return np.asarray(-columns[np.arange(len(target)), target])
+        scores = log_probabilities(columns, sharpness)
+        return np.asarray(-scores[np.arange(len(target)), target])
     return np.asarray(np.abs(columns[:, 0] - target))
 
 
@@ -178,11 +217,9 @@ def _sharpness(scores: Array, target: NDArray[Any]) -> float:
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks" (ICML 2017).
     """
-    if not is_classification(target):
+    if not is_classification(target) or not len(target):
         return 1.0
-    from scipy.special import log_softmax
-
     grid = np.logspace(-1, 2, 31)
     rows = np.arange(len(target))
-    gains = [log_softmax(each * scores, axis=1)[rows, target].mean() for each in grid]
+    gains = [log_probabilities(scores, each)[rows, target].mean() for each in grid]
     return float(grid[int(np.argmax(gains))])

@@ -33,6 +33,7 @@ from locties.mapping.conformal import (
     Predictions,
     check_coverage,
     conformal_probe,
+    labelled,
     smallest_rank,
 )
 from locties.mapping.output import Outputs
@@ -68,10 +69,11 @@ class LocationMap(Outputs):
             block, block_low, block_high (95%, over blocks), random, chosen. The last row, "the
             choice", scores the whole procedure: for each fold, the candidate is chosen without that
             fold.
-        coverage: share of labels inside their interval or set; columns where ("held-out blocks" or
-            "random folds"), nominal, measured, low, high (95%, over blocks), mean_width (of the
-            interval, or number of classes in the set). The choice, the probe and the calibration do
-            not see the held-out labels.
+        coverage: share of labels inside their interval or set; a label whose class has no label in
+            other folds is outside. Columns where ("held-out blocks" or "random folds"), nominal,
+            measured, low, high (95%, over blocks), mean_width (of the interval, or number of
+            classes in the set). The choice, the probe and the calibration do not see the held-out
+            labels.
         held_out: for each label, the prediction without its block; columns lon, lat, block, fold,
             observed, predicted, inside, dissimilarity, trusted, nearest_label_km, and low, high or
             set, set_size.
@@ -139,8 +141,8 @@ class LocationMap(Outputs):
         blocks = self.coverage.iloc[0]
         if blocks["high"] < blocks["nominal"]:
             lines.append(
-                f"Careful: the intervals hold {blocks['measured']:.0%} of the labels, "
-                f"instead of {blocks['nominal']:.0%} on held-out blocks."
+                f"Careful: on held-out blocks the {'sets' if task.classes else 'intervals'} hold "
+                f"{blocks['measured']:.0%} of the labels, instead of {blocks['nominal']:.0%}."
             )
         what = f"{len(task.target)} labels of {task.name}"
         lines.append(what + (f" ({task.unit})" if task.unit else ""))
@@ -150,7 +152,7 @@ class LocationMap(Outputs):
             f"Score on held-out blocks, choice included: {_score_text(choice)}; on random folds "
             f"{choice['random']:.2f}."
         )
-        lines += [_coverage_text(row) for _, row in self.coverage.iterrows()]
+        lines += [_coverage_text(row, task) for _, row in self.coverage.iterrows()]
         return "\n".join([*lines, *self.notes])
 
     __str__ = summary
@@ -181,7 +183,8 @@ def fit_map(
         source: a table, as in `read_task`; or a `Task`, without `target`.
         target: the column to predict.
         lon, lat, kind, unit, invalid: see `read_task`.
-        coverage: share of true values that intervals or sets should hold.
+        coverage: share of true values that intervals or sets should hold; of classes, where the
+            true class has a label in other blocks.
         seed: determines the folds.
         progress: show a progress bar.
 
@@ -198,11 +201,6 @@ def fit_map(
     tried = candidates(encoder)
     task = _task(source, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
     fold, random, notes = _folds(task, coverage, seed)
-    if task.classes:
-        notes.append(
-            f"Only the {len(task.classes)} labelled classes can be predicted. Where other classes "
-            "occur, the sets hold the true class less often than measured."
-        )
     bar = tqdm(tried, "Trying candidates", disable=not progress)
     trials = [Trial(candidate, task, fold, random) for candidate in bar]
     chosen = best(trials, lambda trial: float(losses(task.target, trial.blocks).mean()))
@@ -210,6 +208,8 @@ def fit_map(
     held_out, choices = _held_out(trials, task, fold, coverage, progress)
     scores = _scores(trials, chosen, judge, held_out)
     probe = conformal_probe(chosen.candidate.probe, chosen.x, task.target, fold, coverage)
+    if task.classes:
+        notes += _notes_on_sets(task, fold, held_out)
     return LocationMap(
         task,
         chosen.candidate.name,
@@ -326,6 +326,29 @@ def _held_out(
     return frame.rename(columns={"value": "predicted"}), choices
 
 
+def _notes_on_sets(task: Task, fold: NDArray[np.int64], held_out: pd.DataFrame) -> list[str]:
+    """What sets cannot do: hold a class without a label, and be small with too few labels."""
+    target, classes = task.target, len(task.classes or ())
+    notes = [f"Only the {classes} labelled classes can be predicted."]
+    known = np.empty(len(target), bool)
+    for each in np.unique(fold):
+        here = fold == each
+        known[here] = labelled(target, ~here)[target[here]]
+    if not known.all():
+        notes.append(
+            f"{1 - known.mean():.0%} of the labels have a class without a label in other blocks: "
+            "no set can hold it there. Of the other labels, the sets hold "
+            f"{held_out['inside'][known].mean():.0%}."
+        )
+    size = held_out["set_size"].mean()
+    if size > (1 + classes) / 2:
+        notes.append(
+            f"The sets hold {size:.1f} of {classes} classes on average: {len(target)} labels are "
+            "too few to say more."
+        )
+    return notes
+
+
 def _answers(predictions: Predictions, classes: Sequence[str] | None) -> dict[str, Any]:
     """Value with interval, or class with set."""
     if classes is None:
@@ -435,10 +458,13 @@ def _score_text(row: Any) -> str:
     return _text(row["metric"], Interval(row["block"], row["block_low"], row["block_high"]))
 
 
-def _coverage_text(row: Any) -> str:
+def _coverage_text(row: Any, task: Task) -> str:
+    size = f"mean width {row['mean_width']:.3g}{f' {task.unit}' if task.unit else ''}"
+    if task.classes:
+        size = f"mean size of a set {row['mean_width']:.1f} of {len(task.classes)} classes"
     return (
         f"Coverage on {row['where']}: {row['measured']:.1%} (95% interval {row['low']:.1%} to "
-        f"{row['high']:.1%}; wanted {row['nominal']:.0%}), mean width {row['mean_width']:.3g}."
+        f"{row['high']:.1%}; wanted {row['nominal']:.0%}), {size}."
     )
 
 
