@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import locties
 from locties import Task, fit_map
@@ -204,3 +205,23 @@ def test_sets_that_say_little_are_said_to():
     noise = Task("noise", lonlat, rng.permutation(np.arange(60) % 6), "classification")
     said = " ".join(fit_map("xyz", noise, progress=False).summary().split())
     assert re.search(r"The sets hold [56]\.\d of 6 classes on average: 60 labels are too few", said)
+
+
+def test_the_summary_fits_a_page_and_the_sources_are_those_of_what_is_used(north, belts):
+    for fitted in (north, belts):
+        assert max(map(len, fitted.summary().splitlines())) <= 88
+        cited = " ".join(fitted.cite)
+        features, _, probe = fitted.chosen.partition(", ")
+        assert ("location tying" in cited) == features.startswith("melt")
+        source = {"ridge": "Hoerl", "knn": "Shepard", "kriging": "Rasmussen"}
+        assert [name in cited for name in source.values()] == [name == probe for name in source]
+        assert ("adaptive coverage" in cited) == (fitted is belts)
+    assert "Only the 3 labelled classes can be predicted" in belts.summary()
+
+
+@pytest.mark.usefixtures("no_kriging")
+def test_the_source_of_an_encoder_is_cited():
+    answers = locties.load("clip")(torch.from_numpy(LONLAT[:60])).detach().numpy()
+    easy = fit_map("clip", Task("easy", LONLAT[:60], answers[:, 0]), progress=False)
+    assert easy.chosen.startswith("clip")
+    assert "SatCLIP" in " ".join(easy.cite)

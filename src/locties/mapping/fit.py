@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -43,6 +44,7 @@ Array = NDArray[np.float64]
 
 NUMBERS_PER_CHUNK = 2**23  # labels times places: 64 MB in float64
 PLACES_PER_CHUNK = 8192
+LINE = 88  # letters in a line of the summary
 CITE = (
     "Barber, Candès, Ramdas and Tibshirani (2021), Predictive inference with the jackknife+. "
     "Annals of Statistics 49(1), doi 10.1214/20-AOS1965: the intervals",
@@ -55,6 +57,30 @@ CITE_CLASSES = (
     "Romano, Sesia and Candès (2020), Classification with valid and adaptive coverage. NeurIPS "
     "33, arXiv 2006.02544: the sets of classes"
 )
+CITE_PROBE = {
+    "ridge": "Hoerl and Kennard (1970), Ridge regression. Technometrics 12(1), doi "
+    "10.1080/00401706.1970.10488634: the chosen model",
+    "knn": "Shepard (1968), A two-dimensional interpolation function for irregularly-spaced data. "
+    "ACM National Conference, doi 10.1145/800186.810616: the chosen model",
+    "kriging": "Rasmussen and Williams (2006), Gaussian Processes for Machine Learning. MIT Press: "
+    "kriging, the chosen model",
+}
+_TIED = (
+    "Hecht, Arzoumanidis, Li and Dehbi (2026), Multi-modal contrastive learning for implicit Earth "
+    "embeddings via location tying. arXiv 2606.20167: the encoder's method"
+)
+_SATCLIP = (
+    "Klemmer et al. (2025), SatCLIP: Global, general-purpose location embeddings with satellite "
+    "imagery. AAAI, arXiv 2311.17179: the encoder's method"
+)
+CITE_ENCODER = {
+    "melt": _TIED,
+    "salt": _TIED,
+    "clip": _SATCLIP,
+    "geoclip": "Vivanco Cepeda, Nayak and Shah (2023), GeoCLIP: Clip-inspired alignment between "
+    "locations and images for effective worldwide geo-localization. NeurIPS, arXiv 2309.16020: the "
+    "encoder",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +162,7 @@ class LocationMap(Outputs):
         return pd.DataFrame(columns)
 
     def summary(self) -> str:
-        """The main facts in about ten lines."""
+        """The main facts, each in a paragraph."""
         task, lines = self.task, []
         blocks = self.coverage.iloc[0]
         if blocks["high"] < blocks["nominal"]:
@@ -153,7 +179,8 @@ class LocationMap(Outputs):
             f"{choice['random']:.2f}."
         )
         lines += [_coverage_text(row, task) for _, row in self.coverage.iterrows()]
-        return "\n".join([*lines, *self.notes])
+        wrap = textwrap.TextWrapper(LINE, subsequent_indent="  ", break_on_hyphens=False)
+        return "\n".join(map(wrap.fill, [*lines, *self.notes]))
 
     __str__ = summary
 
@@ -218,7 +245,7 @@ def fit_map(
         _coverage(chosen, task, fold, random, held_out, coverage, judge.blocks, progress),
         held_out,
         notes,
-        [*CITE, *([CITE_CLASSES] if task.classes else [])],
+        _cite(chosen.candidate, task),
         _metadata(chosen.candidate, task, coverage, seed),
         chosen.candidate.function,
         probe,
@@ -347,6 +374,16 @@ def _notes_on_sets(task: Task, fold: NDArray[np.int64], held_out: pd.DataFrame) 
             "too few to say more."
         )
     return notes
+
+
+def _cite(candidate: Candidate, task: Task) -> list[str]:
+    """The sources of what this map uses."""
+    cited = [CITE_PROBE[candidate.probe], *CITE, *([CITE_CLASSES] if task.classes else [])]
+    for part in getattr(candidate.function, "encoders", [candidate.function]):
+        origin = getattr(part, "origin", {})
+        method = origin.get("schedule") or type(part).__name__.lower()
+        cited.append(CITE_ENCODER.get(method) or origin.get("citation", ""))
+    return [each for each in dict.fromkeys(cited) if each]
 
 
 def _answers(predictions: Predictions, classes: Sequence[str] | None) -> dict[str, Any]:
