@@ -35,6 +35,8 @@ from torch.utils._pytree import tree_leaves_with_path
 
 import locties
 from locties.data.frozen import features
+from locties.data.frozen_encoders import of_module
+from locties.data.sentinel2 import Chips
 from locties.modality import Modality, profile_encoder
 from locties.training.checkpoint import load_state
 from locties_paper import results
@@ -183,7 +185,8 @@ def chips(source: Path) -> Kind:
 
     def work(folder: Path) -> None:
         torch.set_num_threads(1)
-        features(shards, index, backbone(), folder, batch=2, device="cpu", progress=False)
+        encoder = of_module(backbone(), "net", device="cpu")
+        features(Chips(shards, index), encoder, folder, batch=2, progress=False)
 
     def reached(folder: Path) -> int:
         path = folder / "manifest.json"

@@ -32,7 +32,7 @@ from rich.table import Table
 from side_by_side import processor
 from torch import Tensor
 
-from locties import modalities
+from locties.data import frozen_folder
 from locties_paper import results
 from locties_paper.site.notebook import commit
 
@@ -67,7 +67,7 @@ def steps(
     drop(path)
     array = torch.from_numpy(np.load(path, mmap_mode="c"))
     rows = torch.arange(len(array))
-    held: Tensor | modalities.Mapped = modalities.Mapped(
+    held: Tensor | frozen_folder.Mapped = frozen_folder.Mapped(
         torch.zeros(len(array), 2), rows, array, path.parent, rows
     )
     generator = torch.Generator().manual_seed(seed)
@@ -75,7 +75,7 @@ def steps(
     if kind == "resident":
         held = array[torch.cat(order)]
         order = torch.randperm(len(held), generator=generator).split(BATCH)
-    nothing = patch.object(modalities, "prefetch", lambda *_: None)
+    nothing = patch.object(frozen_folder, "prefetch", lambda *_: None)
     waited = 0.0
     start = time.perf_counter()
     for now, coming in pairwise(order):

@@ -27,9 +27,10 @@ with needs("own", "reading your own data"):
         usable,
     )
     from locties.apply.text import shown
+    from locties.data.frozen_folder import read_features, read_manifest
     from locties.evaluation.tasks import check_kind
     from locties.lonlat import check
-    from locties.user_data import is_raster, read_task
+    from locties.user_data import read_task, source_kind
 
 _PIXELS = 2000  # pixels of a raster to read
 
@@ -43,10 +44,10 @@ def examine(
     kind: str | None = None,
     invalid: str = "raise",
 ) -> dict[str, Any]:
-    r"""Report how a table or raster would be read, and what is wrong with it.
+    r"""Report how a table, raster or folder of features is read, and what is wrong with it.
 
     Args:
-        source: path of a file.
+        source: path of a file or folder.
         target: column of a table to predict.
         lon, lat, kind, invalid: see `locties.read_task`.
 
@@ -67,8 +68,11 @@ def examine(
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
         try:
-            if is_raster(source):
+            found = source_kind(source)
+            if found == "raster":
                 _raster(facts, source)
+            elif found == "features":
+                _features(facts, source)
             else:
                 _table(facts, source, target, lon, lat, kind, invalid)
             problem = None
@@ -76,6 +80,18 @@ def examine(
             problem = str(error)
     said = (str(note.message) for note in noted if issubclass(note.category, UserWarning))
     return {**facts, "warnings": list(dict.fromkeys(said)), "problem": problem}
+
+
+def _features(facts: dict[str, Any], folder: str | Path) -> None:
+    index, array = read_features(folder)
+    manifest = read_manifest(folder) or {}
+    encoder = manifest["encoder"]
+    facts["format"] = f"features of {manifest['source']['kind']}"
+    facts["encoder"] = f"{encoder['name']} {encoder['version']}, sha256 {encoder['sha256'][:10]}"
+    facts["rows"], facts["features"] = array.shape
+    facts |= _extent(index.lonlat.numpy())
+    facts["rows without features"] = int(array[:, 0].isnan().sum())
+    facts["unusable items"] = len(manifest["unusable"])
 
 
 def _table(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from os import PathLike
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from locties._util.registry import Registry, check_counts
 from locties.data import embedded, public, sampling
 from locties.data.raster import Raster
-from locties.data.sentinel2 import prefetch, read_features
 from locties.modality import (
     PATCH,
     TOKENS,
@@ -264,94 +262,6 @@ def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -
     Arguments: see `imagery`. Source: NASA's Black Marble picture; see the manifest.
     """
     return _patches("night_lights", public.night_lights(), 255, samples, seed, validation)
-
-
-@dataclass(frozen=True, eq=False)
-class Mapped:
-    """Samples in a memory-mapped file, read when they are indexed.
-
-    After `expect`, the operating system reads the next batch while the current step is computed.
-
-    Args:
-        lonlat: (P, 2) degrees, a pool of places.
-        rows: (P,) int64, the row of each place in the file.
-        array: (R, d) the mapped file.
-        folder: its folder, written by `locties.data.frozen.features`.
-        index: (N,) int64, the chosen places of the pool.
-        device: where batches are put.
-    """
-
-    lonlat: Tensor
-    rows: Tensor
-    array: Tensor
-    folder: str | PathLike[str]
-    index: Tensor
-    device: torch.device | str = "cpu"
-    _expected: list[Tensor] = field(default_factory=list, init=False)
-
-    def __getitem__(self, index: Tensor) -> Tensor:
-        return self._read(self.index[index.cpu()])
-
-    def expect(self, index: Tensor) -> None:
-        """Start reading the samples of the next step, without waiting for them."""
-        rows = self.rows[self.index[index.cpu()]]
-        prefetch(self.folder, self.array, rows)
-        self._expected[:] = [rows]
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def _read(self, places: Tensor) -> Tensor:
-        rows = self.rows[places]
-        if not (self._expected and torch.isin(rows, self._expected[0]).all()):
-            prefetch(self.folder, self.array, rows)
-        return self.array[rows].to(self.device, torch.float32)
-
-    def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw places (n, 2) from the pool, with their samples."""
-        drawn = torch.randint(len(self.rows), (n,), generator=generator)
-        return self.lonlat[drawn].to(self.device), self._read(drawn)
-
-    def to(self, device: torch.device) -> Mapped:
-        """A copy that puts its batches on `device`; the file itself is not copied."""
-        return replace(self, device=device)
-
-
-def sentinel2(
-    folder: str | PathLike[str], samples: int = 20_000, seed: int = 0, validation: int = 1024
-) -> Modality:
-    """Features of Sentinel-2 chips, as `locties.data.frozen.features` wrote them.
-
-    Samples are (N, d) float32, read from the file batch by batch. The modality takes the place of
-    `imagery` and owns the same cells, so train with one of the two, not both. If there are fewer
-    chips than `samples` in those cells, all are taken.
-
-    Other arguments: see `imagery`. Source: S2-100K, the images of SatCLIP (Klemmer et al.,
-    arXiv 2311.17179).
-    """
-    check_counts(samples=samples, validation=validation)
-    index, array = read_features(folder)
-    rows = (~array[:, 0].isnan()).nonzero().squeeze(1)
-    lonlat = index.lonlat[rows].float()
-    owners = sampling.owner(lonlat)
-    generator = _generator("sentinel2", seed)
-
-    def pool(owner: int, n: int) -> Mapped:
-        owned = (owners == owner).nonzero().squeeze(1)
-        chosen = torch.randperm(len(owned), generator=generator)[:n]
-        return Mapped(lonlat[owned], rows[owned], array, folder, chosen)
-
-    training = pool(sampling.OWNERS.index("imagery"), samples)
-    held_out = pool(sampling.VALIDATION, validation)
-    standardise = Standardise(training[torch.arange(min(FITTED, len(training)))])
-    make = profile_encoder(array.shape[1], standardise)
-    return Modality(
-        "sentinel2",
-        training.lonlat[training.index],
-        training,
-        make,
-        Modality("sentinel2", held_out.lonlat[held_out.index], held_out, make),
-    )
 
 
 # The study's default: they need no fetched file, and none of them is itself the answer to a task.

@@ -1,4 +1,4 @@
-"""Your own data: a table of points becomes a `Task`, a table or raster a `Modality`.
+"""Your own data: a table of points becomes a `Task`; a table, raster or features a `Modality`.
 
 Files are local; nothing here opens a connection.
 """
@@ -9,7 +9,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -46,10 +46,18 @@ with needs("data,own,study", "reading your own data"):
         usable,
     )
     from locties.data import sampling
+    from locties.data.frozen_folder import ARRAY, MANIFEST, Mapped, read_features
     from locties.evaluation.tasks import Task, check_kind
     from locties.lonlat import CELL_DEGREES, cell_index, check
-    from locties.modalities import EMBEDDED, MODALITIES, Chosen
-    from locties.modality import PATCH, Modality, Standardise, patch_encoder, profile_encoder
+    from locties.modalities import EMBEDDED, FITTED, MODALITIES, Chosen
+    from locties.modality import (
+        PATCH,
+        Modality,
+        Samples,
+        Standardise,
+        patch_encoder,
+        profile_encoder,
+    )
 
 
 def read_task(
@@ -137,7 +145,7 @@ def read_modality(
     seed: int = 0,
     validation: int = 1024,
 ) -> Modality:
-    """Make a modality from a table or a raster, to pretrain with.
+    """Make a modality from a table, a raster or a folder of frozen features, to pretrain with.
 
     Modalities are unpaired: a cell of about 50 km belongs to one of them, or to validation. So
     samples are dropped if they lie in the cells of the modalities in `beside`. By default these are
@@ -149,7 +157,8 @@ def read_modality(
     Args:
         source: a table, as for `read_task`; or the path of a raster, such as a GeoTIFF, that refers
             to no other file; or an xarray DataArray (for NetCDF, HDF5 and Zarr) with two
-            dimensions, or with bands as a third.
+            dimensions, or with bands as a third; or a folder that ``locties features`` wrote, whose
+            features are read batch by batch and standardised.
         name: name of the modality.
         columns: the numeric columns of a table that form the profile; each is standardised. By
             default all but coordinates, row numbers and ids.
@@ -181,6 +190,7 @@ def read_modality(
         343
     """
     check_invalid(invalid)
+    kind = source_kind(source)
     if name in MODALITIES:
         raise ValueError(f"name={name!r} is a modality of locties: choose another name")
     for what, number in {"samples": samples, "validation": validation}.items():
@@ -188,7 +198,7 @@ def read_modality(
             raise ValueError(f"{what}={number}: pass at least 1")
     beside = [beside] if isinstance(beside, str) else list(beside)
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
-    if is_raster(source):
+    if kind == "raster":
         if columns is not None:
             raise ValueError("a raster has no columns: pass bands")
         if patch not in (None, PATCH):
@@ -207,6 +217,13 @@ def read_modality(
                     )
                 )
             held_out = pixels.draw(validation, _is_validation)
+        parts = [(points, _all(points, rows)) for points, rows in (training, held_out)]
+    elif kind == "features":
+        given = {"columns": columns, "bands": bands, "patch": patch, "lon": lon, "lat": lat}
+        for option, value in given.items():
+            if value is not None:
+                raise ValueError(f"{option}={value!r}: a folder of features has none; leave it out")
+        parts = _features(source, beside, samples, validation, rng)
     else:
         if bands is not None or patch is not None:
             raise ValueError("a table has no bands or patches: pass columns")
@@ -214,12 +231,12 @@ def read_modality(
         order = torch.from_numpy(rng.permutation(len(points)))
         points, rows = points[order], rows[order]
 
-        def among(inside: Tensor, n: int) -> tuple[Tensor, Tensor]:
-            return points[inside][:n], rows[inside][:n]
+        def among(inside: Tensor, n: int) -> tuple[Tensor, Samples]:
+            return points[inside][:n], _all(points[inside][:n], rows[inside][:n])
 
-        training = among(_free(points, beside), samples)
-        held_out = among(_is_validation(points), validation)
-    if not len(training[0]):
+        parts = [among(_free(points, beside), samples), among(_is_validation(points), validation)]
+    (places, content), (held_places, held_content) = parts
+    if not len(places):
         names = [other if isinstance(other, str) else other.name for other in beside]
         raise ValueError(
             f"modality {name!r} has no sample left outside the cells of "
@@ -227,14 +244,36 @@ def read_modality(
             "train with; beside=() keeps all cells but validation's"
         )
     encoder = patch_encoder if patch else profile_encoder
-    standardise = Standardise(training[1][:4096])
-    make = encoder(training[1].shape[1], standardise)
+    first = content[torch.arange(min(FITTED, len(content)))]
+    make = encoder(first.shape[1], Standardise(first))
+    validated = Modality(name, held_places, held_content, make) if len(held_places) else None
+    return Modality(name, places, content, make, validated)
 
-    def modality(points: Tensor, kept: Tensor, held_out: Modality | None = None) -> Modality:
-        index = torch.arange(len(points))
-        return Modality(name, points, Chosen(points, kept, index), make, held_out)
 
-    return modality(*training, modality(*held_out) if len(held_out[0]) else None)
+def _all(points: Tensor, rows: Tensor) -> Samples:
+    """Samples in memory, all of them chosen."""
+    return Chosen(points, rows, torch.arange(len(points)))
+
+
+def _features(
+    folder: str | Path,
+    beside: Sequence[str | Modality],
+    samples: int,
+    validation: int,
+    rng: np.random.Generator,
+) -> list[tuple[Tensor, Samples]]:
+    """Places and mapped features of a folder, of training and of validation."""
+    index, array = read_features(folder)
+    rows = (~array[:, 0].isnan()).nonzero().squeeze(1)
+    points = index.lonlat[rows].float()
+
+    def among(inside: Tensor, n: int) -> tuple[Tensor, Samples]:
+        pool = inside.nonzero().squeeze(1)
+        chosen = torch.from_numpy(rng.permutation(len(pool))[:n])
+        places = points[pool]
+        return places[chosen], Mapped(places, rows[pool], array, folder, chosen)
+
+    return [among(_free(points, beside), samples), among(_is_validation(points), validation)]
 
 
 def _free(points: Tensor, beside: Sequence[str | Modality]) -> Tensor:
@@ -294,12 +333,18 @@ def _profiles(
     return float_points(lonlat[keep]), torch.from_numpy(np.stack(values, axis=1)[keep]).float()
 
 
-def is_raster(source: Any) -> bool:
-    """Whether `source` is read as a raster, not as a table."""
+def source_kind(source: Any) -> Literal["raster", "features", "table"]:
+    """How `source` is read."""
     if isinstance(source, str | Path):
-        return suffix_of(source) not in TABLES
+        folder = Path(source)
+        # A folder that should hold features gets the error that says so.
+        if any((folder / name).is_file() for name in (MANIFEST, ARRAY)) or (
+            folder.is_dir() and not suffix_of(source)
+        ):
+            return "features"
+        return "table" if suffix_of(source) in TABLES else "raster"
     if type(source).__module__.startswith("xarray."):
         if not hasattr(source, "dtype"):
             raise ValueError("a Dataset: pass one DataArray, as dataset['name'] or .to_array()")
-        return True
-    return False
+        return "raster"
+    return "table"

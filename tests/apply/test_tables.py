@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import locties
 from locties import evaluation
 from locties._util.files import DataError
-from locties.apply.tables import coordinate_columns
+from locties.apply.tables import coordinate_columns, read_table
 from locties.cli import app
 from locties.modality import profile_encoder
 
@@ -204,6 +204,13 @@ def test_quotes_that_swallow_rows_are_refused(ending: str, tmp_path: Path) -> No
     path.write_text("".join(separator.join(row) + "\n" for row in rows))
     with pytest.raises((ValueError, DataError), match=r"quote|fields"):
         locties.read_task(path, "ph")
+
+
+def test_a_quoted_text_of_several_lines_with_commas_is_read(tmp_path: Path) -> None:
+    prose = "One, two.\nThree, four.\n\n5, 6, or seven, 8, 9."
+    frame = pd.DataFrame({"lon": [1.5, 2.5], "lat": [3.5, 4.5], "ph": [5.5, 6.5]})
+    frame.assign(note=prose).to_csv(tmp_path / "a.csv", index=False)
+    assert read_table(tmp_path / "a.csv")["note"].tolist() == [prose, prose]
 
 
 TABLE = {"lat": [52.5, 48.9], "lon": [13.4, 2.3], "ph": [6.5, 7.25]}

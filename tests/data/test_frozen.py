@@ -1,15 +1,13 @@
-"""Frozen features: from tar shards to a modality, through every fault that could be made."""
+"""Frozen features: from a source to a folder and back, through every fault that could be made."""
 
 import errno
 import json
 import multiprocessing
 import os
-import pickle
 import signal
 import tarfile
 import threading
 import time
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,14 +16,14 @@ import pytest
 import rasterio
 import torch
 from s2_files import backbone, dataset, pixels, tiff, write_index, write_shard
-from safetensors.torch import save_file
 from torch import nn
 
-from locties.data import fetch, frozen, sampling, sentinel2
-from locties.data.frozen import features, load_weights
+from locties.data import fetch, sentinel2
+from locties.data.frozen import features
+from locties.data.frozen_encoders import FROZEN, of_module, satclip_chip
+from locties.data.frozen_folder import read_features
 from locties.data.manifest import DataError
-from locties.data.sentinel2 import obtain, read_features, satclip_chip
-from locties.modalities import sentinel2 as modality
+from locties.data.sentinel2 import Chips, obtain, true_colour
 
 MIRROR = os.environ.get("LOCTIES_MIRROR")
 fork = multiprocessing.get_context("fork")
@@ -39,9 +37,9 @@ def data(tmp_path):
     return dataset(tmp_path)
 
 
-def run(data, out, net=None, **options):
-    options = {"batch": 2, "device": "cpu", "progress": False} | options
-    return features(*data, net or backbone(), out, **options)
+def run(data, out, net=None, name="net", **options):
+    encoder = of_module(net or backbone(), name, device="cpu")
+    return features(Chips(*data), encoder, out, **{"batch": 2, "progress": False} | options)
 
 
 def result(out):
@@ -63,13 +61,25 @@ def test_real_chips_lie_where_the_index_says_and_give_features(tmp_path):
     files = {path.name: path.read_bytes() for path in sorted(sample.glob("*.tif"))}
     shard = write_shard(tmp_path / "shard.tar", files)
     manifest = run(([shard], sample / "index.csv"), tmp_path / "out", batch=8)
-    assert (manifest["rows"], manifest["missing"], manifest["damaged"]) == (20, 0, [])
-    assert len(manifest["unindexed"]) == 3
+    assert (manifest["rows"], manifest["missing"]) == (20, 0)
+    assert [problem for _, problem in manifest["unusable"]] == ["is not in the index"] * 3
     index, computed = read_features(tmp_path / "out")
     assert computed.isfinite().all()
     for name, (lon, lat) in zip(index.names, index.lonlat.tolist(), strict=True):
         with rasterio.open(sample / name) as image:
             assert image.lnglat() == pytest.approx((lon, lat), abs=1e-5), name
+
+
+@pytest.mark.skipif(MIRROR is None, reason="LOCTIES_MIRROR names no mirror")
+def test_real_chips_give_features_of_their_true_colours(tmp_path):
+    chips, encoder = Chips([Path(MIRROR) / "s2-100k-sample"]), FROZEN["efficientnet_lite0"]("cpu")
+    manifest = features(chips, encoder, tmp_path / "out", progress=False)
+    assert (manifest["rows"], manifest["shape"]) == (20, [20, 1280])
+    assert manifest["encoder"]["sha256"] == encoder.sha256
+    _, computed = read_features(tmp_path / "out")
+    item = next(item for item in chips.items({"position": []}) if item.row == 4)
+    picture = encoder([true_colour(item.content)])
+    np.testing.assert_allclose(computed[4], picture[0], atol=1e-5)
 
 
 # --------------------------------------------------------------------------------- features
@@ -92,10 +102,9 @@ def test_features_are_the_backbone_s_at_the_index_s_rows(data, tmp_path):
             assert torch.allclose(row, expected[0], atol=1e-6), name
     assert manifest["shape"] == [13, 6]
     assert (manifest["rows"], manifest["missing"], manifest["complete"]) == (9, 1, True)
-    assert [name for name, _ in manifest["damaged"]] == [
-        *("patch_5.tif", "patch_10.tif", "patch_11.tif")
+    assert [name for name, _ in manifest["unusable"]] == [
+        *("patch_5.tif", "stranger.tif", "patch_10.tif", "patch_11.tif")
     ]
-    assert manifest["unindexed"] == ["stranger.tif"]
     assert [shard["bytes"] for shard in manifest["shards"]] == [p.stat().st_size for p in data[0]]
 
 
@@ -113,16 +122,16 @@ def test_features_that_are_not_finite_count_as_damaged(data, tmp_path):
             return torch.stack([bright, torch.where(bright > 1500, 1e6, 0.0)], 1)
 
     manifest = run(data, tmp_path / "out", Hot(), dtype="float16")
-    named = dict(manifest["damaged"])
+    named = dict(manifest["unusable"])
     assert named["patch_9.tif"] == "its features are not finite in float16"
-    assert manifest["rows"] + len(named) + 1 == 13
+    assert manifest["rows"] + len(named.keys() - {"stranger.tif"}) + 1 == 13
 
 
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (nn.Conv2d(13, 2, 9), r"the backbone returns \(2, 2, 248, 248\) for 2 chips"),
-        (nn.Flatten(0), r"the backbone returns \(1703936,\) for 2 chips"),
+        (nn.Conv2d(13, 2, 9), r"net returns float32 \(2, 2, 248, 248\) for 2 chips"),
+        (nn.Flatten(0), r"net returns float32 \(1703936,\) for 2 chips"),
     ],
 )
 def test_a_backbone_must_return_a_row_for_each_chip(data, tmp_path, net, message):
@@ -135,13 +144,16 @@ def test_a_backbone_must_return_a_row_for_each_chip(data, tmp_path, net, message
     [
         ({"batch": 0}, "batch is 0"),
         ({"dtype": "float61"}, "unknown dtype 'float61': did you mean 'float16'"),
-        ({"transform": "satclip"}, "unknown transform 'satclip': did you mean 'satclip_chip'"),
-        ({"device": "gpu"}, "unknown device 'gpu'"),
     ],
 )
 def test_impossible_arguments_are_refused(data, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         run(data, tmp_path / "out", **options)
+
+
+def test_an_encoder_of_another_kind_is_refused(data, tmp_path):
+    with pytest.raises(ValueError, match="'use_multilingual' reads texts, not chips: pass another"):
+        features(Chips(*data), FROZEN["use_multilingual"](), tmp_path / "out")
 
 
 def test_no_shard_and_the_same_shard_twice_are_refused(data, tmp_path):
@@ -154,7 +166,9 @@ def test_no_shard_and_the_same_shard_twice_are_refused(data, tmp_path):
 
 def test_an_index_of_other_chips_is_refused_at_the_end(data, tmp_path):
     other = write_index(tmp_path / "other.csv", {"x.tif": (0, 0)})
-    with pytest.raises(DataError, match=r"no chip of shard-0.tar, shard-1.tar could be used: 13"):
+    with pytest.raises(
+        DataError, match=r"none of 13 chips of .* can be used. patch_0.tif: is not in the index"
+    ):
         run((data[0], other), tmp_path / "out")
 
 
@@ -298,10 +312,10 @@ def test_a_second_process_is_refused_and_the_first_named(data, tmp_path, whole):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"net": backbone(1)}, "another weights"),
-        ({"name": "other"}, "another backbone: .*Sequential there, other here"),
-        ({"batch": 3}, "another batch: 2 there, 3 here"),
-        ({"dtype": "float16"}, "another dtype: float32 there, float16 here"),
+        ({"net": backbone(1)}, "another encoder: sha256 "),
+        ({"name": "other"}, "another encoder: name net there, other here"),
+        ({"batch": 3}, "another settings: batch 2 there, 3 here"),
+        ({"dtype": "float16"}, "another settings: dtype float32 there, float16 here"),
     ],
 )
 def test_another_recipe_is_refused_saying_what_differs(data, tmp_path, whole, change, message):
@@ -310,17 +324,14 @@ def test_another_recipe_is_refused_saying_what_differs(data, tmp_path, whole, ch
     assert result(tmp_path / "whole") == whole
 
 
-def test_another_index_transform_or_shard_is_refused(data, tmp_path, whole, monkeypatch):
+def test_another_index_or_shard_is_refused(data, tmp_path, whole):
     shards, index = data
     out = tmp_path / "whole"
     other = write_index(tmp_path / "other.csv", {"x.tif": (0, 0)})
-    with pytest.raises(ValueError, match="another index"):
+    with pytest.raises(ValueError, match="another source: index"):
         run((shards, other), out)
-    with pytest.raises(ValueError, match="another shards"):
+    with pytest.raises(ValueError, match="another source: shards"):
         run((shards[:1], index), out)
-    monkeypatch.setitem(frozen.TRANSFORMS, "mine", satclip_chip)
-    with pytest.raises(ValueError, match="another transform: satclip_chip there, mine here"):
-        run(data, out, transform="mine")
     assert result(out) == whole
 
 
@@ -356,6 +367,9 @@ def test_a_bad_shard_stops_the_run_but_loses_nothing(data, tmp_path, whole):
     assert result(out) == whole
 
 
+# --------------------------------------------------------------------------------- read again
+
+
 @pytest.mark.parametrize("name", ["features.npy", "manifest.json", "index.csv"])
 def test_altered_features_are_recognised(data, tmp_path, whole, name):
     out = tmp_path / "whole"
@@ -367,8 +381,8 @@ def test_altered_features_are_recognised(data, tmp_path, whole, name):
 @pytest.mark.parametrize(
     "content",
     [
-        *("{", "[]", "null", '"format"', "{}", '{"format": 1}', '{"format": 2}', "[" * 100_000),
-        *('{"format": [[]]}', '{"format": 2, "manifest_sha256": null}', '{"a":' * 100_000, "\0"),
+        *("{", "[]", "null", '"format"', "{}", '{"format": 1}', '{"format": 3}', "[" * 100_000),
+        *('{"format": [[]]}', '{"format": 3, "manifest_sha256": null}', '{"a":' * 100_000, "\0"),
     ],
 )
 def test_a_manifest_that_is_none_is_recognised(tmp_path, content):
@@ -404,63 +418,11 @@ def test_any_byte_in_the_head_of_features_is_noticed(tmp_path, whole, byte):
 
 
 def test_unfinished_and_absent_features_say_what_to_run(data, tmp_path):
-    with pytest.raises(DataError, match="holds no features; run: locties s2 features"):
+    with pytest.raises(DataError, match="holds no features; run: locties features"):
         read_features(tmp_path / "none")
     killed_at_sync(data, tmp_path / "out", 13)
-    with pytest.raises(DataError, match=r"is unfinished \(4 chips done\)"):
+    with pytest.raises(DataError, match=r"is unfinished \(4 rows done\)"):
         read_features(tmp_path / "out")
-
-
-# ----------------------------------------------------------------------------------- weights
-
-
-def test_weights_are_read_from_safetensors_and_state_dicts(tmp_path):
-    wanted = backbone(3).state_dict()
-    save_file(wanted, tmp_path / "w.safetensors")
-    torch.save(wanted, tmp_path / "w.pt")
-    torch.save({"state_dict": wanted, "epoch": 3}, tmp_path / "w.ckpt")
-    for name in ("w.safetensors", "w.pt", "w.ckpt"):
-        found = load_weights(backbone(), tmp_path / name).state_dict()
-        assert all(torch.equal(found[key], wanted[key]) for key in wanted), name
-
-
-class Malice:
-    """Unpickled, it writes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
-
-
-@pytest.mark.parametrize("name", ["w.pt", "w.pkl", "w.safetensors"])
-def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path, name):
-    done = tmp_path / "done"
-    malicious = {**backbone().state_dict(), "extra": Malice(done)}
-    if name == "w.pt":
-        torch.save(malicious, tmp_path / name)
-    else:
-        (tmp_path / name).write_bytes(pickle.dumps(malicious))
-    with pytest.raises(
-        DataError, match=f"{name} holds more than weights|{name} is not a checkpoint"
-    ):
-        load_weights(backbone(), tmp_path / name)
-    assert not done.exists(), "code in a checkpoint was run"
-    if name == "w.pkl":
-        pickle.loads((tmp_path / name).read_bytes())
-        assert done.exists(), "the test's own malice does nothing"
-
-
-def test_weights_that_do_not_fit_or_are_none_are_refused(tmp_path):
-    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
-    with pytest.raises(ValueError, match=r"other.pt does not fit the backbone: (?s:.*)2.weight"):
-        load_weights(backbone(), tmp_path / "other.pt")
-    torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(DataError, match=r"list.pt holds no state dict"):
-        load_weights(backbone(), tmp_path / "list.pt")
-    with pytest.raises(DataError, match=r"there is no file of weights .*none.pt"):
-        load_weights(backbone(), tmp_path / "none.pt")
 
 
 # ---------------------------------------------------------------------------------- download
@@ -571,135 +533,3 @@ def test_a_web_page_in_place_of_an_index_is_not_kept(server, tmp_path, content):
     with pytest.raises(DataError, match=r"index.csv sends a file that is (a web page|empty)"):
         obtain(f"{server.address}/index.csv", tmp_path / "kept")
     assert not list((tmp_path / "kept").rglob("*index*"))
-
-
-# --------------------------------------------------------------------------------- as modality
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Features of 60 chips: 30 in imagery's cells, 15 in validation's, 15 in others'."""
-    base = tmp_path_factory.mktemp("s2")
-    points = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0)) * 100 - 50
-    owners = sampling.owner(points)
-    imagery = sampling.OWNERS.index("imagery")
-    other = (owners != imagery) & (owners != sampling.VALIDATION)
-    kinds = [(owners == imagery, 30), (owners == sampling.VALIDATION, 15), (other, 15)]
-    chosen = torch.cat([points[kind][:n] for kind, n in kinds]).tolist()
-    names = [f"patch_{i}.tif" for i in range(60)]
-    index = write_index(base / "index.csv", dict(zip(names, chosen, strict=True)))
-    files = {name: tiff(i % 12) for i, name in enumerate(names)}
-    files["patch_3.tif"] = b"damaged"
-    run(([write_shard(base / "shard.tar", files)], index), base / "out", batch=16)
-    return base / "out"
-
-
-@pytest.mark.filterwarnings("error")
-def test_sentinel2_owns_imagery_s_cells_and_validates_on_whole_blocks(folder):
-    made = modality(folder, seed=0)
-    assert made.name == "sentinel2"
-    assert len(made.samples) == len(made.lonlat) == 29  # one is damaged
-    assert (sampling.owner(made.lonlat) == sampling.OWNERS.index("imagery")).all()
-    assert len(made.validation.samples) == 15
-    assert (sampling.owner(made.validation.lonlat) == sampling.VALIDATION).all()
-    index, computed = read_features(folder)
-    samples = made.samples[torch.arange(29)]
-    for lonlat, sample in zip(made.lonlat, samples, strict=True):
-        row = (index.lonlat.float() == lonlat).all(1).nonzero().item()
-        assert torch.equal(sample, computed[row])
-    assert made.encoder(8)(samples).shape == (29, 8)
-
-
-def test_sentinel2_draws_by_seed(folder):
-    a, b, c = (modality(folder, samples=10, seed=seed, validation=4) for seed in (0, 0, 1))
-    assert (len(a.samples), len(a.validation.samples)) == (10, 4)
-    assert torch.equal(a.lonlat, b.lonlat)
-    assert not torch.equal(a.lonlat, c.lonlat)
-
-
-def test_fresh_places_come_from_the_same_cells_with_their_own_samples(folder):
-    made = modality(folder, samples=5)
-    lonlat, samples = made.fresh(100, torch.Generator().manual_seed(0))
-    assert (sampling.owner(lonlat) == sampling.OWNERS.index("imagery")).all()
-    assert len(lonlat.unique(dim=0)) > 5
-    index, computed = read_features(folder)
-    row = (index.lonlat.float() == lonlat[7]).all(1).nonzero().item()
-    assert torch.equal(samples[7], computed[row])
-
-
-def test_the_file_is_not_copied_into_memory(folder):
-    made = modality(folder).to(torch.device("cpu"))
-    assert made.samples.array.data_ptr() == made.validation.samples.array.data_ptr()
-    mapped = Path("/proc/self/maps")
-    if mapped.exists():
-        begins = {
-            int(line.split("-")[0], 16): line
-            for line in mapped.read_text().splitlines()
-            if line.endswith(str(folder / "features.npy"))
-        }
-        assert any(0 <= made.samples.array.data_ptr() - begin < 4096 for begin in begins)
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be asked")
-def test_the_rows_of_a_batch_are_asked_for_where_they_lie(folder, monkeypatch):
-    asked = []
-    monkeypatch.setattr(os, "posix_fadvise", lambda _, *where: asked.append(where))
-    made = modality(folder)
-    index = torch.tensor([20, 3, 7])
-    asked.clear()
-    samples = made.samples[index]
-    content = (folder / "features.npy").read_bytes()
-    there = [np.frombuffer(content[at : at + size], np.float32) for at, size, _ in asked]
-    assert torch.equal(torch.from_numpy(np.stack(there)), samples)
-    assert {advice for *_, advice in asked} == {os.POSIX_FADV_WILLNEED}
-
-
-@pytest.mark.filterwarnings("ignore:modalities 'a' and 'b' share")
-@pytest.mark.parametrize(("schedule", "names"), [("clip", "a"), ("melt", "ab"), ("salt", "ab")])
-def test_training_asks_for_each_batch_once_and_a_step_ahead(folder, monkeypatch, schedule, names):
-    """The first is asked for when it is read, every other before the step before it is computed."""
-    from locties import LocationEncoder, modalities, pretrain
-
-    happened = []
-    ask, encode = modalities.prefetch, LocationEncoder.encode
-    monkeypatch.setattr(
-        modalities, "prefetch", lambda *args: (happened.append(len(args[2])), ask(*args))
-    )
-    monkeypatch.setattr(
-        LocationEncoder, "encode", lambda *args: (happened.append("step"), encode(*args))[1]
-    )
-    made = [replace(modality(folder), name=name, validation=None) for name in names]
-    happened.clear()
-    options = {"pairs": 32, "batch": 8, "epochs": 2, "device": "cpu", "progress": False}
-    pretrain(schedule, made, LocationEncoder("xyz", "linear", 8), **options)
-    steps = [each for each in happened if each != 29]  # all of them are read for their hash
-    batch = [4, 4] if schedule == "melt" else [8]
-    ahead = [*batch, "step"]
-    assert steps == [*batch, *ahead, *ahead, *ahead, "step"]
-
-
-def test_a_batch_that_comes_otherwise_than_expected_is_asked_for_again(folder, monkeypatch):
-    from locties import modalities
-
-    made, asked = modality(folder).samples, []
-    monkeypatch.setattr(modalities, "prefetch", lambda *args: asked.append(args[2]))
-    made.expect(torch.tensor([1, 2]))
-    assert torch.equal(made[torch.tensor([1, 2])], made.array[asked[0]])
-    assert len(asked) == 1
-    made.expect(torch.tensor([1, 2]))
-    made[torch.tensor([4, 5])]
-    assert len(asked) == 3
-    made[torch.tensor([2])]
-    assert len(asked) == 3, "a part of what was expected"
-
-
-@pytest.mark.data
-def test_pretraining_reads_the_features(folder, earth):
-    from locties import LocationEncoder, pretrain
-
-    encoder = LocationEncoder("xyz", "mlp", 8, network_options={"hidden": 16})
-    options = {"pairs": 64, "batch": 16, "epochs": 2, "samples": 64, "progress": False}
-    made = pretrain("melt", [modality(folder), "rain"], encoder, device="cpu", **options)
-    history = made.history.query("modality == 'sentinel2'")
-    assert history["validation_loss"].notna().all()
-    assert len(history) == 2

@@ -1,12 +1,12 @@
-"""S2-100K: its index, and the chips in its shards."""
+"""S2-100K: the chips in its shards."""
 
 import numpy as np
 import pytest
-import torch
-from s2_files import dataset, pixels, write_index
+from s2_files import dataset, pixels, tiff, write_index
 
+from locties.data import sentinel2
 from locties.data.manifest import DataError
-from locties.data.sentinel2 import chips, read_index, satclip_chip
+from locties.data.sentinel2 import Chips, true_colour
 
 
 @pytest.fixture
@@ -14,40 +14,18 @@ def data(tmp_path):
     return dataset(tmp_path)
 
 
-def test_index_gives_longitude_first(tmp_path):
-    index = read_index(write_index(tmp_path / "index.csv", {"a.tif": (13.4, 52.5)}))
-    assert index.names == ("a.tif",)
-    assert index.lonlat.tolist() == [[13.4, 52.5]]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("fn,lat\na.tif,1\n", "has no column lon"),
-        ("", "has no column fn, lat, lon"),
-        ("fn,lon,lat\n", "holds no chip"),
-        ("fn,lon,lat\na,1,2\nb,1,north\n", "line 3 has lon '1' and lat 'north'"),
-        ("fn,lon,lat\na,1,2\nb,1\n", "line 3 has lon '1' and lat None"),
-        ("fn,lon,lat\na,12,100\n", "line 2 has lon '12' and lat '100'"),
-        ("fn,lon,lat\na,1,2\na,3,4\n", "line 3 names the chip 'a', as does line 2"),
-        ("fn,lon,lat\n\xff", "is not a CSV file"),
-    ],
-)
-def test_a_damaged_index_names_the_line(tmp_path, text, message):
-    (tmp_path / "index.csv").write_bytes(text.encode("latin-1"))
-    with pytest.raises(DataError, match=message):
-        read_index(tmp_path / "index.csv")
+def start():
+    return {"position": []}
 
 
 def test_chips_are_read_in_order_and_problems_named(data):
-    shards, index = data
-    found = list(chips(shards, read_index(index)))
-    assert [(c.shard, c.member) for c in found] == [(0, i) for i in range(7)] + [
-        (1, i) for i in range(6)
+    found = list(Chips(*data).items(start()))
+    assert [item.after for item in found] == [[0, i + 1] for i in range(7)] + [
+        [1, i + 1] for i in range(6)
     ]
-    assert np.array_equal(found[2].pixels, pixels(2))
+    assert np.array_equal(found[2].content, pixels(2))
     assert found[2].row == 10
-    problems = {c.name: c.problem for c in found if c.pixels is None}
+    problems = {item.name: item.problem for item in found if item.content is None}
     assert problems.pop("patch_10.tif").startswith("cannot be read: ")
     assert problems == {
         "patch_5.tif": "has 5 bytes, fewer than 10,000",
@@ -57,25 +35,45 @@ def test_chips_are_read_in_order_and_problems_named(data):
     }
 
 
-def test_a_shard_is_asked_for_only_when_the_one_before_is_read(data):
-    shards, index = data
+def test_chips_go_on_after_a_position(data):
+    whole = [item.name for item in Chips(*data).items(start())]
+    shards = start()
+    next(Chips(*data).items(shards))
+    rest = [item.name for item in Chips(*data).items(shards | {"position": [0, 5]})]
+    assert rest == whole[5:]
+
+
+def test_a_shard_is_asked_for_only_when_the_one_before_is_read(data, monkeypatch):
     asked = []
-
-    def ask():
-        for path in shards:
-            asked.append(path.name)
-            yield path
-
-    stream = chips(ask(), read_index(index))
+    obtain = sentinel2.obtain
+    monkeypatch.setattr(sentinel2, "obtain", lambda a: (asked.append(a[-11:]), obtain(a))[1])
+    stream = Chips(*data).items(start())
     for _ in range(7):
         next(stream)
-    assert asked == ["shard-0.tar"]
+    assert asked[1:] == ["shard-0.tar"], "after the index"
 
 
-def test_satclip_recipe_scales_and_puts_zeros_in_place_of_b10():
-    made = satclip_chip(torch.from_numpy(pixels(4).astype(np.int32)))
-    assert made.shape == (13, 256, 256)
-    assert made.dtype == torch.float32
-    assert (made[10] == 0).all()
-    assert np.allclose(made[9].numpy(), pixels(4)[9] / 10_000)
-    assert np.allclose(made[11].numpy(), pixels(4)[10] / 10_000)
+def test_a_folder_of_chips_is_read_with_the_index_in_it(tmp_path):
+    write_index(tmp_path / "index.csv", {"b.tif": (1, 2), "a.tif": (3, 4)})
+    for number, name in enumerate(("b.tif", "a.tif", "c.tif")):
+        (tmp_path / name).write_bytes(tiff(number))
+    chips, manifest = Chips([tmp_path]), start()
+    found = {item.name: item for item in chips.items(manifest)}
+    assert list(found) == ["a.tif", "b.tif", "c.tif"]
+    assert np.array_equal(found["b.tif"].content, pixels(0))
+    assert found["c.tif"].problem == "is not in the index"
+    assert [found[name].row for name in chips.index.names] == [0, 1]
+    (tmp_path / "a.tif").write_bytes(tiff(5))
+    with pytest.raises(DataError, match="has changed since its first chips were read"):
+        next(Chips([tmp_path]).items(manifest))
+
+
+def test_shards_without_an_index_are_refused(data):
+    with pytest.raises(ValueError, match=r"shard-0.tar is not a folder with index.csv: pass index"):
+        Chips(data[0])
+
+
+def test_true_colour_is_red_green_and_blue_up_to_a_reflectance_of_0_3():
+    chip = np.zeros((12, 1, 2), np.uint16)
+    chip[3, 0], chip[2, 0], chip[1, 0] = [3000, 12_000], [1500, 1500], [0, 30]
+    assert true_colour(chip).tolist() == [[[255, 127, 0], [255, 127, 2]]]

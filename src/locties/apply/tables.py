@@ -15,7 +15,7 @@ import re
 import shlex
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ with needs("own", "a table"):
 
     from locties.apply.text import (
         decimal_degrees,
+        is_number,
         misread,
         quoted,
         rewritten,
@@ -172,13 +173,23 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
 def _check_quotes(path: Path, frame: pd.DataFrame, separator: str) -> None:
     """Refuse a field that holds whole rows: a stray quote joins everything up to the next one."""
     fields = len(frame.columns)
-    for at in np.flatnonzero([dtype.kind == "O" for dtype in frame.dtypes]) if fields > 1 else ():
+    texts = np.flatnonzero([dtype.kind == "O" for dtype in frame.dtypes]) if fields > 1 else ()
+    numeric: list[int] | None = None
+
+    def is_row(line: str) -> bool:
+        """Whether a line has all fields, with a number wherever most rows have one."""
+        parts = line.split(separator)
+        assert numeric is not None
+        return len(parts) == fields and bool(is_number(pd.Series(parts)[numeric]).all())
+
+    for at in texts:
         lines = frame.iloc[:, at].fillna("").astype(str).str.split("\n")
-        joined = lines.map(
-            lambda parts: (
-                len(parts) > 1 and any(part.count(separator) >= fields - 1 for part in parts)
-            )
-        )
+        if not (lines.str.len() > 1).any():
+            continue
+        if numeric is None:
+            shares = [is_number(frame.iloc[:, other]).mean() for other in range(fields)]
+            numeric = [other for other, share in enumerate(shares) if share > 0.5]
+        joined = lines.map(lambda parts: len(parts) > 1 and any(map(is_row, parts)))
         if joined.any():
             raise DataError(
                 f"{path} cannot be read: a quote in {rows_text(joined.to_numpy())}, column "
@@ -301,6 +312,22 @@ def column_of(frame: Any, name: str) -> Any:
     if list(frame.columns).count(name) > 1:
         raise ValueError(f"there are several columns {name!r}: rename them")
     return frame[name]
+
+
+def one_column(frame: Any, given: str | None, usual: Sequence[str], argument: str) -> str:
+    """The name of a column: the one given, else the only one with a usual name, in any case."""
+    if given is not None:
+        column_of(frame, given)
+        return given
+    names = [str(name) for name in frame.columns]
+    likely = [name for name in names if name.strip().lower() in usual]
+    if len(likely) != 1:
+        what = f"several columns could be it: {', '.join(likely)}" if likely else "none is usual"
+        raise ValueError(
+            f"which column is the {argument}? {what}; columns: {', '.join(names)}. Pass "
+            f"{argument}={(likely or names)[0]!r}, or another"
+        )
+    return likely[0]
 
 
 def coordinate_columns(
@@ -514,6 +541,15 @@ def numbers_of(frame: Any, name: str, skip: Array | None = None) -> tuple[Array,
 def any_of(problems: Problems, n: int) -> Array:
     """Rows (n,) with any of these problems."""
     found: Array = np.any([np.zeros(n, dtype=bool), *(rows for _, rows in problems)], axis=0)
+    return found
+
+
+def unusable_rows(problems: Problems) -> dict[int, str]:
+    """The rows with problems, and the first problem of each."""
+    found: dict[int, str] = {}
+    for what, rows in problems:
+        for row in np.flatnonzero(rows).tolist():
+            found.setdefault(row, what)
     return found
 
 

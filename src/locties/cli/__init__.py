@@ -1,4 +1,4 @@
-"""The command line: `locties data|pretrain|evaluate|embed|map|doctor|convert|s2|info`.
+"""The command line: `locties data|pretrain|evaluate|embed|map|doctor|convert|features|info`.
 
 Each command has its own file. A command imports heavy packages only when it runs, so that help and
 usage errors appear at once.
@@ -13,7 +13,7 @@ try:
     import typer
 
     from locties import __version__
-    from locties.cli import convert, data, doctor, embed, evaluate, info, map, pretrain, s2
+    from locties.cli import convert, data, doctor, embed, evaluate, features, info, map, pretrain
     from locties.cli.base import EXIT_CODES, Command, Commands
 except KeyboardInterrupt:  # importing takes a while
     print("locties: interrupted", file=sys.stderr)
@@ -35,7 +35,7 @@ app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(embed.embed)
 app.command("map", cls=Command)(map.map_)
 app.add_typer(convert.app, name="convert")
-app.add_typer(s2.app, name="s2")
+app.add_typer(features.app, name="features")
 app.command(cls=Command)(doctor.doctor)
 app.command(cls=Command)(info.info)
 

@@ -24,7 +24,9 @@ def pretrain(
     modality: Annotated[
         list[str],
         typer.Option(
-            "--modality", "-m", help="One or more; NAME=FILE is your own table or raster."
+            "--modality",
+            "-m",
+            help="One or more; NAME=PATH is your own table, raster or folder of features.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
@@ -77,8 +79,9 @@ def pretrain(
 
     The folder OUTPUT gets `encoder/`, `history.parquet` and `settings.json`. After a stop, the same
     command resumes from `checkpoint/` there, which you can delete when the run is done. `locties
-    info` lists the names to choose from. For a file of your own, as in `-m soil=soil.tif`, samples
-    in the cells of other modalities are dropped.
+    info` lists the names to choose from. For data of your own, as in `-m soil=soil.tif`, samples in
+    the cells of other modalities are dropped. `-m text=FOLDER` is a folder that `locties features`
+    wrote.
 
     Example: `locties pretrain melt -m imagery -m rain --output run --pairs 60000 --batch 512
     --epochs 6 --learning-rate 1e-3 --features spherical_harmonics:degree=10 --network
@@ -190,10 +193,10 @@ def _by_file(option: str, given: Sequence[str], files: Mapping[str, str]) -> dic
     found: dict[str, list[str]] = {name: [] for name in files}
     if not given:
         return found
-    from locties.user_data import is_raster
+    from locties.user_data import source_kind
 
     kind = "raster" if option == "bands" else "table"
-    fitting = [name for name, file in files.items() if is_raster(file) == (kind == "raster")]
+    fitting = [name for name, file in files.items() if source_kind(file) == kind]
     for text in given:
         name, equals, values = text.partition("=")
         one = bool(equals) and name in files

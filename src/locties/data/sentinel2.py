@@ -1,142 +1,133 @@
-"""S2-100K: 100,000 Sentinel-2 chips in tar shards, and folders of their features.
+"""S2-100K: 100,000 Sentinel-2 chips in tar shards.
 
 The dataset is ``torchgeo/s2-100k`` on Hugging Face: ``index.csv`` and 100 tar shards, 78 GB.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import os
 import warnings
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from locties._util.extras import needs
-from locties._util.files import sha256_of, written_aside
-from locties._util.registry import Registry
+from locties._util.files import sha256_of
 from locties.data.archive import Member, members
 from locties.data.fetch import download
+from locties.data.frozen import Item, ahead, as_it_is
+from locties.data.frozen_folder import INDEX, read_index
 from locties.data.manifest import DataError, cache_folder
-from locties.lonlat import check
 
 BANDS, SIDE = 12, 256
 SMALLEST = 10_000  # bytes; smaller files hold no data, and SatCLIP skips them
+RED_GREEN_BLUE = [3, 2, 1]  # B4, B3, B2
+WHITE = 3000  # reflectance of 0.3, above which almost only clouds and snow lie
 
 
-@dataclass(frozen=True, eq=False)
-class Index:
-    """File names of N chips, their centres (N, 2) float64 in degrees, and the index file itself."""
+def true_colour(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) uint8 of a chip (12, H, W): B4, B3, B2, reflectance 0 to 0.3.
 
-    names: tuple[str, ...]
-    lonlat: Tensor
-    content: bytes
-
-    @property
-    def sha256(self) -> str:
-        """Hex sha256 of the index file."""
-        return hashlib.sha256(self.content).hexdigest()
-
-
-def read_index(path: str | os.PathLike[str]) -> Index:
-    """Read S2-100K's ``index.csv``: a row for each chip, with columns fn, lon and lat."""
-    try:
-        content = Path(path).read_bytes()
-        rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-        lacking = sorted({"fn", "lon", "lat"} - set(rows.fieldnames or ()))
-        if lacking:
-            raise DataError(f"{path} has no column {', '.join(lacking)}: it must have fn, lon, lat")
-        lines: dict[str, int] = {}
-        points = []
-        for row in rows:
-            name, line = row["fn"], rows.line_num
-            if not name or name in lines:
-                earlier = f", as does line {lines[name]}" if name else ""
-                raise DataError(f"{path}: line {line} names the chip {name!r}{earlier}")
-            try:
-                points.append((float(row["lon"]), float(row["lat"])))
-                check([points[-1]])
-            except (TypeError, ValueError):
-                raise DataError(
-                    f"{path}: line {line} has lon {row['lon']!r} and lat {row['lat']!r}; "
-                    "both must be degrees, and lat within [-90, 90]"
-                ) from None
-            lines[name] = line
-    except FileNotFoundError:
-        raise DataError(f"there is no index {path}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file: {error}") from None
-    if not points:
-        raise DataError(f"{path} holds no chip")
-    return Index(tuple(lines), check(points), content)
-
-
-@dataclass(frozen=True, eq=False)
-class Chip:
-    """One file of a shard.
-
-    Attributes:
-        name: its file name.
-        shard: number of its shard, from 0.
-        member: its number in the shard, from 0.
-        row: its row in the index; -1 if it is not there.
-        pixels: (12, 256, 256) uint16, reflectance times 10,000, bands B1 to B8, B8A, B9, B11, B12.
-        problem: why there are no pixels.
+    Example:
+        >>> true_colour(np.full((12, 1, 1), 1500, np.uint16)).tolist()
+        [[[127, 127, 127]]]
     """
-
-    name: str
-    shard: int
-    member: int
-    row: int
-    pixels: np.ndarray | None
-    problem: str | None
+    bands = pixels[RED_GREEN_BLUE].transpose(1, 2, 0)
+    return (np.minimum(bands, WHITE).astype(np.float32) * (255 / WHITE)).astype(np.uint8)
 
 
-def chips(
-    shards: Iterable[str | os.PathLike[str]], index: Index, first: int = 0, skip: int = 0
-) -> Iterator[Chip]:
-    """Yield every chip of the tar archives in order; threads decode a few ahead.
-
-    A damaged chip (under 10 kB, or not a GeoTIFF of 12 bands of 256x256 uint16) has a problem
-    instead of pixels. So does a file that is not in the index.
+class Chips:
+    """Chips of 12 bands in tar shards or folders, for `locties.data.frozen.features`.
 
     Args:
-        shards: paths; each is requested only after the one before it was read.
-        index: where the chips are.
-        first: number of the first of these shards.
-        skip: files of the first shard to skip.
+        shards: paths or http(s) addresses of tar archives, or folders of .tif files; each address
+            is downloaded into the cache folder when it is needed.
+        index: path or address of S2-100K's ``index.csv``; by default the one in the first folder.
     """
-    rows = {name: row for row, name in enumerate(index.names)}
 
-    def decode(shard: int, number: int, member: Member, content: bytes) -> Chip:
-        name = member.name.rpartition("/")[2]
-        if name not in rows:
-            return Chip(name, shard, number, -1, None, "is not in the index")
-        return Chip(name, shard, number, rows[name], *_decode(content))
+    kind = "chips"
+    forms: Mapping[str, Callable[[Any], Any]] = {"chips": as_it_is, "images": true_colour}
 
-    threads = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Any] = deque()
-        for shard, path in enumerate(shards, first):
-            for number, member in enumerate(members(path)):
-                if shard > first or number >= skip:
-                    ahead.append(pool.submit(decode, shard, number, member, member.read()))
-                if len(ahead) > 2 * threads:
-                    yield ahead.popleft().result()
-            # The next shard begins only after all chips of this one were yielded.
-            while ahead:
-                yield ahead.popleft().result()
+    def __init__(
+        self,
+        shards: Sequence[str | os.PathLike[str]],
+        index: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.shards = [str(shard) for shard in shards]
+        names = [file_name(shard) for shard in self.shards]
+        if not names:
+            raise ValueError("no shard is given")
+        if len(set(names)) < len(names):
+            raise ValueError(f"shard {Counter(names).most_common(1)[0][0]} is given twice")
+        if index is None:
+            if not Path(self.shards[0]).is_dir():
+                raise ValueError(
+                    f"{self.shards[0]} is not a folder with {INDEX}: pass index='FILE'"
+                )
+            index = Path(self.shards[0]) / INDEX
+        self.index = read_index(obtain(str(index)))
+        self.rows = {name: row for row, name in enumerate(self.index.names)}
+        self.recipe = {"shards": names}
+        self.unusable: list[tuple[str, str]] = []
+
+    def items(self, manifest: dict[str, Any]) -> Iterator[Item]:
+        """Every chip after the manifest's position; each shard is requested when it is begun.
+
+        A damaged chip (under 10 kB, or not a GeoTIFF of 12 bands of 256x256 uint16) has a problem
+        instead of pixels. So does a file that is not in the index.
+        """
+        first, skip = manifest["position"] or (0, 0)
+        for number, address in enumerate(self.shards[first:], first):
+            path = obtain(address)
+            _check_unchanged(path, number, manifest.setdefault("shards", []))
+            yield from ahead(self._jobs(path, number, skip if number == first else 0))
+
+    def _jobs(self, path: Path, shard: int, skip: int) -> Iterator[Callable[[], Item]]:
+        for number, member in enumerate(_members(path)):
+            if number >= skip:
+                yield partial(self._decode, member.name, [shard, number + 1], member.read())
+
+    def _decode(self, path: str, after: list[int], content: bytes) -> Item:
+        name = path.rpartition("/")[2]
+        if name not in self.rows:
+            return Item(name, -1, after, None, "is not in the index")
+        return Item(name, self.rows[name], after, *_decode(content))
+
+
+def _members(path: Path) -> Iterator[Member]:
+    """The files of a tar archive, or the .tif files of a folder by name."""
+    if not path.is_dir():
+        yield from members(path)
+        return
+    for file in sorted(path.glob("*.tif")):
+        yield Member(file.name, file.stat().st_size, file.read_bytes)
+
+
+def _check_unchanged(path: Path, number: int, recorded: list[dict[str, Any]]) -> None:
+    """Record size and sha256 of a shard when it is begun; DataError if it has changed since."""
+    if path.is_dir():
+        files = [(file.name, sha256_of(file)) for file in sorted(path.glob("*.tif"))]
+        size = sum((path / name).stat().st_size for name, _ in files)
+        sha256 = hashlib.sha256(repr(files).encode()).hexdigest()
+    elif path.is_file():
+        size, sha256 = path.stat().st_size, sha256_of(path)
+    else:
+        raise DataError(f"there is no shard {path}")
+    if number == len(recorded):
+        recorded.append({"name": path.name, "bytes": size, "sha256": sha256})
+    before = recorded[number]
+    if (before["bytes"], before["sha256"]) != (size, sha256):
+        raise DataError(
+            f"{path} has changed since its first chips were read: it had {before['bytes']:,} bytes "
+            f"and sha256 {before['sha256']}, it has {size:,} and {sha256}"
+        )
 
 
 def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
@@ -160,24 +151,6 @@ def _decode(content: bytes) -> tuple[np.ndarray | None, str | None]:
             return image.read(), None
     except RasterioError as error:
         return None, f"cannot be read: {error}"
-
-
-def satclip_chip(pixels: Tensor) -> Tensor:
-    """Scale chips as SatCLIP does: reflectance in units of 1, and zeros in place of B10.
-
-    Chips of Level-2A have no B10; networks trained on the 13 bands of Level-1C expect it as channel
-    10. Takes (..., 12, H, W), reflectance times 10,000; returns (..., 13, H, W) float32.
-
-    Example:
-        >>> satclip_chip(torch.full((12, 2, 2), 5000))[9:12, 0, 0].tolist()
-        [0.5, 0.0, 0.5]
-    """
-    scaled = pixels.float() / 10_000
-    before, after = torch.split(scaled, [10, 2], dim=-3)
-    return torch.cat([before, torch.zeros_like(before[..., :1, :, :]), after], dim=-3)
-
-
-TRANSFORMS = Registry("transform", satclip_chip=satclip_chip)
 
 
 def obtain(address: str, folder: Path | None = None) -> Path:
@@ -215,94 +188,4 @@ def _problem(path: Path) -> str | None:
 
 def file_name(address: str) -> str:
     """The last part of an address or a path."""
-    return urlsplit(address).path.rpartition("/")[2]
-
-
-# ---------------------------------------------------------------------------------------- features
-
-FORMAT = 2  # of the manifest; raise it when older versions cannot resume from it
-MANIFEST, ARRAY, INDEX = "manifest.json", "features.npy", "index.csv"
-
-
-def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The manifest of features in a folder, or None if there is none."""
-    path = Path(folder) / MANIFEST
-    if not path.exists():
-        return None
-    again = f"delete {folder} and compute it again"
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        if manifest["format"] != FORMAT:
-            raise DataError(f"{path} has format {manifest['format']!r}, not {FORMAT}; {again}")
-        whole = manifest.pop("manifest_sha256") == _digest(manifest)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        whole = False
-    if not whole:
-        raise DataError(f"{path} is altered; {again}")
-    return manifest
-
-
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest with its own sha256, which `read_manifest` checks."""
-    content = manifest | {"manifest_sha256": _digest(manifest)}
-    with written_aside(folder / MANIFEST) as aside:
-        aside.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def read_features(folder: str | os.PathLike[str]) -> tuple[Index, Tensor]:
-    """The index and the features in a folder that `features` wrote.
-
-    The (N, d) features are mapped from the file and read only when they are used. A row without a
-    chip is NaN.
-    """
-    folder = Path(folder)
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise DataError(f"{folder} holds no features; run: locties s2 features --out {folder}")
-    if not manifest["complete"]:
-        raise DataError(
-            f"{folder} is unfinished ({manifest['rows']:,} chips done); run the same "
-            "`locties s2 features` again: it resumes"
-        )
-    index = read_index(folder / INDEX)
-    if index.sha256 != manifest["recipe"]["index"]:
-        raise DataError(f"{folder / INDEX} is altered; delete {folder} and compute it again")
-    array = open_array(folder, manifest)
-    if sha256_of(folder / ARRAY) != manifest["sha256"]:
-        raise DataError(f"{folder / ARRAY} is altered; delete {folder} and compute it again")
-    return index, torch.from_numpy(array)
-
-
-def prefetch(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> None:
-    """Ask the system to read rows (B,) of `read_features` ahead; return immediately.
-
-    Otherwise each row that is not in memory is waited for, and read with many bytes around it.
-    """
-    if not hasattr(os, "posix_fadvise"):
-        return
-    size = features[0].nbytes
-    handle = os.open(Path(folder) / ARRAY, os.O_RDONLY)
-    try:
-        begin = os.fstat(handle).st_size - len(features) * size
-        for row in rows.tolist():
-            os.posix_fadvise(handle, begin + row * size, size, os.POSIX_FADV_WILLNEED)
-    finally:
-        os.close(handle)
-
-
-def open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
-    """The features, mapped from the file."""
-    path = folder / ARRAY
-    remedy = f"delete {folder} and compute it again"
-    try:
-        # Copy on write: torch has no read-only tensors, and nothing must change the file.
-        array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-    except Exception as error:  # an altered head can raise anything, such as TokenError
-        raise DataError(f"{path} is missing or altered ({error}); {remedy}") from None
-    if [*array.shape, str(array.dtype)] != [*manifest["shape"], manifest["recipe"]["dtype"]]:
-        raise DataError(f"{path} is altered: it holds {array.dtype} {array.shape}; {remedy}")
-    return array
+    return urlsplit(address).path.rstrip("/").rpartition("/")[2]
