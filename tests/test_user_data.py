@@ -466,7 +466,7 @@ def cells(modality: Modality) -> set[int]:
 def test_by_default_a_modality_stands_in_nobody_elses_cells() -> None:
     modality = locties.read_modality(table(20_000, WORLD), name="soil")
     owners = sampling.owner(modality.lonlat)
-    left = {sampling.OWNERS.index(name) for name in ("night_lights", "temperature")}
+    left = {sampling.OWNERS.index(name) for name in ("night_lights", "temperature", "text")}
     assert set(owners.tolist()) == left
     assert (sampling.owner(modality.validation.lonlat) == sampling.VALIDATION).all()
     assert len(modality.lonlat) == pytest.approx(20_000 * 0.9 / 6, rel=0.1)
@@ -477,7 +477,7 @@ def test_beside_leaves_out_the_cells_of_those_named_alone() -> None:
     modality = locties.read_modality(frame, name="soil", beside=["rain", "relief"])
     owners = set(sampling.owner(modality.lonlat).tolist())
     taken = {sampling.OWNERS.index(name) for name in ("rain", "relief")}
-    assert owners == set(range(7)) - taken
+    assert owners == set(range(8)) - taken
     assert len(modality.lonlat) == pytest.approx(20_000 * 0.9 * 4 / 6, rel=0.05)
     alone = locties.read_modality(frame, name="soil", beside=())
     assert len(alone.lonlat) + len(alone.validation.lonlat) == pytest.approx(19_000, abs=1001)

@@ -163,7 +163,7 @@ def test_points_are_uniform_by_area_whatever_the_projection(tmp_path: Path) -> N
 def test_a_raster_keeps_to_its_cells_and_validation_to_its_own(tmp_path: Path) -> None:
     path = write(tmp_path / "w.tif", noise(1, 360, 720), from_origin(-180, 90, 0.5, 0.5))
     modality = locties.read_modality(path, name="own", samples=2000, validation=500)
-    left = {sampling.OWNERS.index(name) for name in ("night_lights", "temperature")}
+    left = {sampling.OWNERS.index(name) for name in ("night_lights", "temperature", "text")}
     assert set(sampling.owner(modality.lonlat).tolist()) == left
     assert (sampling.owner(modality.validation.lonlat) == sampling.VALIDATION).all()
     assert (len(modality.lonlat), len(modality.validation.lonlat)) == (2000, 500)

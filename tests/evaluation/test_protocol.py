@@ -261,15 +261,13 @@ def test_a_module_is_used_in_evaluation_mode_without_gradients_and_left_as_it_wa
 def test_xyz_with_knn_keeps_its_known_scores(earth):
     """A strong spatial prior, of which every encoder must give more.
 
-    Measured with this protocol on several draws of points. The design notes' higher values
-    (temperature .998 / .980, elevation .92 / .72, population .92 / .61) are reached for the first
-    two with 17,000 points and Antarctica, not with 5,000 north of 60 degrees south.
+    Measured with this protocol on several draws of points; elevation is that of airports.
     """
     known = {
         ("air_temperature", "random"): 0.987,
         ("air_temperature", "block"): 0.94,
-        ("elevation", "random"): 0.81,
-        ("elevation", "block"): 0.545,
+        ("elevation", "random"): 0.66,
+        ("elevation", "block"): 0.40,
         ("population", "random"): 0.68,
         ("population", "block"): 0.47,
         ("climate_zone", "random"): 0.82,

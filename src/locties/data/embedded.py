@@ -19,6 +19,7 @@ from torch import Tensor
 
 from locties._util.extras import needs
 from locties._util.files import written_aside
+from locties.data import articles, manifest
 from locties.data.manifest import DataError, Source, cache_folder, manifest_hash, sources
 from locties.data.raster import Raster
 
@@ -80,6 +81,17 @@ class Airports:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Texts:
+    """Summaries of Wikipedia in three languages, at places by `locties.data.articles`."""
+
+    lonlat: Tensor  # (T, 2) float32, degrees
+    titles: tuple[str, ...]
+    texts: tuple[str, ...]
+    languages: tuple[str, ...]  # en, fr or es
+    kinds: tuple[str, ...]  # settlement or country
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Earth:
     """The embedded tier in memory. The manifest says where each part comes from.
 
@@ -95,6 +107,7 @@ class Earth:
         lakes: the same for lakes.
         borders: the same for countries.
         airports: where they are, and how high.
+        texts: what Wikipedia says of places.
     """
 
     imagery: Raster
@@ -105,6 +118,7 @@ class Earth:
     land: Raster
     places: Places
     airports: Airports
+    texts: Texts
     coasts: list[np.ndarray]
     lakes: list[np.ndarray]
     borders: list[np.ndarray]
@@ -238,6 +252,22 @@ def _read_airports(source: Source) -> tuple[Arrays, Geometry]:
     return arrays, {}
 
 
+def _read_articles(source: Source) -> tuple[Arrays, Geometry]:
+    """Wikipedia's summaries that stand at a place of GeoNames."""
+    (places,) = manifest.source("places").paths()
+    gazetteer = list(json.loads(places.read_bytes()).values())
+    summaries = [list(json.loads(path.read_bytes()).values()) for path in source.paths()]
+    found = articles.join(summaries, gazetteer)
+    rows = [gazetteer[article.place] for article in found]
+    columns = {name: [getattr(each, name) for each in found] for name in articles.COLUMNS}
+    arrays: Arrays = {
+        f"text/{name}": np.frombuffer("\0".join(column).encode(), np.uint8)
+        for name, column in columns.items()
+    }
+    lonlat = np.array([(row["longitude"], row["latitude"]) for row in rows], np.float32)
+    return {"text/lonlat": lonlat, **arrays}, {}
+
+
 def _distinct_names(place: dict[str, Any]) -> list[str]:
     """The main name, then the others, without empty ones and repeats."""
     return list(dict.fromkeys(n.strip() for n in [place["name"], *place["alternatenames"]] if n))
@@ -246,6 +276,7 @@ def _distinct_names(place: dict[str, Any]) -> list[str]:
 READERS: dict[str, Callable[[Source], tuple[Arrays, Geometry]]] = {
     "airports": _read_airports,
     "altitude": _read_altitude,
+    "articles": _read_articles,
     "era5": _read_era5,
     "jpeg": _read_jpeg,
     "land_mask": _read_land_mask,
@@ -338,6 +369,13 @@ def _load(path: Path, mtime_ns: int, size: int) -> Earth:
         airports=Airports(
             torch.from_numpy(arrays["airports/lonlat"]),
             torch.from_numpy(arrays["airports/elevation"]),
+        ),
+        texts=Texts(
+            torch.from_numpy(arrays["text/lonlat"]),
+            *(
+                tuple(arrays[f"text/{name}"].tobytes().decode().split("\0"))
+                for name in articles.COLUMNS
+            ),
         ),
         # GSHHG's levels: 1 land, 5 Antarctica's ice front, 2 lakes, 3 islands in lakes.
         coasts=list(_lines(arrays, "coasts", {1, 5})),

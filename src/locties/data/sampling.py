@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from locties._util.registry import unknown
-from locties.data.embedded import Earth
+from locties.data.embedded import Earth, load
 from locties.data.raster import Raster
 from locties.lonlat import BLOCK_DEGREES, CELL_DEGREES, cell_index
 
-OWNERS = ("imagery", "rain", "haze", "relief", "toponyms", "night_lights", "temperature")
+OWNERS = ("imagery", "rain", "haze", "relief", "toponyms", "night_lights", "temperature", "text")
 VALIDATION = -1
 VALIDATION_SHARE = 0.1  # share of the blocks of 10 degrees
 
@@ -35,8 +35,9 @@ def owner(lonlat: Tensor) -> Tensor:
     """Who owns each point: an index into `OWNERS`, or `VALIDATION` (-1).
 
     About a tenth of the blocks of 10 degrees are validation, with all cells of about 50 km that
-    overlap them. Every other cell belongs to one of `OWNERS`, with equal probability, except that
-    night_lights and temperature share one part. From (N, 2) degrees to (N,) int64.
+    overlap them. A cell outside them that holds an article belongs to text. Every other cell
+    belongs to one of the rest of `OWNERS`, with equal probability, except that night_lights and
+    temperature share one part. From (N, 2) degrees to (N,) int64.
     """
     return _owners(lonlat.device)[cell_index(lonlat, CELL_DEGREES)]
 
@@ -57,6 +58,8 @@ def _owners(device: torch.device) -> Tensor:
     # temperature came later. It took cells from night_lights alone, so no other owner changed.
     late = (drawn == OWNERS.index("night_lights")) & (_hash(cell, _SECOND_SALT) % 2 == 0)
     drawn = torch.where(late, OWNERS.index("temperature"), drawn)
+    # Articles stand at so few places that a sixth of them would be nothing to train on.
+    drawn[cell_index(load().texts.lonlat, CELL_DEGREES)] = OWNERS.index("text")
     return torch.where(held_out, VALIDATION, drawn).to(device)
 
 
