@@ -1,0 +1,195 @@
+"""Train and score the contenders of `locties_paper.design`.
+
+    python -m locties_paper.fair_runs pilot --output _build/study
+    python -m locties_paper.fair_runs choose --output _build/study
+    python -m locties_paper.fair_runs table --output _build/study
+
+`pilot` trains every contender at every budget and scores it on pilot places; `choose` writes the
+best budget and readout of each; `table` trains these at the seeds of the tables and scores them on
+all other places, over draws. The cost is printed first. Each job writes one file, jobs that have
+theirs are skipped, and a training that was stopped goes on: all of this can be killed and started
+again.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+import locties
+from locties import LocationEncoder, Task
+from locties._util.files import written_aside
+from locties.apply.metadata import Encoder
+from locties.data.manifest import manifest_hash
+from locties.evaluation.baselines import BASELINES, Joined
+from locties_paper import design
+from locties_paper.design import Contender
+from locties_paper.figures.charts import METRICS
+from locties_paper.site.notebook import commit
+
+SECONDS_A_BUDGET = 75.0  # one thread of an AMD EPYC: PAIRS pairs of five modalities
+SECONDS_A_DRAW = 30.0  # scores of both tiers
+HARMONICS = "+harmonics_10"
+READS = ("output", "layers", f"output{HARMONICS}", f"layers{HARMONICS}")
+TIERS = ("embedded", "open")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training and its scores."""
+
+    contender: Contender
+    budget: float
+    seed: int
+    draws: Sequence[int]
+    reads: Sequence[str]  # of `READS`
+
+    @property
+    def name(self) -> str:
+        return f"{self.contender.name}@{self.budget:g}-{self.seed}"
+
+    @property
+    def seconds(self) -> float:
+        """An estimate of its cost on one thread."""
+        scoring = SECONDS_A_DRAW * len(self.draws) * len(self.reads)
+        return SECONDS_A_BUDGET * self.budget + scoring
+
+
+def pilot_jobs(contenders: Mapping[str, Contender]) -> Iterator[Job]:
+    """Every contender at every budget it tries, at the pilot's seeds."""
+    for seed in design.PILOT_SEEDS:
+        for each in contenders.values():
+            for budget in each.budgets():
+                yield Job(each, budget, seed, [design.PILOT_DRAW], READS)
+
+
+def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Iterator[Job]:
+    """Every contender at its chosen budget and at the equal one, at the tables' seeds.
+
+    Seeds come first, so that a part of the jobs is a whole study with fewer seeds.
+    """
+    best = chosen.set_index("contender")
+    for seed in design.SEEDS:
+        for name, each in contenders.items():
+            if seed in each.seeds:
+                budget, read = best.loc[name, ["budget", "read"]]
+                for pairs in dict.fromkeys((budget, 1.0)):
+                    yield Job(each, pairs, seed, design.DRAWS, [read])
+
+
+def run(job: Job, folder: Path) -> Path:
+    """Train a job's encoder unless it is there, score it unless its rows are, and name the rows."""
+    rows = folder / "rows" / f"{job.name}.parquet"
+    if rows.exists():
+        return rows
+    encoder = trained(job, folder / "runs" / job.name)
+    tables = []
+    for read in job.reads:
+        encoder.readout = read.removesuffix(HARMONICS)
+        beside = Joined(encoder, BASELINES["harmonics_10"]()) if HARMONICS in read else encoder
+        tables.append(score(beside, job.contender.name, job.draws).assign(read=read))
+    write(pd.concat(tables).assign(budget=job.budget, seed=job.seed), rows)
+    return rows
+
+
+def trained(job: Job, folder: Path) -> LocationEncoder:
+    """The trained encoder, from `folder` if it is there."""
+    if not (folder / "encoder").is_dir():
+        run = locties.pretrain(
+            **job.contender.arguments(job.budget, job.seed),
+            encoder=job.contender.start(job.seed),
+            checkpoint=folder / "checkpoint",
+            device="cpu",
+            progress=False,
+        )
+        run.save(folder)
+        shutil.rmtree(folder / "checkpoint")
+    return locties.load(folder / "encoder")
+
+
+def score(encoder: Encoder, name: str, draws: Sequence[int]) -> pd.DataFrame:
+    """Rows of `locties.evaluate` on both tiers at some draws of points, folds and labels."""
+    tables = [
+        locties.evaluate(encoder, _tasks(tier, draw), name=name, draw=draw)
+        for draw in draws
+        for tier in TIERS
+    ]
+    return pd.concat(tables)
+
+
+@lru_cache(maxsize=32)
+def _tasks(tier: str, draw: int) -> list[Task]:
+    return design.tasks(tier, draw)
+
+
+def choose(rows: pd.DataFrame) -> pd.DataFrame:
+    """The budget and reading of each contender with the best mean score on pilot places.
+
+    The mean is over tasks, splits, probes and labels of both tiers, then over pilot seeds.
+    """
+    scores = rows[rows["metric"].isin(METRICS) & (rows["draw"] == design.PILOT_DRAW)]
+    mean = scores.groupby(["encoder", "budget", "read"])["value"].mean().reset_index()
+    best = mean.loc[mean.groupby("encoder", sort=False)["value"].idxmax()]
+    return best.rename(columns={"encoder": "contender"}).reset_index(drop=True)
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write rows with their provenance; the file appears whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as aside:
+        table.assign(data=manifest_hash()[:12], code=commit()).to_parquet(aside, index=False)
+
+
+def run_all(jobs: Sequence[Job], folder: Path, processes: int) -> None:
+    """Run jobs in processes of one thread each, after printing what they cost."""
+    left = [job for job in jobs if not (folder / "rows" / f"{job.name}.parquet").exists()]
+    hours = sum(job.seconds for job in left) / 3600
+    print(
+        f"{len(left)} of {len(jobs)} jobs, about {hours:.1f} core-hours, "
+        f"{hours / processes:.1f} hours in {processes} processes",
+        file=sys.stderr,
+    )
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        waiting = [pool.submit(run, job, folder) for job in left]
+        for done in tqdm(as_completed(waiting), total=len(left), unit="job"):
+            done.result()
+
+
+def gather(folder: Path) -> pd.DataFrame:
+    """All rows that are done."""
+    return pd.concat(map(pd.read_parquet, sorted((folder / "rows").glob("*.parquet"))))
+
+
+def main() -> None:
+    """The command line; see the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=["pilot", "choose", "table"])
+    parser.add_argument("--output", type=Path, default=Path("_build/study"))
+    parser.add_argument("--crossed", action="store_true", help="encoders crossed with objectives")
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args()
+    contenders = design.crossed() if given.crossed else design.contenders()
+    folder = given.output / ("crossed" if given.crossed else "main")
+    if given.part == "pilot":
+        run_all(list(pilot_jobs(contenders)), folder / "pilot", given.processes)
+    elif given.part == "choose":
+        chosen = choose(gather(folder / "pilot"))
+        print(chosen.to_string(index=False))
+        write(chosen, folder / "chosen.parquet")
+    else:
+        chosen = pd.read_parquet(folder / "chosen.parquet")
+        run_all(list(table_jobs(contenders, chosen)), folder / "table", given.processes)
+
+
+if __name__ == "__main__":
+    main()

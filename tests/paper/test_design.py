@@ -1,0 +1,52 @@
+"""The design: what is a pilot place, and which runs there are."""
+
+import numpy as np
+import pytest
+import torch
+
+from locties import Task
+from locties_paper import design
+
+
+def places(n: int, seed: int) -> torch.Tensor:
+    return torch.tensor(np.random.default_rng(seed).uniform([-180, -60], [180, 60], (n, 2)))
+
+
+def test_a_fifth_of_all_places_are_pilots_and_the_same_in_every_task():
+    lonlat = places(5000, 0)
+    first = design.is_pilot(Task("a", lonlat, lonlat[:, 1]))
+    assert first.mean() == pytest.approx(0.2, abs=0.02)
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(0))
+    other = design.is_pilot(Task("b", lonlat[order].float().double(), lonlat[order, 0]))
+    assert (first[order.numpy()] == other).all()
+
+
+@pytest.mark.data
+def test_no_table_uses_a_pilot_place():
+    pilots = {t.name: t for t in design.tasks("embedded", design.PILOT_DRAW)}
+    for draw in design.DRAWS[:2]:
+        for task in design.tasks("embedded", draw):
+            assert not design.is_pilot(task).any(), task.name
+            assert design.is_pilot(pilots[task.name]).all(), task.name
+            assert task.classes is None or min(np.bincount(task.target)) >= 25
+
+
+def test_draws_have_other_points():
+    first, second = (design.tasks("embedded", draw)[0] for draw in (0, 1))
+    assert len(set(map(tuple, first.lonlat.tolist())) & set(map(tuple, second.lonlat.tolist()))) < 9
+
+
+@pytest.mark.parametrize("made", [design.contenders, design.crossed])
+def test_every_contender_can_start_and_has_seeds_that_no_pilot_has(made):
+    for name, each in made().items():
+        assert each.name == name
+        assert each.start(3).network_dim == 256
+        assert not set(each.seeds) & set(design.PILOT_SEEDS)
+        assert max(each.budgets()) == each.largest
+
+
+def test_a_budget_scales_the_pairs_and_epochs_keep_their_length():
+    melt = design.contenders()["melt"]
+    small, whole = (melt.arguments(budget, seed=1) for budget in (0.25, 1.0))
+    assert (small["pairs"], whole["pairs"]) == (115_200, 460_800)
+    assert (small["epochs"], whole["epochs"]) == (4, 16)

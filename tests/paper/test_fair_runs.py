@@ -1,0 +1,85 @@
+"""Runs of the study: trained once, scored once, chosen on pilot places."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from locties import Task
+from locties_paper import design, fair_runs
+from locties_paper.design import Contender
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A contender that trains in a second, and one task."""
+    lonlat = torch.tensor(np.random.default_rng(0).uniform([-180, -60], [180, 60], (400, 2)))
+    task = Task("north", lonlat, lonlat[:, 1], tier="embedded")
+    monkeypatch.setattr(design, "PAIRS", 512)
+    monkeypatch.setattr(design, "BATCH", 32)
+    monkeypatch.setattr(design, "tasks", lambda tier, draw: [task])
+    monkeypatch.setattr(fair_runs, "TIERS", ("embedded",))
+    fair_runs._tasks.cache_clear()
+    tiny = {"features": "xyz", "network": "mlp", "network_options": {"hidden": 8}, "dim": 8}
+    yield Contender("tiny", "melt", ["rain", "haze"], encoder=tiny, largest=1.0)
+    fair_runs._tasks.cache_clear()
+
+
+@pytest.mark.data
+def test_a_job_is_trained_and_scored_once(small, tmp_path, monkeypatch):
+    job = fair_runs.Job(small, 1.0, 100, [design.PILOT_DRAW], fair_runs.READS)
+    rows = pd.read_parquet(fair_runs.run(job, tmp_path))
+    assert set(rows["read"]) == set(fair_runs.READS)
+    assert set(rows["draw"]) == {design.PILOT_DRAW}
+    assert set(rows["budget"]) == {1.0}
+    assert rows.loc[rows["metric"] == "r2", "value"].max() > 0.9
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it was trained or scored again")
+
+    monkeypatch.setattr(fair_runs, "score", never)
+    monkeypatch.setattr("locties.pretrain", never)
+    assert fair_runs.run(job, tmp_path).exists()
+    (tmp_path / "rows" / f"{job.name}.parquet").unlink()
+    with pytest.raises(AssertionError, match="again"):
+        fair_runs.run(job, tmp_path)  # the encoder is kept, the scores are not
+
+
+def pilot_rows(values: dict[tuple[str, float, str], float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "encoder": name,
+            "budget": budget,
+            "read": read,
+            "value": value,
+            "metric": "r2",
+            "draw": design.PILOT_DRAW,
+        }
+        for (name, budget, read), value in values.items()
+    )
+
+
+def test_the_best_budget_and_reading_are_chosen_for_each():
+    rows = pilot_rows(
+        {
+            ("a", 0.25, "output"): 0.7,
+            ("a", 1.0, "output"): 0.6,
+            ("a", 1.0, "layers"): 0.8,
+            ("b", 0.25, "output"): 0.5,
+            ("b", 1.0, "layers"): 0.4,
+        }
+    )
+    of_a_table = rows.assign(draw=0, value=rows["value"].max() - rows["value"])
+    chosen = fair_runs.choose(pd.concat([rows, of_a_table])).set_index("contender")
+    assert chosen.loc["a", ["budget", "read"]].tolist() == [1.0, "layers"]
+    assert chosen.loc["b", ["budget", "read"]].tolist() == [0.25, "output"]
+
+
+def test_tables_have_the_chosen_and_the_equal_budget(small):
+    chosen = pd.DataFrame({"contender": ["tiny"], "budget": [0.25], "read": ["layers"]})
+    jobs = list(fair_runs.table_jobs({"tiny": small}, chosen))
+    assert [(job.seed, job.budget) for job in jobs] == [
+        (seed, budget) for seed in small.seeds for budget in (0.25, 1.0)
+    ]
+    assert all(job.reads == ["layers"] for job in jobs)
+    assert all(tuple(job.draws) == design.DRAWS for job in jobs)
