@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from locties._util.text import printable
-from locties.cli.base import Command, resuming
+from locties.cli.base import Command, reading, resuming
 
 if TYPE_CHECKING:
     from locties.data.frozen import Source
@@ -164,7 +164,9 @@ def _compute(
     sys.path.insert(0, str(Path.cwd()))
     with resuming():
         chosen = frozen_encoder(encoder, kind, weights, device)
-        manifest = features(source(), chosen, output, batch=batch, dtype=dtype)
+        with reading():
+            read = source()
+        manifest = features(read, chosen, output, batch=batch, dtype=dtype)
     unusable = manifest["unusable"]
     for name, problem in unusable[:SHOWN]:
         print(printable(f"unusable: {name}: {problem}"), file=sys.stderr)
