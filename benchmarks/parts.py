@@ -10,7 +10,7 @@ from locties import LocationEncoder
 from locties._util.matmul import ByOneDNN
 from locties.data.raster import Raster
 from locties.modalities import Gathered
-from locties.modality import PATCH, profile_encoder
+from locties.modality import PATCH, Samples, profile_encoder
 from locties.objectives import OBJECTIVES, Batch, place_of
 
 PROFILE = 36  # numbers in a sample: twelve months of three variables
@@ -51,16 +51,19 @@ def training_step(
     bfloat16: bool = False,
     device: str = "cpu",
     schedule: str = "melt",
+    samples: Samples | None = None,
 ) -> Callable[[], None]:
     """A MELT step over profiles: draw, encode, loss, gradient, optimiser.
 
     `batch` counts the pairs of all modalities. One modality gives the two-modality baseline, whose
     loss is symmetric like SatCLIP's. With the schedule "salt", each step takes the pairs of one
-    modality, in turn. The data lie on `device`, and no operation in a step waits for it.
+    modality, in turn. The data lie on `device`, and no operation in a step waits for it. `samples`
+    are 20,000 vectors; profiles by default.
     """
     location = encoder(degree).to(device).train()
-    samples, lonlat = profiles(20_000).to(device), places(20_000).float().to(device)
-    sample_encoders = nn.ModuleList(profile_encoder(PROFILE)(256) for _ in range(modalities))
+    samples = profiles(20_000).to(device) if samples is None else samples
+    lonlat, width = places(20_000).float().to(device), samples[torch.arange(1)].shape[1]
+    sample_encoders = nn.ModuleList(profile_encoder(width)(256) for _ in range(modalities))
     sample_encoders.to(device)
     order, some = torch.randperm(len(samples), device=device), torch.arange(batch, device=device)
     direction = "symmetric" if modalities == 1 else "modality_to_location"

@@ -115,6 +115,7 @@ def test_the_file_is_not_copied_into_memory(folder):
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be asked")
 def test_the_rows_of_a_batch_are_asked_for_where_they_lie(folder, monkeypatch):
     asked = []
+    monkeypatch.setattr(frozen_folder, "WHOLE", 0)
     monkeypatch.setattr(os, "posix_fadvise", lambda _, *where: asked.append(where))
     made = modality(folder)
     index = torch.tensor([20, 3, 7])
@@ -133,6 +134,7 @@ def test_training_asks_for_each_batch_once_and_a_step_ahead(folder, monkeypatch,
     from locties import LocationEncoder, pretrain
 
     happened = []
+    monkeypatch.setattr(frozen_folder, "WHOLE", 0)
     ask, encode = frozen_folder.prefetch, LocationEncoder.encode
     monkeypatch.setattr(
         frozen_folder, "prefetch", lambda *args: (happened.append(len(args[2])), ask(*args))
@@ -151,6 +153,7 @@ def test_training_asks_for_each_batch_once_and_a_step_ahead(folder, monkeypatch,
 
 
 def test_a_batch_that_comes_otherwise_than_expected_is_asked_for_again(folder, monkeypatch):
+    monkeypatch.setattr(frozen_folder, "WHOLE", 0)
     made, asked = modality(folder).samples, []
     monkeypatch.setattr(frozen_folder, "prefetch", lambda *args: asked.append(args[2]))
     made.expect(torch.tensor([1, 2]))
@@ -161,6 +164,19 @@ def test_a_batch_that_comes_otherwise_than_expected_is_asked_for_again(folder, m
     assert len(asked) == 3
     made[torch.tensor([2])]
     assert len(asked) == 3, "a part of what was expected"
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be asked")
+def test_a_small_file_is_asked_for_once_as_a_whole(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, *where: asked.append(where))
+    made = modality(folder).samples
+    asked.clear()
+    made = replace(made)  # as if nothing had been read
+    for index in ([1, 2], [3, 4]):
+        made.expect(torch.tensor(index))
+        assert torch.equal(made[torch.tensor(index)], made.array[made.rows[made.index[index]]])
+    assert asked == [(0, 0, os.POSIX_FADV_WILLNEED)]
 
 
 @pytest.mark.data

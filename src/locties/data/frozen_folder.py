@@ -23,6 +23,7 @@ from locties.lonlat import check
 
 FORMAT = 3  # of the manifest; raise it when older versions cannot resume from it
 MANIFEST, ARRAY, INDEX = "manifest.json", "features.npy", "index.csv"
+WHOLE = 2**28  # bytes; a file of at most this size is read ahead as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +161,8 @@ def open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     return array
 
 
-def prefetch(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> None:
-    """Ask the system to read rows (B,) of `read_features` ahead; return immediately.
+def prefetch(folder: str | os.PathLike[str], features: Tensor, rows: Tensor | None = None) -> None:
+    """Ask the system to read rows (B,) of `read_features` ahead, or all; return immediately.
 
     Otherwise each row that is not in memory is waited for, and read with many bytes around it.
     """
@@ -170,6 +171,9 @@ def prefetch(folder: str | os.PathLike[str], features: Tensor, rows: Tensor) -> 
     size = features[0].nbytes
     handle = os.open(Path(folder) / ARRAY, os.O_RDONLY)
     try:
+        if rows is None:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+            return
         begin = os.fstat(handle).st_size - len(features) * size
         for row in rows.tolist():
             os.posix_fadvise(handle, begin + row * size, size, os.POSIX_FADV_WILLNEED)
@@ -198,7 +202,8 @@ class Mapped:
     folder: str | os.PathLike[str]
     index: Tensor
     device: torch.device | str = "cpu"
-    _expected: list[Tensor] = field(default_factory=list, init=False)
+    _asked: list[bool] = field(default_factory=list, init=False)  # whether the whole file was
+    _expected: list[Tensor] = field(default_factory=list, init=False)  # rows of the next step
 
     def __getitem__(self, index: Tensor) -> Tensor:
         return self._read(self.index[index.cpu()])
@@ -206,16 +211,23 @@ class Mapped:
     def expect(self, index: Tensor) -> None:
         """Start reading the samples of the next step, without waiting for them."""
         rows = self.rows[self.index[index.cpu()]]
-        prefetch(self.folder, self.array, rows)
+        self._ask(rows)
         self._expected[:] = [rows]
 
     def __len__(self) -> int:
         return len(self.index)
 
+    def _ask(self, rows: Tensor) -> None:
+        if self.array.nbytes > WHOLE:
+            prefetch(self.folder, self.array, rows)
+        elif not self._asked:
+            prefetch(self.folder, self.array)
+            self._asked.append(True)
+
     def _read(self, places: Tensor) -> Tensor:
         rows = self.rows[places]
-        if not (self._expected and torch.isin(rows, self._expected[0]).all()):
-            prefetch(self.folder, self.array, rows)
+        if not (self._asked or (self._expected and torch.isin(rows, self._expected[0]).all())):
+            self._ask(rows)
         return self.array[rows].to(self.device, torch.float32)
 
     def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
