@@ -45,6 +45,7 @@ Columns = Callable[[Tensor], Any]
 Named = Mapping[str, str | None]
 Write = Callable[[Part, pa.RecordBatch], None]
 
+_BUFFER = 2**20  # bytes
 # Text that becomes a number in Parquet, if that loses no digits and no leading zeros.
 _WHOLE = r"^(-?[1-9]\d{0,17}|0)?$"
 _NUMBER = r"^(-?((0|[1-9]\d{0,14})(\.\d+)?|\.\d+)([eE][-+]?\d{1,2})?)?$"
@@ -279,7 +280,7 @@ class _Unfinished:
         aside = self.folder / "part"
         with aside.open("wb", buffering=0) as raw:
             summed = _Summed(raw)
-            with pa.ipc.new_stream(summed, added.schema) as stream:
+            with _buffered(summed) as buffer, pa.ipc.new_stream(buffer, added.schema) as stream:
                 stream.write_batch(added)
         aside.replace(self.folder / _name(number, summed.crc))
 
@@ -300,6 +301,13 @@ class _Summed:
 
     def flush(self) -> None:
         pass
+
+    close = flush
+
+
+def _buffered(stream: Any) -> Any:
+    """A stream for pyarrow that is written in few large pieces; each column is a small one."""
+    return pa.BufferedOutputStream(pa.PythonFile(stream, "w"), _BUFFER)
 
 
 def _name(number: int, crc: int) -> str:
@@ -363,6 +371,7 @@ def _to_parquet(
     path: Path, types: Sequence[pa.DataType] | None, about: Mapping[str, str]
 ) -> Iterator[Write]:
     writer: Any = None
+    stack = ExitStack()
 
     def write(part: Part, added: pa.RecordBatch) -> None:
         nonlocal writer
@@ -375,16 +384,21 @@ def _to_parquet(
         attrs = {**json.loads(metadata.get(b"PANDAS_ATTRS", b"{}")), **about}
         metadata[b"PANDAS_ATTRS"] = json.dumps(attrs).encode()
         schema = pa.schema([*fields, *added.schema], metadata)
-        if writer is None:  # embeddings never repeat: a dictionary or bounds would not help
-            known = {"use_dictionary": own.schema.names, "write_statistics": own.schema.names}
-            writer = pq.ParquetWriter(path, schema, **known)
+        if writer is None:
+            # Embeddings never repeat: a dictionary, bounds and compression would not help.
+            floats = [field.name for field in added.schema if pa.types.is_floating(field.type)]
+            packed = {name: "none" if name in floats else "snappy" for name in schema.names}
+            known = [name for name in schema.names if name not in floats]
+            stream = stack.enter_context(_buffered(path.open("wb", buffering=0)))
+            writer = stack.enter_context(
+                pq.ParquetWriter(
+                    stream, schema, compression=packed, use_dictionary=known, write_statistics=known
+                )
+            )
         writer.write_batch(pa.RecordBatch.from_arrays([*arrays, *added.columns], schema=schema))
 
-    try:
+    with stack:
         yield write
-    finally:
-        if writer is not None:
-            writer.close()
 
 
 def _of_type(text: pa.Array, kind: pa.DataType) -> pa.Array:
