@@ -3,11 +3,13 @@
 import gzip
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
@@ -426,3 +428,22 @@ def test_an_interrupted_file_says_that_the_same_command_resumes(
     monkeypatch.setattr(grid, "embed_points", whole)
     assert run("embed", encoder, "-o", tmp_path / "out.csv", input=PLACES).exit_code == 0
     assert (tmp_path / "out.csv").read_text() == run("embed", encoder, input=PLACES).stdout
+
+
+@pytest.mark.parametrize("ending", ["geojson", "gpkg", "fgb", "shp"])
+def test_a_file_that_can_only_be_read_whole_is_refused_with_its_conversion(
+    ending: str, encoder: Path, tmp_path: Path
+) -> None:
+    points = geopandas.points_from_xy([13.4, 2.35], [52.5, 48.86], crs=4326)
+    source = tmp_path / f"the sites.{ending}"
+    geopandas.GeoDataFrame({"ph": [6.1, 7.4]}, geometry=points).to_crs(3857).to_file(source)
+    refused = run("embed", encoder, source, "--output", tmp_path / "out.parquet")
+    assert refused.exit_code == 1
+    [command] = re.findall(r"python -c .*", refused.stderr)
+    subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
+    converted, output = tmp_path / "the sites_new.parquet", tmp_path / "out.parquet"
+    result = run("embed", encoder, converted, "--output", output)
+    assert result.exit_code == 0, result.stderr
+    table = geopandas.read_parquet(output)
+    expected = embedded_at(encoder, [[13.4, 52.5], [2.35, 48.86]])
+    np.testing.assert_allclose(table.filter(regex=r"_\d{3}$"), expected, atol=1e-5)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from locties._util.files import DataError
 from locties.apply.tables import (
     PARQUET,
     SEPARATORS,
+    TABLES,
     Array,
     Problems,
     check_header,
@@ -30,6 +32,7 @@ from locties.apply.tables import (
     not_utf8,
     suffix_of,
 )
+from locties.apply.text import quoted
 
 with needs("own", "a table"):
     import pandas as pd
@@ -93,8 +96,16 @@ def separator_of(ending: str) -> str | None:
 
 
 def source_of(path: str | Path) -> Source:
-    """The table in a file."""
-    ending, file = ending_of(path), existing(path)
+    """The table in a file; for one that can only be read whole, ValueError has the conversion."""
+    file = existing(path)
+    if (suffix := suffix_of(path)) in TABLES and suffix not in {*SEPARATORS, *PARQUET}:
+        new = quoted(str(file.with_name(f"{file.stem}_new.parquet")))
+        code = f"import geopandas; geopandas.read_file({quoted(str(file))}).to_parquet({new})"
+        raise ValueError(
+            f"{path} can only be read whole, not row by row: convert it to GeoParquet, if it fits "
+            f"into memory, with python -c {shlex.quote(code)}"
+        )
+    ending = ending_of(path)
     return Source(str(path), ending, lambda: file.open("rb"))
 
 
