@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -303,3 +304,19 @@ def test_nested_geometry_is_refused_before_it_is_read(tmp_path: Path) -> None:
             locties.read_task(tmp_path / "a.parquet", "ph")
         result = CliRunner().invoke(app, ["embed", "melt", str(tmp_path / "a.parquet")])
         assert (result.exit_code, "several parts" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("ending", ["fgb", "gpkg", "geojson", "parquet"])
+def test_a_file_that_is_cut_off_anywhere_is_refused(ending, tmp_path):
+    """A FlatGeobuf is cut between two features, too, where GDAL reads the first ones."""
+    points = geopandas.points_from_xy(*LONLAT.T, crs=4326)
+    frame = geopandas.GeoDataFrame({"ph": LONLAT[:, 0] + 0.25}, geometry=points)
+    whole, cut = tmp_path / f"whole.{ending}", tmp_path / f"cut.{ending}"
+    frame.to_parquet(whole) if ending == "parquet" else frame.to_file(whole)
+    assert len(read_table(whole)) == 120
+    content = whole.read_bytes()
+    ends = range(len(content) - 400, len(content) - 2, 4)  # features of FlatGeobuf end at these
+    for end in [*range(1, len(content), len(content) // 50), *ends]:
+        cut.write_bytes(content[:end])
+        with pytest.raises(DataError, match=re.escape(str(cut))):
+            read_table(cut)

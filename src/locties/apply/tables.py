@@ -106,7 +106,10 @@ def _read_file(source: str | Path) -> Any:
             return pd.read_parquet(path)
         if suffix in TABLES:
             location, options = _vector(path, suffix)
-            return need("geopandas", "geometry", "own").read_file(location, **options)
+            frame = need("geopandas", "geometry", "own").read_file(location, **options)
+            if location.lower().endswith(".fgb"):
+                _check_count(path, frame, location)
+            return frame
     if path.is_dir():
         raise ValueError(f"{path} is a folder, not a table: name one file")
     raise ValueError(
@@ -114,6 +117,16 @@ def _read_file(source: str | Path) -> Any:
         "spreadsheet as CSV; rename text to .csv if commas are between its fields, to .tsv if tabs "
         "are"
     )
+
+
+def _check_count(path: Path, frame: Any, location: str) -> None:
+    """Refuse a FlatGeobuf that was cut off between two features: GDAL reads it without a word."""
+    stated = need("pyogrio", "geometry", "own").read_info(location)["features"]
+    if len(frame) < stated:
+        raise DataError(
+            f"{path} cannot be read: it is cut off after {len(frame)} of {stated} features; copy "
+            "or write it again"
+        )
 
 
 def _check_wkb(path: Path, table: Any) -> None:
