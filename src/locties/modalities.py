@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from locties._util.registry import Registry, check_counts
 from locties.data import embedded, public, sampling
+from locties.data.embedded_features import imagery_features, text_features
 from locties.data.raster import Raster
 from locties.modality import (
     PATCH,
@@ -251,6 +252,63 @@ def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mo
     return replace(training, validation=pool(sampling.VALIDATION, validation))
 
 
+def text(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
+    """Wikipedia's summaries of cities and countries, by frozen multilingual USE: (N, 512) float32.
+
+    A place has a summary in each of up to three languages. If there are fewer than `samples` in
+    this modality's cells (about 1,400), all are taken.
+
+    Arguments: see `imagery`. Source: Wikipedia, joined to GeoNames by `locties.data.articles`.
+    """
+    check_counts(samples=samples, validation=validation)
+    lonlat, features = embedded.load().texts.lonlat, text_features()
+    owners = sampling.owner(lonlat)
+    generator = _generator("text", seed)
+
+    def pool(owner: int, n: int) -> tuple[Tensor, Chosen]:
+        owned = (owners == owner).nonzero().squeeze(1)
+        index = torch.randperm(len(owned), generator=generator)[:n]
+        return lonlat[owned][index], Chosen(lonlat[owned], features[owned], index)
+
+    training = pool(sampling.OWNERS.index("text"), samples)
+    return _of_features("text", training, pool(sampling.VALIDATION, validation))
+
+
+def imagery_frozen(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
+    """The patches of `imagery` by frozen EfficientNet-Lite0: (N, 1280) float32.
+
+    It owns the cells of `imagery`, so train with one of the two. Its points are the same for every
+    seed, and fewer are the first of more, since their features are computed once.
+
+    Args:
+        samples: number of samples.
+        seed: determines their order.
+        validation: number of held-out samples.
+
+    Source: NASA's Blue Marble Next Generation; see the manifest.
+    """
+    check_counts(samples=samples, validation=validation)
+    generator = _generator("imagery_frozen", seed)
+
+    def pool(owned_by: str, n: int) -> tuple[Tensor, Chosen]:
+        lonlat, features = imagery_features(n, owned_by)
+        index = torch.randperm(n, generator=generator)
+        return lonlat[index], Chosen(lonlat, features, index)
+
+    training = pool("imagery", samples)
+    return _of_features("imagery_frozen", training, pool("validation", validation))
+
+
+def _of_features(
+    name: str, training: tuple[Tensor, Chosen], held_out: tuple[Tensor, Chosen]
+) -> Modality:
+    """A modality of frozen features, each standardised."""
+    _, samples = training
+    first = samples[torch.arange(min(FITTED, len(samples)))]
+    make = profile_encoder(first.shape[1], Standardise(first))
+    return Modality(name, *training, make, Modality(name, *held_out, make))
+
+
 # ------------------------------------------------------------------------------ the open tier
 
 
@@ -274,5 +332,7 @@ MODALITIES = Registry(
     haze=haze,
     relief=relief,
     toponyms=toponyms,
+    text=text,
+    imagery_frozen=imagery_frozen,
     night_lights=night_lights,
 )

@@ -114,18 +114,27 @@ def build(
     force: Annotated[
         bool, typer.Option("--force", help="Build even if it is built already.")
     ] = False,
+    features: Annotated[
+        bool, typer.Option("--features", help="Also compute frozen features (2 minutes).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build the one cache file of the embedded tier, and print its path and size.
 
     The data come from installed packages, not from the internet. To use the file on a machine
-    without these packages, copy it there into the folder that `LOCTIES_CACHE` names.
+    without these packages, copy it there into the folder that `LOCTIES_CACHE` names. The features
+    of the modalities text and imagery_frozen are computed when they are first used, or now.
 
     Example: `locties data build`
     """
     from locties.data import embedded
 
     path = embedded.build(force=force)
+    if features:
+        from locties.modalities import imagery_frozen, text
+
+        text()
+        imagery_frozen()
     size = path.stat().st_size
     if as_json:
         print_json({"path": str(path), "bytes": size})

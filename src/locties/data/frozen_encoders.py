@@ -121,10 +121,10 @@ def frozen_encoder(
     return found
 
 
-def efficientnet_lite0(device: str = "auto") -> FrozenEncoder:
+def efficientnet_lite0(device: str = "auto", side: int = SIDE) -> FrozenEncoder:
     """EfficientNet-Lite0, trained on ImageNet: 1,280 means over the last layer's channels.
 
-    An image's central square is resized to 224 pixels, bicubic.
+    An image's central square is resized to `side` pixels, bicubic.
 
     Source: Tan and Le, arXiv 1905.11946, as ported to torch by ML Illustrated.
     """
@@ -140,7 +140,7 @@ def efficientnet_lite0(device: str = "auto") -> FrozenEncoder:
 
     @torch.inference_mode()
     def compute(images: Sequence[Any]) -> Any:
-        pixels = torch.cat([_square(image, SIDE, SIDE) for image in images]).to(chosen)
+        pixels = torch.cat([_square(image, side, side) for image in images]).to(chosen)
         maps = network.extract_features((pixels.float() - 127) / 128)  # type: ignore[operator]
         return maps.mean((2, 3))
 

@@ -31,6 +31,8 @@ SOURCES: dict[str, tuple[str, ...]] = Registry(
     haze=("haze", "land"),
     relief=("relief", "land"),
     toponyms=("places",),
+    text=("text", "places"),
+    imagery_frozen=("imagery", "land"),
     night_lights=("night_lights", "land"),
 )
 METHODS = {
