@@ -126,7 +126,7 @@ def test_a_page_is_used_by_keyboard(page):
     page.keyboard.press("Tab")
     assert "main content" in page.evaluate(f"{focused}.textContent")
     page.keyboard.press("Enter")
-    assert page.url.endswith("#main-content")
+    page.wait_for_url(lambda url: url.endswith("#main-content"))
     for _ in range(5):
         page.keyboard.press("Tab")
         where = page.evaluate(f"{focused}.outerHTML.slice(0, 80)")
@@ -137,14 +137,15 @@ def test_a_page_is_used_by_keyboard(page):
     mode = page.locator("html").get_attribute("data-mode")
     page.locator(".theme-switch-button:visible").first.focus()
     page.keyboard.press("Enter")
-    assert page.locator("html").get_attribute("data-mode") != mode
+    page.wait_for_function("(mode) => document.documentElement.dataset.mode !== mode", arg=mode)
 
     folded = page.locator("details.hide")
     if folded.count():
         for state in (True, False):
             folded.first.locator("summary").first.focus()
             page.keyboard.press("Enter")
-            assert folded.first.evaluate("(details) => details.open") is state
+            handle = folded.first.element_handle()
+            page.wait_for_function("([all, open]) => all.open === open", arg=[handle, state])
 
 
 def test_a_table_is_saved_by_keyboard(open_page):
