@@ -65,7 +65,21 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 @pytest.fixture
-def interrupted() -> Callable[..., str]:
+def signals() -> Iterator[None]:
+    """SIGINT and SIGHUP act as in a terminal.
+
+    What a shell starts in the background ignores the one, and what nohup starts the other. So would
+    the processes that a test starts.
+    """
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def interrupted(signals: None) -> Callable[..., str]:
     """A function that has work done in another process, and sends that a SIGINT once it has begun.
 
     It returns what the KeyboardInterrupt said.
@@ -78,8 +92,6 @@ def interrupted() -> Callable[..., str]:
         here, there = processes.Pipe(duplex=False)
 
         def child() -> None:
-            # As in a terminal: what a shell starts in the background ignores it.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             try:
                 work()
                 there.send("nothing: it was done before the interrupt")

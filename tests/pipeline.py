@@ -73,6 +73,6 @@ def kill(pid: int, reap: Callable[[], object]) -> None:
         with suppress(psutil.NoSuchProcess):
             one.kill()
     reap()
-    _, left = psutil.wait_procs(found[1:], timeout=10)
+    _, left = psutil.wait_procs(found[1:], timeout=60)
     if alive := [one for one in left if one.status() != psutil.STATUS_ZOMBIE]:
         raise RuntimeError(f"these processes survived a kill: {alive}")

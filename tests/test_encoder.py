@@ -245,12 +245,12 @@ HOSTILE = {
 @pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "altered"])
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_configuration_is_refused_at_once(what: str, sealed: bool, saved: Path) -> None:
-    """Within 200 MB and 5 s, whether or not its checksum fits."""
+    """Within 200 MB and 5 s of the processor, whether or not its checksum fits."""
     rewrite_config(saved, sealed=sealed, **HOSTILE[what])
-    start = time.monotonic()
+    start = time.process_time()
     with a_limit_of_memory(200_000_000), pytest.raises(DataError, match=str(saved)):
         load(saved)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @contextmanager

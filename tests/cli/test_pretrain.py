@@ -231,7 +231,9 @@ def test_json(soil, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_continues_to_the_same_weights(soil, tmp_path, monkeypatch):
+def test_an_interrupted_training_continues_to_the_same_weights(
+    soil, tmp_path, monkeypatch, signals
+):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     arguments = ["pretrain", "melt", "-m", f"soil={soil}", *TINY]
     arguments += ["--pairs", "12800", "--epochs", "50"]

@@ -229,10 +229,11 @@ def test_interrupted_it_finishes_a_batch_and_says_how_to_go_on(data, tmp_path, w
     assert result(out) == whole
 
 
-def test_an_interrupt_while_a_batch_is_written_waits_for_it(data, tmp_path, whole, monkeypatch):
+def test_an_interrupt_while_a_batch_is_written_waits_for_it(
+    data, tmp_path, whole, monkeypatch, signals
+):
     """It comes before the array is synced; the rows are counted all the same."""
     out, sync = tmp_path / "out", os.fsync
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def signalled(handle):
         if Path(f"/proc/self/fd/{handle}").readlink().name == "features.npy":
@@ -240,12 +241,9 @@ def test_an_interrupt_while_a_batch_is_written_waits_for_it(data, tmp_path, whol
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", signalled)
-    try:
-        with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 13 chips"):
-            run(data, out)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        monkeypatch.undo()
+    with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 13 chips"):
+        run(data, out)
+    monkeypatch.undo()
     assert rows_done(out) == 2
     run(data, out)
     assert result(out) == whole

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import time
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -49,10 +48,9 @@ def wait_for(*paths: Path, process, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def test_an_interrupt_says_how_to_go_on(checkout, commands):
+def test_an_interrupt_says_how_to_go_on(checkout, commands, signals):
     put(commands, "papermill", f"touch {commands}/started; exec sleep 60")
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also in a background job
-    options = {"start_new_session": True, "preexec_fn": heeded, "first_on_path": commands}
+    options = {"start_new_session": True, "first_on_path": commands}
     process = snakemake(checkout, *FLAGS, TABLE, **options)
     wait_for(commands / "started", process=process)
     os.killpg(process.pid, signal.SIGINT)

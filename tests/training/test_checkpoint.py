@@ -27,6 +27,8 @@ from locties.objectives import NTXent
 from locties.training import pretrain
 from locties.training.checkpoint import Checkpoint, digest, load_state
 
+pytestmark = pytest.mark.usefixtures("signals")
+
 LONGER = {"pairs": 64 * 100, "epochs": 50}  # about half a second
 processes = multiprocessing.get_context("fork")
 
@@ -49,14 +51,6 @@ class Drawn:
     def fresh(self, n, generator):
         lonlat = torch.rand(n, 2, generator=generator) * 90
         return lonlat, torch.sin(lonlat.deg2rad()).repeat(1, 3)
-
-
-@pytest.fixture(autouse=True)
-def interrupts_arrive():
-    """As in a terminal: what a shell starts in the background ignores them."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def with_dropout(dim: int) -> nn.Module:

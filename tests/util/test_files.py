@@ -173,15 +173,7 @@ def test_a_full_disk_is_named_with_the_file_and_what_to_do(small_disk):
     assert names(folder) == set()
 
 
-@pytest.fixture
-def interrupts_arrive():
-    """As in a terminal: what a shell starts in the background ignores them."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_an_interrupt_waits_for_the_end_and_a_second_one_does_not(interrupts_arrive):
+def test_an_interrupt_waits_for_the_end_and_a_second_one_does_not(signals):
     done = []
 
     def interrupt(times):

@@ -10,6 +10,8 @@ import pytest
 
 from locties._util.lock import only_process
 
+pytestmark = pytest.mark.usefixtures("signals")
+
 
 def holding(folder, *command: str) -> subprocess.Popen:
     call = [sys.executable, "-m", "locties._util.lock", str(folder), *command]
@@ -27,7 +29,7 @@ def test_a_second_command_is_refused_and_a_kill_frees_the_folder(tmp_path):
     with pytest.raises(RuntimeError, match=f"process {first.pid} "), only_process(folder):
         pass
     first.send_signal(signal.SIGHUP)
-    assert first.wait(10) == -signal.SIGHUP, "the command goes when its holder goes"
+    assert first.wait(60) == -signal.SIGHUP, "the command goes when its holder goes"
     with only_process(folder):
         pass
 
@@ -37,12 +39,12 @@ def test_what_a_killed_command_started_still_holds_the_folder(tmp_path, number):
     first = holding(tmp_path, "sh", "-c", "sleep 60 & echo $!; wait")
     begun = int(first.stdout.readline())
     first.send_signal(number)
-    assert first.wait(10) == -number
+    assert first.wait(60) == -number
     refused = holding(tmp_path, "true")
-    assert (refused.wait(10), "in use by" in refused.stderr.read()) == (1, True)
+    assert (refused.wait(60), "in use by" in refused.stderr.read()) == (1, True)
     os.kill(begun, signal.SIGKILL)
     for _ in range(100):  # until the system has ended it
-        if holding(tmp_path, "true").wait(10) == 0:
+        if holding(tmp_path, "true").wait(60) == 0:
             return
     raise AssertionError("the folder is held by nobody, and not free")
 
