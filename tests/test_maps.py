@@ -337,17 +337,9 @@ def test_no_outline_crosses_the_map_or_follows_the_frame_of_the_source():
         ).any()
 
 
-FORMULAS = [
-    "US$ per ha, in $",
-    "$x$",
-    "$\\frac{1}{",
-    "a_b^c",
-    "pH [/] 20 % & {braces}",
-    "$\\alpha$",
-]
-
-
-@pytest.mark.parametrize("text", FORMULAS)
+@pytest.mark.parametrize(
+    "text", ["US$ per ha, in $", "$\\frac{1}{", "a_b^c pH [/] 20 % & {braces}"]
+)
 def test_names_and_units_are_drawn_as_they_are_written(text):
     lonlat = np.array([[13.4, 52.5], [-60.0, -3.1]])
     figures = [

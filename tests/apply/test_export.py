@@ -185,6 +185,7 @@ def test_no_more_than_a_tile_is_embedded_at_once(tmp_path, resolution):
 # ---------------------------------------------------------------------------- what is interrupted
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("suffix", ["zarr", "tif"])
 def test_killed_and_resumed_it_is_the_same_to_the_bit(suffix, tmp_path):

@@ -220,6 +220,7 @@ def test_blocks_of_the_stream_are_the_grid(encoder):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["spherical_harmonics", "xyz"])
 def test_memory_does_not_grow_with_the_grid(features, tensor_sizes):
     encoder = LocationEncoder(features, "mlp", dim=8, network_options={"hidden": 16})

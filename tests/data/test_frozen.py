@@ -198,6 +198,7 @@ def killed_at_sync(data, out, number):
     return process.exitcode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", [(1, 3, 5), (8, 6, 9)])
 def test_killed_at_any_write_and_resumed_it_is_bit_identical(data, tmp_path, whole, numbers):
     out = tmp_path / "out"

@@ -292,6 +292,7 @@ def files(path: Path) -> dict[str, bytes]:
     return {str(name.relative_to(path)): name.read_bytes() for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_FORK, reason="this system has no fork")
 @pytest.mark.parametrize("ending", ["tif", "zarr"])
 def test_killed_and_resumed_it_is_the_same_to_the_bit(ending, tmp_path):

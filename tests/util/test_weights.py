@@ -158,6 +158,7 @@ def test_settings_come_with_the_weights(tmp_path: Path) -> None:
     assert (tensors["a"].tolist(), settings) == ([1, 1, 1], {"degree": 4})
 
 
+@pytest.mark.slow
 def test_converting_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
     """In a process of its own, whose memory is bounded."""
     at = "model.location.nnet."

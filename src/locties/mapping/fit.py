@@ -217,12 +217,12 @@ def fit_map(
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> lonlat = rng.uniform([-10, 40], [30, 60], (100, 2))
-        >>> north = Task("north", lonlat, lonlat[:, 1] + rng.normal(size=100))
+        >>> lonlat = rng.uniform([-10, 40], [30, 60], (50, 2))
+        >>> north = Task("north", lonlat, lonlat[:, 1] + rng.normal(size=50))
         >>> fitted = fit_map("melt", north, progress=False)
         >>> fitted.predict([[10, 50]])[["value", "low", "high"]].round(0)
            value   low  high
-        0   50.0  47.0  52.0
+        0   50.0  48.0  53.0
     """
     check_coverage(coverage)
     tried = candidates(encoder)
