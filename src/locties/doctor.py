@@ -15,6 +15,7 @@ with needs("own", "reading your own data"):
     from locties.apply.columns import kind_of
     from locties.apply.rasters import Pixels, open_raster
     from locties.apply.tables import (
+        INVALID,
         SEPARATORS,
         Array,
         any_of,
@@ -61,7 +62,7 @@ def examine(
         >>> facts["coordinates"], facts["target"], facts["problem"]
         ('columns lon, lat', 'ph: regression, 6.1 to 7.4', None)
     """
-    check_invalid(invalid)
+    check_invalid(invalid, INVALID)
     if kind is not None:
         check_kind(kind)
     facts: dict[str, Any] = {"file": str(source)}

@@ -23,7 +23,7 @@ with needs("data,own,study", "reading your own data"):
     from locties._util.registry import unknown
     from locties.apply.columns import (
         check_classes,
-        check_measurements,
+        codes_for_missing,
         kind_of,
         measured_columns,
         measurements,
@@ -31,6 +31,7 @@ with needs("data,own,study", "reading your own data"):
     )
     from locties.apply.rasters import Pixels, open_raster
     from locties.apply.tables import (
+        INVALID,
         TABLES,
         Array,
         Problems,
@@ -87,8 +88,9 @@ def read_task(
         unit: unit of a regression target.
         name: name of the task; by default `target`.
         invalid: "raise" refuses a table with rows whose coordinates or target cannot be used, and
-            names the rows; "drop" drops these rows with a warning. Rows are counted from 0, without
-            the header.
+            names the rows; "drop" drops these rows with a warning. So are rows with a number that
+            seems to mean a missing value, such as -9999; "keep" takes it as measured, and refuses
+            the other rows. Rows are counted from 0, without the header.
 
     Returns:
         The task. Points at the same place are kept, with a warning: random folds can put one into
@@ -102,15 +104,17 @@ def read_task(
     """
     if kind is not None:
         check_kind(kind)
-    check_invalid(invalid)
+    check_invalid(invalid, INVALID)
     frame = read_table(source)
     lonlat, problems = coordinates(frame, lon, lat)
     skip = any_of(problems, len(lonlat))
     kind = kind or kind_of(frame, target, skip)
     values, unusable = target_values(frame, target, kind, skip)
-    keep = _keep(lonlat, problems + unusable, invalid)
+    problems = problems + unusable
     if kind == "regression":
-        check_measurements(frame, target, np.where(keep, values, np.nan))
+        usual = np.where(any_of(problems, len(lonlat)), np.nan, values)
+        problems += codes_for_missing(target, usual, invalid)
+    keep = _keep(lonlat, problems, invalid)
     lonlat, values = lonlat[keep], values[keep]
     if kind == "regression":
         if (values == values[0]).all():
@@ -189,7 +193,7 @@ def read_modality(
         >>> len(read_modality(soil, name="soil", beside=["rain", "relief"]).lonlat)
         343
     """
-    check_invalid(invalid)
+    check_invalid(invalid, INVALID)
     kind = source_kind(source)
     if name in MODALITIES:
         raise ValueError(f"name={name!r} is a modality of locties: choose another name")
@@ -327,9 +331,10 @@ def _profiles(
         numbers, unusable = measurements(frame, name, skip)
         values.append(numbers)
         problems = problems + unusable
-    keep = _keep(lonlat, problems, invalid)
+    known = ~any_of(problems, len(lonlat))
     for name, numbers in zip(columns, values, strict=True):
-        check_measurements(frame, name, np.where(keep, numbers, np.nan))
+        problems = problems + codes_for_missing(name, np.where(known, numbers, np.nan), invalid)
+    keep = _keep(lonlat, problems, invalid)
     return float_points(lonlat[keep]), torch.from_numpy(np.stack(values, axis=1)[keep]).float()
 
 

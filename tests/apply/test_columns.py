@@ -1,8 +1,11 @@
 """Columns of a table: the kind of a target, and which columns are measurements."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import locties
 from locties.apply.columns import measured_columns
@@ -94,5 +97,14 @@ def test_whole_numbers_that_count_the_rows_are_no_measurement() -> None:
 def test_a_value_that_means_missing_is_named() -> None:
     frame = table()
     frame.loc[:1, "ph"] = -9999
-    with pytest.warns(UserWarning, match="-9999 in 2 of 200 rows"):
-        locties.read_modality(frame, name="m", columns=["ph"], beside=())
+
+    def least(modality: locties.Modality) -> float:
+        return float(modality.samples[torch.arange(len(modality.lonlat))].min())
+
+    read = partial(locties.read_modality, frame, name="m", columns=["ph"], beside=())
+    with pytest.raises(ValueError, match=r"2 of 200 rows.*'ph' holds -9999.*rows 0, 1\..*'drop'"):
+        read()
+    with pytest.warns(UserWarning, match=r"-9999.*rows 0, 1.*is kept"):
+        assert least(read(invalid="keep")) == -9999
+    with pytest.warns(UserWarning, match=r"-9999.*rows 0, 1\. They are dropped"):
+        assert least(read(invalid="drop")) > 0

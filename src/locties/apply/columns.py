@@ -25,7 +25,7 @@ with needs("own", "a table"):
         reasons_text,
         rows_text,
     )
-    from locties.apply.text import is_date, is_limit, is_number, quoted, rewritten, shown, styles_of
+    from locties.apply.text import is_date, is_limit, is_number, shown, styles_of
 
 _FEW = 4  # with fewer rows, nothing can be concluded
 # Names of ids, row numbers and projected coordinates, with _ between words.
@@ -131,8 +131,8 @@ def target_values(frame: Any, name: str, kind: str, skip: Array) -> tuple[Array,
             )
     problems = [
         (
-            f"{name!r} is missing (empty, NA or null; to read them as text, pass "
-            "pandas.read_csv(path, keep_default_na=False))",
+            f"{name!r} is missing (empty, NA, null and the like; if that is a class, write another "
+            "word for it)",
             missing,
         )
     ]
@@ -149,17 +149,22 @@ def measurements(frame: Any, name: str, skip: Array) -> tuple[Array, Problems]:
     return values, [*problems, (f"{name!r} is missing or not finite", absent)]
 
 
-def check_measurements(frame: Any, name: str, values: Array) -> None:
-    """Warn of values (N,) that seem to mean a missing value; NaN is ignored."""
+def codes_for_missing(name: str, values: Array, invalid: str) -> Problems:
+    """Values (N,) that seem to mean a missing value, and their rows; NaN is ignored.
+
+    With "keep" they are measured: a warning, and no problem.
+    """
+    problems = []
     for value, rows in suspicious_values(values):
         others = values[np.isfinite(values) & ~rows]
-        code = rewritten(frame, f".loc[lambda t: t[{quoted(name)}] != {value!r}]")
-        warnings.warn(
-            f"column {name!r} holds {value:.10g} in {rows.sum()} of {len(values)} rows "
-            f"({rows_text(rows)}), far from the others ({others.min():g} to {others.max():g}): if "
-            f"it means a missing value, drop these rows, with {code}",
-            stacklevel=4,
-        )
+        what = f"{name!r} holds {value:.10g}, far from the others ({others.min():g} to "
+        what += f"{others.max():g})"
+        if invalid == "keep":
+            warnings.warn(f"{what}, in {rows_text(rows)}: it is kept", stacklevel=4)
+        else:
+            remedy = "which seems to mean a missing value; to keep it, pass invalid='keep'"
+            problems.append((f"{what}, {remedy}", rows))
+    return problems
 
 
 def check_classes(name: str, values: Array) -> None:

@@ -57,6 +57,7 @@ _BEGINNINGS = {
 _REFERENCES = re.compile(rb"(?i)gdal_streamed_alg|<OGR\w+DataSource|<[\w:]*Capabilities")
 TABLES = (*SEPARATORS, *PARQUET, *_BEGINNINGS, ".zip")
 _PARTS = range(4, 18)  # codes of multi-part geometry in well-known binary
+INVALID = ("raise", "drop", "keep")  # what to do with rows of labels that cannot be used
 _SHOWN = 5  # rows named in a message
 _MANY = 5  # with fewer places, their extent says nothing
 _LARGEST_METRES = 3e7  # largest projected coordinate: the Earth's circumference is 4e7
@@ -384,8 +385,6 @@ def coordinates(
     """
     if hasattr(frame, "to_crs"):
         lonlat, problems = _from_geometry(frame)
-        points = "geopandas.points_from_xy(t.geometry.y, t.geometry.x, crs=t.crs)"
-        swap = "swap them: " + rewritten(frame, f".pipe(lambda t: t.set_geometry({points}))")
         project = f"they are not in the CRS {crs_name(frame.crs)}; name theirs: " + rewritten(
             frame, '.set_crs("EPSG:...", allow_override=True)'
         )
@@ -394,7 +393,6 @@ def coordinates(
         lon, lat = coordinate_columns(frame, lon, lat)
         (x, no_x), (y, no_y) = (numbers_of(frame, name) for name in (lon, lat))
         lonlat, problems = np.stack([x, y], axis=1), no_x + no_y
-        swap = f"pass lon={lat!r}, lat={lon!r}"
         points = f"geopandas.points_from_xy(t[{quoted(lon)}], t[{quoted(lat)}])"
         project = "name their CRS and take them to degrees: " + rewritten(
             frame,
@@ -405,7 +403,17 @@ def coordinates(
         scaled = (f"{quoted(name)}: t[{quoted(name)}] / 1e7" for name in (lon, lat))
         scale = rewritten(frame, f".pipe(lambda t: t.assign(**{{{', '.join(scaled)}}}))")
     unread = any_of(problems, len(lonlat))
+    swap = swapping(frame, lon, lat)
     return lonlat, problems + out_of_range(lonlat, unread, swap, project, scale)
+
+
+def swapping(frame: Any, lon: str | None = None, lat: str | None = None) -> str:
+    """What to do if longitude and latitude of a table are swapped."""
+    if hasattr(frame, "to_crs"):
+        points = "geopandas.points_from_xy(t.geometry.y, t.geometry.x, crs=t.crs)"
+        return "swap them: " + rewritten(frame, f".pipe(lambda t: t.set_geometry({points}))")
+    lon, lat = coordinate_columns(frame, lon, lat)
+    return f"pass lon={lat!r}, lat={lon!r}"
 
 
 def out_of_range(
@@ -455,7 +463,7 @@ def _warn_of_places(lonlat: Array, known: Array) -> None:
     if len(rest) >= _MANY and (np.abs(rest) <= (np.pi, np.pi / 2)).all():
         warnings.warn(
             f"all places, such as {_pair_text(rest[0])}, lie in the Gulf of Guinea: if they are "
-            "radians, convert them with numpy.degrees",
+            "radians, multiply them by 180 / pi",
             stacklevel=4,
         )
 
@@ -583,16 +591,16 @@ def reasons_text(problems: Problems) -> str:
     return "; ".join(f"{what}: {_rows(rows)}" for what, rows in problems if rows.any())
 
 
-def check_invalid(invalid: str) -> None:
-    """Refuse anything but "raise" and "drop"."""
-    if invalid not in ("raise", "drop"):
-        raise unknown("value of invalid", invalid, ("raise", "drop"))
+def check_invalid(invalid: str, known: Sequence[str] = ("raise", "drop")) -> None:
+    """Refuse anything but the known values."""
+    if invalid not in known:
+        raise unknown("value of invalid", invalid, known)
 
 
 def usable(problems: Problems, n: int, invalid: str) -> Array:
-    """Which of n rows can be used, (n,) bool: "raise" refuses the others, "drop" warns of them."""
+    """Which of n rows can be used, (n,) bool: "drop" warns of the others, else they are refused."""
     message = complaint(problems, n)
-    if message and invalid == "raise":
+    if message and invalid != "drop":
         raise ValueError(f"{message}. Correct them, or pass invalid='drop' to drop them")
     if message:
         warnings.warn(f"{message}. They are dropped", stacklevel=4)

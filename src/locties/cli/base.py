@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 # Packages of the command line itself; for any other, the library names the extra.
 PACKAGES = ("pandas", "pyarrow", "rich", "tqdm", "typer")
+# The option of all commands that read labels.
+Invalid = Annotated[
+    str,
+    typer.Option(
+        help="raise, drop or keep: what to do with rows that cannot be used; keep takes a value "
+        "such as -9999 as measured."
+    ),
+]
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a file cannot be used as asked, or the run failed; 2 the command is "
     "wrong, whatever its files hold; 130 interrupted."
@@ -140,12 +148,12 @@ def read_labels(
     unit: str = "",
 ) -> Task:
     """The labels of a file. A wrong option is told from a wrong file before the file is opened."""
-    from locties.apply.tables import check_invalid
+    from locties.apply.tables import INVALID, check_invalid
     from locties.evaluation.tasks import check_kind
 
     if kind is not None:
         check_kind(kind)
-    check_invalid(invalid)
+    check_invalid(invalid, INVALID)
     with reading():
         return locties.read_task(
             file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid

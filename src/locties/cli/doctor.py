@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from locties._util.text import printable
-from locties.cli.base import Json, print_json
+from locties.cli.base import Invalid, Json, print_json
 
 
 def doctor(
@@ -22,9 +22,7 @@ def doctor(
         str | None, typer.Option(help="Column of latitudes; found by its name by default.")
     ] = None,
     kind: Annotated[str | None, typer.Option(help="regression or classification.")] = None,
-    invalid: Annotated[
-        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
-    ] = "raise",
+    invalid: Invalid = "raise",
     as_json: Json = False,
 ) -> None:
     """Show how a file would be read (format, places, target) and what is wrong with it.

@@ -10,6 +10,7 @@ import typer
 
 from locties._util.text import printable
 from locties.cli.base import (
+    Invalid,
     Json,
     find_contender,
     print_json,
@@ -54,9 +55,7 @@ def evaluate(
             help="regression or classification; needed for whole numbers, which can be either."
         ),
     ] = None,
-    invalid: Annotated[
-        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
-    ] = "raise",
+    invalid: Invalid = "raise",
     as_json: Json = False,
 ) -> None:
     """Score a frozen encoder with probes on tasks: R² or accuracy over five folds.

@@ -11,6 +11,7 @@ import typer
 
 from locties._util.text import printable
 from locties.cli.base import (
+    Invalid,
     check_writable,
     find_contender,
     read_labels,
@@ -70,9 +71,7 @@ def map_(
     lat: Annotated[
         str | None, typer.Option(help="Column of latitudes; found by its name by default.")
     ] = None,
-    invalid: Annotated[
-        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
-    ] = "raise",
+    invalid: Invalid = "raise",
     seed: Annotated[int, typer.Option(help="Random seed of the folds.")] = 0,
 ) -> None:
     """Map a quantity or a class from labelled places.
@@ -109,7 +108,8 @@ def map_(
     with resuming():
         if at is not None and output is not None:
             with reading():
-                fitted.to_table(output, at, lon=lon, lat=lat, invalid=invalid)
+                there = "drop" if invalid == "drop" else "raise"
+                fitted.to_table(output, at, lon=lon, lat=lat, invalid=there)
             print(f"{output}: predictions at the places of {at}")
         elif output is not None:
             rows, columns = window.shape

@@ -205,6 +205,16 @@ def smallest_rank(n: int, coverage: float) -> int:
     return math.ceil(round(coverage * (n + 1), 9))
 
 
+def fewest_labels(coverage: float) -> int:
+    """The smallest number of labels for the coverage.
+
+    Example:
+        >>> fewest_labels(0.9), fewest_labels(0.5)
+        (9, 1)
+    """
+    return next(n for n in range(1, 10**6) if smallest_rank(n, coverage) <= n)
+
+
 def _errors(columns: Array, target: NDArray[Any], sharpness: float) -> Array:
     if is_classification(target):
         scores = log_probabilities(columns, sharpness)

@@ -34,8 +34,8 @@ from locties.mapping.conformal import (
     Predictions,
     check_coverage,
     conformal_probe,
+    fewest_labels,
     labelled,
-    smallest_rank,
 )
 from locties.mapping.output import Outputs
 from locties.user_data import read_task
@@ -44,6 +44,8 @@ Array = NDArray[np.float64]
 
 NUMBERS_PER_CHUNK = 2**23  # labels times places: 64 MB in float64
 PLACES_PER_CHUNK = 8192
+FEWEST_PLACES = 3
+COVERAGE = 0.9  # the default
 LINE = 88  # letters in a line of the summary
 CITE = (
     "Barber, Candès, Ramdas and Tibshirani (2021), Predictive inference with the jackknife+. "
@@ -195,7 +197,7 @@ def fit_map(
     kind: str | None = None,
     unit: str = "",
     invalid: str = "raise",
-    coverage: float = 0.9,
+    coverage: float = COVERAGE,
     seed: int = 0,
     progress: bool = True,
 ) -> LocationMap:
@@ -271,12 +273,12 @@ def _folds(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
     """Spatial folds, random folds, and notes about them."""
     places, labels = count_places(task.lonlat), len(task.target)
-    fewest = next(k for k in range(1, 10**6) if smallest_rank(k, coverage) <= k)
-    if places < 3 or labels < fewest:
+    fewest = max(fewest_labels(coverage), FEWEST_PLACES)
+    if places < FEWEST_PLACES or labels < fewest:
         raise ValueError(
             f"task {task.name!r} has {labels} labels at {places} places: a map with coverage="
-            f"{coverage:g} needs {max(fewest, 3)} labels at 3 places or more; add labels, or pass "
-            "a smaller coverage"
+            f"{coverage:g} needs {fewest} labels at {FEWEST_PLACES} places or more; add labels, or "
+            "pass a smaller coverage"
         )
     notes, side = [], block_degrees(task.lonlat)
     fold = possible_folds(task.lonlat, "block", seed)
