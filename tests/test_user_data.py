@@ -166,6 +166,42 @@ def test_bad_rows_are_dropped_when_asked_and_no_others() -> None:
     assert np.array_equal(task.target, good["ph"])
 
 
+REGIONS = {  # west, south, east, north
+    "Germany": (7, 48, 14, 54),
+    "Kenya": (34, -4, 39, 3),
+    "Spain": (-6, 38, 0, 42),
+}
+SEAS = {
+    "North Sea": (2, 55, 6, 58),
+    "mid Atlantic": (-40, 10, -30, 20),
+    "Gulf of Guinea": (-5, -5, 5, 3),
+}
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("kind", ["table", "points"])
+def test_swapped_columns_that_put_land_into_the_sea_are_said(region, kind) -> None:
+    frame = table(60, REGIONS[region])
+    swapped = frame.rename(columns={"lon": "lat", "lat": "lon"})
+    given = points(swapped) if kind == "points" else swapped
+    with pytest.warns(UserWarning, match=r"of 60 places lie in the sea.*swapped") as said:
+        locties.read_task(given, "ph")
+    remedy = str(said[0].message).rpartition("on land, ")[2]
+    mended = {"frame": given, "geopandas": geopandas}
+    if kind == "points":
+        task = locties.read_task(eval(remedy.removeprefix("swap them: "), mended), "ph")
+    else:
+        assert remedy == "pass lon='lat', lat='lon'"
+        task = locties.read_task(given, "ph", lon="lat", lat="lon")
+    assert np.allclose(task.lonlat, frame[["lon", "lat"]])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("box", [*REGIONS.values(), *SEAS.values()])
+def test_places_that_are_right_are_not_called_swapped(box) -> None:
+    locties.read_task(table(60, box), "ph")
+
+
 def test_no_row_left_is_an_error_even_when_dropping() -> None:
     for frame in (table(5).assign(ph=np.nan), table(5).assign(lon=np.nan)):
         with pytest.raises(ValueError, match="No row is left"):

@@ -5,6 +5,7 @@ Files are local; nothing here opens a connection.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from locties._util.extras import needs
 with needs("data,own,study", "reading your own data"):
     import pandas as pd
 
+    from locties._util.files import DataError
     from locties._util.registry import unknown
     from locties.apply.columns import (
         check_classes,
@@ -44,9 +46,10 @@ with needs("data,own,study", "reading your own data"):
         float_points,
         read_table,
         suffix_of,
+        swapping,
         usable,
     )
-    from locties.data import sampling
+    from locties.data import embedded, sampling
     from locties.data.frozen_folder import ARRAY, MANIFEST, Mapped, read_features
     from locties.evaluation.tasks import Task, check_kind
     from locties.lonlat import CELL_DEGREES, cell_index, check
@@ -59,6 +62,10 @@ with needs("data,own,study", "reading your own data"):
         patch_encoder,
         profile_encoder,
     )
+
+_FEW_PLACES = 3  # fewer say nothing about where all lie
+_OFFSHORE = 0.3  # degrees: no land within this distance
+_AT_SEA, _ON_LAND = 0.1, 0.9  # shares of places from which swapped columns are likely
 
 
 def read_task(
@@ -108,6 +115,7 @@ def read_task(
     frame = read_table(source)
     lonlat, problems = coordinates(frame, lon, lat)
     skip = any_of(problems, len(lonlat))
+    warn_if_swapped(lonlat[~skip], swapping(frame, lon, lat))
     kind = kind or kind_of(frame, target, skip)
     values, unusable = target_values(frame, target, kind, skip)
     problems = problems + unusable
@@ -298,6 +306,35 @@ def _free(points: Tensor, beside: Sequence[str | Modality]) -> Tensor:
 
 def _is_validation(points: Tensor) -> Tensor:
     return sampling.owner(points) == sampling.VALIDATION
+
+
+def warn_if_swapped(lonlat: Array, swap: str) -> None:
+    """Warn of places (N, 2) far from land that are on land with longitude and latitude swapped.
+
+    For about half of the regions on land, the swapped places are on land too: nothing is said.
+    """
+    if len(lonlat) < _FEW_PLACES or (np.abs(lonlat) > 90).any():
+        return
+    try:
+        land = embedded.load().land
+    except (ImportError, DataError):
+        return  # the land mask is not installed
+
+    def dry(places: Array) -> Array:
+        there = land.nearest(check(places.clip(min=(-np.inf, -90), max=(np.inf, 90))))
+        return np.asarray(there[:, 0].numpy() == 1)
+
+    steps = (-_OFFSHORE, 0.0, _OFFSHORE)
+    around = (dry(lonlat + step) for step in itertools.product(steps, steps))
+    far = ~np.any([*around], axis=0)
+    swapped = dry(lonlat[:, ::-1])
+    if far.mean() >= _AT_SEA and swapped.mean() >= _ON_LAND:
+        warnings.warn(
+            f"{far.sum()} of {len(lonlat)} places lie in the sea, far from land, and "
+            f"{swapped.sum()} lie on land if longitude and latitude are swapped. If they should be "
+            f"on land, {swap}",
+            stacklevel=4,
+        )
 
 
 def _keep(lonlat: Array, problems: Problems, invalid: str) -> Array:
