@@ -25,13 +25,17 @@ with needs("own", "reading your own data"):
         crs_name,
         read_table,
         suffix_of,
+        swapping,
         usable,
     )
     from locties.apply.text import shown
     from locties.data.frozen_folder import read_features, read_manifest
+    from locties.evaluation.splits import FOLDS, count_places
     from locties.evaluation.tasks import check_kind
     from locties.lonlat import check
-    from locties.user_data import read_task, source_kind
+    from locties.mapping.conformal import fewest_labels
+    from locties.mapping.fit import COVERAGE, FEWEST_PLACES
+    from locties.user_data import read_task, source_kind, warn_if_swapped
 
 _PIXELS = 2000  # pixels of a raster to read
 
@@ -127,6 +131,7 @@ def _table(
         facts["targets"] = [
             f"{name} ({_kind(frame, name, wrong)})" for name in frame.columns if name not in places
         ]
+        warn_if_swapped(lonlat[~wrong], swapping(frame, lon, lat))
         usable(problems, len(lonlat), invalid)
         return
     task = read_task(frame, target, lon=lon, lat=lat, kind=kind, invalid=invalid)
@@ -135,6 +140,19 @@ def _table(
     if task.classes:
         described = f"{len(task.classes)} classes, such as {shown(task.classes[0])}"
     facts["target"] = f"{target}: {task.kind}, {described}"
+    facts["usable by"] = _usable_by(len(task.target), count_places(task.lonlat))
+
+
+def _usable_by(labels: int, places: int) -> str:
+    """The commands that so many labels are enough for, and what the others need."""
+    needs_of = {"evaluate": (FOLDS, 1), "map": (fewest_labels(COVERAGE), FEWEST_PLACES)}
+    enough, short = ["embed"], []
+    for name, (least, apart) in needs_of.items():
+        if labels >= least and places >= apart:
+            enough.append(name)
+        else:
+            short.append(f"{name} needs {least} labels" + (f" at {apart} places" * (apart > 1)))
+    return "; ".join([", ".join(enough), *short])
 
 
 def _kind(frame: Any, name: str, wrong: Array) -> str:

@@ -1,7 +1,6 @@
 """`locties doctor`: what it takes a file to be, its exit code, and that its remedies work."""
 
 import json
-import re
 import shlex
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from command import run, run_here
+from command import run
 from rasterio.transform import from_origin
 
 RNG = np.random.default_rng(0)
@@ -66,15 +65,40 @@ def test_without_a_target_it_says_what_could_be_one(tmp_path: Path) -> None:
     assert facts["targets"] == ["id (whole numbers)", "ph (regression)", "crop (classification)"]
 
 
-def test_a_suspicious_value_is_a_warning_whose_remedy_works(tmp_path: Path) -> None:
+def test_a_code_for_missing_is_refused_unless_the_user_says_which(tmp_path: Path) -> None:
     path = tmp_path / "it's soil.csv"
     TABLE.assign(ph=TABLE["ph"].where(TABLE.index % 10 != 0, -9999)).to_csv(path, index=False)
-    result = run("doctor", path, "--target", "ph")
-    assert result.exit_code == 0
-    assert "(rows 0, 10, 20, 30, 40 and 1 more, counted from 0" in result.stderr
-    run_here(re.search(r"python -c .*", result.stderr)[0])
-    code, facts = facts_of(tmp_path / "it's soil_new.csv", "--target", "ph")
-    assert (code, facts["rows"], facts["warnings"]) == (0, 54, [])
+    for command in (["doctor"], ["map", "--encoder", "xyz"]):
+        result = run(*command, path, "--target", "ph")
+        assert result.exit_code == 1
+        assert "'ph' holds -9999, far from the others" in result.stderr
+        assert "rows 0, 10, 20, 30, 40 and 1 more" in result.stderr
+    asked = ["doctor", path, "--target", "ph", "--invalid"]
+    for remedy, rows in {"drop": 6, "keep": 0}.items():
+        assert f"--invalid {remedy}" in result.stderr
+        mended = run(*asked, remedy, "--json")
+        assert (mended.exit_code, json.loads(mended.stdout)["unusable rows"]) == (0, rows)
+        assert "-9999" in mended.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (4, "embed; evaluate needs 5 labels; map needs 9"),
+        (8, "embed, evaluate; map needs 9 labels at 3 places"),
+        (9, "embed, evaluate, map"),
+    ],
+)
+@pytest.mark.usefixtures("no_kriging")
+def test_it_says_which_commands_have_enough_labels(labels, said, tmp_path):
+    """And it is so: `map` refuses 8 labels and takes 9."""
+    TABLE[:labels].to_csv(tmp_path / "a.csv", index=False)
+    code, facts = facts_of(tmp_path / "a.csv", "--target", "ph")
+    assert (code, facts["usable by"][: len(said)]) == (0, said)
+    mapped = run("map", tmp_path / "a.csv", "--target", "ph", "--encoder", "xyz")
+    assert (mapped.exit_code == 0) == ("map needs" not in said), mapped.stderr
+    scored = run("evaluate", "xyz", "--points-file", tmp_path / "a.csv", "--target", "ph")
+    assert (scored.exit_code == 0) == ("evaluate needs" not in said), scored.stderr
 
 
 @pytest.mark.parametrize(
