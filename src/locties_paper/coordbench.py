@@ -93,7 +93,7 @@ def linear_probe(x: NDArray[Any], y: Array, fold: NDArray[np.int64]) -> float:
     """R² of ridge on held-out folds, averaged over folds, at the penalty where that is highest.
 
     Features (N, d) are standardised on the labels learnt from. The constant is penalised too, as in
-    the published rows.
+    the published rows; later versions of CoordBench leave it free.
     """
     scores = [_scores(x, y, fold == held_out) for held_out in np.unique(fold)]
     return float(np.mean(scores, axis=0).max())
