@@ -13,7 +13,8 @@ from locties._util.extras import needs
 
 with needs("own", "reading your own data"):
     from locties.apply.columns import kind_of
-    from locties.apply.rasters import Pixels, open_raster
+    from locties.apply.pixels import Pixels
+    from locties.apply.rasters import open_raster
     from locties.apply.tables import (
         INVALID,
         SEPARATORS,

@@ -31,7 +31,8 @@ with needs("data,own,study", "reading your own data"):
         measurements,
         target_values,
     )
-    from locties.apply.rasters import Pixels, open_raster
+    from locties.apply.pixels import Pixels
+    from locties.apply.rasters import open_raster
     from locties.apply.tables import (
         INVALID,
         TABLES,
