@@ -154,13 +154,12 @@ def design(folder: str | Path = "") -> dict[str, Any]:
 
 def edition(rows: pd.DataFrame) -> str:
     """A sentence for readers if rows were made on other data than the installed ones, else ""."""
-    made = rows["data"].unique()
-    if list(made) == [manifest_hash()]:
+    older = sorted(set(rows["data"]) - {manifest_hash()})
+    if not older:
         return ""
     return (
         "These numbers were measured on the data of the first edition "
-        f"({', '.join(sorted(data[:12] for data in made))}), not on the present data "
-        f"({manifest_hash()[:12]})."
+        f"({', '.join(data[:12] for data in older)}), not on those of the chapter on data."
     )
 
 

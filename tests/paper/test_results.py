@@ -5,7 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from locties_paper import results
+from locties.data.manifest import manifest_hash
+from locties.modalities import MODALITIES
+from locties_paper import results, study
 from locties_paper.effects import claims
 
 
@@ -121,3 +123,24 @@ def test_rows_of_two_tiers_never_mix():
 def test_a_folder_without_results_says_what_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run `make results`"):
         results.read(tmp_path)
+
+
+def test_published_rows_keep_the_study_that_made_them(tmp_path):
+    published, present = results.design(), results.design(tmp_path)
+    assert {"profiles", "runs", "sweeps", "leaks"} <= set(published) & set(present)
+    names = set(results.read()[0]["encoder"].str.partition("+")[0])
+    for modality in study.modalities(published):
+        assert f"clip-{modality}" in names, "the design has the names of the rows"
+    known = set(MODALITIES)
+    assert set(study.modalities(present)) <= known
+    for leaks in present["leaks"].values():
+        assert {name for names in leaks.values() for name in names} <= known
+    (tmp_path / results.DESIGN).write_text("runs: {}\n")
+    assert results.design(tmp_path) == {"runs": {}}
+
+
+def test_rows_of_other_data_say_so():
+    assert results.edition(pd.DataFrame({"data": [manifest_hash()] * 2})) == ""
+    older = results.edition(pd.DataFrame({"data": [manifest_hash(), "abc" * 20]}))
+    assert "first edition" in older
+    assert "abcabcabcabc" in older

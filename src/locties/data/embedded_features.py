@@ -21,7 +21,11 @@ from locties.data.manifest import cache_folder, manifest_hash, source
 from locties.data.sampling import land_lonlat
 
 PATCH = 16  # pixels along each side of a patch of imagery
-SIDE = 64  # pixels that a patch is enlarged to
+# Pixels that a patch is enlarged to. Ridge on the features of 1,200 patches reads the year's rain,
+# temperature and altitude of 400 others with R² .72, .50, .36 at 64 pixels, .73, .51, .34 at 96 and
+# .74, .52, .35 at 128, and .69, .33, .04 on means of the pixels themselves. One core computes 364
+# patches a second at 64, 153 at 96 and 54 at 128.
+SIDE = 64
 CHUNK = 1000  # patches in one folder
 
 

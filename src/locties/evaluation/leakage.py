@@ -18,14 +18,14 @@ from locties.modality import Modality
 
 # For each task, the modalities that hold the same quantity or come from the same source. Rain and
 # temperature come from one reanalysis, and climate zones are computed from both; relief and the
-# elevations of airports have different sources but are the same quantity; population, country and
-# toponyms come from one gazetteer.
+# elevations of airports have different sources but are the same quantity; population, country,
+# toponyms and the places of texts come from one gazetteer, and texts name their country.
 LEAKS: dict[str, tuple[str, ...]] = {
     "air_temperature": ("rain", "temperature"),
     "elevation": ("relief",),
-    "population": ("toponyms",),
+    "population": ("toponyms", "text"),
     "climate_zone": ("rain", "temperature"),
-    "country": ("toponyms",),
+    "country": ("toponyms", "text"),
 }
 # As above. MOSAIKS and pvlib took their elevations from the same terrain tiles on AWS: in the
 # repository Global-Policy-Lab/mosaiks-paper, extractElevation_global.R calls get_aws_terrain. The

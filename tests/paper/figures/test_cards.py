@@ -344,6 +344,8 @@ def test_publishing_fills_the_package_and_leaves_nothing_else(made, tmp_path):
     assert len(pd.read_parquet(root / "results" / "sweeps.parquet"))
     measured = pd.read_parquet(root / "results" / "continents.parquet")
     assert set(measured["encoder"]) == {"melt-all", "rate-tenth"}
+    kept = results.design(root / "results")
+    assert kept == results.design(made / "results"), "the study goes with its rows"
 
 
 @pytest.mark.usefixtures("_given_errors")
