@@ -54,7 +54,7 @@ PAGE = f"{STUDY['page']}-{SETTINGS['seeds'][0]}"
 CHAPTERS = {
     **{name: SETTINGS[name] for name in
        ("tour", "explorer", "data", "tasks", "leakage", "encoders", "retrieval", "use",
-        "map", "own_data")},
+        "map", "own_data", "paper")},
     "erasure": {**SETTINGS["erasure"], "profile": PROFILE,
                 "output": f"{OUT}/results/erasure.parquet"},
     "errors": {"encoder": f"{OUT}/runs/{PAGE}/encoder", "name": STUDY["page"], **SETTINGS["errors"]},
