@@ -5,6 +5,7 @@ That every feature and network comes back bit by bit is in test_properties.py.
 
 import copy
 import hashlib
+import inspect
 import json
 import math
 import multiprocessing
@@ -26,17 +27,10 @@ from torch.nn.utils import prune
 
 import locties
 from locties._util.files import DataError
-from locties.encoder import (
-    PUBLISHED,
-    LocationEncoder,
-    _digest,
-    load,
-    published,
-    read_card,
-    read_config,
-)
+from locties.encoder import LocationEncoder, load
 from locties.features import FEATURES
 from locties.networks import NETWORKS
+from locties.saved import ARGUMENTS, PUBLISHED, _digest, published, read_card, read_config
 
 PLACES = torch.tensor([(13.4, 52.5), (-70.7, -33.5), (-180.0, 0.0), (179.9, -16.5), (0.0, 90.0)])
 
@@ -51,6 +45,10 @@ def saved(tmp_path: Path) -> Path:
     folder = tmp_path / "encoder"
     small().save(folder)
     return folder
+
+
+def test_the_configuration_holds_every_argument() -> None:
+    assert list(inspect.signature(LocationEncoder).parameters) == ARGUMENTS
 
 
 def rewrite_config(folder: Path, sealed: bool = True, **changes: object) -> None:
@@ -589,7 +587,7 @@ def test_altered_weights_of_a_published_encoder_are_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(PUBLISHED / name, tmp_path / name)
-    monkeypatch.setattr("locties.encoder.PUBLISHED", tmp_path)
+    monkeypatch.setattr("locties.saved.PUBLISHED", tmp_path)
     assert published() == [name]
     assert locties.load(name).network_dim == 256
     path = tmp_path / name / "model.safetensors"

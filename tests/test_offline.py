@@ -48,7 +48,7 @@ encoder = locties.LocationEncoder("spherical_harmonics", "siren", 16, {"degree":
 run = locties.pretrain("melt", modalities, encoder, pairs=240, batch=60, epochs=2, progress=False)
 evaluate(run.encoder, tasks, probes="knn", labels="all")
 locties.embed_grid(run.encoder, resolution=10)
-for name in locties.encoder.published():
+for name in locties.published():
     locties.load(name)
 
 # Files that are missing are an error, and still no connection.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from locties.apply.frames import embed
     from locties.apply.grid import embed_grid
     from locties.apply.sklearn import LocationFeatures
-    from locties.encoder import LocationEncoder, load, published, read_card
+    from locties.encoder import LocationEncoder, load
     from locties.evaluation import TASKS, Task, evaluate, fit_probe
     from locties.features import FEATURES
     from locties.harmonics import spherical_harmonics
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from locties.modality import Modality
     from locties.networks import NETWORKS
     from locties.objectives import OBJECTIVES
+    from locties.saved import published, read_card
     from locties.training import pretrain
     from locties.user_data import read_modality, read_task
 
@@ -80,8 +81,8 @@ _HOME = {
     "fit_probe": "evaluation",
     "load": "encoder",
     "pretrain": "training",
-    "published": "encoder",
-    "read_card": "encoder",
+    "published": "saved",
+    "read_card": "saved",
     "read_modality": "user_data",
     "read_task": "user_data",
     "spherical_harmonics": "harmonics",

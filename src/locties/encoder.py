@@ -1,8 +1,6 @@
 """Location encoders: positional features, then a network; saved and loaded without pickle."""
 
 import copy
-import glob
-import hashlib
 import inspect
 import json
 import os
@@ -13,28 +11,33 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from locties import __version__
 from locties._util.files import UnusableFile, written_aside
 from locties._util.making import Making
-from locties._util.registry import check_choice, check_counts, check_options, check_seed, unknown
+from locties._util.registry import check_choice, check_counts, check_options, check_seed
 from locties.features import FEATURES
 from locties.lonlat import LonLat, check
 from locties.networks import NETWORKS, layers
+from locties.saved import (
+    ARGUMENTS,
+    CONFIG,
+    REPLACED,
+    check_fit,
+    check_replaceable,
+    contents,
+    find_folder,
+    read_config_in,
+    read_state,
+    stamp,
+)
 
-_WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "card.md"
-PUBLISHED = Path(__file__).parent / "published"
 READOUTS = ("output", "layers")
-_FORMAT = 1  # raise it when older versions cannot read the folder
 # Points at a time without gradients: the default encoder then takes 0.4 GB, plus the result.
 _CHUNK = 32_768
 _TRIES = 10  # to read a folder that another process replaces
-_REPLACED = object()  # the stamp of a folder that a save has moved away
 _PROBE = [(0.0, 0.0), (13.4, 52.5), (-70.7, -33.5), (179.9, -89.0)]  # lonlat, to compare encoders
 
 
@@ -168,30 +171,15 @@ class LocationEncoder(nn.Module):
         Example:
             >>> encoder = LocationEncoder("xyz", "linear", dim=4)
             >>> encoder.save("mine", card="# mine")
-            >>> load("mine").config == encoder.config, read_card("mine")
-            (True, '# mine')
+            >>> load("mine").config == encoder.config
+            True
         """
         target = Path(folder).resolve()
-        _check_replaceable(target)
-        weights = safetensors.torch.save(_plain(self.state_dict()))
-        config = {
-            "format": _FORMAT,
-            "locties": __version__,
-            **self.config,
-            "origin": self.origin,
-            "sha256": hashlib.sha256(weights).hexdigest(),
-        }
-        if card:
-            config["card_sha256"] = hashlib.sha256(card.encode()).hexdigest()
-        try:
-            config["config_sha256"] = _digest(config)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"origin cannot be saved ({error}): pass plain values") from None
+        check_replaceable(target)
+        files = contents(self.state_dict(), self.config, self.origin, card)
         with written_aside(target, folder=True) as aside:
-            (aside / _WEIGHTS).write_bytes(weights)
-            (aside / _CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-            if card:
-                (aside / _CARD).write_bytes(card.encode())
+            for name, content in files.items():
+                (aside / name).write_bytes(content)
             self._check_saved(aside)
 
     @torch.no_grad()
@@ -228,67 +216,35 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         torch.Size([2, 256])
     """
     for _ in range(_TRIES - 1):
-        before = _stamp(folder)
+        before = stamp(folder)
         try:
             return _read_encoder(find_folder(folder))
         except (OSError, ValueError):
             # While another process saves there, we may read files of two encoders, or find none.
-            if _stamp(folder) == before != _REPLACED:
+            if stamp(folder) == before != REPLACED:
                 raise
             time.sleep(0.05)
     return _read_encoder(find_folder(folder))
 
 
 def _read_encoder(path: Path) -> LocationEncoder:
-    config = _read_config(path / _CONFIG)
-    content = _read(path / _WEIGHTS)
-    _check_digest(path / _WEIGHTS, content, config["sha256"])
-    try:
-        state = safetensors.torch.load(content)
-    except SafetensorError as error:
-        raise UnusableFile(f"{path / _WEIGHTS} is not a safetensors file: {error}") from error
-    if name := _not_finite(state):
-        raise UnusableFile(f"{path / _WEIGHTS} holds numbers in {name!r} that are not finite.")
-    arguments = {name: config[name] for name in _ARGUMENTS}
+    config = read_config_in(path)
+    state = read_state(path, config["sha256"])
+    arguments = {name: config[name] for name in ARGUMENTS}
     double = bool(state) and all(tensor.dtype == torch.float64 for tensor in state.values())
     try:
         # First without memory: a size that the file lacks is refused before it is allocated.
-        _check_fit(_expected(arguments, len(state), double), state, path / _WEIGHTS)
+        check_fit(_expected(arguments, len(state), double), state, path)
         encoder = LocationEncoder(**arguments)
     except UnusableFile:
         raise
     except (TypeError, ValueError) as error:
-        raise UnusableFile(f"{path / _CONFIG} does not describe an encoder: {error}") from error
+        raise UnusableFile(f"{path / CONFIG} does not describe an encoder: {error}") from error
     if double:
         encoder.double()
     encoder.load_state_dict(state)
     encoder.origin = config.get("origin", {})
     return encoder.eval()
-
-
-def published() -> list[str]:
-    """Names of the encoders that come with locties, sorted."""
-    return sorted(entry.name for entry in PUBLISHED.glob("*") if (entry / _CONFIG).is_file())
-
-
-def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The configuration of a saved encoder, without reading its weights.
-
-    It holds the constructor's arguments, ``origin``, ``sha256`` of the weights, ``config_sha256``
-    of everything else, and ``locties``, the version that wrote them.
-    """
-    return _read_config(find_folder(folder) / _CONFIG)
-
-
-def read_card(folder: str | os.PathLike[str]) -> str:
-    """The model card of a saved encoder, in Markdown: its training, its scores, where it fails."""
-    path = find_folder(folder)
-    card = _read(path / _CARD)
-    _check_digest(path / _CARD, card, _read_config(path / _CONFIG).get("card_sha256"))
-    return card.decode()
-
-
-_ARGUMENTS = tuple(inspect.signature(LocationEncoder).parameters)
 
 
 def _modules(
@@ -340,138 +296,3 @@ def _build(
         return make(**plain), plain
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ValueError(f"options of {what} do not fit: {error}") from error
-
-
-def find_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder of a published encoder, or the folder itself; a `Path` is always a folder.
-
-    A published name always means the published encoder, even if there is a folder of that name.
-    """
-    if not isinstance(folder, str | os.PathLike):
-        raise ValueError(f"an encoder is loaded by its name or folder, not from {folder!r}")
-    path = Path(folder)
-    if path.is_dir() and (isinstance(folder, Path) or str(folder) not in published()):
-        return path
-    if str(folder) in published():
-        return PUBLISHED / str(folder)
-    raise FileNotFoundError(
-        f"there is no folder {str(folder)!r}; {unknown('published encoder', folder, published())} "
-        "Or pass a folder written by LocationEncoder.save."
-    )
-
-
-def _stamp(folder: object) -> object:
-    """A value that changes when a save replaces `folder`; `_REPLACED` while it does."""
-    if not isinstance(folder, str | os.PathLike):
-        return None
-    path = Path(folder)
-    try:
-        return path.stat().st_ino, path.stat().st_mtime_ns
-    except OSError:
-        asides = path.parent.glob(f".{glob.escape(path.name)}.*.old")
-        return _REPLACED if any(asides) else None
-
-
-def _check_replaceable(target: Path) -> None:
-    if target.is_dir():
-        others = sorted({entry.name for entry in target.iterdir()} - {_WEIGHTS, _CONFIG, _CARD})
-        if others:
-            raise FileExistsError(
-                f"{target} holds other files ({', '.join(others[:3])}): pass a new folder."
-            )
-    elif target.exists():
-        raise FileExistsError(f"{target} is a file: pass a folder.")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path} is missing: {path.parent} is not a complete encoder. Copy or save it again."
-        ) from None
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    content = _read(path)
-    try:
-        config = json.loads(content, object_pairs_hook=_without_repeats)
-        found = _digest(config) if isinstance(config, dict) else None
-    except (ValueError, RecursionError) as error:
-        raise UnusableFile(f"{path} is truncated or altered: it is not JSON ({error}).") from None
-    if not isinstance(config, dict) or not isinstance(config.get("origin", {}), dict):
-        raise UnusableFile(f"{path} is altered: it, or its origin, is not a JSON object.")
-    if config.get("format") != _FORMAT:
-        raise UnusableFile(
-            f"{path} has format {config.get('format')!r}, written by locties "
-            f"{config.get('locties', 'of unknown version')}; locties {__version__} reads format "
-            f"{_FORMAT}. Update locties, or save the encoder again."
-        )
-    missing = sorted({"locties", "sha256", "config_sha256", *_ARGUMENTS} - config.keys())
-    if missing:
-        raise UnusableFile(f"{path} lacks {', '.join(missing)}. Copy or save the encoder again.")
-    if found != config["config_sha256"]:
-        raise UnusableFile(
-            f"{path} is altered: the sha256 of its content is {found}, but it says "
-            f"{config['config_sha256']}. Copy or save the encoder again."
-        )
-    return config
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it names {repeated!r} twice")
-    return content
-
-
-def _digest(config: Mapping[str, Any]) -> str:
-    """The sha256 of a configuration without its own checksum, whatever the file's layout."""
-    content = {name: value for name, value in config.items() if name != "config_sha256"}
-    plain = json.loads(json.dumps(content))  # as a file would return it
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def _check_digest(path: Path, content: bytes, expected: str | None) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise UnusableFile(
-            f"{path} is truncated or altered: its sha256 is {found}, but {_CONFIG} says "
-            f"{expected}. Copy or save the encoder again."
-        )
-
-
-def _plain(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state on the CPU. ValueError unless all of it is finite float32, or finite float64."""
-    others = [name for name, value in state.items() if not isinstance(value, Tensor)]
-    if others:
-        raise ValueError(f"{others[0]} is not a tensor, so this encoder cannot be saved")
-    kinds = {value.dtype for value in state.values()}
-    if not (kinds <= {torch.float32} or kinds == {torch.float64}):
-        raise ValueError(
-            f"the weights are {', '.join(sorted(map(str, kinds)))}, which cannot be saved: call "
-            "encoder.float() or encoder.double() first."
-        )
-    if name := _not_finite(state):
-        raise ValueError(f"weight {name!r} is not finite, so this encoder cannot be saved")
-    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
-
-
-def _not_finite(state: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor that holds NaN or an infinite number."""
-    return next((name for name, x in state.items() if not x.isfinite().all()), None)
-
-
-def _check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
-    for name in sorted(wanted.keys() | given.keys()):
-        there, here = _describe(given.get(name)), _describe(wanted.get(name))
-        if there != here:
-            raise UnusableFile(
-                f"{path} does not fit its {_CONFIG}: tensor {name!r} is {there}, expected {here}."
-            )
-
-
-def _describe(tensor: Tensor | None) -> str:
-    return "absent" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"

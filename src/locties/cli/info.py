@@ -65,7 +65,7 @@ def _everything() -> dict[str, Any]:
 
 
 def _encoder(name: str) -> dict[str, Any]:
-    from locties.encoder import find_folder, read_config
+    from locties.saved import find_folder, read_config
 
     encoder, folder = locties.load(name), find_folder(name)
     config, card = read_config(name), folder / "card.md"

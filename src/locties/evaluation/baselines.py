@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from locties._util.registry import Registry, unknown
 from locties.apply.embedding_table import EmbeddingTable, is_table
 from locties.apply.metadata import Encoder, resolve
-from locties.encoder import LocationEncoder, published
+from locties.encoder import LocationEncoder
 from locties.evaluation.raw import Raw
 from locties.harmonics import spherical_harmonics
 from locties.lonlat import LonLat, check, to_xyz
 from locties.peers import PEERS
+from locties.saved import published
 
 
 def constant(seed: int = 0) -> Encoder:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locties.apply.metadata import Encoder
-from locties.encoder import published
 from locties.evaluation.baselines import Joined, contender
 from locties.evaluation.probes import PROBES, Probe, is_classification
 from locties.evaluation.protocol import called, checked_embedding
 from locties.evaluation.tasks import Task
+from locties.saved import published
 
 Array = NDArray[np.float64]
 

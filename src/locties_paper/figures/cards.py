@@ -14,9 +14,10 @@ import pandas as pd
 
 from locties._util.registry import Registry
 from locties.data import manifest, sampling
-from locties.encoder import PUBLISHED, LocationEncoder, load, published, read_config
+from locties.encoder import LocationEncoder, load
 from locties.evaluation import LEAKS, TASKS, TIERS, mean_interval
 from locties.evaluation.leakage import OPEN_LEAKS
+from locties.saved import PUBLISHED, published, read_config
 from locties_paper import results
 from locties_paper.effects.evidence import read_tables
 from locties_paper.geography import GROUPINGS, predict_with_best_probe, score_groups

@@ -16,9 +16,9 @@ from scipy import stats
 
 import locties
 from locties.data import manifest
-from locties.encoder import PUBLISHED, published, read_card, read_config
 from locties.evaluation import TIERS, predict
 from locties.evaluation.tasks import elevation
+from locties.saved import PUBLISHED, published, read_card, read_config
 from locties_paper import publish, results
 from locties_paper.figures import cards
 from locties_paper.geography import continents
