@@ -29,6 +29,7 @@ from tqdm import tqdm
 import locties
 from locties import maps
 from locties.apply.grid import pixel_centres
+from locties.data.manifest import manifest_hash
 from locties.evaluation import Task
 from locties.evaluation.public_tasks import OPEN_TASKS
 from locties.evaluation.splits import block_index
@@ -211,10 +212,13 @@ def study(
 ) -> pd.DataFrame:
     """Measure every cell, several seeds each, into a table; finished cells are kept in `to`.
 
-    A task with fewer than three times as many places as labels is left out for that number.
+    A task with fewer than three times as many places as labels is left out for that number. Rows of
+    other data are not mixed with new ones: ValueError.
     """
     cell = ["task", "labels", "seed", "contender"]
     rows = pd.read_parquet(to).to_dict("records") if to.exists() else []
+    if any(row.get("data", manifest_hash()) != manifest_hash() for row in rows):
+        raise ValueError(f"{to} has rows of other data: pass another --output")
     done = {tuple(row[name] for name in cell) for row in rows}
     tasks = {name: OPEN_TASKS[name]() for name in names}
     # Go draw by draw, so that an interrupted study has every task.

@@ -62,6 +62,10 @@ def test_a_study_resumes_and_leaves_out_what_a_task_is_too_small_for(task, tmp_p
     pd.testing.assert_frame_equal(both.iloc[:2], first)
     assert both["score"].tolist()[2:] == [0.0, 0.0]
 
+    both.assign(data="of the first edition").to_parquet(to)
+    with pytest.raises(ValueError, match="other data: pass another --output"):
+        map_study.study(to, ["warmth"], [50], 1, progress=False)
+
 
 def test_differences_are_paired_by_draw():
     rows = [
