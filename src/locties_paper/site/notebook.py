@@ -7,6 +7,7 @@ text to the last digit; `report` compares numbers with a tolerance.
 import ast
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,11 +57,14 @@ def check_parameters(
         allowed = {int, float} if kind is float else {kind}
         if defaults[name] is not None and type(value) not in allowed:
             # papermill's -p reads True, False, None and numbers; it takes the rest as text.
-            option = f" (papermill -y '{name}: {json.dumps(defaults[name])}')"
+            meant = defaults[name]
+            if kind is list and isinstance(value, str | int):
+                meant = [int(n) if n.isdecimal() else n for n in split_names(str(value))]
+            option = shlex.quote(f"{name}: {json.dumps(meant)}")
             raise ValueError(
                 f"{of} {name!r} is {value!r}, of type {type(value).__name__}: "
-                f"pass {kind.__name__}, such as {defaults[name]!r}"
-                + (f"{option}." if kind in (list, dict) else ".")
+                f"pass {kind.__name__}, such as {meant!r}"
+                + (f"; with papermill: -y {option}" if kind in (list, dict) else ".")
             )
 
 

@@ -1,8 +1,13 @@
 """The helpers of the book's notebooks: parameters and recorded values."""
 
+import ast
 import json
 import re
+import shlex
+import subprocess
+import sys
 
+import nbformat
 import pytest
 import yaml
 
@@ -47,13 +52,38 @@ def test_a_value_of_another_type_is_refused(given, said):
 def test_text_for_a_list_names_the_option_that_passes_one(default):
     """papermill's -p turns `all,50` and `false` into text."""
     defaults = {"labels": default, "mlp": False}
-    with pytest.raises(ValueError, match="papermill -y") as error:
+    with pytest.raises(ValueError, match="with papermill: -y") as error:
         notebook.check_parameters(defaults, {"labels": "all,50"})
-    given = yaml.safe_load(re.search(r"-y '(.*)'\)", str(error.value))[1])
+    given = yaml.safe_load(re.search(r"-y '(.*)'$", str(error.value))[1])
     notebook.check_parameters(defaults, given)
     for text in ("false", "no", "0", 0, None):
         with pytest.raises(ValueError, match="pass bool, such as False"):
             notebook.check_parameters(defaults, {"mlp": text})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("typed", ["all,50", "50", "it's"])
+def test_papermill_takes_the_proposed_option(typed, tmp_path):
+    """The option passes what was meant: typed again in its place, the notebook runs."""
+    cells = ["labels = ['all', 50]", "from locties_paper.site import notebook"]
+    cells += ["print(notebook.parameters(In, globals())['labels'])"]
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    made.cells[0].metadata["tags"] = ["parameters"]
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
+    nbformat.write(made, tmp_path / "in.ipynb")
+
+    def papermill(*options: str) -> subprocess.CompletedProcess:
+        files = [tmp_path / "in.ipynb", tmp_path / "out.ipynb"]
+        command = [sys.executable, "-m", "papermill", *files, *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    refused = papermill("-p", "labels", typed)
+    assert refused.returncode == 1
+    remedy = re.findall(r"with papermill: (-y .*)$", refused.stderr, re.MULTILINE)[-1]
+    done = papermill(*shlex.split(remedy))
+    assert done.returncode == 0, done.stderr
+    printed = nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs[0].text
+    assert ast.literal_eval(printed) == {"all,50": ["all", 50], "50": [50]}.get(typed, [typed])
 
 
 def test_a_whole_number_is_a_float_and_a_default_of_none_takes_anything():
