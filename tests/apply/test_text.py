@@ -227,8 +227,9 @@ def test_classes_that_differ_in_capitals_or_blanks_are_said() -> None:
 
 
 def test_classes_of_one_row_are_said() -> None:
-    with pytest.warns(UserWarning, match="2 of 4 classes in one row only, such as 'a'"):
+    with pytest.warns(UserWarning, match="2 of 4 classes in one row only, such as 'a'") as said:
         locties.read_task(PLACES.assign(y=["a", "b", *["rye", "oats"] * 29]), "y")
+    assert said[0].filename == __file__, "it points to the caller's line"
 
 
 def test_a_long_text_takes_no_room_in_other_rows() -> None:

@@ -177,14 +177,14 @@ def check_classes(name: str, values: Array) -> None:
             warnings.warn(
                 f"column {name!r} has the classes {shown(same)} and {shown(text)}: if they are one "
                 "class, write them in the same way",
-                stacklevel=4,
+                stacklevel=3,
             )
     single = classes[counts == 1]
     if len(single):
         warnings.warn(
             f"column {name!r} has {len(single)} of {len(classes)} classes in one row only, such as "
             f"{shown(str(single[0]))}: too few to learn and to test; merge or drop them",
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
