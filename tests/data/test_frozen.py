@@ -156,6 +156,13 @@ def test_an_encoder_of_another_kind_is_refused(data, tmp_path):
         features(Chips(*data), FROZEN["use_multilingual"](), tmp_path / "out")
 
 
+def test_a_file_in_place_of_the_folder_is_refused(data, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ValueError, match="out' is a file: pass a new folder"):
+        run(data, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_no_shard_and_the_same_shard_twice_are_refused(data, tmp_path):
     shards, index = data
     with pytest.raises(ValueError, match="no shard is given"):
@@ -225,7 +232,7 @@ def test_interrupted_it_finishes_a_batch_and_says_how_to_go_on(data, tmp_path, w
     said = interrupted(lambda: run(data, out, slow()), lambda: rows_done(out) > 0)
     done = rows_done(out)
     assert 0 < done < 9
-    assert said == (f"stopped after {done} of 13 chips: the same call with out='{out}' resumes")
+    assert said == (f"stopped after {done} of 13 chips: the same call with output='{out}' resumes")
     run(data, out)
     assert result(out) == whole
 

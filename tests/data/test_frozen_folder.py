@@ -70,6 +70,21 @@ def test_features_become_a_modality_in_free_cells_validated_on_whole_blocks(fold
     torch.testing.assert_close(encoder[0](samples).mean(0), torch.zeros(5), atol=1e-5, rtol=0)
 
 
+def test_features_of_another_encoder_are_refused(tmp_path):
+    texts = Texts({"text": ["a", "bb"], "lon": [1, 2], "lat": [3, 4]})
+    for name, sign in (("one", 1), ("other", -1)):
+
+        def compute(batch, sign=sign):
+            return np.array([[sign * len(each)] for each in batch], np.float32)
+
+        encoder = FrozenEncoder(name, "", name, "texts", 1, "cpu", compute)
+        features(texts, encoder, tmp_path / name, progress=False)
+    assert read_features(tmp_path / "other")[1].tolist() == [[-1], [-2]]
+    (tmp_path / "other" / "features.npy").replace(tmp_path / "one" / "features.npy")
+    with pytest.raises(DataError, match=r"features.npy is altered, or not by one, .*; delete"):
+        read_features(tmp_path / "one")
+
+
 def test_the_draw_depends_on_the_seed(folder):
     a, b, c = (modality(folder, samples=10, seed=seed, validation=4) for seed in (0, 0, 1))
     assert (len(a.samples), len(a.validation.samples)) == (10, 4)

@@ -295,6 +295,7 @@ def test_a_table_names_what_it_cannot_use(tmp_path):
         ("1.jpg", -0.1, 51.5),
         ("0.jpg", 2.0, 48.0),
         ("gone.jpg", 2.0, 48.0),
+        (".", 2.0, 48.0),
         ("empty.jpg", 2.0, 48.0),
         (None, 2.0, 48.0),
         ("1.jpg", 2.0, None),
@@ -306,11 +307,12 @@ def test_a_table_names_what_it_cannot_use(tmp_path):
     assert photos.index.names == ("0.jpg", "1.jpg")
     assert photos.index.lonlat.tolist() == [[13.4, 52.5], [-0.1, 51.5]]
     named = photos.unusable
-    assert named[:5] == [
+    assert named[:6] == [
         ("0.jpg", "is given twice"),
         ("gone.jpg", "is not there"),
+        (".", "is not a file"),
         ("empty.jpg", "is empty (0 bytes)"),
-        ("row 5", "has no path"),
+        ("row 6", "has no path"),
         ("1.jpg", "longitude or latitude is missing"),
     ]
     assert "latitude" in named[-1][1]

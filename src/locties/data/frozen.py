@@ -108,7 +108,7 @@ def nothing_usable(kind: str, source: Any, unusable: Sequence[Sequence[str]]) ->
 def features(
     source: Source,
     encoder: FrozenEncoder,
-    out: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     batch: int = 64,
     dtype: str = "float32",
@@ -116,7 +116,7 @@ def features(
 ) -> dict[str, Any]:
     """Compute the features of all of a source with a frozen encoder into a memory-mapped array.
 
-    `out` gets ``features.npy`` (a row for each row of the index; NaN if it has no features),
+    `output` gets ``features.npy`` (a row for each row of the index; NaN if it has no features),
     ``index.csv`` and ``manifest.json``. If the process ends, the same call resumes after the last
     batch on disk. On the same machine the array is bit-identical to that of an unbroken run.
 
@@ -124,7 +124,7 @@ def features(
         source: `locties.data.sentinel2.Chips`, `locties.data.photos.Photos` or
             `locties.data.texts.Texts`.
         encoder: from `locties.data.frozen_encoders.frozen_encoder`.
-        out: folder of the result.
+        output: folder of the result.
         batch: items computed at once.
         dtype: type of the array, "float32" or "float16".
         progress: show a bar on stderr.
@@ -139,6 +139,8 @@ def features(
         raise ValueError(
             f"encoder={encoder.name!r} reads {encoder.kind}, not {source.kind}: pass another"
         )
+    if Path(output).is_file():
+        raise ValueError(f"output={str(output)!r} is a file: pass a new folder")
     recipe = {
         "source": {"kind": source.kind, **source.recipe, "index": source.index.sha256},
         "encoder": {
@@ -150,7 +152,7 @@ def features(
         # The last bits of a row depend on its batch.
         "settings": {"batch": batch, "dtype": dtype, "device": encoder.device},
     }
-    work = _Work(Path(out), source, encoder, recipe)
+    work = _Work(Path(output), source, encoder, recipe)
     work.out.mkdir(parents=True, exist_ok=True)
     with only_process(work.out):
         try:
@@ -159,7 +161,7 @@ def features(
             done = (read_manifest(work.out) or {"rows": 0})["rows"]
             raise KeyboardInterrupt(
                 f"stopped after {done} of {len(source.index.names)} {source.kind}: the same call "
-                f"with out={str(work.out)!r} resumes"
+                f"with output={str(work.out)!r} resumes"
             ) from None
         except DataError:
             raise

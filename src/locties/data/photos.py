@@ -166,7 +166,7 @@ def _file_problem(path: Path) -> str | None:
     except UnicodeEncodeError:
         return "has a name that is not UTF-8: rename it"
     if not path.is_file():
-        return "is not there"
+        return "is not a file" if path.exists() else "is not there"
     return None if path.stat().st_size else "is empty (0 bytes)"
 
 
