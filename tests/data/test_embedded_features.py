@@ -1,5 +1,7 @@
 """Frozen features of the embedded tier: those of their encoders, kept, and a prefix of more."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -60,7 +62,9 @@ def test_features_are_computed_once_and_again_for_other_weights(
     monkeypatch.setenv("LOCTIES_CACHE", str(tmp_path))
     monkeypatch.setattr(embedded_features, "load", lambda: earth)
     monkeypatch.setattr(embedded_features, "use_multilingual", encoder)
-    assert text_features().shape == (1624, 3)
+    with ThreadPoolExecutor(4) as pool:  # one computes, the others wait
+        found = [pool.submit(text_features) for _ in range(4)]
+    assert {each.result().shape for each in found} == {(1624, 3)}
     assert "computing" in capsys.readouterr().err
     assert text_features().shape == (1624, 3)
     assert sum(calls) == 1624

@@ -51,6 +51,10 @@ def test_every_installed_file_is_what_the_manifest_says() -> None:
     assert not faults, "\n".join(faults)
 
 
+def test_of_the_training_data_only_haze_states_no_licence() -> None:
+    assert {source.name for source in EMBEDDED if "see source" in source.licence} == {"haze"}
+
+
 def test_an_unknown_tier_is_named_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="unknown tier 'embeded': did you mean 'embedded'"):
         sources("embeded")
