@@ -13,7 +13,7 @@ from locties.cli.base import Invalid, Json, print_json
 
 
 def doctor(
-    file: Annotated[Path, typer.Argument(help="A table or a raster.")],
+    file: Annotated[Path, typer.Argument(help="A table, a raster or a folder of features.")],
     target: Annotated[str | None, typer.Option(help="Column of a table to predict.")] = None,
     lon: Annotated[
         str | None, typer.Option(help="Column of longitudes; found by its name by default.")
