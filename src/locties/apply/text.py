@@ -194,7 +194,7 @@ def misread(frame: Any, name: str, texts: Sequence[str], styles: Sequence[Style]
             call += f".astype(dict.fromkeys({columns}, float))"
         condition = f" if it has {style.what}" if len(styles) > 1 else ""
         remedies.append(rewritten(frame, call) + condition)
-    too = f", as {', '.join(map(repr, others))} seem to do" if others else ""
+    too = f" (also in {', '.join(map(repr, others))})" if others else ""
     return ValueError(
         f"column {name!r} holds text with {' or '.join(style.what for style in styles)}, such as "
         f"{shown(example)}{too}: convert it, with {', or with '.join(remedies)}"
