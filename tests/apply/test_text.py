@@ -106,7 +106,7 @@ def test_one_command_mends_all_columns_with_decimal_commas(tmp_path: Path) -> No
     frame.assign(**written, y=STYLES["decimal comma"][0], name="Ulm").to_csv(
         tmp_path / "a.csv", index=False
     )
-    with pytest.raises(ValueError, match=r"'lon' holds .* also in 'lat', 'y', 'code'") as error:
+    with pytest.raises(ValueError, match=r"'lon' holds .*also in 'lat', 'y', 'code'") as error:
         locties.read_task(tmp_path / "a.csv", "y")
     task = locties.read_task(mended(str(error.value), tmp_path), "y")
     np.testing.assert_allclose(task.target, PH)
