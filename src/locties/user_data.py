@@ -162,10 +162,11 @@ def read_modality(
 
     Modalities are unpaired: a cell of about 50 km belongs to one of them, or to validation. So
     samples are dropped if they lie in the cells of the modalities in `beside`. By default these are
-    all modalities of the embedded tier; a sixth of the land outside validation is left (the cells
-    of night lights). To keep more, name only the modalities that you train with: with two of them,
-    four sixths are left. ``beside=()`` keeps every cell outside validation. This is right for a
-    modality trained alone; with another one the run is not unpaired, and `pretrain` warns.
+    the five of `locties.modalities.EMBEDDED`; about a sixth of the land outside validation is left
+    (the cells of night lights, of temperature and of texts). To keep more, name only the modalities
+    that you train with: with two of them, four sixths are left. ``beside=()`` keeps every cell
+    outside validation. This is right for a modality trained alone; with another one the run is not
+    unpaired, and `pretrain` warns.
 
     Args:
         source: a table, as for `read_task`; or the path of a raster, such as a GeoTIFF, that refers
@@ -198,13 +199,14 @@ def read_modality(
         >>> soil = pd.DataFrame(rng.uniform([0, 40, 4], [20, 55, 9], (500, 3)),
         ...                     columns=["lon", "lat", "ph"])
         >>> len(read_modality(soil, name="soil").lonlat)
-        85
+        118
         >>> len(read_modality(soil, name="soil", beside=["rain", "relief"]).lonlat)
-        343
+        357
     """
     check_invalid(invalid, INVALID)
     kind = source_kind(source)
-    if name in MODALITIES:
+    # Features may take the place of the modality "text", as the paper's texts would.
+    if name in MODALITIES and kind != "features":
         raise ValueError(f"name={name!r} is a modality of locties: choose another name")
     for what, number in {"samples": samples, "validation": validation}.items():
         if number < 1:
