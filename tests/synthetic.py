@@ -55,7 +55,8 @@ def write_open_tier(mirror: Path) -> Path:
         "countries": {"data": [_countries(mirror)]},
         "night_lights": {"data": [_night_lights(mirror)]},
     }
-    entries = [asdict(source) for source in manifest.sources("embedded")]
+    kept = [*manifest.sources("embedded"), *manifest.sources("frozen")]
+    entries = [asdict(source) for source in kept]
     for source in manifest.sources("open"):
         if source.name in files:
             entry = asdict(source) | {"carrier": {"address": "https://synthetic.invalid/tier"}}
