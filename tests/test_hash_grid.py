@@ -58,6 +58,7 @@ def test_it_is_the_weighted_mean_of_the_corners(grid):
         assert row == pytest.approx(by_hand(grid, *place), abs=1e-4), place
 
 
+@pytest.mark.slow
 def test_cells_are_continuous_where_they_meet(grid):
     with torch.no_grad():
         along = torch.stack([torch.linspace(0, 40, 400_001), torch.linspace(-30, 30, 400_001)], 1)
@@ -74,6 +75,7 @@ def test_a_step_changes_what_is_near_and_leaves_the_rest():
     assert grid.tables.grad.sum().item() == pytest.approx(10, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_it_resolves_what_harmonics_cannot():
     """Stripes of 4 degrees, where harmonics of degree 10 see nothing finer than 18."""
     generator = torch.Generator().manual_seed(0)

@@ -201,6 +201,7 @@ def test_the_land_mask_is_the_right_way_up():
 # ----------------------------------------------------------------------------------------- drawings
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_north_is_up_and_east_is_right_on_the_picture(grid):
     """Latitude is drawn as brightness, then longitude, and read from the rendered pixels."""
@@ -337,6 +338,7 @@ def test_no_outline_crosses_the_map_or_follows_the_frame_of_the_source():
         ).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["US$ per ha, in $", "$\\frac{1}{", "a_b^c pH [/] 20 % & {braces}"]
 )

@@ -63,6 +63,7 @@ def test_samples_and_encoders_fit(offline, name, shape):
     assert modality.encoder(32)(samples).shape == (8, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", OFFLINE)
 def test_another_default_dtype_changes_no_sample(offline, name):

@@ -20,6 +20,7 @@ from locties.modality import (
 )
 
 
+@pytest.mark.slow
 def test_objectives_and_modalities_need_torch_alone():
     """Everything else that the extras of the library bring is blocked."""
     code = """

@@ -215,6 +215,7 @@ def test_text_of_others_does_not_steer_the_terminal(what, where, tmp_path, monke
         assert json.loads(result.stdout)["origin"]["name"] == text
 
 
+@pytest.mark.slow
 def test_a_c_locale_shows_everything(tmp_path):
     made = locties.LocationEncoder("xyz", "linear", dim=3)
     made.origin = {"name": "Zoë 東京"}

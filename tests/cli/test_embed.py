@@ -430,6 +430,7 @@ def test_an_interrupted_file_says_that_the_same_command_resumes(
     assert (tmp_path / "out.csv").read_text() == run("embed", encoder, input=PLACES).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["geojson", "gpkg", "fgb", "shp"])
 def test_a_file_that_can_only_be_read_whole_is_refused_with_its_conversion(
     ending: str, encoder: Path, tmp_path: Path

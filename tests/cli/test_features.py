@@ -90,6 +90,7 @@ def test_it_interrupted_says_how_to_go_on(command, monkeypatch):
     assert made.stderr.endswith("locties: stopped after 0 of 13 chips; the same command resumes\n")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_texts_become_features_and_then_a_modality(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -123,6 +124,7 @@ def test_texts_become_features_and_then_a_modality(tmp_path, monkeypatch):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_photos_without_position_are_named(tmp_path, monkeypatch):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
     given = ["features", "photos", str(tmp_path), "--encoder", "efficientnet_lite0", "-o", "out"]

@@ -45,6 +45,7 @@ def sites(tmp_path: Path) -> Path:
     return tmp_path / "sites.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["tif", "zarr"])
 def test_a_raster_is_written_with_a_report(ending, points, encoder, tmp_path):
     output, report = tmp_path / f"ph.{ending}", tmp_path / "ph.html"

@@ -308,6 +308,7 @@ def test_a_missing_wheel_is_named_when_the_cache_has_to_be_built(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_carried_cache_needs_no_wheel(
     earth: Earth, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from locties.modalities import MODALITIES
 pytestmark = pytest.mark.data
 
 
+@pytest.mark.slow
 def test_features_of_texts_are_the_encoder_s(earth: Earth) -> None:
     features, texts = text_features(), earth.texts.texts
     assert features.shape == (len(texts), 512)

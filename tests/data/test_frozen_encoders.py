@@ -88,6 +88,7 @@ def test_red_and_blue_are_told_apart(images):
     assert np.abs(a - b).max() > 0.1
 
 
+@pytest.mark.slow
 def test_a_text_is_nearest_to_its_translation(texts):
     sentences = [
         "Berlin is the capital of Germany.",

@@ -31,6 +31,7 @@ def wikipedia(language):
     return json.loads(path.read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_a_summary_of_wikipedia_is_nearest_to_that_of_another_language(tmp_path, use):
     rows = []
     for language, titles in {"en-us": PLACES, "fr-fr": ["Berlin", "Sahara", "Nil"]}.items():

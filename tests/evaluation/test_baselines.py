@@ -26,6 +26,7 @@ def test_every_baseline_embeds(name, d):
     assert torch.isfinite(embedding).all()
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_only_the_untrained_encoder_depends_on_the_seed():
     for name, factory in BASELINES.items():

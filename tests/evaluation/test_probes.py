@@ -112,6 +112,7 @@ def test_targets_fitted_together_are_as_if_fitted_alone():
     assert (together[1] == alone[1]).all()
 
 
+@pytest.mark.slow
 def test_held_out_targets_are_not_looked_at():
     x, y, _, fold = _problem()
     spoilt = np.where(fold == 2, 1e6, y)
@@ -267,6 +268,7 @@ def _places(n, seed):
     return np.concatenate([np.round(x[:, :1], 1), x], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("probe", "n"), [*product(["ridge", "knn"], [8, 40, 203]), ("kriging", 8), ("kriging", 40)]
 )

@@ -64,6 +64,7 @@ def test_constant_embeddings_are_no_better_than_chance(lonlat):
         assert value == chance == pytest.approx(k / 300)
 
 
+@pytest.mark.slow
 def test_ranking_is_that_of_a_plain_loop():
     lonlat, generator = _globe(60), torch.Generator().manual_seed(1)
     samples = to_xyz(lonlat) + 0.3 * torch.randn(60, 3, generator=generator)

@@ -79,6 +79,7 @@ def test_the_rank_is_exact_in_spite_of_rounding(n, coverage, rank):
     assert smallest_rank(n, coverage) == rank
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probe", ["ridge", "knn"])
 def test_new_draws_are_held_as_often_as_promised(probe):
     """Over worlds in which folds are exchangeable; CV+ promises 80%, and usually gives 90%."""

@@ -9,6 +9,8 @@ import locties
 from locties import Task, fit_map
 from locties.evaluation.splits import block_index
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 LONLAT = RNG.uniform([-20, 35], [40, 65], (100, 2))
 NOISE = RNG.normal(size=100)

@@ -85,6 +85,7 @@ BANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BANDS)
 def test_a_geotiff_is_cloud_optimised_and_holds_the_predictions(kind, tmp_path):
     fitted = Stand(kind)

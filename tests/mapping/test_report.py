@@ -14,6 +14,8 @@ import locties
 from locties.evaluation.tasks import Task
 from locties.mapping import LocationMap
 
+pytestmark = pytest.mark.slow
+
 NASTY = "temp [degC] ph [/] $x$ <b>&\x1b[31m"
 SHOWN = r"temp [degC] ph [/] $x$ <b>&\x1b[31m"
 CLASSES = ("<script>alert(1)</script>", "täiga $x$", "steppe [/]\x1b")

@@ -69,6 +69,7 @@ def a_world(places: int = 400) -> tuple[torch.Tensor, list[Modality]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["melt", "salt"])
 def test_a_location_predicts_modalities_that_it_was_never_seen_with(schedule):
     """Each place came with one modality; the embedding of a new place gives both, linearly."""

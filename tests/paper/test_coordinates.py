@@ -15,6 +15,7 @@ TAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("takes", TAKES.values(), ids=TAKES)
 def test_coordinates_are_read_by_name_and_masked_ones_refused(takes):

@@ -25,6 +25,7 @@ def small(monkeypatch):
     fair_runs._tasks.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_a_job_is_trained_and_scored_once(small, tmp_path, monkeypatch):
     job = fair_runs.Job(small, 1.0, 100, [design.PILOT_DRAW], fair_runs.READS)

@@ -336,6 +336,7 @@ def test_c2_checks_the_budgets():
     assert "pairs seen are not equal" in overall["note"]
 
 
+@pytest.mark.slow
 def test_the_step_to_three_without_leaking_sets_is_that_of_the_published_rows():
     published = evidence.read_tables()
     tables = published._replace(runs=published.runs[published.runs["tier"] == "embedded"])
@@ -538,6 +539,7 @@ def test_c5_needs_ten_seeds_and_provenance():
 # ------------------------------------------------------------------------------------------ all
 
 
+@pytest.mark.slow
 def test_published_rows_are_judged_and_written(tmp_path):
     claims.write(results.PUBLISHED_ROWS, tmp_path / "claims.parquet")
     table = pd.read_parquet(tmp_path / "claims.parquet")

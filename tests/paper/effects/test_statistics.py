@@ -39,6 +39,7 @@ def test_power_at_the_margin_is_the_level():
     assert equivalence_power(0.005, 10, 0.02, difference=0.02) == pytest.approx(0.05, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_holm_is_that_of_statsmodels_and_keeps_the_shape():
     p = np.random.default_rng(6).uniform(0, 0.2, (3, 4))
     expected = multipletests(p.ravel(), method="holm")[1].reshape(p.shape)

@@ -322,6 +322,7 @@ def _given_errors(monkeypatch):
     monkeypatch.setattr(cards, "by_continent", lambda run: errors(Path(run).name[:-2], 2))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_given_errors")
 def test_publishing_fills_the_package_and_leaves_nothing_else(made, tmp_path):
     (made / "results" / "continents.parquet").unlink()
@@ -394,6 +395,7 @@ def test_a_card_that_ships_is_what_the_published_rows_say(name, monkeypatch):
     assert expect_scores(text, published, origin["run"], origin["seed"]) == 20
 
 
+@pytest.mark.slow
 def test_the_table_of_what_ships(monkeypatch):
     monkeypatch.setattr(cards, "read_tables", READ_ONCE)
     table = cards.shipped().set_index("name")

@@ -115,6 +115,7 @@ def test_the_nearest_of_a_city_begins_with_itself(explorer):
     assert "Addis Ababa" in near
 
 
+@pytest.mark.slow
 def test_the_page_holds_what_was_computed(explorer):
     held = data(explorer.html())
     for encoder, (title, kept) in zip(held["encoders"], explorer.encoders.items(), strict=True):
