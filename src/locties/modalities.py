@@ -322,7 +322,7 @@ def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -
     return _patches("night_lights", public.night_lights(), 255, samples, seed, validation)
 
 
-# The study's default: they need no fetched file, and none of them is itself the answer to a task.
+# The default set: they need no fetched file, and none of them is itself the answer to a task.
 EMBEDDED = ("imagery", "rain", "haze", "relief", "toponyms")
 MODALITIES = Registry(
     "modality",

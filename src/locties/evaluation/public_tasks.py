@@ -64,8 +64,7 @@ def precipitation(points: int = 5000, seed: int = 0) -> Task:
 def elevation(points: int = 5000, seed: int = 0) -> Task:
     """Elevation, m, at some of 53,487 points of MOSAIKS.
 
-    Labels are as published: 34 lie below -60 m, one of them at -573 m. The first edition had 4,981
-    of these points, so its scores are not comparable.
+    Labels are as published: 34 lie below -60 m, one of them at -573 m.
 
     Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial.
     """
@@ -75,8 +74,7 @@ def elevation(points: int = 5000, seed: int = 0) -> Task:
 def population(points: int = 5000, seed: int = 0) -> Task:
     """Log of one plus population density (persons per km2), at some of 45,704 points of MOSAIKS.
 
-    We infer from their range that the published labels are logarithms. The first edition had 4,256
-    of these points, so its scores are not comparable.
+    We infer from their range that the published labels are logarithms.
 
     Source: Rolf et al. (Nature Communications 12, 2021), by way of TorchSpatial.
     """
