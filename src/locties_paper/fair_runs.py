@@ -8,7 +8,8 @@
 best budget and readout of each; `table` trains these at the seeds of the tables and scores them on
 all other places, over draws. The cost is printed first. Each job writes one file, jobs that have
 theirs are skipped, and a training that was stopped goes on: all of this can be killed and started
-again.
+again. `gather` joins the files into one table in `results`; its jobs are skipped too, so a study
+can go on elsewhere.
 """
 
 import argparse
@@ -96,7 +97,8 @@ def run(job: Job, folder: Path) -> Path:
         encoder.readout = read.removesuffix(HARMONICS)
         beside = Joined(encoder, BASELINES["harmonics_10"]()) if HARMONICS in read else encoder
         tables.append(score(beside, job.contender.name, job.draws).assign(read=read))
-    write(pd.concat(tables).assign(budget=job.budget, seed=job.seed), rows)
+    about = {"job": job.name, "budget": job.budget, "seed": job.seed}
+    write(pd.concat(tables).assign(**about), rows)
     return rows
 
 
@@ -148,9 +150,13 @@ def write(table: pd.DataFrame, path: Path) -> None:
         table.assign(data=manifest_hash()[:12], code=commit()).to_parquet(aside, index=False)
 
 
-def run_all(jobs: Sequence[Job], folder: Path, processes: int) -> None:
-    """Run jobs in processes of one thread each, after printing what they cost."""
-    left = [job for job in jobs if not (folder / "rows" / f"{job.name}.parquet").exists()]
+def run_all(jobs: Sequence[Job], folder: Path, kept: Path, processes: int) -> None:
+    """Run jobs in processes of one thread each, after printing what they cost.
+
+    Jobs with rows in `folder` or in the table `kept` are skipped.
+    """
+    done = set(gather(folder, kept).get("job", []))
+    left = [job for job in jobs if job.name not in done]
     hours = sum(job.seconds for job in left) / 3600
     print(
         f"{len(left)} of {len(jobs)} jobs, about {hours:.1f} core-hours, "
@@ -159,13 +165,23 @@ def run_all(jobs: Sequence[Job], folder: Path, processes: int) -> None:
     )
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         waiting = [pool.submit(run, job, folder) for job in left]
-        for done in tqdm(as_completed(waiting), total=len(left), unit="job"):
-            done.result()
+        for each in tqdm(as_completed(waiting), total=len(left), unit="job"):
+            each.result()
 
 
-def gather(folder: Path) -> pd.DataFrame:
-    """All rows that are done."""
-    return pd.concat(map(pd.read_parquet, sorted((folder / "rows").glob("*.parquet"))))
+def gather(folder: Path, kept: Path) -> pd.DataFrame:
+    """The rows in the table `kept`, if there is one, then those of other jobs in `folder`.
+
+    ValueError if they were measured on other data.
+    """
+    tables = [pd.read_parquet(kept)] if kept.exists() else []
+    known = set(tables[0]["job"]) if tables else set()
+    files = sorted((folder / "rows").glob("*.parquet"))
+    tables += [pd.read_parquet(path) for path in files if path.stem not in known]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    if set(table.get("data", [])) - {manifest_hash()[:12]}:
+        raise ValueError(f"{kept} or {folder} has rows of other data: move them away")
+    return table
 
 
 def main() -> None:
@@ -173,22 +189,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["pilot", "choose", "table"])
+    parser.add_argument("part", choices=["pilot", "choose", "table", "gather"])
     parser.add_argument("--output", type=Path, default=Path("_build/study"))
+    parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--crossed", action="store_true", help="encoders crossed with objectives")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
+    kind = "crossed" if given.crossed else "main"
     contenders = design.crossed() if given.crossed else design.contenders()
-    folder = given.output / ("crossed" if given.crossed else "main")
+    folders = {part: given.output / kind / part for part in ("pilot", "table")}
+    kept = {part: given.results / f"study_{kind}_{part}.parquet" for part in folders}
+    chosen = given.results / f"study_{kind}_chosen.parquet"
     if given.part == "pilot":
-        run_all(list(pilot_jobs(contenders)), folder / "pilot", given.processes)
+        jobs = list(pilot_jobs(contenders))
+        run_all(jobs, folders["pilot"], kept["pilot"], given.processes)
     elif given.part == "choose":
-        chosen = choose(gather(folder / "pilot"))
-        print(chosen.to_string(index=False))
-        write(chosen, folder / "chosen.parquet")
+        write(choose(gather(folders["pilot"], kept["pilot"])), chosen)
+        print(pd.read_parquet(chosen).to_string(index=False))
+    elif given.part == "table":
+        jobs = list(table_jobs(contenders, pd.read_parquet(chosen)))
+        run_all(jobs, folders["table"], kept["table"], given.processes)
     else:
-        chosen = pd.read_parquet(folder / "chosen.parquet")
-        run_all(list(table_jobs(contenders, chosen)), folder / "table", given.processes)
+        for part, folder in folders.items():
+            if len(table := gather(folder, kept[part])):
+                with written_aside(kept[part]) as aside:
+                    table.to_parquet(aside, index=False, compression="zstd")
+                print(f"{kept[part]}: {table['job'].nunique()} jobs, {len(table):,} rows")
 
 
 if __name__ == "__main__":

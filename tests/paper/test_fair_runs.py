@@ -84,3 +84,21 @@ def test_tables_have_the_chosen_and_the_equal_budget(small):
     ]
     assert all(job.reads == ["layers"] for job in jobs)
     assert all(tuple(job.draws) == design.DRAWS for job in jobs)
+
+
+def test_jobs_that_were_gathered_are_not_run_again(small, tmp_path, monkeypatch, capsys):
+    job = fair_runs.Job(small, 1.0, 100, [0], ["output"])
+    folder, kept = tmp_path / "pilot", tmp_path / "kept.parquet"
+    fair_runs.write(
+        pd.DataFrame({"job": [job.name], "value": [0.5]}), folder / "rows" / "x.parquet"
+    )
+    (folder / "rows" / "x.parquet").rename(folder / "rows" / f"{job.name}.parquet")
+    fair_runs.gather(folder, kept).to_parquet(kept)
+    (folder / "rows" / f"{job.name}.parquet").unlink()
+    assert fair_runs.gather(folder, kept)["value"].tolist() == [0.5]
+    fair_runs.run_all([job], folder, kept, 1)
+    assert "0 of 1 jobs" in capsys.readouterr().err
+
+    monkeypatch.setattr(fair_runs, "manifest_hash", lambda: "another edition")
+    with pytest.raises(ValueError, match="rows of other data"):
+        fair_runs.gather(folder, kept)
