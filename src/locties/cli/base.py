@@ -56,8 +56,8 @@ class Command(TyperCommand):
     """A command that prints an error as one line on stderr, without a traceback.
 
     `EXIT_CODES` end its help. The code is 2 after a ValueError, and 1 after a DataError, OSError,
-    RuntimeError and the like; `reading` makes a ValueError about a file an OSError. Any other
-    exception is a bug and keeps its traceback.
+    RuntimeError and the like; `reading` turns a ValueError about a file into an OSError. Any
+    other exception is a bug and keeps its traceback.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -129,7 +129,7 @@ def reading() -> Iterator[None]:
 
 @contextmanager
 def resuming() -> Iterator[None]:
-    """After an interrupt, say that the same command resumes; the library names a call."""
+    """After an interrupt, say that the same command resumes: the library's message names a call."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -147,7 +147,7 @@ def read_labels(
     invalid: str,
     unit: str = "",
 ) -> Task:
-    """The labels of a file. A wrong option is told from a wrong file before the file is opened."""
+    """Read the labels of a file. A wrong option raises before the file is opened."""
     from locties.apply.tables import INVALID, check_invalid
     from locties.evaluation.tasks import check_kind
 
@@ -202,7 +202,7 @@ def find_encoder(name: str, others: Sequence[str] = ()) -> str:
 
 
 def find_contender(name: str) -> str:
-    """What `contender` takes for what a user names: each part a table, or as in `find_encoder`."""
+    """The name to give to `contender`. Each part is a table, or as in `find_encoder`."""
     from locties.apply.embedding_table import is_table
     from locties.evaluation.baselines import BASELINES, parts_of
     from locties.peers import PEERS

@@ -1,4 +1,4 @@
-"""`locties convert`: turn encoders of others into encoder folders."""
+"""`locties convert`: turn encoders of other projects into encoder folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def main() -> None:
-    """Turn encoders of others into encoder folders.
+    """Turn encoders of other projects into encoder folders.
 
     Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
     """
@@ -27,8 +27,8 @@ def satclip(
 ) -> None:
     """Turn a released SatCLIP checkpoint into an encoder folder, and print its size.
 
-    Nothing in the checkpoint is executed. `locties.load` reads the folder. Its path serves as the
-    encoder's name in every command.
+    No code in the checkpoint is run. `locties.load` reads the folder. Every command takes the
+    folder's path as the name of an encoder.
 
     Example: `locties convert satclip satclip-vit16-l40.ckpt satclip`
     """

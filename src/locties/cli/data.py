@@ -123,7 +123,8 @@ def build(
 
     The data come from installed packages, not from the internet. To use the file on a machine
     without these packages, copy it there into the folder that `LOCTIES_CACHE` names. The features
-    of the modalities text and imagery_frozen are computed when they are first used, or now.
+    of the modalities text and imagery_frozen are computed when they are first used; `--features`
+    computes them now.
 
     Example: `locties data build`
     """

@@ -38,9 +38,9 @@ def embed(
 ) -> None:
     """Embed the places of a table: append the embedding to its columns.
 
-    Longitude and latitude are degrees (WGS84). A GeoParquet gives its points, in any CRS, and its
-    output in Parquet is GeoParquet again. Memory holds a few thousand rows at a time. If a command
-    that writes a file is stopped, the same command resumes.
+    Longitude and latitude are degrees (WGS84). From a GeoParquet the points are read, in any CRS;
+    if OUTPUT is a Parquet file, it is GeoParquet too. Memory holds a few thousand rows at a time.
+    If a command that writes a file is stopped, the same command resumes.
 
     Example: `locties embed melt < sites.csv > embedded.csv`
 

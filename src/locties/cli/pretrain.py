@@ -30,8 +30,10 @@ def pretrain(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
-    pairs: Annotated[int, typer.Option(help="(sample, location) pairs seen in all.")] = 5_000_000,
-    batch: Annotated[int, typer.Option(help="Pairs in a batch, of all modalities.")] = 2048,
+    pairs: Annotated[
+        int, typer.Option(help="(sample, location) pairs of the whole run.")
+    ] = 5_000_000,
+    batch: Annotated[int, typer.Option(help="Pairs in a batch, all modalities together.")] = 2048,
     epochs: Annotated[
         int, typer.Option(help="Epochs of the run; each ends with a validation.")
     ] = 50,
@@ -77,11 +79,11 @@ def pretrain(
     The defaults take tens of minutes on two cores; the command measures and prints the time at the
     start.
 
-    The folder OUTPUT gets `encoder/`, `history.parquet` and `settings.json`. After a stop, the same
-    command resumes from `checkpoint/` there, which you can delete when the run is done. `locties
-    info` lists the names to choose from. For data of your own, as in `-m soil=soil.tif`, samples in
-    the cells of other modalities are dropped. `-m text=FOLDER` is a folder that `locties features`
-    wrote.
+    The folder OUTPUT gets `encoder/`, `history.parquet` and `settings.json`. If the command is
+    stopped, the same command resumes from `checkpoint/` there, which you can delete when the run is
+    done. `locties info` lists the names to choose from. `-m soil=soil.tif` is data of your own:
+    samples in the cells of other modalities are dropped. `-m text=FOLDER` is a folder that `locties
+    features` wrote.
 
     Example: `locties pretrain melt -m imagery -m rain --output run --pairs 60000 --batch 512
     --epochs 6 --learning-rate 1e-3 --features spherical_harmonics:degree=10 --network
