@@ -145,7 +145,7 @@ def _table(
 
 
 def _usable_by(labels: int, places: int) -> str:
-    """The commands that so many labels are enough for, and what the others need."""
+    """The commands for which there are enough labels, and what the others need."""
     needs_of = {"evaluate": (FOLDS, 1), "map": (fewest_labels(COVERAGE), FEWEST_PLACES)}
     enough, short = ["embed"], []
     for name, (least, apart) in needs_of.items():

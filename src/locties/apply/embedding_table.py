@@ -37,33 +37,33 @@ with needs("own,data", "a table of embeddings"):
     from locties.apply.text import quoted, rewritten
 
 ALPHAEARTH = tuple(f"A{axis:02d}" for axis in range(64))
-_SAME_KM = 0.002  # float32 tells apart places that are further from each other
+_SAME_KM = 0.002  # float32 distinguishes places that are further apart
 _SAMPLED = 10_000  # places from which the spacing is measured
 _NEIGHBOURS = 0.95  # share of places that have a neighbour within the spacing
 _DEFAULT = f" (within which {_NEIGHBOURS:.0%} of its places have a neighbour)"
 
 
 class EmbeddingTable:
-    """Embeddings of a table's places, taken as an encoder: lonlat (N, 2) to (N, dim) float32.
+    """A table of places and embeddings, used as an encoder: lonlat (N, 2) to (N, dim) float32.
 
     A place gets the embedding of the nearest place in the table; without `within_km`, a warning
     says so. A place further than `within_km` from all of them raises ValueError.
 
-    Whole numbers are quantised. They stay as small as in the table, and each batch is converted
-    when it is read: value times the row's ``scale``, if there is a column ``scale`` or ``scales``,
-    as TESSERA has it; else, in columns A00 to A63, by AlphaEarth's rule: sign(v) (v / 127.5)^2,
-    where -128 means no data. Other whole numbers are refused.
+    Whole numbers are taken as quantised. They stay as small as in the table, and each batch is
+    converted when it is read. If there is a column ``scale`` or ``scales``, as in TESSERA, each
+    value is multiplied by the scale of its row. Otherwise columns A00 to A63 follow AlphaEarth's
+    rule: sign(v) (v / 127.5)^2, where -128 means no data. Other whole numbers are refused.
 
     Args:
         source: path of a Parquet, GeoParquet, CSV or another table that `locties.read_task` reads;
             or a frame.
-        columns: names of the embedding's columns, or of one column of lists. By default numbered
-            columns from 0 or 1 on, such as A00 to A63, or a column of lists, if only one choice is
-            possible.
+        columns: names of the embedding's columns, or of one column of lists. By default columns
+            numbered from 0 or 1 on, such as A00 to A63, or a column of lists. If more than one
+            choice is possible, ValueError asks for the names.
         within_km: largest great-circle distance to the nearest place of the table. By default the
-            distance within which 95% of the table's places have a neighbour, so that a grid is
-            covered between its points, too. 0 takes places of the table alone; coordinates are
-            compared in float32, which tells apart places that are 2 m apart.
+            distance within which 95% of the table's places have a neighbour, so that a grid also
+            covers the space between its points. 0 accepts only places of the table. Coordinates
+            are compared in float32, which distinguishes places 2 m apart.
         lon: column of longitudes, as in `locties.read_task`.
         lat: column of latitudes, as in `locties.read_task`.
         invalid: "raise" refuses a table with rows that cannot be used and names them; "drop" drops
@@ -185,7 +185,7 @@ def _spacing(tree: cKDTree) -> float:
 
 def _distinct(points: Tensor, values: Array, scale: Array | None, name: str) -> Array:
     """The first row of each place; ValueError if a place has several embeddings."""
-    places = torch.view_as_complex(points.contiguous()).numpy()  # sorted faster than pairs
+    places = torch.view_as_complex(points.contiguous()).numpy()  # sorts faster than pairs
     _, first, inverse = np.unique(places, return_index=True, return_inverse=True)
     original = first[inverse]
     different = (values != values[original]).any(axis=1)
@@ -283,7 +283,7 @@ def _row(values: Any, dim: int) -> Array:
 
 
 def _values(frame: Any, names: list[str]) -> tuple[Array, Problems]:
-    """Values (N, dim), whole numbers as small as possible, and the rows that lack some."""
+    """Values (N, dim), whole numbers in the smallest type, and the rows with a missing value."""
     raw = _matrix(frame, names)
     finite = np.asarray(np.isfinite(raw).all(axis=1))
     problems = [("the embedding has a value that is missing or not finite", ~finite)]
@@ -296,7 +296,7 @@ def _values(frame: Any, names: list[str]) -> tuple[Array, Problems]:
 
 
 def _scale(frame: Any, names: list[str], values: Array) -> tuple[Array | None, Problems]:
-    """What quantised values are multiplied by, (N, 1) or (N, dim), and the rows that lack it.
+    """The scale of quantised values, (N, 1) or (N, dim), and the rows that lack it.
 
     None for values that are not quantised, and for AlphaEarth's.
     """

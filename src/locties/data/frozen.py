@@ -43,7 +43,8 @@ class Item:
     Attributes:
         name: its name in the index and in messages.
         row: its row in the index; -1 if it is not there.
-        after: where a resumed run goes on after this item: numbers that its source understands.
+        after: position of the next item, from which a resumed run continues; only the source
+            interprets these numbers.
         content: what an encoder reads.
         problem: why there is no content.
     """
@@ -61,10 +62,10 @@ class Source(Protocol):
     Attributes:
         kind: "chips", "photos" or "texts".
         index: their names and places.
-        recipe: what else tells this source from another, as JSON.
-        unusable: names and problems of what was left out of the index.
-        forms: for each kind of `FrozenEncoder` that can read this source, what to do with an item's
-            content first.
+        recipe: whatever else distinguishes this source from another, as JSON.
+        unusable: names and problems of the items that were left out of the index.
+        forms: for each kind of `FrozenEncoder` that can read this source, the function that
+            prepares an item's content for it.
     """
 
     kind: str
@@ -78,12 +79,12 @@ class Source(Protocol):
 
 
 def as_it_is(content: Any) -> Any:
-    """The form of content that an encoder reads unchanged."""
+    """The content unchanged: the form for encoders that need no other."""
     return content
 
 
 def ahead(jobs: Iterable[Callable[[], Item]]) -> Iterator[Item]:
-    """Do jobs in threads, a few ahead, and yield what they return in order."""
+    """Run jobs in threads, a few ahead, and yield their results in order."""
     threads = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Any] = deque()
@@ -96,7 +97,7 @@ def ahead(jobs: Iterable[Callable[[], Item]]) -> Iterator[Item]:
 
 
 def nothing_usable(kind: str, source: Any, unusable: Sequence[Sequence[str]]) -> str:
-    """What to say of a source of which nothing can be used."""
+    """The message about a source without a usable item."""
     where = source if isinstance(source, str | Path) else "the table"
     if not unusable:
         return f"{where} holds no {kind}"
@@ -286,8 +287,8 @@ class _Work:
             self.begin(manifest, exact.shape[1])
         if exact.shape[1] != manifest["shape"][1]:
             raise ValueError(
-                f"{self.encoder.name} returns {exact.shape[1]} features, and before "
-                f"{manifest['shape'][1]}: they must be equally many for each"
+                f"{self.encoder.name} returns {exact.shape[1]} features for an item, and returned "
+                f"{manifest['shape'][1]} before: it must return equally many for every item"
             )
         dtype = self.recipe["settings"]["dtype"]
         with np.errstate(over="ignore"):

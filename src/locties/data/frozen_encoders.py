@@ -36,7 +36,7 @@ class FrozenEncoder:
 
     Attributes:
         name: name of the encoder.
-        version: version of what carries it; empty if it has none.
+        version: version of the package that carries it; empty if there is none.
         sha256: of its weights; for a function of your own, of the file that defines it.
         kind: what it reads: "images" ((H, W, 3) uint8 arrays of any size, red, green, blue),
             "texts" (str) or "chips" ((12, 256, 256) uint16 arrays of Sentinel-2).
@@ -68,8 +68,8 @@ class FrozenEncoder:
         if features.ndim != 2 or len(features) != len(batch) or features.dtype.kind != "f":
             raise ValueError(
                 f"{self.name} returns {features.dtype} {features.shape} for {len(batch)} "
-                f"{self.kind}: it must return one row of features for each; of a torch module, "
-                "put torch.nn.Identity() in place of the classifier"
+                f"{self.kind}: it must return one row of features for each; in a torch module, "
+                "replace the classifier by torch.nn.Identity()"
             )
         return features.astype(np.float32)
 
@@ -97,13 +97,13 @@ def frozen_encoder(
 
             - a name in `FROZEN`;
             - ``module:name``, a function of your own from a batch to (B, d), or a torch module
-              from chips (B, 13, 256, 256), scaled by `satclip_chip`, to (B, d). What can be called
-              without arguments is called, and must return one of the two;
+              from chips (B, 13, 256, 256), scaled by `satclip_chip`, to (B, d). If it can be called
+              without arguments, it is called, and must return one of the two;
             - ``timm:MODEL``, a model of timm without its classifier, with `weights` from a file;
             - ``sentence-transformers:FOLDER``, a model saved in a local folder.
-        kind: what it is to read: "images", "texts" or "chips". An encoder of `FROZEN` reads what it
-            reads.
-        weights: of a torch module: a file for `load_weights`.
+        kind: what it should read: "images", "texts" or "chips". Ignored for an encoder of
+            `FROZEN`, which reads only one kind.
+        weights: file with the weights of a torch module, as for `load_weights`.
         device: "auto" takes a GPU if there is one.
     """
     module, colon, rest = name.partition(":")
@@ -122,7 +122,7 @@ def frozen_encoder(
 
 
 def efficientnet_lite0(device: str = "auto", side: int = SIDE) -> FrozenEncoder:
-    """EfficientNet-Lite0, trained on ImageNet: 1,280 means over the last layer's channels.
+    """EfficientNet-Lite0, trained on ImageNet: the means of the last layer's 1,280 channels.
 
     An image's central square is resized to `side` pixels, bicubic.
 
@@ -166,7 +166,7 @@ def _square(image: NDArray[np.uint8], high: int, wide: int) -> Tensor:
 
 
 def use_multilingual(device: str = "auto") -> FrozenEncoder:
-    """Multilingual Universal Sentence Encoder 3, 16 languages: 512 numbers of length 1.
+    """Multilingual Universal Sentence Encoder 3, 16 languages: 512 numbers, a unit vector.
 
     It runs on the CPU alone.
 
@@ -208,7 +208,7 @@ def load_weights(
         network: any torch module.
         path: a ``.safetensors`` file, or a state dict written by ``torch.save``, possibly under the
             key "state_dict".
-        without: beginnings of names to leave out, such as a classifier's.
+        without: prefixes of names to leave out, such as a classifier's.
     """
     path = Path(path)
     if not path.is_file():
@@ -257,12 +257,12 @@ def of_module(
     """The frozen encoder of a torch module, which is put in eval mode and moved to `device`.
 
     Args:
-        network: from what `read` makes of a batch to (B, d).
+        network: takes the tensor that `read` makes of a batch, and returns (B, d).
         name: name of the encoder.
-        version: of what carries it.
+        version: version of the package that carries it.
         device: "auto" takes a GPU if there is one.
         kind: what the encoder reads.
-        read: from a batch to a tensor; by default chips to `satclip_chip`.
+        read: makes a tensor of a batch; by default stacks chips and scales them by `satclip_chip`.
     """
     sha256, chosen = _weights_hash(network), device_of(device)
     network.eval().to(chosen)

@@ -41,7 +41,7 @@ class Index:
 
 
 def read_index(path: str | os.PathLike[str]) -> Index:
-    """Read an ``index.csv`` as that of S2-100K: a row for each name, with columns fn, lon, lat."""
+    """Read an ``index.csv`` in S2-100K's form: a row for each name, with columns fn, lon, lat."""
     try:
         content = Path(path).read_bytes()
         rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
@@ -164,7 +164,7 @@ def open_array(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
 def prefetch(folder: str | os.PathLike[str], features: Tensor, rows: Tensor | None = None) -> None:
     """Ask the system to read rows (B,) of `read_features` ahead, or all; return immediately.
 
-    Otherwise each row that is not in memory is waited for, and read with many bytes around it.
+    Without this, the reader waits for each row that is not in memory, and for many bytes around it.
     """
     if not hasattr(os, "posix_fadvise"):
         return

@@ -38,10 +38,10 @@ class Photos:
     """Photographs for `locties.data.frozen.features`.
 
     A file that cannot be used is named with its reason: it is missing, empty, truncated, animated,
-    larger than PIL allows, has 16 bits or printer's colours, or has no position that can be right.
+    larger than PIL allows, in 16 bits or CMYK, or its position is missing or cannot be right.
 
     Args:
-        source: a folder, whose pictures (also in its folders) have EXIF positions; or a table, as
+        source: a folder, whose pictures (also in subfolders) have EXIF positions; or a table, as
             for `locties.read_task`, with a column of paths, relative to the table.
         path: column of paths; guessed by default.
         lon: column of longitudes; guessed by default.
@@ -118,7 +118,7 @@ def read_photo(path: Path) -> tuple[np.ndarray | None, str | None]:
         ):
             # MPO is a photo with a second one, such as a preview, behind it.
             if getattr(image, "is_animated", False) and image.format != "MPO":
-                return None, "is animated or has several pages: save one"
+                return None, "is animated or has several pages: save one of them"
             if image.mode not in MODES:
                 return None, f"has colours of the mode {image.mode}: save it as RGB with 8 bits"
             short, long = sorted(image.size)
@@ -200,7 +200,7 @@ def exif_place(path: Path) -> tuple[tuple[float, float] | None, str | None]:
     assert isinstance(lon, float)
     assert isinstance(lat, float)
     if lon == lat == 0:
-        return None, "lies at 0, 0, which cameras write when they do not know"
+        return None, "lies at 0, 0, which cameras write when they do not know the place"
     if abs(lat) > 90 or abs(lon) > 180:
         return None, f"lies at longitude {lon:g}, latitude {lat:g}, which is nowhere"
     return (lon, lat), None

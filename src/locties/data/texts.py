@@ -22,7 +22,7 @@ class Texts:
     """Texts for `locties.data.frozen.features`; a row that cannot be used is named.
 
     Args:
-        source: a table, as for `locties.read_task`, in UTF-8; a text of several lines is quoted.
+        source: a table, as for `locties.read_task`, in UTF-8; quote a text of several lines.
         text: column of texts; guessed by default.
         lon: column of longitudes; guessed by default.
         lat: column of latitudes.
