@@ -8,33 +8,33 @@ from locties.harmonics import harmonics_as
 from locties.lonlat import to_xyz
 
 _PRIMES = (1, 2_654_435_761, 805_459_861)  # of the spatial hash
-# Tables move this many times faster than the optimiser's rate: they are stored divided by it.
+# Tables learn this many times faster than the optimiser's rate: they are stored divided by it.
 _GAIN = 10.0
 _STARTS_WITHIN = 1e-4  # initial values of the tables
 
 
 class HashGrid(nn.Module):
-    """Spherical harmonics beside learned numbers at the corners of ever finer cells.
+    """Spherical harmonics, joined to learned numbers at the corners of finer and finer cells.
 
     The unit vector lies in the cube [-1, 1]^3. At each of several levels the cube is divided into
     n^3 cells, and a table holds learned numbers for their corners; a place gets the mean of its
-    cell's eight corners, weighted by nearness (trilinear). Levels go from `coarsest` to `finest`
-    cells an axis in equal ratios. A hash maps corners to the rows of a table, so a level takes
-    `rows` x `width` numbers. Several corners may share a row; training resolves such collisions.
-    Harmonics carry what is smooth.
+    cell's eight corners, weighted by nearness (trilinear). From level to level, n grows from
+    `coarsest` to `finest` by a constant factor. A hash maps corners to the rows of a table, so a
+    level takes `rows` x `width` numbers. Several corners may share a row; training resolves such
+    collisions. The harmonics carry the smooth part.
 
     A cell is 12,742 / n km wide: 25 km at 512. Output is float32.
 
     Args:
         levels: number of grids.
-        coarsest, finest: cells an axis of the first and of the last grid.
+        coarsest, finest: cells along each axis of the first and of the last grid.
         width: learned numbers at a corner.
         rows: rows of each table.
         degree: number of degrees of the harmonics.
 
     Source: Müller, Evans, Schied and Keller, "Instant Neural Graphics Primitives with a
     Multiresolution Hash Encoding" (ACM Transactions on Graphics 41, 2022, arXiv 2201.05989); the
-    grid in the cube around the sphere, and the harmonics beside it, are choices of this project.
+    grid in the cube around the sphere and the added harmonics are choices of this project.
     """
 
     continuous = True

@@ -90,9 +90,9 @@ def folds(lonlat: Tensor, split: str) -> NDArray[np.int64]:
 
 
 def linear_probe(x: NDArray[Any], y: Array, fold: NDArray[np.int64]) -> float:
-    """R² of ridge on held-out folds, averaged over folds, at the penalty where that is highest.
+    """R² of ridge on held-out folds: the mean over folds, at the penalty with the highest mean.
 
-    Features (N, d) are standardised on the labels learnt from. The constant is penalised too, as in
+    Features (N, d) are standardised on the training rows. The constant is penalised too, as in
     the published rows; later versions of CoordBench leave it free.
     """
     scores = [_scores(x, y, fold == held_out) for held_out in np.unique(fold)]
@@ -115,7 +115,7 @@ def _scores(x: NDArray[Any], y: Array, test: NDArray[np.bool_]) -> Array:
 
 
 def rows(encoder: str | Encoder, name: str) -> Iterator[dict[str, Any]]:
-    """The scores of one encoder on both datasets and splits, with the columns of the published."""
+    """The scores of one encoder on both datasets and splits, in the columns of the published."""
     for dataset, read in DATASETS.items():
         lonlat, target = read()
         embedding = encode(encoder, *lonlat.T.numpy())

@@ -1,11 +1,12 @@
 """The design of the study, fixed before its runs: contenders, budgets, seeds, points and draws.
 
-**Question.** Do several unpaired modalities train a better location encoder than one, than none,
-and than the modalities' own values?
+**Question.** Do several unpaired modalities train a better location encoder than one modality or
+none? Is it better than the modalities' own values?
 
-**Budgets.** A contender is trained at each of `BUDGETS` times `PAIRS` pairs, with the learning rate
-falling to zero at its end. Its best budget and readout are those with the best mean score on pilot
-places, at pilot seeds. No table uses these places or seeds. Equal budgets stand beside.
+**Budgets.** A contender is trained with each of `BUDGETS` times `PAIRS` pairs. The learning rate
+falls to zero at the end of each. Its best budget and readout are those with the best mean score on
+pilot places, at pilot seeds. No table uses these places or seeds. Tables also give the scores at
+equal budgets.
 
 **Points.** A fifth of all places, by a hash of their coordinates, are pilot places. The rest are
 drawn anew, with their folds and labels, for each draw.
@@ -29,7 +30,7 @@ from locties.evaluation.tasks import is_common
 PAIRS = 460_800
 BUDGETS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 BATCH = 1024
-EPOCHS_PER_BUDGET = 16  # of PAIRS; SALT changes its modality at their ends
+EPOCHS_PER_BUDGET = 16  # for a budget of 1; SALT changes its modality after each epoch
 SEEDS = tuple(range(20, 30))
 FEWER_SEEDS = SEEDS[:5]
 PILOT_SEEDS = (100, 101)
@@ -45,15 +46,15 @@ TRIPLES = (
     ("haze", "relief", "toponyms"),
     ("imagery", "relief", "toponyms"),
 )
-KINDS = ("imagery_frozen", "text", "toponyms", "rain")  # as near to the paper as open data come
+KINDS = ("imagery_frozen", "text", "toponyms", "rain")  # the nearest to the paper in open data
 
 
 @dataclass(frozen=True)
 class Contender:
     """An encoder and how it is trained; the budget is chosen on pilot places.
 
-    `largest` is the last of `BUDGETS` that is tried: where a curve falls early, longer runs would
-    teach nothing.
+    `largest` is the last of `BUDGETS` that is tried. It is smaller where scores fall early, since
+    longer runs would show nothing new.
     """
 
     name: str
@@ -82,7 +83,7 @@ class Contender:
         return LocationEncoder(**self.encoder, seed=seed)
 
     def arguments(self, budget: float, seed: int) -> dict[str, Any]:
-        """The arguments of `locties.pretrain`, but for the encoder."""
+        """The arguments of `locties.pretrain`, except the encoder."""
         return {
             "schedule": self.schedule,
             "modalities": list(self.modalities),
@@ -115,7 +116,7 @@ def contenders() -> dict[str, Contender]:
 
 
 def crossed() -> dict[str, Contender]:
-    """Encoders crossed with objectives: is the encoder the ceiling, or the objective?"""
+    """Every encoder with every objective: which of the two limits the score?"""
     default = Contender("", "melt", FIVE, locations="fresh", seeds=SEEDS[:3])
     networks = {
         "siren": {"network": "siren", "network_options": {"hidden": 256, "layers": 4}},
@@ -141,13 +142,13 @@ def crossed() -> dict[str, Contender]:
 
 
 def is_pilot(task: Task) -> np.ndarray:
-    """Which points (N,) of a task are pilot places: a fifth, the same for every task and draw."""
+    """Which points (N,) are pilot places: about a fifth; a place is one in all tasks and draws."""
     places = task.lonlat.float().numpy() + np.float32(0)
     return np.array([zlib.crc32(place.tobytes()) % 5 == 0 for place in places])
 
 
 def tasks(tier: str, draw: int) -> list[Task]:
-    """The tasks of a tier at one draw of their points; pilot places for `PILOT_DRAW`, else none."""
+    """The tasks of a tier at one draw of points: pilot places for `PILOT_DRAW`, else all others."""
     return [
         _part(TIERS[tier][name](POINTS * 5 // 4, draw), draw == PILOT_DRAW) for name in TIERS[tier]
     ]

@@ -6,10 +6,10 @@
 
 `pilot` trains every contender at every budget and scores it on pilot places; `choose` writes the
 best budget and readout of each; `table` trains these at the seeds of the tables and scores them on
-all other places, over draws. The cost is printed first. Each job writes one file, jobs that have
-theirs are skipped, and a training that was stopped goes on: all of this can be killed and started
-again. `gather` joins the files into one table in `results`; its jobs are skipped too, so a study
-can go on elsewhere.
+all other places, over draws. `gather` joins the files of the jobs into one table in `results`. The
+cost is printed first. Each job writes one file. A job whose file or rows exist is skipped, so a
+study can go on elsewhere. A training that was stopped resumes, so each command can be killed and
+started again.
 """
 
 import argparse
@@ -75,7 +75,8 @@ def pilot_jobs(contenders: Mapping[str, Contender]) -> Iterator[Job]:
 def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Iterator[Job]:
     """Every contender at its chosen budget and at the equal one, at the tables' seeds.
 
-    Seeds come first, so that a part of the jobs is a whole study with fewer seeds.
+    All jobs of a seed come before those of the next, so the first part of the jobs is a whole
+    study with fewer seeds.
     """
     best = chosen.set_index("contender")
     for seed in design.SEEDS:
@@ -87,7 +88,7 @@ def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Ite
 
 
 def run(job: Job, folder: Path) -> Path:
-    """Train a job's encoder unless it is there, score it unless its rows are, and name the rows."""
+    """Train and score a job's encoder, as far as that is not done; return the file of its rows."""
     rows = folder / "rows" / f"{job.name}.parquet"
     if rows.exists():
         return rows
@@ -133,7 +134,7 @@ def _tasks(tier: str, draw: int) -> list[Task]:
 
 
 def choose(rows: pd.DataFrame) -> pd.DataFrame:
-    """The budget and reading of each contender with the best mean score on pilot places.
+    """The budget and readout of each contender with the best mean score on pilot places.
 
     The mean is over tasks, splits, probes and labels of both tiers, then over pilot seeds.
     """
@@ -192,7 +193,7 @@ def main() -> None:
     parser.add_argument("part", choices=["pilot", "choose", "table", "gather"])
     parser.add_argument("--output", type=Path, default=Path("_build/study"))
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--crossed", action="store_true", help="encoders crossed with objectives")
+    parser.add_argument("--crossed", action="store_true", help="every encoder with every objective")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
     kind = "crossed" if given.crossed else "main"

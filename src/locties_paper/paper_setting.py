@@ -1,8 +1,8 @@
-"""The paper's tasks, probe and range of labels, as near as open data come.
+"""The paper's tasks, probe and range of labels, as far as open data allow.
 
 The paper is reported to score elevation, population, country and biome by SatCLIP's probe, with 243
-labels to 100,000. Here the budgets are powers of three from 243 and 40,000, as far as the public
-labels go. Which points the paper used is not known to us.
+labels to 100,000. Here the budgets are 40,000, the most that the public labels allow, and powers of
+three from 243 on. We do not know which points the paper used.
 
 Source: arXiv 2606.20167, by way of public digests.
 """
@@ -56,7 +56,7 @@ def evaluate(
 
     Args:
         encoder: as in `locties.evaluate`, and so are name, probes and seed.
-        tasks: made by `TASKS`, or others. They are made once for many encoders.
+        tasks: from `TASKS`, or others; make them once for many encoders.
         splits: "random", as in the paper, "block" or both.
 
     Example:
@@ -121,7 +121,7 @@ def train(
         modalities: from `load`.
         methods: schedules; "clip" is the two-modality baseline.
         degree, hidden, dim: sizes of the harmonics and SIREN.
-        output: folder of the runs, which are resumed there; none are kept if it is empty.
+        output: folder of the runs, which are resumed there; if empty, no run is kept.
         settings: further arguments of `locties.pretrain`.
     """
     runs = {method: list(modalities) for method in methods if method != "clip"}

@@ -103,10 +103,10 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
     """The encoder for a name, a folder or an object.
 
     Args:
-        encoder: a name in `BASELINES` or `locties.peers.PEERS`, a published encoder, or the folder
-            of a saved one, or a table of embeddings, as `locties.EmbeddingTable` reads it without
-            the rows that cannot be used. Plus signs join several ("melt+geoclip+xyz"); "+layers"
-            reads the embedding before it from all layers. A `Path` is a folder or a table; a
+        encoder: a name in `BASELINES` or `locties.peers.PEERS`, a published encoder, the folder of
+            a saved one, or a table of embeddings for `locties.EmbeddingTable`, which drops the rows
+            that cannot be used. Plus signs join several ("melt+geoclip+xyz"). "+layers" reads the
+            encoder before it from all layers. A `Path` is a folder or a table; a
             function or module is returned as it is.
         seed: seed of the baseline "untrained_default".
 

@@ -106,8 +106,8 @@ def tree_species(points: int = 5000, seed: int = 0) -> Task:
 def winter_temperature(points: int = 5000, seed: int = 0) -> Task:
     """Winter design temperature, degC, at some of 15,550 weather stations.
 
-    Heating is designed for it: 99% of all hours are warmer. In the files -70 is the lowest value,
-    so the 7 coldest stations of Antarctica all have it.
+    Heating is designed for it: 99% of all hours are warmer. The files hold no value below -70,
+    so the 7 coldest stations of Antarctica all have -70.
 
     Source: Climate.OneBuilding.Org, by way of CBE Clima.
     """
@@ -137,7 +137,7 @@ def house_value(points: int = 5000, seed: int = 0) -> Task:
 
 
 def biome(points: int = 5000, seed: int = 0) -> Task:
-    """WWF biome at the places of D-PLACE. Nothing else is read.
+    """WWF biome at the places of D-PLACE. No other column is read.
 
     Biomes with fewer than 25 of the drawn points are dropped; eleven of sixteen are left.
 

@@ -1,4 +1,4 @@
-"""The modalities' own values as an embedding: what a trained encoder must be worth more than."""
+"""The modalities' own values as an embedding: a baseline that a trained encoder must beat."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from locties.modality import Standardise
 class Raw(nn.Module):
     """Values of several modalities at each place: `(N, 2)` degrees to `(N, d)`, without training.
 
-    The `raw_values` of each modality, standardised, and divided so that each has a mean square
-    length of one part in M.
+    The `raw_values` of each of the M modalities are standardised, then scaled so that their mean
+    square length is 1 / M.
 
     Args:
-        modalities: names in `locties.modalities.MODALITIES`; by default all of the embedded tier
-            that are read from rasters, so at the place itself. Leave out those that leak into a
-            task.
+        modalities: names in `locties.modalities.MODALITIES`; by default those of the
+            embedded tier that are rasters, so that they have a value at each place. Leave out those
+            that leak into a task.
 
     Example:
         >>> Raw(["haze", "relief"])([[-60.0, -3.1]]).shape

@@ -22,8 +22,8 @@ class Applicability:
 
     Features are standardised and weighted by their importance in the probe. The index is the
     distance to the nearest label, divided by the mean distance between labels. For the threshold,
-    each label is compared with the labels of other folds; it is the largest index without outliers
-    (more than 1.5 interquartile ranges above the third quartile).
+    each label gets its index from the labels of other folds. The threshold is the largest of these
+    that is no outlier: at most 1.5 interquartile ranges above the third quartile.
 
     Args:
         x: `(N, d)` embeddings of the labels.
@@ -64,7 +64,7 @@ class Applicability:
 
 
 def _nearest(x: NDArray[np.float32], known: NDArray[np.float32]) -> Array:
-    """Distance from each row of x to the nearest of the known."""
+    """Distance from each row of x to the nearest known row."""
     distance = np.zeros(len(x))
     if not len(known):
         return distance
@@ -72,7 +72,7 @@ def _nearest(x: NDArray[np.float32], known: NDArray[np.float32]) -> Array:
     size = max(1, PAIRS // len(known))
     for start in range(0, len(x), size):
         part = x[start : start + size]
-        # A product finds the nearest fast, but rounds small distances away: these from differences.
+        # A product finds the nearest fast but rounds small distances to 0, so take differences.
         nearest = (half - part @ known.T).argmin(1)
         distance[start : start + size] = np.linalg.norm(part - known[nearest], axis=1)
     return distance

@@ -84,8 +84,8 @@ class Trial:
         x: `(N, d)` embeddings.
         blocks: predictions `(N,)`, each by a model without the label's spatial fold.
         random: predictions `(N,)`, each by a model without the label's random fold.
-        nested: for each spatial fold, the mean loss on the other labels, by models that saw
-            neither.
+        nested: for each spatial fold, the mean loss on the labels of the other folds, by models
+            that saw neither that fold nor the label's own.
     """
 
     def __init__(

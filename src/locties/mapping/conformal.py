@@ -5,9 +5,9 @@ off. If whole blocks were exchangeable, an interval would hold the true value wi
 at least 2 * coverage - 1, and usually about `coverage`. Real blocks are not quite exchangeable, so
 `fit_map` also measures the coverage on held-out blocks.
 
-No set can hold a class that has no label, so sets promise less: `coverage` where the true class has
-a label in other blocks. A label whose class is in its own fold alone says nothing about that, and
-is not used to calibrate.
+No set can hold a class without a label. So sets promise less: they hold the true class with the
+probability `coverage` where that class has a label in other blocks. A label whose class occurs in
+its own fold only is not used to calibrate.
 
 Source: Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the jackknife+" (Annals of
 Statistics 49, 2021); Romano, Sesia and Candès, "Classification with valid and adaptive coverage"
@@ -166,7 +166,7 @@ def cv_plus_intervals(folds: Array, errors: Sequence[Array], coverage: float) ->
     rank = smallest_rank(n, coverage)
     if rank > n:
         return np.tile([-np.inf, np.inf], (folds.shape[1], 1))
-    most = n - rank + 1  # the end is so many from the top, thus among each fold's largest
+    most = n - rank + 1  # the end has this rank from the top, so only each fold's largest can be it
     errors = [each[-most:] for each in errors]
     fold, error = np.repeat(np.arange(len(folds)), list(map(len, errors))), np.concatenate(errors)
     there, ends = folds.T[:, fold], []

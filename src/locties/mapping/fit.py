@@ -98,10 +98,10 @@ class LocationMap(Outputs):
             choice", scores the whole procedure: for each fold, the candidate is chosen without that
             fold.
         coverage: share of labels inside their interval or set; a label whose class has no label in
-            other folds is outside. Columns where ("held-out blocks" or "random folds"), nominal,
-            measured, low, high (95%, over blocks), mean_width (of the interval, or number of
-            classes in the set). The choice, the probe and the calibration do not see the held-out
-            labels.
+            other folds counts as outside. Columns where ("held-out blocks" or "random folds"),
+            nominal, measured, low, high (95%, over blocks), mean_width (of the interval, or number
+            of classes in the set). The choice, the probe and the calibration do not see the
+            held-out labels.
         held_out: for each label, the prediction without its block; columns lon, lat, block, fold,
             observed, predicted, inside, dissimilarity, trusted, nearest_label_km, and low, high or
             set, set_size.
@@ -212,8 +212,8 @@ def fit_map(
         source: a table, as in `read_task`; or a `Task`, without `target`.
         target: the column to predict.
         lon, lat, kind, unit, invalid: see `read_task`.
-        coverage: share of true values that intervals or sets should hold; of classes, where the
-            true class has a label in other blocks.
+        coverage: share of true values that intervals or sets should hold; for classes, where
+            the true class has a label in other blocks.
         seed: determines the folds.
         progress: show a progress bar.
 
@@ -324,7 +324,7 @@ class _Judge:
 def _held_out(
     trials: list[Trial], task: Task, fold: NDArray[np.int64], coverage: float, progress: bool
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Predictions of each fold by the whole procedure, choice included, without that fold."""
+    """Predictions of each fold without its labels: they serve neither the choice nor the fit."""
     parts, choices = [], []
     for outer in tqdm(np.unique(fold).tolist(), "Holding blocks out", disable=not progress):
         rest, here = fold != outer, fold == outer

@@ -273,7 +273,7 @@ class Outputs:
         )
 
     def _identity(self) -> dict[str, Any]:
-        """Values that distinguish this map from all others; all but the sample is text."""
+        """Values that distinguish this map from all others: texts, and numbers of a sample."""
         some = self.predict(self.task.lonlat[:8]).select_dtypes("number")
         return {**self._about(), "sample": some.to_numpy(np.float64).tolist()}
 
@@ -434,8 +434,8 @@ def at_sea(task: Task) -> str:
     if not wet:
         return ""
     return (
-        f"{wet} of {len(task.lonlat)} labels lie in the sea or a lake on the land mask, whose "
-        "pixels are 5 arc minutes: there, only pixels with a label are mapped."
+        f"By the land mask, in pixels of 5 arc minutes, {wet} of {len(task.lonlat)} labels lie in "
+        "the sea or a lake: there, only pixels with a label are mapped."
     )
 
 

@@ -224,8 +224,8 @@ def _trust_picture(
     distance = np.nanmedian(layers["nearest_label_km"])
     return _Picture(
         "Where to trust the map",
-        "A place is trusted if its features are no farther from those of the labels than "
-        "labels are from labels of other blocks. Dots are the labels; half of the mapped area "
+        "A place is trusted if its features are no farther from those of a label than labels "
+        "usually are from labels of other blocks. Dots are the labels; half of the mapped area "
         f"is within {_number(distance)} km of one.",
         f"Map in two colours: {share:.0%} of the mapped area is trusted.",
         on_map(draw),
@@ -596,8 +596,8 @@ def _scores(scores: pd.DataFrame) -> str:
     ]
     rows[-1][0] = "the choice, repeated without each block"
     caption = (
-        f"{metric} of each candidate. The last row repeats the choice without each block: "
-        "expect its score at new places as far from the labels as blocks are."
+        f"{metric} of each candidate. In the last row, the choice is repeated without each "
+        "block: expect this score at new places as far from labels as blocks are from each other."
     )
     head = ["candidate", "held-out blocks", "95% interval", "random folds"]
     return _table(caption, head, rows, int(scores["chosen"].to_numpy().argmax()))

@@ -11,7 +11,7 @@ from locties.modality import BUCKETS, Modality, Standardise
 
 POOL = 4  # pixels along each side of a patch's content
 TOKEN_CONTENT = 64  # numbers in the content of a row of tokens
-FITTED = 4096  # samples from which a content's mean and deviation are computed
+FITTED = 4096  # samples that give the mean and deviation of a content
 
 
 def content(samples: Tensor) -> Tensor:

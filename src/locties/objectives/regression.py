@@ -22,8 +22,8 @@ class Regression(Objective):
     It is about 1 for heads that predict the mean and 0 for perfect ones. Modality encoders are not
     used: they stay untrained, and a run has no retrieval scores.
 
-    Source: the control that contrastive pretraining has to beat; a plain regression of what is
-    known at each place.
+    Source: plain regression of the values at each place, the control that contrastive pretraining
+    has to beat.
     """
 
     reads_samples = True
