@@ -171,9 +171,9 @@ def run_all(jobs: Sequence[Job], folder: Path, kept: Path, processes: int) -> No
 
 
 def gather(folder: Path, kept: Path) -> pd.DataFrame:
-    """The rows in the table `kept`, if there is one, then those of other jobs in `folder`.
+    """The rows of the table `kept`, if it exists, then those of the other jobs in `folder`.
 
-    ValueError if they were measured on other data.
+    ValueError if rows were measured on data other than the current ones.
     """
     tables = [pd.read_parquet(kept)] if kept.exists() else []
     known = set(tables[0]["job"]) if tables else set()

@@ -213,7 +213,7 @@ def _text(tags: Mapping[int, Any], tag: int) -> str:
 
 
 def _degrees(tags: Mapping[int, Any], tag: int, sign: int, letters: str) -> float | str:
-    """Degrees from degrees, minutes, seconds and a letter; or what is wrong with them."""
+    """Decimal degrees from degrees, minutes, seconds and a letter, or what is wrong with these."""
     letter = _text(tags, sign)
     if letter not in tuple(letters):
         said = f"the letter {letter!r}" if letter else "no letter"

@@ -5,9 +5,8 @@ off. If whole blocks were exchangeable, an interval would hold the true value wi
 at least 2 * coverage - 1, and usually about `coverage`. Real blocks are not quite exchangeable, so
 `fit_map` also measures the coverage on held-out blocks.
 
-No set can hold a class without a label. So sets promise less: they hold the true class with the
-probability `coverage` where that class has a label in other blocks. A label whose class occurs in
-its own fold only is not used to calibrate.
+No set can hold a class without a label. So sets aim at `coverage` only where the true class has a
+label in other blocks. A label whose class occurs in its own fold only is not used to calibrate.
 
 Source: Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the jackknife+" (Annals of
 Statistics 49, 2021); Romano, Sesia and Candès, "Classification with valid and adaptive coverage"
@@ -63,7 +62,7 @@ class Predictions:
     """The predictions of a `ConformalProbe` at M places.
 
     Attributes:
-        columns: `(M, C)`: measurements, or a score for each class, -inf for one without a label.
+        columns: `(M, C)`: measurements; or scores of classes, -inf for a class without a label.
         without: `(K, M, C)`, the same by the probes without one fold.
     """
 
@@ -138,7 +137,7 @@ def labelled(target: NDArray[Any], rows: NDArray[np.bool_]) -> NDArray[np.bool_]
 
 
 def _in(known: NDArray[np.bool_], target: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which labels `(N,)` are of a known class; all, for measurements."""
+    """Which labels `(N,)` have a known class; for measurements, all of them."""
     return known[target] if is_classification(target) else np.ones(len(target), bool)
 
 
