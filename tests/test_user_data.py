@@ -332,7 +332,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'convert.*sep=";", decimal=","'):
         locties.read_task(tmp_path / "semicolon.csv", "ph")
     (tmp_path / "latin.csv").write_bytes("lon,lat,ort\n1,2,Köln\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"not UTF-8.*iconv -f latin1"):
+    with pytest.raises(ValueError, match=r"not UTF-8.*iconv -f cp1252"):
         locties.read_task(tmp_path / "latin.csv", "ort")
     (tmp_path / "long.csv").write_text("lon,lat,ph\n1,2,3.5,9\n4,5,6.5,9\n")
     with pytest.raises(ValueError, match="more fields in its rows than in its header"):

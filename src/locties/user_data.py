@@ -44,6 +44,7 @@ with needs("data,own,study", "reading your own data"):
         complaint,
         coordinate_columns,
         coordinates,
+        existing,
         float_points,
         read_table,
         suffix_of,
@@ -66,7 +67,9 @@ with needs("data,own,study", "reading your own data"):
 
 _FEW_PLACES = 3  # fewer say nothing about where all lie
 _OFFSHORE = 0.3  # degrees: no land within this distance
-_AT_SEA, _ON_LAND = 0.1, 0.9  # shares of places from which swapped columns are likely
+# Shares of places at sea as they are, and on land if swapped, from which columns seem swapped.
+_FAR_AT_SEA, _NEARLY_ALL = 0.1, 0.9  # far from land
+_AT_SEA, _MOST = 0.35, 0.8
 
 
 def read_task(
@@ -204,6 +207,8 @@ def read_modality(
         357
     """
     check_invalid(invalid, INVALID)
+    if isinstance(source, str | Path):
+        existing(source)
     kind = source_kind(source)
     # Features may take the place of the modality "text", as the paper's texts would.
     if name in MODALITIES and kind != "features":
@@ -312,7 +317,7 @@ def _is_validation(points: Tensor) -> Tensor:
 
 
 def warn_if_swapped(lonlat: Array, swap: str) -> None:
-    """Warn of places (N, 2) far from land that are on land with longitude and latitude swapped.
+    """Warn of places (N, 2) at sea that are on land with longitude and latitude swapped.
 
     For about half of the regions on land, the swapped places are on land too: nothing is said.
     """
@@ -330,12 +335,13 @@ def warn_if_swapped(lonlat: Array, swap: str) -> None:
     steps = (-_OFFSHORE, 0.0, _OFFSHORE)
     around = (dry(lonlat + step) for step in itertools.product(steps, steps))
     far = ~np.any([*around], axis=0)
-    swapped = dry(lonlat[:, ::-1])
-    if far.mean() >= _AT_SEA and swapped.mean() >= _ON_LAND:
+    sea, swapped = ~dry(lonlat), dry(lonlat[:, ::-1])
+    if (far.mean() >= _FAR_AT_SEA and swapped.mean() >= _NEARLY_ALL) or (
+        sea.mean() >= _AT_SEA and swapped.mean() >= _MOST
+    ):
         warnings.warn(
-            f"{far.sum()} of {len(lonlat)} places lie in the sea, far from land, and "
-            f"{swapped.sum()} lie on land if longitude and latitude are swapped. If they should be "
-            f"on land, {swap}",
+            f"{sea.sum()} of {len(lonlat)} places lie in the sea, and {swapped.sum()} lie on land "
+            f"if longitude and latitude are swapped. If they should be on land, {swap}",
             stacklevel=4,
         )
 

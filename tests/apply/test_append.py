@@ -108,7 +108,7 @@ REFUSED = {
     "Latin-1": (
         "a.csv",
         "lon,lat,x\n1,2,Zürich\n".encode("latin-1"),
-        "a.csv is not UTF-8.*iconv -f latin1 -t utf8 ",
+        "a.csv is not UTF-8.*iconv -f cp1252 -t utf8 ",
     ),
     "empty": ("a.csv", b"", "a.csv cannot be read: it is empty"),
     "short row": ("a.csv", b"lon,lat,x\n1,2,3\n4,5\n", "2 fields, not 3.*'4,5'"),
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes,
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("convert", ["iconv -f latin1 -t utf8", "tr -d '\"'"])
+@pytest.mark.parametrize("convert", ["iconv -f cp1252 -t utf8", "tr -d '\"'"])
 def test_remedies_work_when_done(tmp_path: Path, convert: str) -> None:
     name, content, _ = REFUSED["Latin-1" if "iconv" in convert else "two ways"]
     (tmp_path / name).write_bytes(content)

@@ -90,7 +90,7 @@ def test_a_row_that_cannot_be_used_is_named():
 
 def test_another_encoding_is_refused_with_the_command_that_converts_it(tmp_path):
     (tmp_path / "a.csv").write_bytes("text,lon,lat\nGrösse,1,2\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"is not UTF-8 but probably Latin-1 .*iconv -f latin1"):
+    with pytest.raises(ValueError, match=r"not UTF-8 .*Windows-1252 .*iconv -f cp1252"):
         Texts(tmp_path / "a.csv")
 
 

@@ -61,7 +61,10 @@ INVALID = ("raise", "drop", "keep")  # what to do with rows of labels that canno
 _SHOWN = 5  # rows named in a message
 _MANY = 5  # with fewer places, their extent says nothing
 _LARGEST_METRES = 3e7  # largest projected coordinate: the Earth's circumference is 4e7
-_SUSPECT = 0.05  # share of latitudes beyond 90 from which columns count as swapped
+# Columns count as swapped from this share of latitudes beyond 90. Of places on land all over the
+# Earth, swapped, a third are beyond 90; a few mistakes in a short table are fewer.
+_SUSPECT = 0.2
+_FIT = 0.95  # share of rows that must be possible when swapped
 
 
 def read_table(source: Any) -> Any:
@@ -215,7 +218,7 @@ def _check_quotes(path: Path, frame: pd.DataFrame, separator: str) -> None:
 def not_utf8(file: object, error: UnicodeDecodeError) -> ValueError:
     """The error of a file in another encoding, with the command that converts it."""
     utf16 = error.start == 0 and error.object[:2] in (b"\xff\xfe", b"\xfe\xff")
-    encoding, likely = ("utf16", "UTF-16") if utf16 else ("latin1", "probably Latin-1")
+    encoding, likely = ("utf16", "UTF-16") if utf16 else ("cp1252", "probably Windows-1252")
     path = Path(str(file))
     stem, _, suffix = path.name.partition(".")
     new = shlex.quote(str(path.with_name(f"{stem}_utf8.{suffix.removesuffix('.gz') or 'csv'}")))
@@ -435,7 +438,7 @@ def out_of_range(
         raise ValueError(f"{such} projected, in metres; {project}")
     beyond = latitude > 90
     fits = (longitude <= 90) & (latitude <= 360)
-    if beyond.sum() > _SUSPECT * n and (known & fits).sum() >= (1 - _SUSPECT) * n:
+    if beyond.sum() > _SUSPECT * n and (known & fits).sum() >= _FIT * n:
         raise ValueError(
             f"{beyond.sum()} of {n} latitudes are beyond 90, such as that of "
             f"{_pair_text(lonlat[beyond][0])} ({rows_text(beyond)}). Longitude and latitude seem "
