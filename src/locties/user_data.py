@@ -260,8 +260,8 @@ def read_modality(
         names = [other if isinstance(other, str) else other.name for other in beside]
         raise ValueError(
             f"modality {name!r} has no sample left outside the cells of "
-            f"{', '.join([*names, 'validation'])}: in beside, name only the modalities that you "
-            "train with; beside=() keeps all cells but validation's"
+            f"{', '.join([*names, 'validation'])}: add samples elsewhere, or train with fewer "
+            "modalities. In Python, beside=() keeps all cells but validation's"
         )
     encoder = patch_encoder if patch else profile_encoder
     first = content[torch.arange(min(FITTED, len(content)))]

@@ -198,7 +198,15 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work(option, name, 
     assert f"{points / name} cannot be written" in result.stderr
 
 
-@pytest.mark.parametrize("options", [["map", "FILE", "--target", "ph"], ["embed", "melt", "FILE"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["map", "FILE", "--target", "ph"],
+        ["embed", "melt", "FILE"],
+        ["pretrain", "melt", "-m", "rain"],
+        ["features", "texts", "FILE", "--encoder", "use_multilingual"],
+    ],
+)
 def test_a_missing_folder_is_named_with_the_command_that_makes_it(options, points, monkeypatch):
     monkeypatch.chdir(points.parent)
     command = [str(points) if word == "FILE" else word for word in options]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from locties._util.text import printable
-from locties.cli.base import Command, reading, resuming
+from locties.cli.base import Command, check_writable, reading, resuming
 
 if TYPE_CHECKING:
     from locties.data.frozen import Source
@@ -166,6 +166,7 @@ def _compute(
 
     # A console script does not look for modules in the current folder.
     sys.path.insert(0, str(Path.cwd()))
+    check_writable(output)
     with resuming():
         chosen = frozen_encoder(encoder, kind, weights, device)
         with reading():

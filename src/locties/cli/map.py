@@ -119,6 +119,8 @@ def map_(
             write = fitted.to_zarr if output.suffix == ".zarr" else fitted.to_geotiff
             write(output, bounds=bounds, resolution=resolution, sea=sea)
             print(f"{output}: {size}; trusted on {trusted_share(output):.0%} of the mapped area")
+        elif report is None:
+            say("no map is written: pass --output FILE.tif, or --report FILE.html")
         if report is not None:
             command = shlex.join(["locties", *sys.argv[1:]])
             fitted.report(report, bounds=bounds, resolution=resolution, sea=sea, command=command)

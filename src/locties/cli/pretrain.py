@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from locties.cli.base import Json, print_json, resuming, say, split_names
+from locties.cli.base import Json, check_writable, print_json, resuming, say, split_names
 
 if TYPE_CHECKING:
     from locties.modality import Modality
@@ -96,6 +96,7 @@ def pretrain(
     dem=1 -o run`
     """
     state = output / "checkpoint"
+    check_writable(output)
     _check_output(output, state)
     import locties
 
