@@ -207,11 +207,11 @@ def read_modality(
         357
     """
     check_invalid(invalid, INVALID)
-    if isinstance(source, str | Path):
-        existing(source)
     kind = source_kind(source)
     # Features may take the place of the modality "text", as the paper's texts would.
     if name in MODALITIES and kind != "features":
+        if isinstance(source, str | Path):
+            existing(source)  # a misspelt folder is told from a file
         raise ValueError(f"name={name!r} is a modality of locties: choose another name")
     for what, number in {"samples": samples, "validation": validation}.items():
         if number < 1:

@@ -102,3 +102,17 @@ def test_papermill_trains_on_a_gpu(tmp_path, method):
     )
     settings = json.loads((tmp_path / "run/settings.json").read_text())
     assert settings["device"] == torch.cuda.get_device_name()
+
+
+def test_every_work_that_a_page_cites_has_one_entry():
+    text = (BOOK / "references.bib").read_text()
+    keys = re.findall(r"^@\w+\{([\w-]+),", text, re.MULTILINE)
+    assert len(keys) == len(set(keys)), sorted({key for key in keys if keys.count(key) > 1})
+    pages = [path.read_text() for kind in ("*.md", "*.ipynb") for path in BOOK.glob(kind)]
+    cited = {
+        key.strip()
+        for page in pages
+        for group in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", page)
+        for key in group.split(",")
+    }
+    assert cited <= set(keys), sorted(cited - set(keys))
