@@ -165,12 +165,12 @@ def test_code_is_copied_without_its_prompts(open_page):
         BOOK, "book/api_encoders.html", permissions=["clipboard-read", "clipboard-write"]
     )
     example = page.locator(".highlight-pycon, .highlight-python, .highlight-default").filter(
-        has_text="read_card("
+        has_text="load("
     )
     example.first.hover()
     example.first.locator(".copybtn").click()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert "read_card(" in copied
+    assert "load(" in copied
     assert ">>>" not in copied
 
 
