@@ -158,8 +158,8 @@ def edition(rows: pd.DataFrame) -> str:
     if not older:
         return ""
     return (
-        "These numbers were measured on the data of the first edition "
-        f"({', '.join(data[:12] for data in older)}), not on those of the chapter on data."
+        f"These numbers were measured on earlier data ({', '.join(data[:12] for data in older)}), "
+        "not on those of the chapter on data."
     )
 
 

@@ -142,5 +142,5 @@ def test_published_rows_keep_the_study_that_made_them(tmp_path):
 def test_rows_of_other_data_say_so():
     assert results.edition(pd.DataFrame({"data": [manifest_hash()] * 2})) == ""
     older = results.edition(pd.DataFrame({"data": [manifest_hash(), "abc" * 20]}))
-    assert "first edition" in older
+    assert ("abc" * 4) in older
     assert "abcabcabcabc" in older
