@@ -8,8 +8,7 @@ Source: arXiv 2606.20167, by way of public digests.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,14 @@ import locties
 from locties import Modality, Task
 from locties._util.files import written_aside
 from locties.apply.metadata import Encoder
-from locties.evaluation import TIERS, public_tasks
+from locties.evaluation import TIERS
 from locties.evaluation.splits import folds
 from locties.modalities import MODALITIES
 from locties_paper.figures.charts import METRICS
 
 BUDGETS = (243, 729, 2187, 6561, 19683, 40000)
-EVERY = 10**6  # points: more than any of these tasks has
-ON_LAND = 50_000  # points for the task of countries, which can have any number
-
-TASKS: dict[str, Callable[[], Task]] = {
-    "elevation": partial(public_tasks.elevation, points=EVERY),
-    "population": partial(public_tasks.population, points=EVERY),
-    "country": partial(public_tasks.country, points=ON_LAND),
-    "biome": partial(public_tasks.biome, points=EVERY),
-}
+TASKS = ("elevation", "population", "country", "biome")
+ON_LAND = 50_000  # points, at most, of the task of countries: land has any number
 
 
 def budgets(task: Task, split: str = "random") -> list[int | str]:
@@ -56,13 +48,13 @@ def evaluate(
 
     Args:
         encoder: as in `locties.evaluate`, and so are name, probes and seed.
-        tasks: from `TASKS`, or others; make them once for many encoders.
+        tasks: from `tasks`, or others; make them once for many encoders.
         splits: "random", as in the paper, "block" or both.
 
     Example:
         >>> from locties_paper import paper_setting
-        >>> tasks = [paper_setting.TASKS[name]() for name in ("elevation", "biome")]
-        >>> table = paper_setting.evaluate("harmonics_10", tasks, probes=["ridge"])
+        >>> chosen = [TIERS["open"][name](10**6) for name in ("elevation", "biome")]
+        >>> table = paper_setting.evaluate("harmonics_10", chosen, probes=["ridge"])
         >>> table.groupby("task", sort=False)["labels"].unique().map(list).to_dict()
         {'elevation': ['all'], 'biome': ['243', 'all']}
     """
@@ -152,10 +144,12 @@ def train(
 def tasks(tier: str, points: int, seed: int) -> list[Task]:
     """The four tasks of the tier; "embedded" has climate zones in place of biomes.
 
-    Tasks with fewer points than `points` give all; `seed` draws the points.
+    Tasks with fewer points than `points` give all, and countries at most `ON_LAND`; `seed` draws
+    the points.
     """
     names = [name if name in TIERS[tier] else "climate_zone" for name in TASKS]
-    return [TIERS[tier][name](points, seed) for name in names]
+    most = {"country": ON_LAND}
+    return [TIERS[tier][name](min(points, most.get(name, points)), seed) for name in names]
 
 
 def score(
