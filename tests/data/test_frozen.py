@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from killed import killed_at_sync
 from s2_files import backbone, dataset, pixels, tiff, write_index, write_shard
 from torch import nn
 
@@ -182,35 +183,12 @@ def test_an_index_of_other_chips_is_refused_at_the_end(data, tmp_path):
 # --------------------------------------------------------------------------- broken off, resumed
 
 
-def killed_at_sync(data, out, number):
-    """A process that is killed at its nth request to put something safely on disk."""
-
-    def work():
-        calls = 0
-        sync = os.fsync
-
-        def count(handle):
-            nonlocal calls
-            calls += 1
-            if calls == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            sync(handle)
-
-        os.fsync = count
-        run(data, out)
-
-    process = fork.Process(target=work)
-    process.start()
-    process.join(60)
-    return process.exitcode
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("numbers", [(1, 3, 5), (8, 6, 9)])
 def test_killed_at_any_write_and_resumed_it_is_bit_identical(data, tmp_path, whole, numbers):
     out = tmp_path / "out"
     for number in numbers:
-        assert killed_at_sync(data, out, number) == -signal.SIGKILL
+        assert killed_at_sync(lambda: run(data, out), number) == -signal.SIGKILL
     run(data, out)
     assert result(out) == whole
 
@@ -259,7 +237,7 @@ def test_an_interrupt_while_a_batch_is_written_waits_for_it(
 
 def test_a_resumed_run_reads_only_what_is_left(data, tmp_path, monkeypatch, whole):
     out = tmp_path / "out"
-    assert killed_at_sync(data, out, 13) == -signal.SIGKILL
+    assert killed_at_sync(lambda: run(data, out), 13) == -signal.SIGKILL
     done = json.loads((out / "manifest.json").read_text())
     assert (done["rows"], done["position"]) == (4, [0, 4])
     read = []
@@ -352,7 +330,7 @@ def test_a_folder_with_files_of_another_kind_is_left_alone(data, tmp_path, name)
 
 
 def test_a_shard_that_changes_between_two_runs_is_refused(data, tmp_path):
-    assert killed_at_sync(data, tmp_path / "out", 13) == -signal.SIGKILL
+    assert killed_at_sync(lambda: run(data, tmp_path / "out"), 13) == -signal.SIGKILL
     write_shard(data[0][0], {"patch_0.tif": tiff(7)})
     with pytest.raises(DataError, match=r"shard-0.tar has changed since its first chips"):
         run(data, tmp_path / "out")
@@ -426,7 +404,7 @@ def test_any_byte_in_the_head_of_features_is_noticed(tmp_path, whole, byte):
 def test_unfinished_and_absent_features_say_what_to_run(data, tmp_path):
     with pytest.raises(DataError, match="holds no features; run: locties features"):
         read_features(tmp_path / "none")
-    killed_at_sync(data, tmp_path / "out", 13)
+    killed_at_sync(lambda: run(data, tmp_path / "out"), 13)
     with pytest.raises(DataError, match=r"is unfinished \(4 rows done\)"):
         read_features(tmp_path / "out")
 
@@ -520,7 +498,7 @@ def test_a_process_killed_in_a_download_and_in_its_work_is_resumed(server, tmp_p
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    assert killed_at_sync(remote(server), out, 14) == -signal.SIGKILL
+    assert killed_at_sync(lambda: run(remote(server), out), 14) == -signal.SIGKILL
     run(remote(server), out)
     assert ("/shard-0.tar", "bytes=100000-") in server.requests
     assert result(out) == whole

@@ -1,6 +1,5 @@
 """Photographs: where they were taken, the right way up, and what is wrong with the others."""
 
-import multiprocessing
 import os
 import signal
 import zlib
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from killed import killed_at_sync
 from PIL import Image
 
 from locties.data.frozen import features
@@ -228,26 +228,6 @@ def test_a_folder_gives_its_good_pictures_and_names_the_others(pictures, tmp_pat
         number = int(Path(name).stem)
         assert (lon, lat) == pytest.approx((13.41, number + 0.5))
         assert row.numpy() == pytest.approx(means([read_photo(pictures / name)[0]])[0], rel=1e-5)
-
-
-def killed_at_sync(work, number):
-    def child():
-        calls, sync = 0, os.fsync
-
-        def count(handle):
-            nonlocal calls
-            calls += 1
-            if calls == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            sync(handle)
-
-        os.fsync = count
-        work()
-
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    process.join(60)
-    return process.exitcode
 
 
 def test_killed_at_any_write_and_resumed_it_is_bit_identical(pictures, tmp_path):

@@ -16,7 +16,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from locties.data.embedded import BUILDER, load
-from locties.data.frozen import Item, as_it_is, features
+from locties.data.frozen import Item, as_it_is, features, in_order
 from locties.data.frozen_encoders import FrozenEncoder, efficientnet_lite0, use_multilingual
 from locties.data.frozen_folder import Index, make_index, read_features, read_manifest
 from locties.data.manifest import cache_folder, manifest_hash, source
@@ -44,9 +44,7 @@ class _InMemory:
 
     def items(self, manifest: dict[str, Any]) -> Iterator[Item]:
         """The contents after the manifest's position."""
-        (begin,) = manifest["position"] or (0,)
-        for row in range(begin, len(self.contents)):
-            yield Item(self.index.names[row], row, [row + 1], self.contents[row])
+        return in_order(self.index, self.contents, manifest)
 
 
 def text_features() -> Tensor:

@@ -83,6 +83,13 @@ def as_it_is(content: Any) -> Any:
     return content
 
 
+def in_order(index: Index, contents: Sequence[Any], manifest: Mapping[str, Any]) -> Iterator[Item]:
+    """The items after the manifest's position, of contents in memory."""
+    (begin,) = manifest["position"] or (0,)
+    for row in range(begin, len(contents)):
+        yield Item(index.names[row], row, [row + 1], contents[row])
+
+
 def ahead(jobs: Iterable[Callable[[], Item]]) -> Iterator[Item]:
     """Run jobs in threads, a few ahead, and yield their results in order."""
     threads = min(8, os.cpu_count() or 1)

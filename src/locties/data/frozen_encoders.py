@@ -25,7 +25,7 @@ from locties._util.extras import needs
 from locties._util.files import DataError, sha256_of
 from locties._util.registry import Registry, device_of
 from locties._util.weights import read_weights
-from locties.data.manifest import source
+from locties.data.manifest import Source, source
 
 SIDE = 224  # pixels, of EfficientNet-Lite0's input
 
@@ -144,15 +144,15 @@ def efficientnet_lite0(device: str = "auto", side: int = SIDE) -> FrozenEncoder:
         maps = network.extract_features((pixels.float() - 127) / 128)  # type: ignore[operator]
         return maps.mean((2, 3))
 
-    return FrozenEncoder(
-        "efficientnet_lite0",
-        carrier.carrier["version"],
-        carrier.files[0].sha256,
-        "images",
-        1280,
-        chosen.type,
-        compute,
-    )
+    return _of_wheel(carrier, "images", 1280, chosen.type, compute)
+
+
+def _of_wheel(
+    carrier: Source, kind: str, dim: int, device: str, compute: Callable[[Sequence[Any]], Any]
+) -> FrozenEncoder:
+    """The encoder whose weights are the first file of a source of the manifest."""
+    version, sha256 = carrier.carrier["version"], carrier.files[0].sha256
+    return FrozenEncoder(carrier.name, version, sha256, kind, dim, device, compute)
 
 
 def _square(image: NDArray[np.uint8], high: int, wide: int) -> Tensor:
@@ -180,15 +180,8 @@ def use_multilingual(device: str = "auto") -> FrozenEncoder:
     carrier = source("use_multilingual")
     carrier.paths()  # verified
     carrier.paths("vocabulary")
-    return FrozenEncoder(
-        "use_multilingual",
-        carrier.carrier["version"],
-        carrier.files[0].sha256,
-        "texts",
-        512,
-        "cpu",
-        USE(threads=torch.get_num_threads()).encode,
-    )
+    encode = USE(threads=torch.get_num_threads()).encode
+    return _of_wheel(carrier, "texts", 512, "cpu", encode)
 
 
 FROZEN = Registry(

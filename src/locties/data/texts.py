@@ -9,7 +9,7 @@ from typing import Any
 
 from locties._util.extras import needs
 from locties._util.files import DataError
-from locties.data.frozen import Item, as_it_is, nothing_usable
+from locties.data.frozen import Item, as_it_is, in_order, nothing_usable
 from locties.data.frozen_folder import make_index
 
 with needs("data,own", "texts"):
@@ -63,9 +63,7 @@ class Texts:
 
     def items(self, manifest: dict[str, Any]) -> Iterator[Item]:
         """The texts after the manifest's position."""
-        (begin,) = manifest["position"] or (0,)
-        for row in range(begin, len(self.texts)):
-            yield Item(self.index.names[row], row, [row + 1], self.texts[row])
+        return in_order(self.index, self.texts, manifest)
 
 
 def _problem(text: Any) -> str | None:

@@ -7,7 +7,6 @@ itself.
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from locties.apply.metadata import Encoder
@@ -15,6 +14,7 @@ from locties.evaluation.tasks import kernel_density
 from locties.lonlat import LonLat, check, to_xyz
 from locties.modalities import Gathered
 from locties.modality import Modality
+from locties.objectives.content import content
 
 # For each task, the modalities that hold the same quantity or come from the same source. Rain and
 # temperature come from one reanalysis, and climate zones are computed from both; relief and the
@@ -38,7 +38,6 @@ OPEN_LEAKS: dict[str, tuple[str, ...]] = {
     "winter_temperature": ("temperature",),
     "summer_temperature": ("temperature",),
 }
-POOLED = 4  # a patch is read as 4 x 4 means of each channel
 BAG = 256  # n-gram buckets are folded to this many counts
 
 
@@ -98,6 +97,6 @@ def _rows(samples: Tensor) -> Tensor:
     if not samples.is_floating_point():
         bag = torch.zeros(len(samples), BAG)
         samples = bag.scatter_add_(1, samples % BAG, (samples > 0).float())
-    elif samples.ndim == 4:
-        samples = F.adaptive_avg_pool2d(samples, POOLED)
-    return torch.cat([samples.flatten(1), torch.ones(len(samples), 1)], dim=1)
+    else:
+        samples = content(samples)
+    return torch.cat([samples, torch.ones(len(samples), 1)], dim=1)

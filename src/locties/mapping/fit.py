@@ -324,7 +324,7 @@ class _Judge:
 def _held_out(
     trials: list[Trial], task: Task, fold: NDArray[np.int64], coverage: float, progress: bool
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Predictions of each fold without its labels: they serve neither the choice nor the fit."""
+    """Predictions of each fold by a model that was chosen and fitted without the fold's labels."""
     parts, choices = [], []
     for outer in tqdm(np.unique(fold).tolist(), "Holding blocks out", disable=not progress):
         rest, here = fold != outer, fold == outer

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,15 @@ def make_decoders(modalities: Mapping[str, Modality], dim: int) -> nn.ModuleList
     """A `Decoder` for each modality, fitted to the scale of its first samples."""
     first = (m.samples[_first(m)] for m in modalities.values())
     return nn.ModuleList(Decoder(samples, dim) for samples in first)
+
+
+def contents_of(
+    raw: Mapping[int, Tensor] | None, decoders: Sequence[Any], objective: str
+) -> dict[int, Tensor]:
+    """By number m of modality, the standardised contents (B_m, c_m) of a batch's samples."""
+    if raw is None:
+        raise ValueError(f"Batch.raw is None: {objective} needs the samples: pass Batch(raw=...)")
+    return {m: decoders[m].content(x) for m, x in raw.items()}
 
 
 def reading_error(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from locties.modality import Modality
 from locties.objectives.base import Batch, Negatives
-from locties.objectives.content import make_decoders, reading_error
+from locties.objectives.content import contents_of, make_decoders, reading_error
 from locties.objectives.contrastive import Direction, NTXent, nt_xent
 
 
@@ -74,9 +74,7 @@ class Fidelity(NTXent):
         self.decoders = make_decoders(modalities, dim)
 
     def forward(self, batch: Batch) -> Tensor:
-        if batch.raw is None:
-            raise ValueError("Batch.raw is None: fidelity needs the samples: pass Batch(raw=...)")
-        contents = {m: self.decoders[m].content(x) for m, x in batch.raw.items()}
+        contents = contents_of(batch.raw, self.decoders, "fidelity")
         return fidelity(
             batch,
             self.log_scale,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from locties.modality import Modality
 from locties.objectives.base import Batch, Objective
-from locties.objectives.content import make_decoders, reading_error
+from locties.objectives.content import contents_of, make_decoders, reading_error
 
 
 class Regression(Objective):
@@ -38,9 +38,7 @@ class Regression(Objective):
         self.decoders = make_decoders(modalities, dim)
 
     def forward(self, batch: Batch) -> Tensor:
-        if batch.raw is None:
-            raise ValueError("Batch.raw is None: regression needs the samples: pass Batch(raw=...)")
-        contents = {m: self.decoders[m].content(x) for m, x in batch.raw.items()}
+        contents = contents_of(batch.raw, self.decoders, "regression")
         with torch.autocast(batch.locations.device.type, enabled=False):
             e = batch.locations.to(batch.dtype)
             return reading_error(e, batch.modality, self.decoders, contents)
