@@ -3,13 +3,15 @@
     python -m locties_paper.fair_runs pilot --output _build/study
     python -m locties_paper.fair_runs choose --output _build/study
     python -m locties_paper.fair_runs table --output _build/study
+    python -m locties_paper.fair_runs baselines --output _build/study
+    python -m locties_paper.fair_runs gather --output _build/study
 
 `pilot` trains every contender at every budget and scores it on pilot places; `choose` writes the
-best budget and readout of each; `table` trains these at the seeds of the tables and scores them on
-all other places, over draws. `gather` joins the files of the jobs into one table in `results`. The
-cost is printed first. Each job writes one file. A job whose file or rows exist is skipped, so a
-study can go on elsewhere. A training that was stopped resumes, so each command can be killed and
-started again.
+best budget of each; `table` trains these again in each replicate and scores them on all other
+places; `baselines` scores contenders without training there. `gather` joins the files of the jobs
+into tables in `results`. The cost is printed first. Each job writes one file. A job whose file or
+rows exist is skipped, so a study can go on elsewhere. A training that was stopped resumes, so each
+command can be killed and started again.
 """
 
 import argparse
@@ -30,16 +32,31 @@ from locties import LocationEncoder, Task
 from locties._util.files import written_aside
 from locties.apply.metadata import Encoder
 from locties.data.manifest import manifest_hash
-from locties.evaluation.baselines import BASELINES, Joined
+from locties.evaluation.baselines import BASELINES, Joined, contender
 from locties_paper import design
 from locties_paper.design import Contender
 from locties_paper.figures.charts import METRICS
 from locties_paper.site.notebook import commit
 
-SECONDS_A_BUDGET = 75.0  # one thread of an AMD EPYC: PAIRS pairs of five modalities
-SECONDS_A_DRAW = 30.0  # scores of both tiers
-HARMONICS = "+harmonics_10"
-READS = ("output", "layers", f"output{HARMONICS}", f"layers{HARMONICS}")
+SECONDS_A_BUDGET = 70.0  # one thread of an AMD EPYC: PAIRS pairs of five modalities
+SECONDS_A_READ = 20.0  # scores of both tiers at one draw
+HARMONICS, RAW = "harmonics_10", "raw"
+READS = ("output", f"output+{HARMONICS}")
+WITH_RAW = f"output+{RAW}+{HARMONICS}"
+BESIDE_RAW = ("untrained", "melt", "regression")
+# Contenders without training, and their probes where these are not the usual ones.
+UNTRAINED = {
+    "constant": ("ridge",),
+    "xyz": ("ridge", "knn"),
+    "harmonics_10": ("ridge", "knn"),
+    "harmonics_40": ("ridge", "knn"),
+    "raw": ("ridge", "knn", "boosting"),
+    "raw+harmonics_10": ("ridge", "knn", "boosting"),
+    "geoclip": ("ridge", "knn"),
+    "geoclip+harmonics_10": ("ridge", "knn"),
+    "best": ("ridge", "knn"),
+    "best+harmonics_10": ("ridge", "knn"),
+}
 TIERS = ("embedded", "open")
 
 
@@ -51,7 +68,7 @@ class Job:
     budget: float
     seed: int
     draws: Sequence[int]
-    reads: Sequence[str]  # of `READS`
+    reads: Sequence[str] = READS
 
     @property
     def name(self) -> str:
@@ -60,55 +77,96 @@ class Job:
     @property
     def seconds(self) -> float:
         """An estimate of its cost on one thread."""
-        scoring = SECONDS_A_DRAW * len(self.draws) * len(self.reads)
+        scoring = SECONDS_A_READ * len(self.draws) * len(self.reads)
         return SECONDS_A_BUDGET * self.budget + scoring
+
+    def run(self, folder: Path) -> pd.DataFrame:
+        """Train the encoder, as far as that is not done, and score it."""
+        encoder = trained(self, folder / "runs" / self.name)
+        tables = []
+        for read in self.reads:
+            parts = [BASELINES[name]() for name in read.split("+")[1:]]
+            beside = Joined(encoder, *parts) if parts else encoder
+            table = score(beside, self.contender.name, self.draws)
+            tables.append(table.assign(read=read))
+        return pd.concat(tables).assign(seed=self.seed, budget=self.budget)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A contender without training, at one draw."""
+
+    encoder: str
+    draw: int
+    reads = ("output",)
+
+    @property
+    def name(self) -> str:
+        return f"{self.encoder}-{self.draw}"
+
+    @property
+    def seconds(self) -> float:
+        """An estimate of its cost on one thread."""
+        return SECONDS_A_READ * (20 if "boosting" in UNTRAINED[self.encoder] else 1)
+
+    def run(self, folder: Path) -> pd.DataFrame:
+        """Score it."""
+        probes = UNTRAINED[self.encoder]
+        table = score(contender(self.encoder), self.encoder, [self.draw], probes)
+        return table.assign(read="output", budget=0.0)
 
 
 def pilot_jobs(contenders: Mapping[str, Contender]) -> Iterator[Job]:
-    """Every contender at every budget it tries, at the pilot's seeds."""
-    for seed in design.PILOT_SEEDS:
-        for each in contenders.values():
-            for budget in each.budgets():
-                yield Job(each, budget, seed, [design.PILOT_DRAW], READS)
+    """Every contender at every budget it tries, the shortest first."""
+    jobs = [
+        Job(each, budget, design.PILOT_SEED, [design.PILOT_DRAW])
+        for each in contenders.values()
+        for budget in each.budgets
+    ]
+    yield from sorted(jobs, key=lambda job: job.budget)
 
 
 def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Iterator[Job]:
-    """Every contender at its chosen budget and at the equal one, at the tables' seeds.
+    """Every contender at its chosen budget, and some at the equal one, in each replicate.
 
-    All jobs of a seed come before those of the next, so the first part of the jobs is a whole
-    study with fewer seeds.
+    A replicate comes before the next, so the first jobs are a whole study with fewer replicates.
     """
     best = chosen.set_index("contender")
-    for seed in design.SEEDS:
-        for name, each in contenders.items():
-            if seed in each.seeds:
-                budget, read = best.loc[name, ["budget", "read"]]
-                for pairs in dict.fromkeys((budget, 1.0)):
-                    yield Job(each, pairs, seed, design.DRAWS, [read])
+    singles = best[best.index.str.startswith("clip-")]
+    equal = {*design.EQUAL, *singles["value"].nlargest(1).index}
+    made = []
+    for order, (name, each) in enumerate(contenders.items()):
+        budgets = dict.fromkeys([best.loc[name, "budget"], *([1.0] if name in equal else [])])
+        reads = (*READS, WITH_RAW) if name in BESIDE_RAW else READS
+        for seed, draws in each.replicates():
+            made += [(draws, order, Job(each, pairs, seed, draws, reads)) for pairs in budgets]
+    yield from (job for _, _, job in sorted(made, key=lambda key: key[:2]))
 
 
-def run(job: Job, folder: Path) -> Path:
-    """Train and score a job's encoder, as far as that is not done; return the file of its rows."""
-    rows = folder / "rows" / f"{job.name}.parquet"
-    if rows.exists():
-        return rows
-    encoder = trained(job, folder / "runs" / job.name)
-    tables = []
-    for read in job.reads:
-        encoder.readout = read.removesuffix(HARMONICS)
-        beside = Joined(encoder, BASELINES["harmonics_10"]()) if HARMONICS in read else encoder
-        tables.append(score(beside, job.contender.name, job.draws).assign(read=read))
-    about = {"job": job.name, "budget": job.budget, "seed": job.seed}
-    write(pd.concat(tables).assign(**about), rows)
-    return rows
+def baseline_jobs() -> Iterator[Baseline]:
+    """Every contender without training at every draw of the tables."""
+    for draw in range(design.REPLICATES):
+        for name in UNTRAINED:
+            yield Baseline(name, draw)
+
+
+def run(job: Job | Baseline, folder: Path) -> Path:
+    """Write the rows of a job, unless they exist; return their file."""
+    path = folder / "rows" / f"{job.name}.parquet"
+    if not path.exists():
+        write(job.run(folder).assign(job=job.name), path)
+    return path
 
 
 def trained(job: Job, folder: Path) -> LocationEncoder:
     """The trained encoder, from `folder` if it is there."""
+    encoder = job.contender.start(job.seed)
+    if not job.budget:
+        return encoder.eval()
     if not (folder / "encoder").is_dir():
         run = locties.pretrain(
             **job.contender.arguments(job.budget, job.seed),
-            encoder=job.contender.start(job.seed),
+            encoder=encoder,
             checkpoint=folder / "checkpoint",
             device="cpu",
             progress=False,
@@ -118,10 +176,12 @@ def trained(job: Job, folder: Path) -> LocationEncoder:
     return locties.load(folder / "encoder")
 
 
-def score(encoder: Encoder, name: str, draws: Sequence[int]) -> pd.DataFrame:
+def score(
+    encoder: Encoder, name: str, draws: Sequence[int], probes: Sequence[str] = ("ridge", "knn")
+) -> pd.DataFrame:
     """Rows of `locties.evaluate` on both tiers at some draws of points, folds and labels."""
     tables = [
-        locties.evaluate(encoder, _tasks(tier, draw), name=name, draw=draw)
+        locties.evaluate(encoder, _tasks(tier, draw), name=name, draw=draw, probes=probes)
         for draw in draws
         for tier in TIERS
     ]
@@ -134,9 +194,9 @@ def _tasks(tier: str, draw: int) -> list[Task]:
 
 
 def choose(rows: pd.DataFrame) -> pd.DataFrame:
-    """The budget and readout of each contender with the best mean score on pilot places.
+    """The budget of each contender with the best mean score on pilot places.
 
-    The mean is over tasks, splits, probes and labels of both tiers, then over pilot seeds.
+    The mean is over tasks, splits, probes and labels of both tiers, in the better reading.
     """
     scores = rows[rows["metric"].isin(METRICS) & (rows["draw"] == design.PILOT_DRAW)]
     mean = scores.groupby(["encoder", "budget", "read"])["value"].mean().reset_index()
@@ -151,7 +211,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
         table.assign(data=manifest_hash()[:12], code=commit()).to_parquet(aside, index=False)
 
 
-def run_all(jobs: Sequence[Job], folder: Path, kept: Path, processes: int) -> None:
+def run_all(jobs: Sequence[Job | Baseline], folder: Path, kept: Path, processes: int) -> None:
     """Run jobs in processes of one thread each, after printing what they cost.
 
     Jobs with rows in `folder` or in the table `kept` are skipped.
@@ -190,7 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["pilot", "choose", "table", "gather"])
+    parser.add_argument("part", choices=["pilot", "choose", "table", "baselines", "gather"])
     parser.add_argument("--output", type=Path, default=Path("_build/study"))
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--crossed", action="store_true", help="every encoder with every objective")
@@ -198,7 +258,7 @@ def main() -> None:
     given = parser.parse_args()
     kind = "crossed" if given.crossed else "main"
     contenders = design.crossed() if given.crossed else design.contenders()
-    folders = {part: given.output / kind / part for part in ("pilot", "table")}
+    folders = {part: given.output / kind / part for part in ("pilot", "table", "baselines")}
     kept = {part: given.results / f"study_{kind}_{part}.parquet" for part in folders}
     chosen = given.results / f"study_{kind}_chosen.parquet"
     if given.part == "pilot":
@@ -210,6 +270,8 @@ def main() -> None:
     elif given.part == "table":
         jobs = list(table_jobs(contenders, pd.read_parquet(chosen)))
         run_all(jobs, folders["table"], kept["table"], given.processes)
+    elif given.part == "baselines":
+        run_all(list(baseline_jobs()), folders["baselines"], kept["baselines"], given.processes)
     else:
         for part, folder in folders.items():
             if len(table := gather(folder, kept[part])):

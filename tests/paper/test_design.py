@@ -24,7 +24,7 @@ def test_a_fifth_of_all_places_are_pilots_and_the_same_in_every_task():
 @pytest.mark.data
 def test_no_table_uses_a_pilot_place():
     pilots = {t.name: t for t in design.tasks("embedded", design.PILOT_DRAW)}
-    for draw in design.DRAWS[:2]:
+    for draw in range(2):
         for task in design.tasks("embedded", draw):
             assert not design.is_pilot(task).any(), task.name
             assert design.is_pilot(pilots[task.name]).all(), task.name
@@ -37,16 +37,20 @@ def test_draws_have_other_points():
 
 
 @pytest.mark.parametrize("made", [design.contenders, design.crossed])
-def test_every_contender_can_start_and_has_seeds_that_no_pilot_has(made):
+def test_every_contender_can_start_and_no_replicate_shares_a_seed_or_draw_with_the_pilot(made):
     for name, each in made().items():
         assert each.name == name
         assert each.start(3).network_dim == 256
-        assert not set(each.seeds) & set(design.PILOT_SEEDS)
-        assert max(each.budgets()) == each.largest
+        seeds = [seed for seed, _ in each.replicates()]
+        draws = [draw for _, few in each.replicates() for draw in few]
+        assert draws == list(range(design.REPLICATES))
+        assert design.PILOT_SEED not in seeds
+        assert design.PILOT_DRAW not in draws
+        assert len(set(seeds)) >= 5
 
 
-def test_a_budget_scales_the_pairs_and_epochs_keep_their_length():
-    melt = design.contenders()["melt"]
-    small, whole = (melt.arguments(budget, seed=1) for budget in (0.25, 1.0))
-    assert (small["pairs"], whole["pairs"]) == (115_200, 460_800)
-    assert (small["epochs"], whole["epochs"]) == (4, 16)
+def test_a_budget_scales_pairs_and_turns_of_salt():
+    salt = design.contenders()["salt"]
+    small, whole = (salt.arguments(budget, seed=1) for budget in (1 / 16, 1.0))
+    assert (small["pairs"], whole["pairs"]) == (28_800, 460_800)
+    assert (small["epochs"], whole["epochs"]) == (5, 15)  # whole rounds of five modalities

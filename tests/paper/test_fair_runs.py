@@ -1,5 +1,7 @@
 """Runs of the study: trained once, scored once, chosen on pilot places."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +23,7 @@ def small(monkeypatch):
     monkeypatch.setattr(fair_runs, "TIERS", ("embedded",))
     fair_runs._tasks.cache_clear()
     tiny = {"features": "xyz", "network": "mlp", "network_options": {"hidden": 8}, "dim": 8}
-    yield Contender("tiny", "melt", ["rain", "haze"], encoder=tiny, largest=1.0)
+    yield Contender("tiny", "melt", ["rain", "haze"], encoder=tiny, budgets=(1.0,))
     fair_runs._tasks.cache_clear()
 
 
@@ -60,30 +62,41 @@ def pilot_rows(values: dict[tuple[str, float, str], float]) -> pd.DataFrame:
     )
 
 
-def test_the_best_budget_and_reading_are_chosen_for_each():
+def test_the_best_budget_is_chosen_for_each_on_pilot_places():
     rows = pilot_rows(
         {
             ("a", 0.25, "output"): 0.7,
             ("a", 1.0, "output"): 0.6,
-            ("a", 1.0, "layers"): 0.8,
+            ("a", 1.0, "output+harmonics_10"): 0.8,
             ("b", 0.25, "output"): 0.5,
-            ("b", 1.0, "layers"): 0.4,
+            ("b", 1.0, "output+harmonics_10"): 0.4,
         }
     )
     of_a_table = rows.assign(draw=0, value=rows["value"].max() - rows["value"])
     chosen = fair_runs.choose(pd.concat([rows, of_a_table])).set_index("contender")
-    assert chosen.loc["a", ["budget", "read"]].tolist() == [1.0, "layers"]
-    assert chosen.loc["b", ["budget", "read"]].tolist() == [0.25, "output"]
+    assert chosen["budget"].to_dict() == {"a": 1.0, "b": 0.25}
 
 
-def test_tables_have_the_chosen_and_the_equal_budget(small):
-    chosen = pd.DataFrame({"contender": ["tiny"], "budget": [0.25], "read": ["layers"]})
-    jobs = list(fair_runs.table_jobs({"tiny": small}, chosen))
-    assert [(job.seed, job.budget) for job in jobs] == [
-        (seed, budget) for seed in small.seeds for budget in (0.25, 1.0)
+def test_replicates_have_the_chosen_and_the_equal_budget(small):
+    other = replace(small, name="clip-worse", draws=2)
+    made = {"clip-tiny": replace(small, name="clip-tiny"), "clip-worse": other}
+    chosen = pd.DataFrame({"contender": list(made), "budget": [0.25, 0.5], "value": [0.8, 0.7]})
+    jobs = [(j.contender.name, j.budget, j.draws) for j in fair_runs.table_jobs(made, chosen)]
+    assert jobs[:4] == [
+        ("clip-tiny", 0.25, [0]),
+        ("clip-tiny", 1.0, [0]),  # the strongest single is also trained at equal pairs
+        ("clip-worse", 0.5, [0, 1]),
+        ("clip-tiny", 0.25, [1]),
     ]
-    assert all(job.reads == ["layers"] for job in jobs)
-    assert all(tuple(job.draws) == design.DRAWS for job in jobs)
+    assert len(jobs) == 2 * design.REPLICATES + design.REPLICATES // 2
+
+
+def test_baselines_are_scored_at_the_draws_of_the_tables(small, tmp_path):
+    jobs = list(fair_runs.baseline_jobs())
+    assert {job.draw for job in jobs} == set(range(design.REPLICATES))
+    xyz = next(job for job in jobs if job.encoder == "xyz")
+    rows = pd.read_parquet(fair_runs.run(xyz, tmp_path))
+    assert rows.loc[rows["metric"] == "r2", "value"].max() > 0.9
 
 
 def test_jobs_that_were_gathered_are_not_run_again(small, tmp_path, monkeypatch, capsys):
