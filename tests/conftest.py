@@ -82,7 +82,7 @@ def signals() -> Iterator[None]:
 def interrupted(signals: None) -> Callable[..., str]:
     """A function that has work done in another process, and sends that a SIGINT once it has begun.
 
-    It returns what the KeyboardInterrupt said.
+    It returns what the KeyboardInterrupt said, or the text that the work made of it.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system has no fork")
@@ -93,8 +93,9 @@ def interrupted(signals: None) -> Callable[..., str]:
 
         def child() -> None:
             try:
-                work()
-                there.send("nothing: it was done before the interrupt")
+                done = work()
+                text = isinstance(done, str)
+                there.send(done if text else "nothing: it was done before the interrupt")
             except KeyboardInterrupt as said:
                 there.send(str(said))
 

@@ -1,8 +1,6 @@
 """A table of embeddings is an encoder: the nearest place, its numbers, and what is refused."""
 
 import re
-import subprocess
-import sys
 
 import geopandas
 import numpy as np
@@ -11,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from command import run_here
 from coordinates import check_coordinates
 
 import locties
@@ -216,7 +215,7 @@ def test_the_remedies_for_a_file_work(tmp_path):
         with pytest.raises(ValueError, match="python -c") as error:
             contender(str(path))
         [command] = re.findall(r"python -c .*", str(error.value))
-        subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
+        run_here(command)
         assert contender(str(tmp_path / "two_new.parquet")).dim == len(frame.columns) - 2 - 2 * (
             "month1" in frame
         )

@@ -14,26 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from command import run, run_here, start
 
 import locties
 from locties.apply import grid, parts
-from locties.cli import app
-
-runner = CliRunner()
-
-
-def run(*arguments: str | Path, **options: object) -> Result:
-    return runner.invoke(app, [str(argument) for argument in arguments], **options)
-
-
-def start(*arguments: str | Path) -> subprocess.Popen:
-    """The real thing, in a process of its own."""
-    code = "import sys; from locties.cli import app; sys.argv[0] = 'locties'; app()"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, **pipes)
-
 
 PLACES = 'id,lon,lat,"no, te"\n007,13.40,52.5,"a, ""b"""\n008,-200,-10,\n'
 
@@ -441,7 +425,7 @@ def test_a_file_that_can_only_be_read_whole_is_refused_with_its_conversion(
     refused = run("embed", encoder, source, "--output", tmp_path / "out.parquet")
     assert refused.exit_code == 1
     [command] = re.findall(r"python -c .*", refused.stderr)
-    subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
+    run_here(command)
     converted, output = tmp_path / "the sites_new.parquet", tmp_path / "out.parquet"
     result = run("embed", encoder, converted, "--output", output)
     assert result.exit_code == 0, result.stderr

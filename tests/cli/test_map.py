@@ -1,12 +1,9 @@
 """`locties map`: every output, every wrong use before any work, and a kill in the middle."""
 
 import json
-import os
 import shlex
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +11,12 @@ import pandas as pd
 import pytest
 import rasterio
 import xarray
-from typer.testing import CliRunner, Result
-
-from locties.cli import app
+from command import run
+from killed import killed_at_sync
 
 pytestmark = pytest.mark.usefixtures("no_kriging")
 
 BOUNDS = "5,43,15,50"
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -163,31 +155,20 @@ def test_a_missing_file_is_named(options, file, points, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_killed_in_the_middle_the_same_command_resumes_to_the_same_bits(points, encoder, tmp_path):
-    def command(name: str) -> list[str]:
-        where = ["--bounds", BOUNDS, "--resolution", "0.02", "--sea", "--output", name]
-        told = [str(points), "--target", "ph", "--encoder", str(encoder), *where]
-        return [sys.executable, "-c", "from locties.cli import app; app()", "map", *told]
-
+def test_killed_in_the_middle_the_same_command_resumes_to_the_same_bits(
+    points, encoder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     note = tmp_path / "ph.tif.unfinished" / ".locties" / "note.json"
-
-    def done() -> int:
-        return len(json.loads(note.read_text())["done"]) if note.exists() else 0
-
-    process = subprocess.Popen(command("ph.tif"), cwd=tmp_path, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while not done():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert done()
-    assert not (tmp_path / "ph.tif").exists()
+    where = ["--bounds", BOUNDS, "--resolution", "0.02", "--sea"]
+    command = ["map", points, "--target", "ph", "--encoder", encoder, *where, "--output"]
+    assert killed_at_sync(lambda: run(*command, "ph.tif"), 20) == -signal.SIGKILL
+    assert json.loads(note.read_text())["done"]
+    assert not Path("ph.tif").exists()
     for name in ("ph.tif", "whole.tif"):
-        subprocess.run(command(name), cwd=tmp_path, check=True, capture_output=True)
-    assert (tmp_path / "ph.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+        result = run(*command, name)
+        assert result.exit_code == 0, result.stderr
+    assert Path("ph.tif").read_bytes() == Path("whole.tif").read_bytes()
     assert not list(tmp_path.glob("*.unfinished"))
 
 

@@ -6,9 +6,7 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +14,12 @@ import pandas as pd
 import pytest
 import rasterio
 import torch
-from command import run, start
+from command import run
+from killed import exit_code_of, kill_me
 from typer.main import get_command
 
 import locties
-from locties.cli import app
+from locties.cli import app, pretrain
 
 TINY = shlex.split(
     "--pairs 512 --batch 64 --epochs 2 --samples 300 --learning-rate 1e-3 --dim 8 "
@@ -134,19 +133,19 @@ def test_a_run_killed_in_its_last_moments_ends_well_when_repeated(moment, soil, 
     """Killed as it writes each of its results, and as it prints them."""
     folder = tmp_path / "run"
     arguments = ["pretrain", "clip", "-m", f"soil={soil}", "-o", str(folder), *TINY]
-    code = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from locties.cli import app, pretrain\n"
-        "def killed(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "rename, moment = Path.rename, sys.argv.pop(1)\n"
-        "if moment == 'after all': pretrain.say = killed\n"
-        "def at(self, to): return killed() if Path(to).name == moment else rename(self, to)\n"
-        "Path.rename = Path.replace = at\n"
-        "app()\n"
-    )
-    first = subprocess.run([sys.executable, "-c", code, moment, *arguments], capture_output=True)
-    assert first.returncode == -signal.SIGKILL, first.stderr
+
+    def child() -> None:
+        rename = Path.rename
+
+        def at(path: Path, to: Path) -> Path:
+            return kill_me() if Path(to).name == moment else rename(path, to)
+
+        Path.rename = Path.replace = at
+        if moment == "after all":
+            pretrain.say = kill_me
+        run(*arguments)
+
+    assert exit_code_of(child) == -signal.SIGKILL
     result = run(*arguments)
     assert result.exit_code == 0, result.stderr
     assert weights(folder).isfinite().all()
@@ -231,24 +230,19 @@ def test_json(soil, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_continues_to_the_same_weights(
-    soil, tmp_path, monkeypatch, signals
-):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_an_interrupted_training_continues_to_the_same_weights(soil, tmp_path, interrupted):
     arguments = ["pretrain", "melt", "-m", f"soil={soil}", *TINY]
     arguments += ["--pairs", "12800", "--epochs", "50"]
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     state = broken / "checkpoint" / "state.pt"
-    first = start(*arguments, "-o", broken)
-    deadline = time.monotonic() + 120
-    while not state.exists():
-        assert first.poll() is None, first.communicate()[1].decode()
-        assert time.monotonic() < deadline, "no state was written"
-        time.sleep(0.01)
-    first.send_signal(signal.SIGINT)
-    out, said = first.communicate(timeout=60)
-    assert (first.returncode, out) == (130, b"")
-    assert re.search(r"after step \d+ of 200; the same command", said.decode().splitlines()[-1])
+
+    def work() -> str:
+        result = run(*arguments, "-o", broken)
+        assert (result.exit_code, result.stdout) == (130, "")
+        return result.stderr
+
+    said = interrupted(work, state.exists)
+    assert re.search(r"after step \d+ of 200; the same command", said.splitlines()[-1])
     assert not (broken / "encoder").exists()
 
     kept = state.read_bytes()
