@@ -5,7 +5,8 @@ none? Is it better than the modalities' own values?
 
 **Budgets.** A contender is trained with each of its `budgets` times `PAIRS` pairs. The learning
 rate falls to zero at the end of each. The best budget has the highest mean score on pilot places,
-at a seed that no table uses. MELT, SALT and the strongest single are also scored at equal pairs.
+at a seed that no table uses. Those of `CURVES` and the strongest single have all budgets up to
+1 in the tables, so that they also stand at equal pairs.
 
 **Points.** A fifth of all places, by a hash of their coordinates, are pilot places. Tables use the
 others.
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from locties import LocationEncoder, Task
@@ -28,7 +30,7 @@ from locties.evaluation import TIERS
 from locties.evaluation.tasks import is_common
 
 PAIRS = 460_800
-EQUAL = ("melt", "salt")  # are also trained with PAIRS pairs, as is the strongest single
+CURVES = ("melt", "salt", "regression")  # at all budgets up to 1, as is the strongest single
 BATCH = 1024
 TURNS = 3  # of SALT, for each modality, at a budget of 1
 REPLICATES = 10
@@ -135,28 +137,39 @@ def contenders() -> dict[str, Contender]:
 
 
 def crossed() -> dict[str, Contender]:
-    """Every encoder with both objectives: which of the two limits the score?"""
-    pairs = [
-        (features, "siren" if "harmonics" in features else "residual") for features in FEATURES
+    """Every encoder with both objectives: which of the two limits the score?
+
+    The finest is also trained on each modality alone: are more modalities worth more to it?
+    """
+    encoders = [
+        *((name, "siren" if "harmonics" in name else "residual", FIVE) for name in FEATURES),
+        ("harmonics_10", "residual", FIVE),
+        *(("hash_grid", "residual", (name,)) for name in FIVE),
     ]
     made = [
         Contender(
-            f"{objective}-{features}-{network}",
+            "-".join([objective, features, network, *(modalities if modalities != FIVE else ())]),
             "melt",
-            FIVE,
+            modalities,
             objective,
             {**FEATURES[features], **NETWORKS[network], "dim": 256},
             locations="fresh",
             budgets=budgets,
             draws=2,
         )
+        for features, network, modalities in encoders
         for objective, budgets in (
             ("nt_xent", (1 / 16, 1 / 4, 1.0)),
             ("regression", (1 / 4, 1.0, 4.0)),
         )
-        for features, network in [*pairs, ("harmonics_10", "residual")]
     ]
     return {each.name: each for each in made}
+
+
+def strongest(chosen: pd.DataFrame, modalities: Sequence[str] = FIVE) -> str:
+    """The two-modality run on one of some modalities with the best score on pilot places."""
+    scores = chosen.set_index("contender")["value"]
+    return str(scores[[f"clip-{name}" for name in modalities]].idxmax())
 
 
 def is_pilot(task: Task) -> np.ndarray:

@@ -127,16 +127,16 @@ def pilot_jobs(contenders: Mapping[str, Contender]) -> Iterator[Job]:
 
 
 def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Iterator[Job]:
-    """Every contender at its chosen budget, and some at the equal one, in each replicate.
+    """Every contender at its chosen budget, and some at all up to 1, in each replicate.
 
     A replicate comes before the next, so the first jobs are a whole study with fewer replicates.
     """
     best = chosen.set_index("contender")
-    singles = best[best.index.str.startswith("clip-")]
-    equal = {*design.EQUAL, *singles["value"].nlargest(1).index}
+    curves = {*design.CURVES, *([design.strongest(chosen)] if "clip-rain" in contenders else [])}
     made = []
     for order, (name, each) in enumerate(contenders.items()):
-        budgets = dict.fromkeys([best.loc[name, "budget"], *([1.0] if name in equal else [])])
+        more = [budget for budget in each.budgets if budget <= 1] if name in curves else []
+        budgets = dict.fromkeys([best.loc[name, "budget"], *more])
         reads = (*READS, WITH_RAW) if name in BESIDE_RAW else READS
         for seed, draws in each.replicates():
             made += [(draws, order, Job(each, pairs, seed, draws, reads)) for pairs in budgets]

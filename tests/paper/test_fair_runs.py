@@ -77,18 +77,21 @@ def test_the_best_budget_is_chosen_for_each_on_pilot_places():
     assert chosen["budget"].to_dict() == {"a": 1.0, "b": 0.25}
 
 
-def test_replicates_have_the_chosen_and_the_equal_budget(small):
-    other = replace(small, name="clip-worse", draws=2)
-    made = {"clip-tiny": replace(small, name="clip-tiny"), "clip-worse": other}
-    chosen = pd.DataFrame({"contender": list(made), "budget": [0.25, 0.5], "value": [0.8, 0.7]})
+def test_replicates_have_the_best_budget_and_the_strongest_single_all_up_to_one(small):
+    names = [f"clip-{modality}" for modality in design.FIVE]
+    made = {name: replace(small, name=name, budgets=(0.25, 1.0, 4.0)) for name in names}
+    made["fewer-seeds"] = replace(small, name="fewer-seeds", draws=2)
+    values = [0.5, 0.8, 0.5, 0.5, 0.5, 0.9]
+    chosen = pd.DataFrame({"contender": list(made), "budget": 0.25, "value": values})
     jobs = [(j.contender.name, j.budget, j.draws) for j in fair_runs.table_jobs(made, chosen)]
-    assert jobs[:4] == [
-        ("clip-tiny", 0.25, [0]),
-        ("clip-tiny", 1.0, [0]),  # the strongest single is also trained at equal pairs
-        ("clip-worse", 0.5, [0, 1]),
-        ("clip-tiny", 0.25, [1]),
+    assert jobs[:3] == [
+        ("clip-imagery", 0.25, [0]),
+        ("clip-rain", 0.25, [0]),
+        ("clip-rain", 1.0, [0]),  # the strongest single
     ]
-    assert len(jobs) == 2 * design.REPLICATES + design.REPLICATES // 2
+    assert ("fewer-seeds", 0.25, [0, 1]) in jobs
+    assert jobs[-1] == ("clip-toponyms", 0.25, [9])
+    assert len(jobs) == 6 * design.REPLICATES + design.REPLICATES // 2
 
 
 def test_baselines_are_scored_at_the_draws_of_the_tables(small, tmp_path):

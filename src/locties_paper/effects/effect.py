@@ -30,7 +30,10 @@ class Effect(NamedTuple):
     tasks: int
 
 
-def difference(rows: pd.DataFrame, one: str, other: str) -> Effect:
+Names = str | tuple[str, ...]
+
+
+def difference(rows: pd.DataFrame, one: Names, other: Names) -> Effect:
     """The score of one contender minus that of another, paired by task and draw.
 
     Within a task the mean is taken over splits, probes and numbers of labels: filter rows first to
@@ -39,7 +42,7 @@ def difference(rows: pd.DataFrame, one: str, other: str) -> Effect:
 
     Args:
         rows: with columns encoder, seed, draw, task and value.
-        one, other: names in `encoder`.
+        one, other: names in `encoder`. Several names stand for their mean.
 
     Example:
         >>> table = pd.DataFrame(
@@ -69,11 +72,12 @@ def difference(rows: pd.DataFrame, one: str, other: str) -> Effect:
     )
 
 
-def _scores(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.Series]:
+def _scores(rows: pd.DataFrame, name: Names) -> tuple[pd.DataFrame, pd.Series]:
     """Mean score by draw and task, and the seed of each draw."""
-    mine = rows[rows["encoder"] == name]
-    if not len(mine):
-        raise ValueError(f"there are no rows of {name!r}")
+    names = {name} if isinstance(name, str) else set(name)
+    mine = rows[rows["encoder"].isin(names)]
+    if missing := names - set(mine["encoder"]):
+        raise ValueError(f"there are no rows of {', '.join(map(repr, sorted(missing)))}")
     seeds = mine.groupby("draw")["seed"].unique()
     if (several := seeds[seeds.map(len) > 1]).size:
         raise ValueError(f"{name!r} has several seeds at draws {list(several.index)}")

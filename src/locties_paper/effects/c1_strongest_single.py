@@ -1,0 +1,26 @@
+"""C1: are MELT and SALT as good as the strongest two-modality encoder?
+
+The strongest is chosen on pilot places. Each is at its own best budget; beside it, all are at equal
+pairs.
+"""
+
+import pandas as pd
+
+from locties_paper.design import KINDS, strongest
+from locties_paper.effects.rows import HARMONICS
+
+
+def contrasts(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """What is compared: a description, and the names of two contenders."""
+    single, of_kinds = strongest(chosen), strongest(chosen, KINDS)
+    made = [
+        ("MELT minus strongest single", "melt", single),
+        ("SALT minus strongest single", "salt", single),
+        ("MELT minus SALT", "melt", "salt"),
+        ("MELT minus single on imagery", "melt", "clip-imagery"),
+        ("MELT minus strongest single, equal pairs", "melt@1", f"{single}@1"),
+        ("SALT minus strongest single, equal pairs", "salt@1", f"{single}@1"),
+        ("MELT minus strongest single, the paper's kinds", "melt-kinds", of_kinds),
+        ("SALT minus strongest single, the paper's kinds", "salt-kinds", of_kinds),
+    ]
+    return made + [(text, one + HARMONICS, other + HARMONICS) for text, one, other in made]

@@ -1,0 +1,60 @@
+"""C3: which choice leaves most to gain: encoder, objective, modalities, budget or reading?
+
+One default: MELT on five modalities, harmonics of degree 10 and a SIREN, at its best budget, read
+at the output. One thing is changed at a time, to the level that is best on pilot places.
+"""
+
+import pandas as pd
+
+from locties_paper.design import FIVE
+from locties_paper.effects.effect import Names
+from locties_paper.effects.rows import HARMONICS
+
+CROSSED = "nt_xent-harmonics_10-siren"
+
+
+def contrasts(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """What is compared: a description, and the names of two contenders."""
+    best = chosen.set_index("contender")["value"]
+    modalities = str(best[best.index.str.startswith("melt-")].idxmax())
+    return [
+        ("other modalities", modalities, "melt"),
+        ("objective: regression", "regression", "melt"),
+        ("budget: its best minus equal pairs", "melt", "melt@1"),
+        ("reading: harmonics beside", "melt" + HARMONICS, "melt"),
+    ]
+
+
+def crossed_contrasts(chosen: pd.DataFrame) -> list[tuple[str, Names, Names]]:
+    """As above, of the encoders that are crossed with objectives."""
+    best = chosen.set_index("contender")["value"]
+    best = best[best.index.str.count("-") == 2]  # on all five modalities
+    of = {
+        objective: str(best[best.index.str.startswith(f"{objective}-")].idxmax())
+        for objective in ("nt_xent", "regression")
+    }
+    default = CROSSED.replace("nt_xent", "regression")
+    made: list[tuple[str, Names, Names]] = [
+        ("encoder, under contrast", of["nt_xent"], CROSSED),
+        ("objective, with the default encoder", default, CROSSED),
+        ("encoder, under regression", of["regression"], default),
+        ("encoder and objective", of["regression"], CROSSED),
+    ]
+    for objective in ("nt_xent", "regression"):
+        for name in best.index[best.index.str.startswith(f"{objective}-")]:
+            if name not in (CROSSED, default):
+                first = CROSSED if objective == "nt_xent" else default
+                made.append((f"{name} minus the default encoder", str(name), first))
+        ones = tuple(f"{objective}-hash_grid-residual-{name}" for name in FIVE)
+        made.append(
+            (f"{objective}, hash grid: five minus one", f"{objective}-hash_grid-residual", ones)
+        )
+    return made + [
+        (f"{text}, beside harmonics", _beside(one), _beside(other)) for text, one, other in made
+    ]
+
+
+def _beside(names: Names) -> Names:
+    if isinstance(names, str):
+        return names + HARMONICS
+    return tuple(name + HARMONICS for name in names)
