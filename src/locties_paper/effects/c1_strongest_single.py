@@ -7,13 +7,14 @@ pairs.
 import pandas as pd
 
 from locties_paper.design import KINDS, strongest
+from locties_paper.effects.effect import Contrast, beside
 from locties_paper.effects.rows import HARMONICS
 
 
-def contrasts(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
+def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders."""
     single, of_kinds = strongest(chosen), strongest(chosen, KINDS)
-    made = [
+    made: list[Contrast] = [
         ("MELT minus strongest single", "melt", single),
         ("SALT minus strongest single", "salt", single),
         ("MELT minus SALT", "melt", "salt"),
@@ -23,4 +24,6 @@ def contrasts(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
         ("MELT minus strongest single, the paper's kinds", "melt-kinds", of_kinds),
         ("SALT minus strongest single, the paper's kinds", "salt-kinds", of_kinds),
     ]
-    return made + [(text, one + HARMONICS, other + HARMONICS) for text, one, other in made]
+    return made + [
+        (text, beside(one, HARMONICS), beside(other, HARMONICS)) for text, one, other in made
+    ]

@@ -7,13 +7,13 @@ in which each modality occurs three times. Each run is at its own best budget.
 import pandas as pd
 
 from locties_paper.design import FIVE, TRIPLES
-from locties_paper.effects.effect import Names
+from locties_paper.effects.effect import Contrast
 from locties_paper.effects.rows import HARMONICS
 
 
-def contrasts(chosen: pd.DataFrame) -> list[tuple[str, Names, Names]]:
+def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders or groups of them."""
-    made: list[tuple[str, Names, Names]] = []
+    made: list[Contrast] = []
     for text, five, ones in (("MELT", "melt", "clip"), ("regression", "regression", "regression")):
         for beside in ("", HARMONICS):
             one = tuple(f"{ones}-{name}{beside}" for name in FIVE)

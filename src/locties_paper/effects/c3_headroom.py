@@ -7,13 +7,13 @@ at the output. One thing is changed at a time, to the level that is best on pilo
 import pandas as pd
 
 from locties_paper.design import FIVE
-from locties_paper.effects.effect import Names
+from locties_paper.effects.effect import Contrast, beside
 from locties_paper.effects.rows import HARMONICS
 
 CROSSED = "nt_xent-harmonics_10-siren"
 
 
-def contrasts(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
+def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders."""
     best = chosen.set_index("contender")["value"]
     modalities = str(best[best.index.str.startswith("melt-")].idxmax())
@@ -25,7 +25,7 @@ def contrasts(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
     ]
 
 
-def crossed_contrasts(chosen: pd.DataFrame) -> list[tuple[str, Names, Names]]:
+def crossed_contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """As above, of the encoders that are crossed with objectives."""
     best = chosen.set_index("contender")["value"]
     best = best[best.index.str.count("-") == 2]  # on all five modalities
@@ -34,7 +34,7 @@ def crossed_contrasts(chosen: pd.DataFrame) -> list[tuple[str, Names, Names]]:
         for objective in ("nt_xent", "regression")
     }
     default = CROSSED.replace("nt_xent", "regression")
-    made: list[tuple[str, Names, Names]] = [
+    made: list[Contrast] = [
         ("encoder, under contrast", of["nt_xent"], CROSSED),
         ("objective, with the default encoder", default, CROSSED),
         ("encoder, under regression", of["regression"], default),
@@ -50,11 +50,6 @@ def crossed_contrasts(chosen: pd.DataFrame) -> list[tuple[str, Names, Names]]:
             (f"{objective}, hash grid: five minus one", f"{objective}-hash_grid-residual", ones)
         )
     return made + [
-        (f"{text}, beside harmonics", _beside(one), _beside(other)) for text, one, other in made
+        (f"{text}, beside harmonics", beside(one, HARMONICS), beside(other, HARMONICS))
+        for text, one, other in made
     ]
-
-
-def _beside(names: Names) -> Names:
-    if isinstance(names, str):
-        return names + HARMONICS
-    return tuple(name + HARMONICS for name in names)

@@ -30,7 +30,13 @@ class Effect(NamedTuple):
     tasks: int
 
 
-Names = str | tuple[str, ...]
+Names = str | tuple[str, ...]  # of a contender, or of several that stand for their mean
+Contrast = tuple[str, Names, Names]  # a description, and what is compared
+
+
+def beside(names: Names, ending: str) -> Names:
+    """The names of contenders that are read beside something else."""
+    return names + ending if isinstance(names, str) else tuple(name + ending for name in names)
 
 
 def difference(rows: pd.DataFrame, one: Names, other: Names) -> Effect:

@@ -11,11 +11,11 @@ import pandas as pd
 
 from locties._util.files import written_aside
 from locties_paper.effects import c1_strongest_single, c2_more_modalities, c3_headroom, training
-from locties_paper.effects.effect import Names, difference
+from locties_paper.effects.effect import Contrast, Names, difference
 from locties_paper.effects.rows import read_rows
 
 # By question: the kind of rows, and what is compared in them.
-QUESTIONS: dict[str, tuple[str, Callable[[pd.DataFrame], list[tuple[str, Names, Names]]]]] = {
+QUESTIONS: dict[str, tuple[str, Callable[[pd.DataFrame], list[Contrast]]]] = {
     "training": ("main", training.contrasts),
     "C1": ("main", c1_strongest_single.contrasts),
     "C2": ("main", c2_more_modalities.contrasts),

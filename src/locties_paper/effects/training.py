@@ -3,13 +3,14 @@
 import pandas as pd
 
 from locties_paper.design import strongest
+from locties_paper.effects.effect import Contrast, beside
 from locties_paper.effects.rows import HARMONICS
 
 
-def contrasts(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
+def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders."""
-    single, beside = strongest(chosen), f"+raw{HARMONICS}"
-    made = [
+    single, with_raw = strongest(chosen), f"+raw{HARMONICS}"
+    made: list[Contrast] = [
         ("MELT minus untrained", "melt", "untrained"),
         ("SALT minus untrained", "salt", "untrained"),
         ("strongest single minus untrained", single, "untrained"),
@@ -21,10 +22,10 @@ def contrasts(chosen: pd.DataFrame) -> list[tuple[str, str, str]]:
         ("MELT minus GeoCLIP", "melt", "geoclip"),
         ("regression minus GeoCLIP", "regression", "geoclip"),
     ]
-    made += [(text, one + HARMONICS, other + HARMONICS) for text, one, other in made]
+    made += [(text, beside(one, HARMONICS), beside(other, HARMONICS)) for text, one, other in made]
     joined = [("MELT", "melt"), ("regression", "regression"), ("untrained", "untrained")]
     made += [
-        (f"{text} beside raw values minus raw values", name + beside, "raw" + HARMONICS)
+        (f"{text} beside raw values minus raw values", name + with_raw, "raw" + HARMONICS)
         for text, name in joined
     ]
     return made
