@@ -30,7 +30,7 @@ from locties._util.files import DataError
 from locties.encoder import LocationEncoder, load
 from locties.features import FEATURES
 from locties.networks import NETWORKS
-from locties.saved import ARGUMENTS, PUBLISHED, _digest, published, read_card, read_config
+from locties.saved import ARGUMENTS, OPTIONAL, PUBLISHED, _digest, published, read_card, read_config
 
 PLACES = torch.tensor([(13.4, 52.5), (-70.7, -33.5), (-180.0, 0.0), (179.9, -16.5), (0.0, 90.0)])
 
@@ -48,7 +48,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_the_configuration_holds_every_argument() -> None:
-    assert list(inspect.signature(LocationEncoder).parameters) == ARGUMENTS
+    assert list(inspect.signature(LocationEncoder).parameters) == [*ARGUMENTS, *OPTIONAL]
 
 
 def rewrite_config(folder: Path, sealed: bool = True, **changes: object) -> None:
@@ -81,6 +81,68 @@ def test_layers_are_read_as_unit_vectors_and_come_back_from_disk(tmp_path: Path)
     torch.testing.assert_close(
         embedding[:, -6:], nn.functional.normalize(encoder.encode(PLACES), dim=1)
     )
+
+
+def test_an_encoder_with_a_month_depends_on_it_and_comes_back_from_disk(tmp_path: Path) -> None:
+    encoder = small("spherical_harmonics", "siren", readout="layers", time="month")
+    embedding = encoder(PLACES, month=[1, 4, 7, 10, 12])
+    assert embedding.shape == (5, encoder.dim)
+    torch.testing.assert_close(embedding[:1], encoder(PLACES[:1], month=1))
+    assert not embedding[:1].allclose(encoder(PLACES[:1], month=7))
+    encoder.save(tmp_path / "seasonal")
+    found = load(tmp_path / "seasonal")
+    assert found.config == encoder.config
+    assert found(PLACES, torch.tensor([1, 4, 7, 10, 12])).equal(embedding)
+    july = found.in_month(7)
+    assert july(PLACES).equal(found(PLACES, 7))
+    assert found.month is None, "in_month changed the encoder itself"
+    assert july.in_month(1)(PLACES).equal(found(PLACES, 1)), "months are fixed anew"
+
+
+def test_many_places_in_months_are_embedded_in_parts_alike() -> None:
+    encoder = small(time="month").eval()
+    lonlat = torch.rand(70_000, 2, generator=torch.manual_seed(0)) * 80
+    month = torch.arange(70_000) % 12 + 1
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(lonlat, month), encoder.encode(lonlat, month))
+
+
+def test_without_time_nothing_about_months_is_kept(tmp_path: Path) -> None:
+    encoder = small()
+    encoder.save(tmp_path / "timeless")
+    assert "time" not in json.loads((tmp_path / "timeless" / "config.json").read_text())
+    assert encoder.network[0].in_features == encoder.features.dim
+    with pytest.raises(ValueError, match=r"takes no month, and month is 7: leave .* out"):
+        encoder(PLACES, month=7)
+    with pytest.raises(ValueError, match="takes no month"):
+        encoder.in_month(7)
+
+
+@pytest.mark.parametrize(
+    ("month", "said"),
+    [
+        (None, r"month is None: pass one, 1 to 12, or .*in_month\(7\)"),
+        (13, "row 0 is 13: give whole numbers from 1"),
+        ([1, 2, 0, 4, 5], "row 2 is 0"),
+        ([1, 2, 3.5, 4, 5], "row 2 is 3.5"),
+        ([1, 2, 3, 4, math.nan], "row 4 is nan"),
+        ([1, 2], r"shape \(2,\) and there are 5 places"),
+        ("July", "'July': give whole numbers from 1"),
+        (True, "give whole numbers"),
+        (torch.tensor(True), "torch.bool: give whole numbers"),
+    ],
+)
+def test_a_wrong_month_is_refused(month: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        small(time="month")(PLACES, month)
+
+
+def test_an_unknown_time_is_refused(saved: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown time 'year'.*Known: month"):
+        small(time="year")
+    rewrite_config(saved, time="month")  # of an encoder without
+    with pytest.raises(DataError, match="does not fit"):
+        load(saved)
 
 
 def test_the_default_is_the_papers_encoder() -> None:

@@ -12,6 +12,8 @@ from locties.modality import (
     TOKENS,
     Modality,
     Standardise,
+    by_month,
+    in_every_month,
     ngrams,
     patch_encoder,
     profile_encoder,
@@ -106,3 +108,49 @@ def test_fixed_samples_name_the_option_that_takes_them():
     rain = Modality("rain", [[0, 0]], torch.zeros(1, 12), profile_encoder(12))
     with pytest.raises(ValueError, match=r"'rain' .* locations='fixed'"):
         rain.fresh(3, torch.Generator())
+
+
+def profiles(places=40, **options):
+    lonlat = torch.rand(places, 2, generator=torch.manual_seed(0)) * 80
+    return Modality("rain", lonlat, torch.rand(places, 12), profile_encoder(12), **options)
+
+
+def test_by_month_has_the_value_of_each_place_and_month_once():
+    rain = profiles(validation=profiles(30))
+    monthly = by_month(rain)
+    values = monthly.samples[torch.arange(len(monthly.lonlat))]
+    assert values.shape == (12 * 40, 1)
+    assert monthly.encoder(8)(values).shape == (480, 8)
+    rows = {tuple(x.tolist()): i for i, x in enumerate(rain.lonlat)}
+    for x, month, value in zip(monthly.lonlat, monthly.month, values, strict=True):
+        assert value == rain.samples[rows[tuple(x.tolist())], month - 1]
+    pairs = {
+        (tuple(x.tolist()), int(m)) for x, m in zip(monthly.lonlat, monthly.month, strict=True)
+    }
+    assert len(pairs) == 480
+    assert set(monthly.month[:12].tolist()) == set(range(1, 13)), "any part has all months"
+    held_out = monthly.validation
+    assert held_out.lonlat.equal(rain.validation.lonlat), "held-out places come once"
+    assert set(held_out.month.tolist()) == set(range(1, 13))
+
+
+def test_samples_without_a_month_are_the_same_in_all():
+    spread = in_every_month(profiles())
+    index = torch.tensor([3, 43, 83])  # one place in three months
+    assert spread.lonlat[index].unique(dim=0).shape == (1, 2)
+    assert len(spread.month[index].unique()) == 3
+    assert spread.samples[index].equal(spread.samples[index[:1]].expand(3, 12))
+
+
+def test_a_month_of_each_sample_is_checked():
+    assert profiles(3, month=[1, 2, 12]).month.tolist() == [1, 2, 12]
+    with pytest.raises(ValueError, match=r"month at row 1 is 13: give whole numbers"):
+        profiles(3, month=[1, 13, 12])
+    with pytest.raises(ValueError, match=r"shape \(2,\) and there are 3 places"):
+        profiles(3, month=[1, 2])
+
+
+def test_only_profiles_of_twelve_months_are_taken_by_month():
+    patches = Modality("imagery", [[0, 0]], torch.zeros(1, 3, 16, 16), patch_encoder(3))
+    with pytest.raises(ValueError, match=r"'imagery' has .*\(3, 16, 16\), not twelve"):
+        by_month(patches)

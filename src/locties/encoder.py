@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from locties import month as months
 from locties._util.files import UnusableFile, written_aside
 from locties._util.making import Making
 from locties._util.registry import check_choice, check_counts, check_options, check_seed
@@ -24,6 +25,7 @@ from locties.networks import NETWORKS, layers
 from locties.saved import (
     ARGUMENTS,
     CONFIG,
+    OPTIONAL,
     REPLACED,
     check_fit,
     check_replaceable,
@@ -35,6 +37,7 @@ from locties.saved import (
 )
 
 READOUTS = ("output", "layers")
+TIMES = ("month",)
 # Points at a time without gradients: the default encoder then takes 0.4 GB, plus the result.
 _CHUNK = 32_768
 _TRIES = 10  # to read a folder that another process replaces
@@ -59,10 +62,15 @@ class LocationEncoder(nn.Module):
         seed: determines the initial weights; the global random state is neither read nor changed.
         readout: "output" makes the network's output the embedding; "layers" joins the outputs of
             all layers, each after its activation and scaled to length one.
+        time: None, or "month" for an encoder of places in a month. `locties.month.cyclic` of the
+            month then joins the positional features.
 
     Example:
         >>> encoder = LocationEncoder(features="xyz", network="linear", dim=4)
         >>> encoder([[13.4, 52.5], [2.35, 48.86]]).shape
+        torch.Size([2, 4])
+        >>> seasonal = LocationEncoder(features="xyz", network="mlp", dim=4, time="month")
+        >>> seasonal([[13.4, 52.5], [2.35, 48.86]], month=[1, 7]).shape
         torch.Size([2, 4])
 
     Source: Russwurm et al. (ICLR 2024, arXiv 2310.06743); the default sizes are those of the
@@ -78,14 +86,19 @@ class LocationEncoder(nn.Module):
         network_options: Mapping[str, Any] | None = None,
         seed: int = 0,
         readout: str = "output",
+        time: str | None = None,
     ) -> None:
         super().__init__()
         check_counts(dim=dim)
         check_seed(seed)
         check_choice("readout", readout, READOUTS)
+        if time is not None:
+            check_choice("time", time, TIMES)
         self.features, self.network, options = _modules(
-            Making(int(seed)), features, network, dim, feature_options, network_options
+            Making(int(seed)), features, network, dim, feature_options, network_options, time
         )
+        self.time = time
+        self.month: int | None = None  # set by `in_month`
         self.network_dim = int(dim)
         self.readout = readout
         self.origin: dict[str, Any] = {}
@@ -96,6 +109,8 @@ class LocationEncoder(nn.Module):
             "seed": int(seed),
             **options,
         }
+        if time is not None:
+            self._config["time"] = time
 
     @property
     def config(self) -> dict[str, Any]:
@@ -109,7 +124,7 @@ class LocationEncoder(nn.Module):
         if self.readout == "output":
             return self.network_dim
         with torch.no_grad():
-            return copy.deepcopy(self).eval()([[0.0, 0.0]]).shape[1]
+            return copy.deepcopy(self).eval()([[0.0, 0.0]], self._any_month).shape[1]
 
     @property
     def device(self) -> torch.device:
@@ -118,10 +133,10 @@ class LocationEncoder(nn.Module):
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     if TYPE_CHECKING:
+        # nn.Module types it as Any
+        def __call__(self, lonlat: LonLat, month: Any = None) -> Tensor: ...
 
-        def __call__(self, lonlat: LonLat) -> Tensor: ...  # nn.Module types it as Any
-
-    def forward(self, lonlat: LonLat) -> Tensor:
+    def forward(self, lonlat: LonLat, month: Any = None) -> Tensor:
         """Embed places, after checking their coordinates.
 
         Under ``torch.no_grad()``, in eval mode, memory is bounded: 32,768 places are embedded at a
@@ -131,26 +146,72 @@ class LocationEncoder(nn.Module):
         Args:
             lonlat: (N, 2), longitude then latitude in degrees, as for `locties.lonlat.check`.
                 Features are computed from all digits of float64.
+            month: for an encoder with a `time`, one month or (N,), as for `locties.month.check`.
 
         Returns:
             (N, dim) float32, on the encoder's device.
         """
         points = check(lonlat).to(self.device)
+        month = self._checked_month(month, points)
         if self.training or torch.is_grad_enabled() or len(points) <= _CHUNK:
-            return self.read(self.network, self.features(points))
+            return self.read(self.network, self._inputs(points, month))
         embedding = torch.empty(len(points), self.dim, dtype=torch.float32, device=points.device)
-        parts = (torch.split(x, _CHUNK) for x in (embedding, points))
-        for rows, part in zip(*parts, strict=True):
-            rows.copy_(self.read(self.network, self.features(part)))
+        for start in range(0, len(points), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            inputs = self._inputs(points[rows], None if month is None else month[rows])
+            embedding[rows] = self.read(self.network, inputs)
         return embedding
 
-    def encode(self, lonlat: Tensor) -> Tensor:
+    def encode(self, lonlat: Tensor, month: Tensor | None = None) -> Tensor:
         """The network's output (N, network_dim), for checked coordinates (N, 2) on its device.
 
-        For training: the CPU never waits for the GPU.
+        `month` (N,) int64 is needed if the encoder has a `time`. For training: the CPU never waits
+        for the GPU.
         """
-        output: Tensor = self.network(self.features(lonlat))
+        output: Tensor = self.network(self._inputs(lonlat, month))
         return output
+
+    def in_month(self, month: int) -> "LocationEncoder":
+        """This encoder in one month, as a function of the place alone; the weights are shared.
+
+        Example:
+            >>> seasonal = LocationEncoder("xyz", "mlp", dim=4, time="month")
+            >>> july = seasonal.in_month(7)
+            >>> july([[13.4, 52.5]]).equal(seasonal([[13.4, 52.5]], month=7))
+            True
+        """
+        fixed = copy.copy(self)
+        fixed.month = int(self._checked_month(month, torch.zeros(1, 2))[0])  # type: ignore[index]
+        return fixed
+
+    @property
+    def _any_month(self) -> int | None:
+        """A month with which this encoder can be tried; None if it takes none."""
+        return None if self.time is None else 1
+
+    def _checked_month(self, month: Any, points: Tensor) -> Tensor | None:
+        """The month (N,) of each of the points; ValueError if one is missing, or is too much."""
+        if self.time is None:
+            if month is None:
+                return None
+            raise ValueError(
+                f"this encoder takes no month, and month is {month!r}: leave the month out, or "
+                "train a LocationEncoder(..., time='month')"
+            )
+        month = self.month if month is None else month
+        if month is None:
+            raise ValueError(
+                "this encoder takes a month beside each place, and month is None: pass one, 1 to "
+                "12, or fix it with encoder.in_month(7)"
+            )
+        return months.check(month, len(points)).to(points.device)
+
+    def _inputs(self, lonlat: Tensor, month: Tensor | None) -> Tensor:
+        """The network's input (N, in_dim): positional features, then those of the month."""
+        features: Tensor = self.features(lonlat)
+        if month is None:
+            return features
+        return torch.cat([features, months.cyclic(month).to(features)], dim=1)
 
     def read(self, network: nn.Module, x: Tensor) -> Tensor:
         """The embedding that `network` gives for its input x (N, in_dim), by this readout."""
@@ -195,7 +256,8 @@ class LocationEncoder(nn.Module):
         except ValueError as error:
             raise ValueError(f"this encoder cannot be saved ({error}): {remedy}") from None
         with torch.autocast("cpu", enabled=False):
-            here, there = copy.deepcopy(self).cpu().eval()(_PROBE), saved(_PROBE)
+            month = self._any_month
+            here, there = copy.deepcopy(self).cpu().eval()(_PROBE, month), saved(_PROBE, month)
         if here.shape != there.shape or not torch.allclose(here, there, rtol=1e-4, atol=1e-5):
             raise ValueError(f"this encoder would be loaded as another one: {remedy}")
 
@@ -230,7 +292,7 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
 def _read_encoder(path: Path) -> LocationEncoder:
     config = read_config_in(path)
     state = read_state(path, config["sha256"])
-    arguments = {name: config[name] for name in ARGUMENTS}
+    arguments = {name: config[name] for name in [*ARGUMENTS, *OPTIONAL] if name in config}
     double = bool(state) and all(tensor.dtype == torch.float64 for tensor in state.values())
     try:
         # First without memory: a size that the file lacks is refused before it is allocated.
@@ -254,13 +316,15 @@ def _modules(
     dim: int,
     feature_options: Mapping[str, Any] | None,
     network_options: Mapping[str, Any] | None,
+    time: str | None = None,
 ) -> tuple[nn.Module, nn.Module, dict[str, dict[str, Any]]]:
     """Features and network made within `making`, and the options of both."""
     with making:
         first, feature_options = _build(
             FEATURES[features], feature_options, f"feature {features!r}"
         )
-        make_network = partial(NETWORKS[network], first.dim, dim)
+        in_dim = first.dim + (0 if time is None else months.DIM)
+        make_network = partial(NETWORKS[network], in_dim, dim)
         then, network_options = _build(make_network, network_options, f"network {network!r}")
     return first, then, {"feature_options": feature_options, "network_options": network_options}
 
@@ -274,7 +338,8 @@ def _expected(arguments: Mapping[str, Any], tensors: int, double: bool) -> dict[
     check_counts(dim=arguments["dim"])
     names = ("features", "network", "dim", "feature_options", "network_options")
     making = Making(0, "meta", most=4 * tensors + 100)
-    features, network, _ = _modules(making, *(arguments[name] for name in names))
+    given = {name: arguments[name] for name in names} | {"time": arguments.get("time")}
+    features, network, _ = _modules(making, **given)
     modules = nn.ModuleDict({"features": features, "network": network})
     return (modules.double() if double else modules).state_dict()
 

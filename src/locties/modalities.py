@@ -18,6 +18,7 @@ from locties.data import embedded, public, sampling
 from locties.data.embedded_features import imagery_features, text_features
 from locties.data.raster import Raster
 from locties.modality import (
+    FITTED,
     PATCH,
     TOKENS,
     EncoderFactory,
@@ -29,8 +30,6 @@ from locties.modality import (
     text_encoder,
     tokenise,
 )
-
-FITTED = 4096  # samples from which a channel's mean and deviation are computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,6 +323,8 @@ def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -
 
 # The default set: they need no fetched file, and none of them is itself the answer to a task.
 EMBEDDED = ("imagery", "rain", "haze", "relief", "toponyms")
+# Profiles of twelve months: for an encoder with a month, `pretrain` takes them month by month.
+MONTHLY = ("rain", "temperature", "haze")
 MODALITIES = Registry(
     "modality",
     imagery=imagery,

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from locties import lonlat as coordinates
+from locties import month as months
 
 PATCH = 16  # pixels along each side of a patch
 BUCKETS = 2**14  # rows of the table of hashed n-grams
 TOKENS = 64  # n-grams kept for each place
+FITTED = 4096  # samples from which a channel's mean and deviation are computed
 
 EncoderFactory = Callable[[int], nn.Module]  # from the length of an embedding to an encoder
 
@@ -26,7 +28,8 @@ EncoderFactory = Callable[[int], nn.Module]  # from the length of an embedding t
 class Samples(Protocol):
     """N samples that can be indexed: a tensor, or an object that reads them on demand.
 
-    Two optional methods: ``fresh(n, generator)`` draws n new locations and their samples;
+    Two optional methods: ``fresh(n, generator)`` draws n new locations and their samples, and
+    their months if they have any;
     ``expect(index)`` is called before each training step with the indices (B,), on the CPU, of
     the samples that the next step reads.
     """
@@ -51,6 +54,7 @@ class Modality:
         samples: N samples, as a tensor (N, ...) or any `Samples`.
         encoder: makes the modality encoder, given the length of an embedding.
         validation: held-out samples of the same kind, for validation loss and retrieval.
+        month: (N,), 1 to 12, of each sample; None if samples have no month. See `by_month`.
 
     Example:
         >>> rain = Modality("rain", [[0, 0], [10, 20]], torch.rand(2, 12), profile_encoder(12))
@@ -63,6 +67,7 @@ class Modality:
     samples: Samples
     encoder: EncoderFactory
     validation: Modality | None = None
+    month: Tensor | None = None
 
     def __post_init__(self) -> None:
         # The name becomes a key of an nn.ModuleDict, which refuses its own attributes and dots.
@@ -86,10 +91,12 @@ class Modality:
                 f"modality {self.name!r} has {len(self.samples)} samples at {len(self.lonlat)} "
                 "locations: give one location for each sample"
             )
+        if self.month is not None:
+            object.__setattr__(self, "month", months.check(self.month, len(self.lonlat)))
 
-    def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw `n` new locations (n, 2) and their samples (n, ...)."""
-        draw: Callable[..., tuple[Tensor, Tensor]] | None = getattr(self.samples, "fresh", None)
+    def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw `n` new locations (n, 2), their samples (n, ...) and, if they have any, months."""
+        draw: Callable[..., tuple[Tensor, ...]] | None = getattr(self.samples, "fresh", None)
         if draw is None:
             raise ValueError(
                 f"modality {self.name!r} has fixed samples only: train with locations='fixed'"
@@ -103,7 +110,105 @@ class Modality:
             lonlat=self.lonlat.to(device),
             samples=self.samples.to(device),
             validation=None if self.validation is None else self.validation.to(device),
+            month=None if self.month is None else self.month.to(device),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class InMonths:
+    """Samples of P places, each place in M / P months.
+
+    Args:
+        of: the places and their samples.
+        place, month: (M,) int64, the row in `of` and the month of each new sample.
+        monthly: whether the samples of `of` are (P, 12), January to December. A new sample is then
+            the value of its month, (1,); else it is the same in all months.
+    """
+
+    of: Modality
+    place: Tensor
+    month: Tensor
+    monthly: bool
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return self._in_month(self.of.samples[self.place[index]], self.month[index])
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw new locations, and a month for each."""
+        lonlat, samples = self.of.fresh(n, generator)
+        month = torch.randint(1, 13, (n,), generator=generator).to(lonlat.device)
+        return lonlat, self._in_month(samples, month), month
+
+    def expect(self, index: Tensor) -> None:
+        """Announce samples to those that read ahead."""
+        expect = getattr(self.of.samples, "expect", None)
+        if expect is not None:
+            expect(self.place.cpu()[index])
+
+    def to(self, device: torch.device) -> InMonths:
+        """A copy on `device`."""
+        return replace(
+            self,
+            of=self.of.to(device),
+            place=self.place.to(device),
+            month=self.month.to(device),
+        )
+
+    def _in_month(self, samples: Tensor, month: Tensor) -> Tensor:
+        return samples.gather(1, month[:, None] - 1) if self.monthly else samples
+
+
+def by_month(modality: Modality) -> Modality:
+    """A modality of profiles with twelve months, with one sample for each place and month.
+
+    The months of a place do not follow each other, so that any part of the samples has all months.
+    Held-out places have one month each.
+
+    Example:
+        >>> rain = Modality("rain", [[0, 0]], torch.arange(12.0)[None], profile_encoder(12))
+        >>> monthly = by_month(rain)
+        >>> monthly.month[:2], monthly.samples[torch.tensor([0, 1])]
+        (tensor([1, 2]), tensor([[0.],
+                [1.]]))
+    """
+    profile = modality.samples[torch.arange(1, device=modality.lonlat.device)]
+    if profile.shape[1:] != (12,) or not profile.is_floating_point():
+        raise ValueError(
+            f"modality {modality.name!r} has samples of shape {tuple(profile.shape[1:])}, not "
+            "twelve numbers, January to December: give such profiles"
+        )
+    spread = _spread(modality, monthly=True)
+    first = spread.samples[torch.arange(min(FITTED, len(spread.lonlat)))]
+    make = profile_encoder(1, Standardise(first))
+    held_out = spread.validation and replace(spread.validation, encoder=make)
+    return replace(spread, encoder=make, validation=held_out)
+
+
+def in_every_month(modality: Modality) -> Modality:
+    """A modality without months, whose samples are the same in all twelve."""
+    return _spread(modality, monthly=False)
+
+
+def _spread(modality: Modality, monthly: bool, turns: int = 12) -> Modality:
+    """Each of N samples in `turns` different months; the first N have all places."""
+    n, device = len(modality.lonlat), modality.lonlat.device
+    turn, place = (
+        x.flatten()
+        for x in torch.meshgrid(
+            torch.arange(turns, device=device), torch.arange(n, device=device), indexing="ij"
+        )
+    )
+    month = (place + turn) % 12 + 1
+    return replace(
+        modality,
+        lonlat=modality.lonlat[place],
+        samples=InMonths(replace(modality, validation=None), place, month, monthly),
+        validation=modality.validation and _spread(modality.validation, monthly, turns=1),
+        month=month,
+    )
 
 
 class Standardise(nn.Module):

@@ -21,8 +21,9 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
 PUBLISHED = Path(__file__).parent / "published"
 FORMAT = 1  # raise it when older versions cannot read the folder
 REPLACED = object()  # the stamp of a folder that a save has moved away
-# Of `LocationEncoder`; the configuration holds them all.
+# Of `LocationEncoder`; the configuration holds them all, `OPTIONAL` ones where they were given.
 ARGUMENTS = ["features", "network", "dim", "feature_options", "network_options", "seed", "readout"]
+OPTIONAL = ["time"]
 
 
 def published() -> list[str]:

@@ -55,8 +55,9 @@ with needs("data,own,study", "reading your own data"):
     from locties.data.frozen_folder import ARRAY, MANIFEST, Mapped, read_features
     from locties.evaluation.tasks import Task, check_kind
     from locties.lonlat import CELL_DEGREES, cell_index, check
-    from locties.modalities import EMBEDDED, FITTED, MODALITIES, Chosen
+    from locties.modalities import EMBEDDED, MODALITIES, Chosen
     from locties.modality import (
+        FITTED,
         PATCH,
         Modality,
         Samples,

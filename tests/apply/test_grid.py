@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+import xarray
 from torch import nn
 
 from locties.apply.grid import (
@@ -120,6 +121,33 @@ def test_memory_is_bounded_by_chunks_of_rows_that_do_not_change_the_result():
     assert max(sizes) <= POINTS_PER_CHUNK
     assert sum(sizes) == 360 * 720
     np.testing.assert_array_equal(grid.embedding[..., 1], np.tile(grid.lat[:, None], (1, 720)))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_grid_in_a_month_is_the_encoder_in_that_month(network):
+    options = NETWORK_OPTIONS[network]
+    encoder = LocationEncoder(
+        "spherical_harmonics", network, 8, {"degree": 8}, options, time="month"
+    )
+    july, january = (embed_grid(encoder, 30, month=month) for month in (7, 1))
+    np.testing.assert_allclose(
+        july.embedding, pointwise(encoder.in_month(7), july), rtol=1e-4, atol=1e-5
+    )
+    assert not np.allclose(july.embedding, january.embedding)
+    both = xarray.concat([january.to_xarray(), july.to_xarray()], "month")
+    np.testing.assert_array_equal(both["month"], [1, 7])
+    np.testing.assert_array_equal(
+        both["embedding"].sel(month=7).transpose("lat", "lon", "dimension"), july.embedding
+    )
+
+
+def test_a_grid_without_its_month_is_refused():
+    with pytest.raises(ValueError, match="month is None: pass one"):
+        embed_grid(LocationEncoder("spherical_harmonics", "linear", 4, time="month"), 30)
+    with pytest.raises(ValueError, match=r"takes no month, and month is 7"):
+        embed_grid("melt", 30, month=7)
+    with pytest.raises(ValueError, match=r"month=7: only a LocationEncoder .* leave the month out"):
+        embed_grid(lambda lonlat: lonlat, 30, month=7)
 
 
 NETWORK_OPTIONS = {

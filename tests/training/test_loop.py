@@ -11,7 +11,9 @@ import torch
 from tiny_runs import TINY, a_modality, an_encoder, two_modalities, weights
 
 import locties
+from locties.encoder import LocationEncoder
 from locties.modalities import MODALITIES
+from locties.modality import Modality, by_month, profile_encoder
 from locties.objectives import NTXent
 from locties.training import pretrain
 from locties.training.loop import Loop, adamw, rate_factor
@@ -37,6 +39,59 @@ def test_it_learns_and_leaves_the_given_encoder_as_it_was():
     losses = run.history.groupby("modality")["validation_loss"]
     assert (losses.last() < losses.first()).all(), run.history.to_string()
     assert (losses.last() < math.log(40)).all(), "worse than guessing among 40 locations"
+
+
+def seasons(name="warmth"):
+    """Warm in July north of the equator and in January south of it, the same on average."""
+    lonlat = a_modality("a").lonlat
+    year = torch.cos((torch.arange(1, 13) - 7) / 12 * 2 * math.pi)
+    profiles = lonlat[:, 1:].sign() * year
+
+    def modality(rows, validation=None):
+        return Modality(name, lonlat[rows], profiles[rows], profile_encoder(12), validation)
+
+    return modality(slice(40, None), modality(slice(0, 40)))
+
+
+@pytest.mark.parametrize("objective", ["regression", "nt_xent"])
+def test_an_encoder_with_a_month_learns_the_season(objective):
+    encoder = LocationEncoder("xyz", "mlp", dim=16, network_options={"hidden": 32}, time="month")
+    settings = TINY | {"pairs": 6400, "learning_rate": 1e-2}
+    modalities = [by_month(seasons()), a_modality("b")]
+    run = pretrain("melt", modalities, encoder, objective=objective, **settings)
+    with torch.no_grad():
+        held_out = by_month(modalities[0].validation.samples.of)
+        embedding = run.encoder(held_out.lonlat, held_out.month)
+    warmth = held_out.samples[torch.arange(len(embedding))]
+    weight = torch.linalg.lstsq(embedding[::2], warmth[::2]).solution
+    error = (embedding[1::2] @ weight - warmth[1::2]).square().mean() / warmth.var()
+    assert error < 0.3, "without the season it is 1"
+
+
+def test_months_and_encoders_without_are_refused_with_a_remedy():
+    with pytest.raises(ValueError, match=r"'warmth' has months .* time='month'"):
+        pretrain("clip", by_month(seasons()), an_encoder(), **TINY)
+    encoder = LocationEncoder("xyz", "linear", dim=4, time="month")
+    with pytest.raises(ValueError, match=r"none of a, b has months: add one of rain, .* without"):
+        pretrain("melt", two_modalities(), encoder, **TINY)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("locations", ["fixed", "fresh"])
+def test_monthly_modalities_by_name_are_taken_month_by_month(locations, monkeypatch):
+    drawn, loss = [], Loop.loss
+    monkeypatch.setattr(Loop, "loss", lambda self, pairs: drawn.append(pairs) or loss(self, pairs))
+    encoder = LocationEncoder("xyz", "linear", dim=4, time="month")
+    options = TINY | {"samples": 300, "epochs": 1, "locations": locations}
+    pretrain("melt", ["temperature", "relief"], encoder, **options)
+    temperature, relief = drawn[0].raw.values()
+    assert temperature.shape == (32, 1)
+    assert relief.shape == (32, 1, 16, 16)
+    months = drawn[0].month
+    assert set(months.tolist()) == set(range(1, 13))
+    profile = MODALITIES["temperature"](samples=2).samples
+    expected = profile.read(profile.rasters, drawn[0].lonlat[:32]).gather(1, months[:32, None] - 1)
+    assert temperature.equal(expected)
 
 
 def test_history_has_a_row_for_each_epoch_and_modality():

@@ -25,6 +25,7 @@ LAT = {
     "axis": "Y",
 }
 DIMENSION = {"long_name": "dimension of the embedding", "units": "1"}
+MONTH = {"long_name": "month, 1 January to 12 December", "units": "1"}
 EMBEDDING = {"long_name": "embedding of the place", "units": "1"}
 GRID_MAPPING = {"grid_mapping": "crs"}
 CRS: dict[str, Any] = {

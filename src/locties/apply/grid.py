@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from locties.apply import cf
-from locties.apply.metadata import Encoder, resolve
+from locties.apply.metadata import Encoder, resolve, takes_month
 from locties.encoder import LocationEncoder
 from locties.features import SphericalHarmonics
 from locties.harmonics import legendre, waves
+from locties.month import cyclic
 from locties.networks import split
 
 # The 1,600 harmonics of L = 40 then take 26 MB, which the allocator reuses from chunk to chunk.
@@ -53,11 +54,15 @@ class EmbeddingGrid(NamedTuple):
             array([135.,  45.], dtype=float32)
         """
         dataset = cf.embeddings(self.lon, self.lat, self.embedding.shape[-1], self.metadata)
+        if "month" in self.metadata:
+            dataset = dataset.assign_coords(month=((), int(self.metadata["month"]), cf.MONTH))
         embedding = np.moveaxis(self.embedding, -1, 0)
         return dataset.assign(embedding=(cf.AXES, embedding, cf.EMBEDDING, cf.GRID_MAPPING))
 
 
-def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> EmbeddingGrid:
+def embed_grid(
+    encoder: str | Path | Encoder, resolution: float = 0.25, *, month: int | None = None
+) -> EmbeddingGrid:
     """Embed the centre of every pixel of a global grid, without gradients and in eval mode.
 
     At 256 dimensions the result takes 1.06 GB at 0.25 degrees and 66 MB at 1 degree. `stream_grid`
@@ -67,6 +72,9 @@ def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Embed
         encoder: name or folder as in `locties.load`, a LocationEncoder, or a function from lonlat
             (N, 2) float32 to (N, dim). A module runs on its own device.
         resolution: pixel size in degrees; it must divide 180.
+        month: 1 to 12, for an encoder with a `time`. For a grid with a dimension of months, join
+            several: ``xarray.concat([embed_grid("mine", 1, month=m).to_xarray() for m in (1, 7)],
+            "month")``.
 
     Example:
         >>> grid = embed_grid(lambda lonlat: lonlat, resolution=90)
@@ -78,7 +86,7 @@ def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Embed
     lon, lat = pixel_centres(resolution)
     embedding, metadata = np.empty((0, 0, 0), np.float32), {}
     row = 0
-    for block in stream_grid(encoder, resolution):
+    for block in stream_grid(encoder, resolution, month=month):
         if row == 0:
             embedding = np.empty((len(lat), *block.embedding.shape[1:]), np.float32)
             metadata = dict(block.metadata)
@@ -87,7 +95,9 @@ def embed_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Embed
     return EmbeddingGrid(lon, lat, embedding, metadata)
 
 
-def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iterator[EmbeddingGrid]:
+def stream_grid(
+    encoder: str | Path | Encoder, resolution: float = 0.25, *, month: int | None = None
+) -> Iterator[EmbeddingGrid]:
     """Yield the grid of `embed_grid` in blocks of whole rows, north to south, to save memory.
 
     Example:
@@ -96,7 +106,7 @@ def stream_grid(encoder: str | Path | Encoder, resolution: float = 0.25) -> Iter
         [ 45. -45.] (2, 4, 2)
     """
     lon, lat = pixel_centres(resolution)
-    function, metadata = resolve(encoder)
+    function, metadata = resolve(encoder, month)
     embed = rows_embedder(function, lon)
     rows = max(1, POINTS_PER_BLOCK // len(lon))
     for start in range(0, len(lat), rows):
@@ -120,11 +130,14 @@ def rows_embedder(encoder: Encoder, lon: np.ndarray) -> Callable[[np.ndarray], n
     return embed
 
 
-def embed_points(encoder: Encoder, lonlat: Tensor) -> np.ndarray:
-    """Embeddings (N, dim) float32 of lonlat (N, 2), in chunks, without gradients, in eval mode."""
+def embed_points(encoder: Encoder, lonlat: Tensor, month: Tensor | None = None) -> np.ndarray:
+    """Embeddings (N, dim) float32 of lonlat (N, 2), in chunks, without gradients, in eval mode.
+
+    `month` (N,) is needed for an encoder with a `time`.
+    """
     embedding, start = np.empty((0, 0), np.float32), 0
     with torch.no_grad(), eval_mode(encoder) as device:
-        for output in _outputs(encoder, lonlat.to(device)):
+        for output in _outputs(encoder, lonlat.to(device), month):
             if start == 0:
                 embedding = np.empty((len(lonlat), output.shape[1]), np.float32)
             embedding[start : start + len(output)] = output.float().cpu().numpy()
@@ -135,10 +148,13 @@ def embed_points(encoder: Encoder, lonlat: Tensor) -> np.ndarray:
 EmbedRows = Callable[[np.ndarray, torch.device | None], Tensor]  # (H,) degrees to (H, W, dim)
 
 
-def _outputs(encoder: Encoder, lonlat: Tensor) -> Iterator[Tensor]:
+def _outputs(encoder: Encoder, lonlat: Tensor, month: Tensor | None = None) -> Iterator[Tensor]:
     """The encoder's output (n, dim) for each chunk of lonlat (N, 2)."""
-    for points in torch.split(lonlat, POINTS_PER_CHUNK):
-        output = encoder(points)
+    months = [] if month is None else [month]
+    for points, *of_points in zip(
+        *(torch.split(x, POINTS_PER_CHUNK) for x in (lonlat, *months)), strict=True
+    ):
+        output = encoder(points, *of_points)
         if output.ndim != 2 or len(output) != len(points):
             raise ValueError(
                 f"the encoder returned shape {tuple(output.shape)} for {len(points)} points: "
@@ -162,6 +178,8 @@ def _separable(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
         return None
     if any(m._forward_hooks or m._forward_pre_hooks for m in encoder.modules()):
         return None
+    if takes_month(encoder):
+        return None  # the encoder's own error says how to pass one
     parts = split(encoder.network)
     if parts is None:
         return None
@@ -172,6 +190,9 @@ def _separable(encoder: Encoder, lon: np.ndarray) -> EmbedRows | None:
     for ell in range(degree):
         columns = weight.detach()[:, ell**2 : (ell + 1) ** 2]
         by_order[degree - 1 - ell : degree + ell, ell] = columns.T
+    if encoder.month is not None:
+        month = cyclic(torch.tensor([encoder.month], device=device))[0]
+        bias = bias + weight[:, degree**2 :] @ month.to(weight)
     order = torch.arange(1 - degree, degree, device=device).abs()
     longitudes = waves(torch.tensor(lon, device=device), degree).to(weight.dtype)
 

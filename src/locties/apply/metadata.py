@@ -11,7 +11,8 @@ from torch import Tensor
 from locties import __version__
 from locties.encoder import LocationEncoder, load
 
-Encoder = Callable[[Tensor], Tensor]
+# From lonlat (N, 2), and months (N,) if the encoder has a `time`, to (N, dim).
+Encoder = Callable[..., Tensor]
 CRS = "EPSG:4326"
 
 
@@ -23,7 +24,8 @@ def describe(encoder: Encoder) -> dict[str, str]:
         `weights_sha256`: hash of the weights of a `LocationEncoder`, as `LocationEncoder.save`
         writes them, or ``origin["sha256"]`` of another callable. `licence`:
         ``origin["licence"]``, else "not stated".
-        `crs`: of the coordinates. `locties`: the version.
+        `crs`: of the coordinates. `locties`: the version. `month`: the one that
+        `LocationEncoder.in_month` fixed, if any.
 
     Example:
         >>> encoder = LocationEncoder(features="xyz", network="linear", dim=4)
@@ -35,6 +37,8 @@ def describe(encoder: Encoder) -> dict[str, str]:
     if isinstance(encoder, LocationEncoder):
         state = {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}
         metadata["weights_sha256"] = hashlib.sha256(safetensors.torch.save(state)).hexdigest()
+        if encoder.month is not None:
+            metadata["month"] = str(encoder.month)
     elif "sha256" in origin:
         metadata["weights_sha256"] = str(origin["sha256"])
     return {
@@ -45,27 +49,48 @@ def describe(encoder: Encoder) -> dict[str, str]:
     }
 
 
-def resolve(encoder: str | Path | Encoder) -> tuple[Encoder, dict[str, str]]:
+def resolve(
+    encoder: str | Path | Encoder, month: int | None = None
+) -> tuple[Encoder, dict[str, str]]:
     """An encoder and its metadata from `describe`, with the given name or the folder's.
 
     Args:
         encoder: name of an encoder that comes with locties, folder that `LocationEncoder.save`
             wrote, `LocationEncoder`, or any function from lonlat (N, 2) float32 to (N, dim).
+        month: the month in which to take an encoder that has a `time`.
 
     Example:
         >>> encoder, metadata = resolve("best")
         >>> encoder.dim, metadata["encoder"]
         (1280, 'best')
     """
+    name = {}
     if isinstance(encoder, str | Path):
-        loaded = load(encoder)
-        return loaded, {**describe(loaded), "encoder": Path(encoder).resolve().name}
+        name = {"encoder": Path(encoder).resolve().name}
+        encoder = load(encoder)
+    if month is not None:
+        encoder = in_month(encoder, month)
     if not callable(encoder):
         raise ValueError(
             f"{type(encoder).__name__} is not an encoder: the first argument is a name such as "
             "'melt', a folder or a LocationEncoder"
         )
-    return encoder, describe(encoder)
+    return encoder, describe(encoder) | name
+
+
+def takes_month(encoder: Encoder) -> bool:
+    """Whether an encoder needs a month beside each place."""
+    return getattr(encoder, "time", None) is not None and getattr(encoder, "month", None) is None
+
+
+def in_month(encoder: Encoder, month: int) -> Encoder:
+    """`LocationEncoder.in_month`; ValueError for an encoder of another kind."""
+    if not isinstance(encoder, LocationEncoder):
+        raise ValueError(
+            f"month={month!r}: only a LocationEncoder takes a month, not a "
+            f"{type(encoder).__name__}: leave the month out"
+        )
+    return encoder.in_month(month)
 
 
 def column_names(name: str, dim: int) -> list[str]:

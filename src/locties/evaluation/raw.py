@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from locties.evaluation.leakage import raw_values
 from locties.lonlat import LonLat, check
-from locties.modalities import EMBEDDED, FITTED, MODALITIES, Gathered
-from locties.modality import Standardise
+from locties.modalities import EMBEDDED, MODALITIES, Gathered
+from locties.modality import FITTED, Standardise
 
 
 class Raw(nn.Module):

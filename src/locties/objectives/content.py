@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from locties.modality import BUCKETS, Modality, Standardise
+from locties.modality import BUCKETS, FITTED, Modality, Standardise
 
 POOL = 4  # pixels along each side of a patch's content
 TOKEN_CONTENT = 64  # numbers in the content of a row of tokens
-FITTED = 4096  # samples that give the mean and deviation of a content
 
 
 def content(samples: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ class Pairs:
         rows: which of the B pairs this process embeds.
         samples: by name, the samples of those rows.
         raw: by number, the samples that the objective may read.
+        month: (B,), if the modalities have months.
     """
 
     lonlat: Tensor
@@ -65,6 +66,7 @@ class Pairs:
     rows: Tensor | slice
     samples: dict[str, Tensor]
     raw: dict[int, Tensor]
+    month: Tensor | None
 
 
 class Batches:
@@ -88,8 +90,9 @@ class Batches:
         drawn = {name: self._draw(name, n) for name, n in counts.items()}
         if not self.fresh:
             self._announce(following)
-        lonlat = torch.cat([where for where, _ in drawn.values()])
-        raw = {name: samples for name, (_, samples) in drawn.items()}
+        lonlat = torch.cat([where for where, *_ in drawn.values()])
+        raw = {name: samples for name, (_, samples, *_) in drawn.items()}
+        months = [month for _, _, *with_month in drawn.values() for month in with_month]
         samples = {
             name: x[processes.share(len(x))] if self.read_all else x for name, x in raw.items()
         }
@@ -97,16 +100,24 @@ class Batches:
         numbers = torch.tensor([self.numbers[name] for name in counts])
         modality = numbers.repeat_interleave(torch.tensor(sizes)).to(lonlat.device)
         rows = processes.rows(sizes, lonlat.device)
-        return Pairs(lonlat, modality, rows, samples, {self.numbers[n]: x for n, x in raw.items()})
+        return Pairs(
+            lonlat,
+            modality,
+            rows,
+            samples,
+            {self.numbers[n]: x for n, x in raw.items()},
+            torch.cat(months) if months else None,
+        )
 
-    def _draw(self, name: str, n: int) -> tuple[Tensor, Tensor]:
-        """Locations (n, 2), and the samples that this process reads."""
+    def _draw(self, name: str, n: int) -> tuple[Tensor, ...]:
+        """Locations (n, 2), the samples that this process reads and, if they have any, months."""
         modality, stream = self.modalities[name], self.streams[name]
         if self.fresh:
-            lonlat, samples = modality.fresh(n, stream.generator)
-            return lonlat, samples[self._read(n)]
+            lonlat, samples, *month = modality.fresh(n, stream.generator)
+            return lonlat, samples[self._read(n)], *month
         index = stream.take(n).to(modality.lonlat.device)
-        return modality.lonlat[index], modality.samples[index[self._read(n)]]
+        month = [] if modality.month is None else [modality.month[index]]
+        return modality.lonlat[index], modality.samples[index[self._read(n)]], *month
 
     def _announce(self, following: Mapping[str, int]) -> None:
         """Announce the samples of the next step to modalities that read ahead."""

@@ -193,4 +193,5 @@ def _of_data(modality: Modality) -> str:
     """A hash of all locations and of some evenly spaced samples, held-out ones included."""
     sets = [modality] if modality.validation is None else [modality, modality.validation]
     some = (m.samples[torch.arange(0, len(m.lonlat), 1 + len(m.lonlat) // 256)] for m in sets)
-    return digest([*(m.lonlat for m in sets), *some])
+    months = (m.month for m in sets if m.month is not None)
+    return digest([*(m.lonlat for m in sets), *some, *months])

@@ -128,7 +128,7 @@ def pretrain(
     loss, encoder = settings.make_objective(), starting_encoder(encoder, settings.seed)
     on = processes.join(device_of(device))
     settings = settings.on(on)
-    loaded = load_modalities(named, settings)
+    loaded = load_modalities(named, settings, encoder.time)
     loop = Loop(settings, encoder, loaded, loss, on)
     identity = {} if checkpoint is None else {**loop.described(), **digests(loaded, loop.learned)}
     title = f"{schedule} on {'+'.join(settings.modalities)}, seed {seed}"
@@ -217,7 +217,8 @@ class Loop:
         """The objective on the embeddings of the whole batch, those of other processes included."""
         bfloat16 = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            e = self.encoder.encode(drawn.lonlat[drawn.rows])
+            month = None if drawn.month is None else drawn.month[drawn.rows]
+            e = self.encoder.encode(drawn.lonlat[drawn.rows], month)
             if self.objective.encodes_samples:
                 z = torch.cat([self.modality_encoders[k](x) for k, x in drawn.samples.items()])
             else:

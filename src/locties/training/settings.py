@@ -20,8 +20,8 @@ from locties._util.matmul import bfloat16_is_fast
 from locties._util.registry import check_choice, check_counts, check_options
 from locties.encoder import LocationEncoder
 from locties.lonlat import CELL_DEGREES, cell_index
-from locties.modalities import MODALITIES
-from locties.modality import Modality
+from locties.modalities import MODALITIES, MONTHLY
+from locties.modality import Modality, by_month, in_every_month
 from locties.objectives import OBJECTIVES, Objective
 from locties.training import processes
 from locties.training.schedules import SCHEDULES, Schedule
@@ -170,8 +170,13 @@ def by_name(modalities: Any) -> dict[str, str | Modality]:
     return named
 
 
-def load_modalities(named: Mapping[str, str | Modality], settings: Settings) -> dict[str, Modality]:
-    """The modalities; those given by name are made by their factories."""
+def load_modalities(
+    named: Mapping[str, str | Modality], settings: Settings, time: str | None = None
+) -> dict[str, Modality]:
+    """The modalities; those given by name are made by their factories.
+
+    `time` is the encoder's.
+    """
     factories = [m if isinstance(m, Modality) else MODALITIES[m] for m in named.values()]
     loaded = {}
     for name, made in zip(named, factories, strict=True):
@@ -182,6 +187,7 @@ def load_modalities(named: Mapping[str, str | Modality], settings: Settings) -> 
                 f"MODALITIES[{name!r}] returned {what!r}: let it return a Modality named {name!r}"
             )
         loaded[name] = modality
+    loaded = _with_months(named, loaded, time)
     _check_sizes(settings, loaded)
     cells = {
         name: torch.unique(cell_index(m.lonlat.cpu(), CELL_DEGREES)) for name, m in loaded.items()
@@ -194,6 +200,30 @@ def load_modalities(named: Mapping[str, str | Modality], settings: Settings) -> 
                 stacklevel=3,
             )
     return loaded
+
+
+def _with_months(
+    named: Mapping[str, str | Modality], loaded: Mapping[str, Modality], time: str | None
+) -> dict[str, Modality]:
+    """All modalities with months for an encoder that takes them; ValueError if none has any."""
+    if time is None:
+        if with_month := [name for name, m in loaded.items() if m.month is not None]:
+            raise ValueError(
+                f"modality {with_month[0]!r} has months and the encoder takes none: pass "
+                "LocationEncoder(..., time='month')"
+            )
+        return dict(loaded)
+    made = {
+        name: by_month(m) if isinstance(named[name], str) and name in MONTHLY else m
+        for name, m in loaded.items()
+    }
+    if all(m.month is None for m in made.values()):
+        raise ValueError(
+            f"the encoder takes a month and none of {', '.join(made)} has months: add one of "
+            f"{', '.join(MONTHLY)} or a Modality(..., month=...), or pass a LocationEncoder "
+            "without time"
+        )
+    return {name: in_every_month(m) if m.month is None else m for name, m in made.items()}
 
 
 def _check_sizes(settings: Settings, modalities: Mapping[str, Modality]) -> None:

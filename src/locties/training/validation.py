@@ -20,7 +20,7 @@ def held_out_scores(
     if held_out is None:
         return {"validation_loss": math.nan, "recall_at_10": math.nan}
     index = torch.arange(len(held_out.lonlat), device=held_out.lonlat.device)
-    e = encoder.encode(held_out.lonlat)
+    e = encoder.encode(held_out.lonlat, held_out.month)
     z = modality_encoder(held_out.samples[index])
     batch = Batch(z, e, torch.zeros_like(index), place_of(held_out.lonlat))
     similarity = F.normalize(z, dim=1) @ F.normalize(e, dim=1).T
