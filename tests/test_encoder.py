@@ -145,6 +145,58 @@ def test_an_unknown_time_is_refused(saved: Path) -> None:
         load(saved)
 
 
+def test_a_nested_dimension_is_read_by_name_by_folder_and_by_hand(saved: Path) -> None:
+    encoder = small(nested=[2, 4])
+    encoder.save(saved)
+    whole, expected = load(saved)(PLACES), encoder(PLACES)
+    assert torch.equal(whole, expected)
+    assert load(saved).config == encoder.config == small().config | {"nested": [2, 4]}
+    for name in (f"{saved}:4", Path(f"{saved}:4")):
+        first = load(name)
+        assert first.dim == 4
+        assert torch.equal(first(PLACES), expected[:, :4])
+    encoder.readout = 2
+    assert torch.equal(encoder(PLACES), expected[:, :2])
+    encoder.save(saved)
+    assert load(saved).dim == 2
+    assert read_config(f"{saved}:4")["readout"] == 2, "the file is as it was saved"
+    encoder.readout = "output"
+    assert torch.equal(encoder(PLACES), expected)
+
+
+def test_without_nested_dimensions_a_configuration_is_as_it_was(saved: Path) -> None:
+    assert "nested" not in small().config
+    assert "nested" not in json.loads((saved / "config.json").read_text())
+    assert load(saved).nested == []
+
+
+@pytest.mark.parametrize("readout", [3, 6, 0, -2, True, None, 2.5])
+def test_other_dimensions_are_refused(readout: object, saved: Path) -> None:
+    encoder = small(nested=[2, 4])
+    with pytest.raises(ValueError, match=rf"readout={readout}.*\(2, 4\): pass one of them"):
+        encoder.readout = readout
+    assert encoder.readout == "output"
+
+
+def test_a_name_with_a_dimension_that_is_not_nested_is_refused(saved: Path) -> None:
+    for name in ("melt:64", f"{saved}:4"):
+        with pytest.raises(ValueError, match=r"readout=\d+ .*made without nested"):
+            load(name)
+    with pytest.raises(FileNotFoundError, match="no folder 'none'"):
+        load("none:4")
+
+
+@pytest.mark.parametrize("nested", [[4, 2], [2, 2], [6], [7], [0], [2.5], "2", 4, {2, 4}, [True]])
+def test_nested_dimensions_rise_and_are_smaller_than_the_whole(nested: object) -> None:
+    with pytest.raises(ValueError, match=r"nested( is |=).*pass "):
+        small(nested=nested)
+
+
+def test_a_folder_with_a_colon_in_its_name_is_a_folder(tmp_path: Path) -> None:
+    small().save(tmp_path / "run:4")
+    assert torch.equal(load(str(tmp_path / "run:4"))(PLACES), small()(PLACES))
+
+
 def test_the_default_is_the_papers_encoder() -> None:
     encoder = LocationEncoder()
     embedding = encoder(PLACES)
@@ -277,6 +329,9 @@ HOSTILE = {
     "text for dim": {"dim": "400000000"},
     "truth for dim": {"dim": True},
     "nested dim": {"dim": [[6]]},
+    "nested": {"nested": [10**9]},
+    "text for nested": {"nested": "2"},
+    "a dimension that is not nested": {"readout": 2},
     "layers": {"network_options": {"hidden": 8, "layers": 10**7, "activation": "gelu"}},
     "more layers": {"network_options": {"hidden": 8, "layers": 10**15, "activation": "gelu"}},
     "hidden": {"network_options": {"hidden": 10**9, "layers": 2, "activation": "gelu"}},

@@ -5,9 +5,9 @@ import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from locties.saved import (
     find_folder,
     read_config_in,
     read_state,
+    split_dim,
     stamp,
 )
 
@@ -60,8 +61,11 @@ class LocationEncoder(nn.Module):
         feature_options: keywords of the feature, e.g. ``{"degree": 10}``.
         network_options: keywords of the network, e.g. ``{"hidden": 256}``.
         seed: determines the initial weights; the global random state is neither read nor changed.
-        readout: "output" makes the network's output the embedding; "layers" joins the outputs of
-            all layers, each after its activation and scaled to length one.
+        readout: "output" makes the network's output the embedding; a nested dimension makes its
+            first numbers the embedding; "layers" joins the outputs of all layers, each after its
+            activation and scaled to length one. You can also set it later.
+        nested: smaller dimensions than `dim`, in rising order, such as (16, 64). `locties.pretrain`
+            then trains the first 16 and the first 64 numbers to be embeddings by themselves.
         time: None, or "month" for an encoder of places in a month. `locties.month.cyclic` of the
             month then joins the positional features.
 
@@ -85,22 +89,23 @@ class LocationEncoder(nn.Module):
         feature_options: Mapping[str, Any] | None = None,
         network_options: Mapping[str, Any] | None = None,
         seed: int = 0,
-        readout: str = "output",
+        readout: str | int = "output",
         time: str | None = None,
+        nested: Sequence[int] = (),
     ) -> None:
         super().__init__()
         check_counts(dim=dim)
         check_seed(seed)
-        check_choice("readout", readout, READOUTS)
         if time is not None:
             check_choice("time", time, TIMES)
+        self.nested = _checked_nested(nested, dim)
+        self.readout = readout
         self.features, self.network, options = _modules(
             Making(int(seed)), features, network, dim, feature_options, network_options, time
         )
         self.time = time
         self.month: int | None = None  # set by `in_month`
         self.network_dim = int(dim)
-        self.readout = readout
         self.origin: dict[str, Any] = {}
         self._config = {
             "features": features,
@@ -111,6 +116,25 @@ class LocationEncoder(nn.Module):
         }
         if time is not None:
             self._config["time"] = time
+        if self.nested:
+            self._config["nested"] = self.nested
+
+    @property
+    def readout(self) -> str | int:
+        """What an embedding is: "output", "layers", or one of the `nested` dimensions."""
+        return self._readout
+
+    @readout.setter
+    def readout(self, readout: str | int) -> None:
+        if isinstance(readout, str):
+            check_choice("readout", readout, READOUTS)
+        elif isinstance(readout, bool) or readout not in self.nested:
+            known = ", ".join(map(str, self.nested)) or "none: it was made without nested=[...]"
+            raise ValueError(
+                f"readout={readout!r} is not a nested dimension of this encoder ({known}): pass "
+                "one of them, 'output' or 'layers'"
+            )
+        self._readout = readout
 
     @property
     def config(self) -> dict[str, Any]:
@@ -121,6 +145,8 @@ class LocationEncoder(nn.Module):
     @property
     def dim(self) -> int:
         """Length of an embedding; with readout "layers" the sum of the layers' widths."""
+        if isinstance(self.readout, int):
+            return self.readout
         if self.readout == "output":
             return self.network_dim
         with torch.no_grad():
@@ -215,10 +241,10 @@ class LocationEncoder(nn.Module):
 
     def read(self, network: nn.Module, x: Tensor) -> Tensor:
         """The embedding that `network` gives for its input x (N, in_dim), by this readout."""
-        if self.readout == "output":
-            output: Tensor = network(x)
-            return output.float()
-        return torch.cat([F.normalize(h.float(), dim=1) for h in layers(network, x)], dim=1)
+        if self.readout == "layers":
+            return torch.cat([F.normalize(h.float(), dim=1) for h in layers(network, x)], dim=1)
+        output: Tensor = network(x)
+        return (output if self.readout == "output" else output[:, : self.readout]).float()
 
     def save(self, folder: str | os.PathLike[str], card: str = "") -> None:
         """Write ``model.safetensors`` and ``config.json`` into `folder`, which `load` reads.
@@ -268,7 +294,8 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
     Args:
         folder: the folder with ``model.safetensors`` and ``config.json``, or the name of an encoder
             that comes with locties, such as "melt"; for your own folder of that name, pass "./melt"
-            or a `Path`.
+            or a `Path`. ":64" at the end of a name or folder, as in "mine:64", sets the readout to
+            the nested dimension 64.
 
     Returns:
         The encoder on the CPU, in eval mode, with bit-identical weights.
@@ -277,6 +304,15 @@ def load(folder: str | os.PathLike[str]) -> LocationEncoder:
         >>> load("melt")([[13.4, 52.5], [2.35, 48.86]]).shape
         torch.Size([2, 256])
     """
+    name, dim = split_dim(folder)
+    encoder = _read_whole(name)
+    if dim is not None:
+        encoder.readout = dim
+    return encoder
+
+
+def _read_whole(folder: str | os.PathLike[str]) -> LocationEncoder:
+    """Read an encoder, even while another process replaces it."""
     for _ in range(_TRIES - 1):
         before = stamp(folder)
         try:
@@ -307,6 +343,20 @@ def _read_encoder(path: Path) -> LocationEncoder:
     encoder.load_state_dict(state)
     encoder.origin = config.get("origin", {})
     return encoder.eval()
+
+
+def _checked_nested(nested: Sequence[int], dim: int) -> list[int]:
+    """The nested dimensions as plain numbers; ValueError unless they rise and stay below `dim`."""
+    if isinstance(nested, str) or not isinstance(nested, Sequence):
+        raise ValueError(f"nested={nested!r}: pass a list of dimensions, such as [16, 64]")
+    for value in nested:
+        check_counts(nested=value)
+    if any(a >= b for a, b in pairwise([*nested, dim])):
+        raise ValueError(
+            f"nested={list(nested)!r} with dim={dim}: pass dimensions in rising order, each "
+            f"smaller than {dim}"
+        )
+    return [int(value) for value in nested]
 
 
 def _modules(

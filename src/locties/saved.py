@@ -23,12 +23,29 @@ FORMAT = 1  # raise it when older versions cannot read the folder
 REPLACED = object()  # the stamp of a folder that a save has moved away
 # Of `LocationEncoder`; the configuration holds them all, `OPTIONAL` ones where they were given.
 ARGUMENTS = ["features", "network", "dim", "feature_options", "network_options", "seed", "readout"]
-OPTIONAL = ["time"]
+OPTIONAL = ["time", "nested"]
 
 
 def published() -> list[str]:
     """Names of the encoders that come with locties, sorted."""
     return sorted(entry.name for entry in PUBLISHED.glob("*") if (entry / CONFIG).is_file())
+
+
+def split_dim(name: str | os.PathLike[str]) -> tuple[str | os.PathLike[str], int | None]:
+    """("mine", 64) of "mine:64"; the name itself and None if it ends in no number.
+
+    A folder whose whole name is "mine:64" is taken as it is.
+    """
+    before, colon, digits = str(name).rpartition(":")
+    if not (colon and digits.isdecimal()) or Path(name).is_dir():
+        return name, None
+    return Path(before) if isinstance(name, Path) else before, int(digits)
+
+
+def is_encoder(name: str) -> bool:
+    """Whether a name is that of a published encoder or a folder, with a dimension or without."""
+    base = split_dim(name)[0]
+    return base in published() or (bool(base) and Path(base).is_dir())
 
 
 def find_folder(folder: str | os.PathLike[str]) -> Path:
@@ -38,6 +55,7 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(folder, str | os.PathLike):
         raise ValueError(f"an encoder is loaded by its name or folder, not from {folder!r}")
+    folder = split_dim(folder)[0]
     path = Path(folder)
     if path.is_dir() and (isinstance(folder, Path) or str(folder) not in published()):
         return path

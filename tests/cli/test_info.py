@@ -79,6 +79,16 @@ def test_info_on_an_encoder(encoder):
     assert re.search(r"^feature options +degree=10$", shown, re.MULTILINE)
 
 
+def test_info_on_nested_dimensions(tmp_path):
+    locties.LocationEncoder("xyz", "linear", dim=6, nested=[2, 4]).save(tmp_path / "e")
+    printed = json.loads(run("info", f"{tmp_path / 'e'}:4", "--json").stdout)
+    assert (printed["dim"], printed["readout"], printed["nested"]) == (4, 4, [2, 4])
+    assert re.search(r"^nested +2, 4$", run("info", tmp_path / "e").stdout, re.MULTILINE)
+    refused = run("info", f"{tmp_path / 'e'}:3")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "(2, 4): pass one of them" in refused.stderr
+
+
 def test_info_says_how_long_an_embedding_is(tmp_path):
     read = {"network_options": {"hidden": 8}, "readout": "layers"}
     locties.LocationEncoder("xyz", "mlp", dim=3, **read).save(tmp_path / "wide")

@@ -207,6 +207,8 @@ def test_columns_of_own_files(arguments, widths, tmp_path, monkeypatch):
         ("-m haze --lon east", "-m NAME=FILE"),
         ("-m c=c.tif --bands red", "counted from 1"),
         ("-m c=c.tif --bands 3", "bands 1 to 2"),
+        ("-m haze --nested 2,x", "counted from 1"),
+        ("-m haze --nested 2,900", "smaller than"),
     ],
 )
 def test_options_of_own_files_are_checked(arguments, remedy, tmp_path, monkeypatch):

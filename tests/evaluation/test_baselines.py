@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from locties.encoder import LocationEncoder
 from locties.evaluation import Task, evaluate
 from locties.evaluation.baselines import BASELINES, Joined, contender
 from locties.lonlat import to_xyz
@@ -98,6 +99,16 @@ def test_a_contender_can_be_read_from_all_its_layers(tmp_path):
     embedding = contender(f"{tmp_path / 'encoder'}+layers")(POINTS)
     encoder.readout = "layers"
     assert torch.equal(embedding, encoder(POINTS))
+
+
+def test_a_contender_can_be_a_nested_dimension(tmp_path):
+    encoder = LocationEncoder("xyz", "linear", dim=6, nested=[2, 4])
+    encoder.save(tmp_path / "encoder")
+    two = contender(f"{tmp_path / 'encoder'}:4+xyz")(POINTS)
+    first = torch.nn.functional.normalize(encoder(POINTS)[:, :4], dim=1)
+    assert torch.equal(two[:, :4], first)
+    with pytest.raises(ValueError, match="3 is not a nested dimension"):
+        contender(f"{tmp_path / 'encoder'}:3")
 
 
 def test_any_contenders_can_be_joined(tmp_path):

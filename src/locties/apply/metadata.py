@@ -97,8 +97,8 @@ def column_names(name: str, dim: int) -> list[str]:
     """Names of an embedding's columns: melt_000, melt_001, and so on.
 
     Example:
-        >>> column_names("melt", 2)
-        ['melt_000', 'melt_001']
+        >>> column_names("melt", 2), column_names("mine:16", 16)[0]
+        (['melt_000', 'melt_001'], 'mine_16_000')
     """
-    digits = max(3, len(str(dim - 1)))
+    digits, name = max(3, len(str(dim - 1))), name.replace(":", "_")
     return [f"{name}_{i:0{digits}d}" for i in range(dim)]

@@ -189,14 +189,18 @@ def find_encoder(name: str, others: Sequence[str] = ()) -> str:
     """The encoder that a user names; for the folder of a run, the encoder in it.
 
     Args:
-        name: a published encoder, the folder of one or of a run, or one of `others`.
+        name: a published encoder, the folder of one or of a run, each with or without a nested
+            dimension as in `locties.load`, or one of `others`.
         others: other names that are allowed here.
     """
-    folder = Path(name)
-    if (folder / "encoder" / "config.json").is_file():
-        return str(folder / "encoder")
+    from locties.saved import is_encoder, split_dim
+
+    base, dim = split_dim(name)
+    encoder = Path(base) / "encoder"
+    if (encoder / "config.json").is_file():
+        return str(encoder) + ("" if dim is None else f":{dim}")
     known = [*locties.published(), *others]
-    if name not in known and not folder.is_dir():
+    if name not in known and not is_encoder(name):
         raise ValueError(f"{registry.unknown('encoder', name, known)} Or the folder of one.")
     return name
 

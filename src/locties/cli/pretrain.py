@@ -45,6 +45,10 @@ def pretrain(
         str, typer.Option(help="Network; NAME:OPTION=VALUE,... sets its options.")
     ] = "siren",
     dim: Annotated[int, typer.Option(help="Length of an embedding.")] = 256,
+    nested: Annotated[
+        list[str] | None,
+        typer.Option(help="Smaller dimensions, such as 16,64, that become embeddings too."),
+    ] = None,
     objective: Annotated[
         str, typer.Option(help="Loss; NAME:OPTION=VALUE,... sets its options.")
     ] = "nt_xent",
@@ -104,7 +108,15 @@ def pretrain(
     net, network_options = _options(network)
     loss, objective_options = _options(objective)
     options = {"lon": lon, "lat": lat, "columns": columns, "bands": bands}
-    encoder = locties.LocationEncoder(feature, net, dim, feature_options, network_options, seed)
+    encoder = locties.LocationEncoder(
+        feature,
+        net,
+        dim,
+        feature_options,
+        network_options,
+        seed,
+        nested=_numbers("nested", split_names(nested or [])),
+    )
     with resuming():
         run = locties.pretrain(
             schedule,
@@ -179,7 +191,7 @@ def _modalities(
                     lon=lists.get("lon", [None])[0],
                     lat=lists.get("lat", [None])[0],
                     columns=lists.get("columns"),
-                    bands=_numbers(lists.get("bands")),
+                    bands=_numbers("bands", lists["bands"]) if "bands" in lists else None,
                     invalid=invalid,
                     beside=list(modalities),
                     samples=samples,
@@ -210,11 +222,9 @@ def _by_file(option: str, given: Sequence[str], files: Mapping[str, str]) -> dic
     return found
 
 
-def _numbers(texts: Sequence[str] | None) -> list[int] | None:
-    if texts is None:
-        return None
+def _numbers(option: str, texts: Sequence[str]) -> list[int]:
     if wrong := [text for text in texts if not text.isdecimal()]:
-        raise ValueError(f"bands={wrong[0]!r}: give numbers, counted from 1")
+        raise ValueError(f"{option}={wrong[0]!r}: give numbers, counted from 1")
     return list(map(int, texts))
 
 

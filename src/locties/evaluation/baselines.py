@@ -19,7 +19,7 @@ from locties.evaluation.raw import Raw
 from locties.harmonics import spherical_harmonics
 from locties.lonlat import LonLat, check, to_xyz
 from locties.peers import PEERS
-from locties.saved import published
+from locties.saved import is_encoder, published
 
 
 def constant(seed: int = 0) -> Encoder:
@@ -150,7 +150,7 @@ def _single(name: str, seed: int) -> Encoder:
         return BASELINES[name](seed=seed)  # type: ignore[no-any-return]
     if name in PEERS:
         return PEERS[name]()  # type: ignore[no-any-return]
-    if name in published() or (name and Path(name).is_dir()):
+    if is_encoder(name):
         return resolve(name)[0]
     if is_table(name):
         return EmbeddingTable(name, invalid="drop")

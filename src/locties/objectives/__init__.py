@@ -19,6 +19,7 @@ from locties.objectives.contrastive import (
     siglip,
 )
 from locties.objectives.fidelity import Fidelity, fidelity
+from locties.objectives.nested import Nested
 from locties.objectives.regression import Regression
 from locties.objectives.vicreg import VICReg, vicreg
 
@@ -34,6 +35,7 @@ __all__ = [
     "Fidelity",
     "NTXent",
     "Negatives",
+    "Nested",
     "Objective",
     "Regression",
     "SigLIP",

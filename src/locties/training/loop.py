@@ -68,7 +68,8 @@ def pretrain(
         schedule: "melt", "salt" or "clip" (one modality); see `locties.training.schedules`.
         modalities: names in `locties.modalities.MODALITIES`, or `Modality` objects.
         encoder: the encoder to start from; a copy of it is trained. Default: spherical harmonics of
-            degree 40 and SIREN.
+            degree 40 and SIREN. Its `nested` dimensions are trained to be embeddings too: the loss
+            is the mean over them and the whole embedding.
         pairs: (sample, location) pairs seen in all.
         batch: pairs in a batch, all modalities together.
         epochs: number of epochs.
@@ -125,7 +126,8 @@ def pretrain(
         precision=precision,
     )
     check_callback(checkpoint, after_epoch)
-    loss, encoder = settings.make_objective(), starting_encoder(encoder, settings.seed)
+    encoder = starting_encoder(encoder, settings.seed)
+    loss = settings.make_objective(encoder.nested, encoder.network_dim)
     on = processes.join(device_of(device))
     settings = settings.on(on)
     loaded = load_modalities(named, settings, encoder.time)

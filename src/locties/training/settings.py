@@ -22,7 +22,7 @@ from locties.encoder import LocationEncoder
 from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modalities import MODALITIES, MONTHLY
 from locties.modality import Modality, by_month, in_every_month
-from locties.objectives import OBJECTIVES, Objective
+from locties.objectives import OBJECTIVES, Nested, Objective
 from locties.training import processes
 from locties.training.schedules import SCHEDULES, Schedule
 
@@ -100,9 +100,14 @@ class Settings:
         schedule: Schedule = SCHEDULES[self.schedule](self.modalities)
         return schedule
 
-    def make_objective(self) -> Objective:
-        objective: Objective = OBJECTIVES[self.objective](**self.objective_options)
-        return objective
+    def make_objective(self, nested: Sequence[int], dim: int) -> Objective:
+        """The objective of embeddings of `dim` numbers; `nested` as in `LocationEncoder`."""
+
+        def make() -> Objective:
+            objective: Objective = OBJECTIVES[self.objective](**self.objective_options)
+            return objective
+
+        return Nested(make, [*nested, dim]) if nested else make()
 
     def on(self, device: torch.device) -> Settings:
         """A copy with the device's name and the precision that "auto" means there."""
