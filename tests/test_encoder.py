@@ -121,7 +121,7 @@ def test_without_time_nothing_about_months_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("month", "said"),
     [
-        (None, r"month is None: pass one, 1 to 12, or .*in_month\(7\)"),
+        (None, r"month is None: pass month=7, .*in_month\(7\)"),
         (13, "row 0 is 13: give whole numbers from 1"),
         ([1, 2, 0, 4, 5], "row 2 is 0"),
         ([1, 2, 3.5, 4, 5], "row 2 is 3.5"),

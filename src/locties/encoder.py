@@ -227,8 +227,8 @@ class LocationEncoder(nn.Module):
         month = self.month if month is None else month
         if month is None:
             raise ValueError(
-                "this encoder takes a month beside each place, and month is None: pass one, 1 to "
-                "12, or fix it with encoder.in_month(7)"
+                "this encoder takes a month beside each place, and month is None: pass month=7, or "
+                "any of 1 to 12, or fix it with encoder.in_month(7)"
             )
         return months.check(month, len(points)).to(points.device)
 

@@ -413,3 +413,43 @@ def test_a_full_disk_is_named_with_what_to_do(
     with pytest.raises(OSError, match="make room") as raised:
         appended(table, tmp_path / "out.csv")
     assert raised.value.filename == str(tmp_path / "out.csv")
+
+
+# ------------------------------------------------------------------------------------- months
+
+
+def places_in_months(lonlat: torch.Tensor, month: torch.Tensor) -> pd.DataFrame:
+    return places(lonlat).assign(M=month.numpy())
+
+
+def test_months_reach_the_columns_part_by_part(tmp_path: Path) -> None:
+    source, output = tmp_path / "a.csv", tmp_path / "b.csv"
+    source.write_text("lon,lat,month,day\n1,2,1,2024-12-24\n3,4,7,2024-11-01\n5,6,12,2023-10-09\n")
+    for month, expected in (("", [1, 7, 12]), ("day", [12, 11, 10])):
+        append_columns(source, output, places_in_months, ABOUT, month=month)
+        assert pd.read_csv(output)["M"].tolist() == expected
+        assert pd.read_csv(output)["E"].tolist() == [1, 3, 5]
+        output.unlink()
+    source.write_text("lon,lat,month\n1,2,1\n3,4,7\n5,6,13\n")
+    with pytest.raises(ValueError, match=r"1 of 3 rows .*'month' is not a month .*: row 2"):
+        append_columns(source, output, places_in_months, ABOUT, month="")
+    append_columns(io.BytesIO(b"lon,lat,month\n"), output, places_in_months, ABOUT, month="")
+    assert output.read_text() == "lon,lat,month,E,N,M\n"
+
+
+def test_a_run_in_another_month_does_not_go_on(tmp_path: Path) -> None:
+    """Parts that were computed in January never join those of July."""
+    source, output = tmp_path / "a.csv", tmp_path / "b.csv"
+    source.write_text("lon,lat\n1,2\n3,4\n5,6\n")
+
+    def fails(lonlat: torch.Tensor) -> pd.DataFrame:
+        if lonlat[0, 0] > 4:
+            raise OSError("no more")
+        return places(lonlat)
+
+    with pytest.raises(OSError, match="no more"):
+        append_columns(source, output, fails, ABOUT | {"month": "1"})
+    with pytest.raises(FileExistsError, match="its month is '1', not '7'"):
+        append_columns(source, output, places, ABOUT | {"month": "7"})
+    append_columns(source, output, places, ABOUT | {"month": "1"})
+    assert pd.read_csv(output)["E"].tolist() == [1, 3, 5]

@@ -257,3 +257,79 @@ def test_an_encoder_that_is_none_is_refused():
         locties.embed(table(), "melt")
     with pytest.raises(ValueError, match=r"returned shape \(4,\) for 4 points"):
         locties.embed(lambda lonlat: lonlat[:, 0], table())
+
+
+def seasonal() -> locties.LocationEncoder:
+    return locties.LocationEncoder("xyz", "mlp", 6, network_options={"hidden": 8}, time="month")
+
+
+MONTHS = [1, 7, 12, 2]
+DATES = ["2024-01-31", "2023-07-01", "1969-12-31", "2000-02-29"]
+AS_COLUMNS = {
+    "numbers": MONTHS,
+    "floats": [1.0, 7.0, 12.0, 2.0],
+    "dates": pd.to_datetime(DATES),
+    "periods": pd.PeriodIndex(DATES, freq="M"),
+    "dates as text": DATES,
+    "months as text": [date[:7] for date in DATES],
+    "times as text": [f"{date}T23:59:59Z" for date in DATES],
+}
+
+
+@pytest.mark.parametrize("column", AS_COLUMNS.values(), ids=AS_COLUMNS)
+def test_each_row_gets_the_embedding_of_its_month(column: object) -> None:
+    encoder = seasonal()
+    wanted = encoder(LONLAT, MONTHS).detach().numpy()
+    named = table().assign(when=column)
+    np.testing.assert_allclose(locties.embed(encoder, named, month="when"), wanted, atol=1e-6)
+    guessed = table().assign(Month=column)
+    np.testing.assert_allclose(locties.embed(encoder, guessed), wanted, atol=1e-6)
+
+
+def test_months_may_stand_beside_the_table() -> None:
+    encoder = seasonal()
+    each = locties.embed(encoder, LONLAT, month=MONTHS)
+    np.testing.assert_allclose(each, encoder(LONLAT, MONTHS).detach().numpy(), atol=1e-6)
+    columns = {"lon": LONLAT[:, 0], "lat": LONLAT[:, 1], "month": MONTHS}
+    np.testing.assert_array_equal(locties.embed(encoder, columns), each)
+    assert locties.embed(encoder, points().assign(month=MONTHS)).to_numpy() == pytest.approx(
+        each.to_numpy(), abs=1e-5
+    )
+    july = locties.embed(encoder.in_month(7), table())
+    pd.testing.assert_frame_equal(july, locties.embed(encoder, table(), month=7), atol=1e-6)
+    assert july.attrs["month"] == "7"
+
+
+def test_rows_without_a_month_are_refused_or_dropped() -> None:
+    frame = table().assign(month=[1, 13, None, 2.5])
+    with pytest.raises(ValueError, match=r"3 of 4 rows .*'month' is not a month .* 1, 2, 3"):
+        locties.embed(seasonal(), frame)
+    with pytest.warns(UserWarning, match="3 of 4 rows"):
+        left = locties.embed(seasonal(), frame, invalid="drop")
+    assert list(left.index) == ["Berlin"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "data", "month", "said"),
+    [
+        (
+            seasonal(),
+            table(),
+            None,
+            r"no column is called month; columns: lon, lat, y. Pass month=7",
+        ),
+        (seasonal(), table(), "y2", "unknown column 'y2': did you mean 'y'"),
+        (seasonal(), LONLAT, None, "ndarray has no columns: pass month=7"),
+        (seasonal(), table().assign(month=1, Month=2), None, "2 columns are called month"),
+        (seasonal(), table().assign(month=list("abcd")), None, "'month' holds text, such as 'a'"),
+        (seasonal(), table(), 13, "is 13: give whole numbers from 1"),
+        (seasonal(), table(), [1, 2], r"shape \(2,\) and there are 4 places"),
+        ("melt", table(), 7, "takes no month, and month is 7: leave the month out"),
+        (small().forward, table(), "y", "takes no month, and month is 'y': leave"),
+    ],
+)
+def test_a_wrong_month_is_refused_with_a_remedy(
+    encoder: object, data: object, month: object, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        locties.embed(encoder, data, month=month)

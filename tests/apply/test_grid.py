@@ -142,7 +142,7 @@ def test_a_grid_in_a_month_is_the_encoder_in_that_month(network):
 
 
 def test_a_grid_without_its_month_is_refused():
-    with pytest.raises(ValueError, match="month is None: pass one"):
+    with pytest.raises(ValueError, match="month is None: pass month=7"):
         embed_grid(LocationEncoder("spherical_harmonics", "linear", 4, time="month"), 30)
     with pytest.raises(ValueError, match=r"takes no month, and month is 7"):
         embed_grid("melt", 30, month=7)

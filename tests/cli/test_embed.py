@@ -27,9 +27,9 @@ def embedding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The lengths of the parts that are embedded."""
     lengths, whole = [], grid.embed_points
 
-    def spy(encoder: Callable, lonlat: torch.Tensor) -> np.ndarray:
+    def spy(encoder: Callable, lonlat: torch.Tensor, month: object = None) -> np.ndarray:
         lengths.append(len(lonlat))
-        return whole(encoder, lonlat)
+        return whole(encoder, lonlat, month)
 
     monkeypatch.setattr(grid, "embed_points", spy)
     return lengths
@@ -380,7 +380,7 @@ def test_embed_exports_the_globe(encoder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(locties, "export_grid", export_grid)
     result = run("embed", encoder, "--grid", "0.5", "-o", "globe.zarr")
     assert (result.exit_code, result.stdout) == (0, "globe.zarr\n")
-    assert calls == [((str(encoder), "globe.zarr", 0.5), {"progress": True})]
+    assert calls == [((str(encoder), "globe.zarr", 0.5), {"month": None, "progress": True})]
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -432,3 +432,42 @@ def test_a_file_that_can_only_be_read_whole_is_refused_with_its_conversion(
     table = geopandas.read_parquet(output)
     expected = embedded_at(encoder, [[13.4, 52.5], [2.35, 48.86]])
     np.testing.assert_allclose(table.filter(regex=r"_\d{3}$"), expected, atol=1e-5)
+
+
+@pytest.fixture
+def seasonal(tmp_path: Path) -> Path:
+    folder = tmp_path / "seasonal"
+    locties.LocationEncoder("xyz", "linear", dim=3, time="month").save(folder)
+    return folder
+
+
+def test_embed_takes_a_month_as_a_number_or_a_column(seasonal: Path, tmp_path: Path) -> None:
+    text = "lon,lat,month,day\n13.4,52.5,1,2024-07-31\n-60,-3.1,7,2024-12-01\n"
+    function = locties.load(seasonal)
+    for option, months in (([], [1, 7]), (["--month", "day"], [7, 12]), (["--month", "4"], [4, 4])):
+        result = run("embed", seasonal, *option, input=text)
+        assert result.exit_code == 0, result.stderr
+        table = pd.read_csv(io.StringIO(result.stdout))
+        wanted = function(table[["lon", "lat"]], months).detach()
+        np.testing.assert_allclose(table.iloc[:, 4:], wanted, rtol=1e-5, atol=1e-6)
+    out = tmp_path / "out.parquet"
+    assert run("embed", seasonal, "-o", out, "--month", "4", input=text).exit_code == 0
+    assert pd.read_parquet(out).attrs["month"] == "4"
+
+
+def test_embed_says_what_is_wrong_with_a_month(
+    encoder: Path, seasonal: Path, tmp_path: Path
+) -> None:
+    text, grid = "lon,lat\n13.4,52.5\n", ("--grid", "30", "-o", tmp_path / "a.zarr")
+    for command, code, said in (
+        ((seasonal,), 1, "no column is called month; columns: lon, lat. Pass --month 7"),
+        ((seasonal, "--month", "13"), 2, "month at row 0 is 13: give whole numbers from 1"),
+        ((encoder, "--month", "7"), 2, "takes no month, and month is 7: leave the month out"),
+        ((encoder, "--month", "day"), 2, "small takes no month: drop --month day"),
+        ((seasonal, *grid), 2, "month is None: pass --month 7"),
+        ((seasonal, *grid, "--month", "day"), 2, "--month as a number, 1 to 12, not 'day'"),
+    ):
+        result = run("embed", *command, input=text)
+        assert (result.exit_code, result.stdout) == (code, "")
+        assert said in result.stderr
+    assert run("embed", seasonal, *grid, "--month", "7").exit_code == 0

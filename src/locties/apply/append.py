@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from locties._util.extras import need, needs
@@ -41,7 +42,7 @@ with needs("own", "a table"):
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-Columns = Callable[[Tensor], Any]
+Columns = Callable[..., Any]
 Named = Mapping[str, str | None]
 Write = Callable[[Part, pa.RecordBatch], None]
 
@@ -59,6 +60,7 @@ def append_columns(
     *,
     lon: str | None = None,
     lat: str | None = None,
+    month: str | None = None,
     invalid: str = "raise",
     progress: bool = False,
 ) -> None:
@@ -75,12 +77,15 @@ def append_columns(
     Args:
         source: path of a CSV, TSV or Parquet, or a stream of CSV.
         output: path of a CSV, TSV or Parquet, or a stream, to which CSV is written.
-        columns: a function from lonlat (N, 2) float32 to a DataFrame of new columns (N rows).
+        columns: a function from lonlat (N, 2) float32, and months (N,) int64 if `month` is given,
+            to a DataFrame of new columns (N rows).
         about: what made the columns, such as `locties.apply.metadata.describe` of an encoder. It
             goes into the attrs of a Parquet; an interrupted call resumes only with the same
             `about`.
         lon: column of longitudes, as in `locties.embed`.
         lat: column of latitudes, as in `locties.embed`.
+        month: column of months, for columns that depend on the month too; "" finds the only column
+            called month.
         invalid: "raise" or "drop", as in `locties.embed`.
         progress: show a progress bar in a terminal.
 
@@ -89,7 +94,7 @@ def append_columns(
         RuntimeError: another process is writing `output`.
     """
     check_invalid(invalid)
-    given = {"lon": lon, "lat": lat}
+    given = {"lon": lon, "lat": lat, "month": month}
     with ExitStack() as stack:
         done: _Unfinished | None = None
         rows: int | None = None
@@ -97,7 +102,7 @@ def append_columns(
             path, parquet = Path(output), separator_of(ending_of(output)) is None
             table = stack.enter_context(_again(source, path.parent))
             rows, types = _scan(table, given, invalid, typed=parquet)
-            identity = {**about, **given, "invalid": invalid, "source_sha256": _sha256(table)}
+            identity = {**given, **about, "invalid": invalid, "source_sha256": _sha256(table)}
             done = stack.enter_context(_unfinished(path, identity))
             write = stack.enter_context(_to_file(path, types, about))
             parts = _known(table, given)
@@ -110,10 +115,10 @@ def append_columns(
         # One part is written while the next is computed.
         pool = stack.enter_context(ThreadPoolExecutor(1))
         writing: Future[None] | None = None
-        for number, (size, part, lonlat) in enumerate(parts):
+        for number, (size, part, places) in enumerate(parts):
             added = done.load(number) if done else None
             if added is None:
-                added = columns(lonlat)
+                added = columns(*places)
             if writing:
                 writing.result()
             writing = pool.submit(_keep, number, part, added, done, write)
@@ -186,7 +191,10 @@ def _counted(start: int) -> str:
 def _placed(
     source: Source, given: Named, *, warn: bool = True
 ) -> Iterator[tuple[int, Part, Any, Problems]]:
-    """For each part: the number of rows before it, itself, its coordinates, their problems."""
+    """For each part: the number of rows before it, itself, its places, and their problems.
+
+    Places are (N, 2), or (N, 3) with months.
+    """
     start = 0
     for part in read_parts(source):
         try:
@@ -202,14 +210,21 @@ def _placed(
         start += len(lonlat)
 
 
-def _known(source: Source, given: Named) -> Iterator[tuple[int, Part, Tensor]]:
+def _known(source: Source, given: Named) -> Iterator[tuple[int, Part, list[Tensor]]]:
     """For each part of a table that `_scan` checked: its size, its usable rows, their places."""
-    for _, part, lonlat, problems in _placed(source, given, warn=False):
-        keep = ~any_of(problems, len(lonlat))
-        yield len(lonlat), part.filter(keep), float_points(lonlat[keep])
+    for _, part, places, problems in _placed(source, given, warn=False):
+        keep = ~any_of(problems, len(places))
+        yield len(places), part.filter(keep), _tensors(places[keep])
 
 
-def _checked(source: Source, given: Named, invalid: str) -> Iterator[tuple[int, Part, Tensor]]:
+def _tensors(places: Any) -> list[Tensor]:
+    """Coordinates (N, 2) float32 and, if they are there, months (N,) int64."""
+    return [float_points(places[:, :2]), *torch.from_numpy(places[:, 2:]).long().unbind(1)]
+
+
+def _checked(
+    source: Source, given: Named, invalid: str
+) -> Iterator[tuple[int, Part, list[Tensor]]]:
     """As `_known`, for a table that can be read only once: each part is checked when read."""
     total = left = 0
     for start, part, lonlat, problems in _placed(source, given):
@@ -218,7 +233,7 @@ def _checked(source: Source, given: Named, invalid: str) -> Iterator[tuple[int, 
         total = start + len(lonlat)
         keep = usable(problems, total, invalid)[start:]
         left += keep.sum()
-        yield len(lonlat), part.filter(keep), float_points(lonlat[keep])
+        yield len(lonlat), part.filter(keep), _tensors(lonlat[keep])
     if total and not left:
         raise ValueError("no row is left")
 

@@ -30,6 +30,7 @@ def export_grid(
     resolution: float = 0.25,
     *,
     region: Sequence[float] | None = None,
+    month: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Embed the centre of every pixel of a global grid into a Zarr store or a GeoTIFF.
@@ -48,6 +49,7 @@ def export_grid(
             region, widened to whole pixels. A store has the coordinates of the whole globe. Several
             calls can fill it region by region, each widened to whole chunks; the rest is NaN. Its
             attribute `regions` lists the regions, widened to whole pixels.
+        month: 1 to 12, for an encoder with a `time`.
 
     Raises:
         FileExistsError: something else is at `path`; it stays as it is.
@@ -63,7 +65,7 @@ def export_grid(
     check_ending(target)
     lon, lat = pixel_centres(resolution)
     pixels = _pixels((-180.0, -90.0, 180.0, 90.0) if region is None else region, len(lat))
-    function, metadata = resolve(encoder)
+    function, metadata = resolve(encoder, month)
     sample = embed_points(function, torch.tensor([[13.4, 52.5], [-60.0, -3.1]]))
     dim = sample.shape[1]
     grid = cf.embeddings(lon, lat, dim, metadata)

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from locties import month as months
 from locties._util.extras import needs
 from locties.apply.grid import embed_points
-from locties.apply.metadata import Encoder, column_names, resolve
-from locties.lonlat import read
+from locties.apply.metadata import Encoder, resolve, takes_month
+from locties.apply.metadata import column_names as embedding_columns
+from locties.lonlat import column_names, read
 
 with needs("own", "locties.embed"):
     import pandas as pd
@@ -23,6 +26,8 @@ with needs("own", "locties.embed"):
         complaint,
         coordinates,
         float_points,
+        month_column,
+        months_of,
         out_of_range,
         read_table,
         usable,
@@ -35,6 +40,7 @@ def embed(
     *,
     lon: str | None = None,
     lat: str | None = None,
+    month: Any = None,
     invalid: str = "raise",
 ) -> pd.DataFrame:
     """Embed the place of each row of a table.
@@ -51,8 +57,11 @@ def embed(
         lon: column of longitudes. By default the only one with a usual name, such as lon or
             Longitude. Not used if there is a geometry.
         lat: column of latitudes, found in the same way.
-        invalid: "raise" refuses a table with rows whose coordinates cannot be used, and names the
-            rows; "drop" drops these rows with a warning. Rows are counted from 0, without the
+        month: for an encoder with a `time`: one month for all rows, an array of months, as for
+            `locties.month.check`, or a column of months or dates. By default the only column
+            called month.
+        invalid: "raise" refuses a table with rows whose place or month cannot be used, and names
+            the rows; "drop" drops these rows with a warning. Rows are counted from 0, without the
             header.
 
     Returns:
@@ -83,13 +92,37 @@ def embed(
             "frame.reset_index(drop=True), and join to the same"
         )
     lonlat, problems = _places(data, lon, lat)
-    keep = usable(problems, len(lonlat), invalid)
-    values = embed_points(function, float_points(lonlat[keep]))
+    of_rows, wrong = _months(function, data, month, len(lonlat))
+    keep = usable([*problems, *wrong], len(lonlat), invalid)
+    kept = None if of_rows is None else torch.from_numpy(of_rows[keep]).long()
+    values = embed_points(function, float_points(lonlat[keep]), kept)
     index = (data.index if given else pd.RangeIndex(len(lonlat)))[keep]
-    columns = column_names(metadata["encoder"], values.shape[1])
+    columns = embedding_columns(metadata["encoder"], values.shape[1])
     result = pd.DataFrame(values, index, columns, copy=False)
     result.attrs = metadata
     return result
+
+
+def _months(encoder: Encoder, data: Any, month: Any, n: int) -> tuple[Array | None, Problems]:
+    """Months (n,) of the rows for an encoder that takes them, and rows without a usable one."""
+    if not takes_month(encoder):
+        if month is not None:
+            raise ValueError(
+                f"the encoder takes no month, and month is {month!r}: leave the month out"
+            )
+        return None, []
+    if month is not None and not isinstance(month, str):
+        return months.check(month, n).numpy(), []
+    names = column_names(data)
+    if names is None:
+        raise ValueError(
+            f"the encoder takes a month, and {type(data).__name__} has no columns: pass month=7, "
+            "or an array of months"
+        )
+    name = month_column(names, month)
+    return months_of(
+        data if isinstance(data, pd.DataFrame) else pd.DataFrame({name: data[name]}), name
+    )
 
 
 def lonlat_of(data: Any, lon: str | None = None, lat: str | None = None) -> Tensor:

@@ -28,6 +28,8 @@ from locties.apply.tables import (
     coordinate_columns,
     coordinates,
     existing,
+    month_column,
+    months_of,
     named,
     not_utf8,
     suffix_of,
@@ -116,13 +118,31 @@ def read_parts(source: Source) -> Iterator[Part]:
 
 
 def places_of(
-    part: Part, lon: str | None = None, lat: str | None = None, file: str = "table.csv"
+    part: Part,
+    lon: str | None = None,
+    lat: str | None = None,
+    month: str | None = None,
+    file: str = "table.csv",
 ) -> tuple[Array, Problems]:
     """Coordinates (N, 2) float64 of a part of `file`, and the rows in which they cannot be used.
 
     They are read from the columns given, else from the geometry of a GeoParquet, else from the
-    columns with usual names.
+    columns with usual names. With `month`, a column's name or "", months are a third column.
     """
+    lonlat, problems = _coordinates_of(part, lon, lat, file)
+    if month is None:
+        return lonlat, problems
+    name = month_column(part.columns.schema.names, month or None)
+    column_of(pd.DataFrame(columns=part.columns.schema.names), name)  # refuses a repeated name
+    frame = pd.DataFrame({name: _numbers(part.columns.column(name))})
+    frame.attrs["file"] = file
+    months, wrong = months_of(frame, name)
+    return np.column_stack([lonlat, months]), [*problems, *wrong]
+
+
+def _coordinates_of(
+    part: Part, lon: str | None, lat: str | None, file: str
+) -> tuple[Array, Problems]:
     schema = part.columns.schema
     if b"geo" in (schema.metadata or {}) and not (lon or lat):
         points = geometry(part.columns)[_described(schema)["primary_column"]]

@@ -562,6 +562,43 @@ def numbers_of(frame: Any, name: str, skip: Array | None = None) -> tuple[Array,
     return values, []
 
 
+def month_column(names: Sequence[str], given: str | None = None) -> str:
+    """The name of the column of months: the one given, else the only one called month."""
+    if given is not None:
+        if given not in names:
+            raise unknown("column", given, names)
+        return given
+    likely = [name for name in names if name.strip().lower() == "month"]
+    if len(likely) != 1:
+        problem = "no column is" if not likely else f"{len(likely)} columns are"
+        raise ValueError(
+            f"the encoder takes a month and {problem} called month; columns: {', '.join(names)}. "
+            "Pass month=7, or month= and the name of a column of numbers, 1 to 12, or of dates"
+        )
+    return likely[0]
+
+
+def months_of(frame: Any, name: str) -> tuple[Array, Problems]:
+    """A column of months, 1 to 12, as float64 (N,), and the rows that hold none.
+
+    Dates, also as text that begins with year and month (2024-07-31), give their month.
+    """
+    column, kinds = column_of(frame, name), pd.api.types
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    problems: Problems = []
+    if kinds.is_datetime64_any_dtype(column):
+        values = column.dt.month.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        dates = column.astype("string").str.extract(r"^\s*\d{4}-(\d\d)(?:-\d\d.*)?$")[0]
+        if dates.notna().any():
+            values = dates.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            values, problems = numbers_of(frame, name)
+    no_month = ~np.isin(values, np.arange(1, 13)) & ~any_of(problems, len(values))
+    return values, [*problems, (f"{name!r} is not a month from 1 to 12, nor a date", no_month)]
+
+
 def any_of(problems: Problems, n: int) -> Array:
     """Rows (n,) with any of these problems."""
     found: Array = np.any([np.zeros(n, dtype=bool), *(rows for _, rows in problems)], axis=0)

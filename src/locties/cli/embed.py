@@ -26,6 +26,13 @@ def embed(
     lat: Annotated[
         str | None, typer.Option(help="Column of latitudes; found by its name by default.")
     ] = None,
+    month: Annotated[
+        str | None,
+        typer.Option(
+            help="Month, 1 to 12, or its column, for an encoder that takes a month; by default the "
+            "column month."
+        ),
+    ] = None,
     invalid: Annotated[
         str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
     ] = "raise",
@@ -50,10 +57,11 @@ def embed(
     """
     found = find_encoder(encoder)
     if grid is not None:
-        _export(found, file, output, grid)
+        _export(found, file, output, grid, month)
         return
     if "-" not in (file, output) and Path(output).resolve() == Path(file).resolve():
         raise ValueError(f"--output {output} is the input itself: name another file")
+    from locties.apply.metadata import resolve, takes_month
     from locties.apply.parts import ending_of
     from locties.apply.tables import check_invalid
 
@@ -61,32 +69,28 @@ def embed(
     if output != "-":
         ending_of(output)  # refuses a name that is not a table's
         check_writable(Path(output))
+    function, about = resolve(found, fixed := _number(month))
+    about["encoder"] = Path(encoder).resolve().name  # in a run's folder, the run's name
+    column = (month or "") if takes_month(function) else None
+    if column is None and fixed is None and month is not None:
+        raise ValueError(f"{about['encoder']} takes no month: drop --month {month}")
     with reading():
-        _embed(found, Path(encoder).resolve().name, file, output, lon, lat, invalid)
+        _embed(function, about, file, output, lon=lon, lat=lat, month=column, invalid=invalid)
 
 
 def _embed(
-    encoder: str,
-    name: str,
-    file: str,
-    output: str,
-    lon: str | None,
-    lat: str | None,
-    invalid: str,
+    function: Any, about: dict[str, str], file: str, output: str, **options: str | None
 ) -> None:
     import pandas as pd
     from torch import Tensor
 
     from locties.apply.append import append_columns
     from locties.apply.grid import embed_points
-    from locties.apply.metadata import column_names, resolve
+    from locties.apply.metadata import column_names
 
-    function, about = resolve(encoder)
-    about["encoder"] = name  # the encoder in a run's folder has the run's name
-
-    def columns(lonlat: Tensor) -> pd.DataFrame:
-        embedding = embed_points(function, lonlat)
-        names = column_names(name, embedding.shape[1])
+    def columns(lonlat: Tensor, month: Tensor | None = None) -> pd.DataFrame:
+        embedding = embed_points(function, lonlat, month)
+        names = column_names(about["encoder"], embedding.shape[1])
         return pd.DataFrame(embedding, columns=names, copy=False)
 
     with resuming() if output != "-" else nullcontext():
@@ -95,11 +99,14 @@ def _embed(
             sys.stdout.buffer if output == "-" else output,
             columns,
             about,
-            lon=lon,
-            lat=lat,
-            invalid=invalid,
             progress=True,
+            **options,  # type: ignore[arg-type]
         )
+
+
+def _number(month: str | None) -> int | None:
+    """The month that an option gives as a number; None if it gives none, or a column."""
+    return int(month) if month is not None and month.isdecimal() else None
 
 
 def _stdin() -> Any:
@@ -110,14 +117,16 @@ def _stdin() -> Any:
     return sys.stdin.buffer
 
 
-def _export(encoder: str, file: str, output: str, resolution: float) -> None:
+def _export(encoder: str, file: str, output: str, resolution: float, month: str | None) -> None:
     if file != "-":
         raise ValueError(f"--grid needs no table: drop {file!r}, or drop --grid")
     if output == "-":
         raise ValueError("--grid writes a file: give --output FILE.zarr or FILE.tif")
+    if month is not None and _number(month) is None:
+        raise ValueError(f"--grid has no columns: give --month as a number, 1 to 12, not {month!r}")
     import locties
 
     check_writable(Path(output))
     with resuming():
-        locties.export_grid(encoder, output, resolution, progress=True)
+        locties.export_grid(encoder, output, resolution, month=_number(month), progress=True)
     print(output)
