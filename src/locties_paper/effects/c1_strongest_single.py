@@ -7,14 +7,13 @@ pairs.
 import pandas as pd
 
 from locties_paper.design import KINDS, strongest
-from locties_paper.effects.effect import Contrast, beside
-from locties_paper.effects.rows import HARMONICS
+from locties_paper.effects.effect import Contrast
 
 
 def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders."""
     single, of_kinds = strongest(chosen), strongest(chosen, KINDS)
-    made: list[Contrast] = [
+    return [
         ("MELT minus strongest single", "melt", single),
         ("SALT minus strongest single", "salt", single),
         ("MELT minus SALT", "melt", "salt"),
@@ -23,7 +22,4 @@ def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
         ("SALT minus strongest single, equal pairs", "salt@1", f"{single}@1"),
         ("MELT minus strongest single, the paper's kinds", "melt-kinds", of_kinds),
         ("SALT minus strongest single, the paper's kinds", "salt-kinds", of_kinds),
-    ]
-    return made + [
-        (text, beside(one, HARMONICS), beside(other, HARMONICS)) for text, one, other in made
     ]

@@ -7,8 +7,7 @@ at the output. One thing is changed at a time, to the level that is best on pilo
 import pandas as pd
 
 from locties_paper.design import FIVE
-from locties_paper.effects.effect import Contrast, beside
-from locties_paper.effects.rows import HARMONICS
+from locties_paper.effects.effect import Contrast
 
 CROSSED = "nt_xent-harmonics_10-siren"
 
@@ -18,10 +17,10 @@ def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     best = chosen.set_index("contender")["value"]
     modalities = str(best[best.index.str.startswith("melt-")].idxmax())
     return [
-        ("other modalities", modalities, "melt"),
+        ("modalities: the best set of fewer", modalities, "melt"),
         ("objective: regression", "regression", "melt"),
         ("budget: its best minus equal pairs", "melt", "melt@1"),
-        ("reading: harmonics beside", "melt" + HARMONICS, "melt"),
+        ("reading: harmonics beside", "melt+harmonics_10", "melt"),
     ]
 
 
@@ -40,16 +39,11 @@ def crossed_contrasts(chosen: pd.DataFrame) -> list[Contrast]:
         ("encoder, under regression", of["regression"], default),
         ("encoder and objective", of["regression"], CROSSED),
     ]
+    for name in best.index:
+        first = CROSSED if name.startswith("nt_xent") else default
+        if name != first:
+            made.append((f"{name} minus the default encoder", str(name), first))
     for objective in ("nt_xent", "regression"):
-        for name in best.index[best.index.str.startswith(f"{objective}-")]:
-            if name not in (CROSSED, default):
-                first = CROSSED if objective == "nt_xent" else default
-                made.append((f"{name} minus the default encoder", str(name), first))
-        ones = tuple(f"{objective}-hash_grid-residual-{name}" for name in FIVE)
-        made.append(
-            (f"{objective}, hash grid: five minus one", f"{objective}-hash_grid-residual", ones)
-        )
-    return made + [
-        (f"{text}, beside harmonics", beside(one, HARMONICS), beside(other, HARMONICS))
-        for text, one, other in made
-    ]
+        five = f"{objective}-hash_grid-residual"
+        made.append((f"{five}: five minus one", five, tuple(f"{five}-{name}" for name in FIVE)))
+    return made

@@ -11,8 +11,8 @@ import pandas as pd
 
 from locties._util.files import written_aside
 from locties_paper.effects import c1_strongest_single, c2_more_modalities, c3_headroom, training
-from locties_paper.effects.effect import Contrast, Names, difference
-from locties_paper.effects.rows import read_rows
+from locties_paper.effects.effect import Contrast, Names, beside, difference
+from locties_paper.effects.rows import HARMONICS, read_rows
 
 # By question: the kind of rows, and what is compared in them.
 QUESTIONS: dict[str, tuple[str, Callable[[pd.DataFrame], list[Contrast]]]] = {
@@ -40,13 +40,13 @@ def effects(results: Path) -> Iterator[dict[str, object]]:
     for question, (kind, contrasts) in QUESTIONS.items():
         if kind not in cells:
             continue
-        for text, one, other in contrasts(
-            pd.read_parquet(results / f"study_{kind}_chosen.parquet")
-        ):
+        chosen = pd.read_parquet(results / f"study_{kind}_chosen.parquet")
+        for reading, text, one, other in _read(contrasts(chosen)):
             for group, by, level, rows in cells[kind]:
                 yield {
                     "question": question,
                     "contrast": text,
+                    "reading": reading,
                     "one": _text(one),
                     "other": _text(other),
                     "group": group,
@@ -54,6 +54,16 @@ def effects(results: Path) -> Iterator[dict[str, object]]:
                     "level": level,
                     **difference(rows, one, other)._asdict(),
                 }
+
+
+def _read(contrasts: list[Contrast]) -> Iterator[tuple[str, str, Names, Names]]:
+    """Each contrast of encoders alone and beside harmonics, unless it says how they are read."""
+    for text, one, other in contrasts:
+        if "+" in f"{one}{other}":
+            yield "as named", text, one, other
+        else:
+            yield "alone", text, one, other
+            yield "beside harmonics", text, beside(one, HARMONICS), beside(other, HARMONICS)
 
 
 def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:

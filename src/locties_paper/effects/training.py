@@ -3,17 +3,16 @@
 import pandas as pd
 
 from locties_paper.design import strongest
-from locties_paper.effects.effect import Contrast, beside
-from locties_paper.effects.rows import HARMONICS
+from locties_paper.effects.effect import Contrast
 
 
 def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders."""
-    single, with_raw = strongest(chosen), f"+raw{HARMONICS}"
-    made: list[Contrast] = [
+    both = "+raw+harmonics_10"
+    return [
         ("MELT minus untrained", "melt", "untrained"),
         ("SALT minus untrained", "salt", "untrained"),
-        ("strongest single minus untrained", single, "untrained"),
+        ("strongest single minus untrained", strongest(chosen), "untrained"),
         ("regression minus untrained", "regression", "untrained"),
         ("MELT minus raw values", "melt", "raw"),
         ("SALT minus raw values", "salt", "raw"),
@@ -21,11 +20,16 @@ def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
         ("MELT minus regression", "melt", "regression"),
         ("MELT minus GeoCLIP", "melt", "geoclip"),
         ("regression minus GeoCLIP", "regression", "geoclip"),
+        ("MELT joined with raw values minus raw values", f"melt{both}", "raw+harmonics_10"),
+        (
+            "regression joined with raw values minus raw values",
+            f"regression{both}",
+            "raw+harmonics_10",
+        ),
+        (
+            "untrained joined with raw values minus raw values",
+            f"untrained{both}",
+            "raw+harmonics_10",
+        ),
+        ("MELT joined with raw values minus untrained joined", f"melt{both}", f"untrained{both}"),
     ]
-    made += [(text, beside(one, HARMONICS), beside(other, HARMONICS)) for text, one, other in made]
-    joined = [("MELT", "melt"), ("regression", "regression"), ("untrained", "untrained")]
-    made += [
-        (f"{text} beside raw values minus raw values", name + with_raw, "raw" + HARMONICS)
-        for text, name in joined
-    ]
-    return made

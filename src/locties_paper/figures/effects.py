@@ -1,0 +1,78 @@
+"""Figures of the study: effects with two intervals, and scores against the budget."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from locties_paper import design
+from locties_paper.figures.charts import BLUE, COLOURS, METRICS, PAIRS
+
+DIFFERENCE = "difference in score (R² or accuracy)"
+SCORE = "mean score (R² or accuracy)"
+
+
+def draw_effects(effects: pd.DataFrame, columns: Sequence[str] = ("all",)) -> Figure:
+    """Effects in rows, with a thick interval over replicates and a thin one over tasks.
+
+    Args:
+        effects: rows of ``effects.parquet``; one panel for each of `columns`, levels of `level`.
+    """
+    names = list(dict.fromkeys(effects["contrast"]))
+    width = 3.4 + 2.1 * len(columns)
+    figure, axes = plt.subplots(
+        1,
+        len(columns),
+        figsize=(width, 0.9 + 0.3 * len(names)),
+        sharey=True,
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax, level in zip(axes[0], columns, strict=True):
+        rows = effects[effects["level"] == level].set_index("contrast").reindex(names)
+        down = np.arange(len(names))
+        ax.axvline(0, color="0.6", linewidth=0.8)
+        ax.hlines(down, rows["low_tasks"], rows["high_tasks"], color="0.55", linewidth=1)
+        ax.hlines(down, rows["low"], rows["high"], color=BLUE, linewidth=4)
+        ax.plot(rows["value"], down, "o", color="black", markersize=4)
+        ax.set_yticks(down, names)
+        if len(columns) > 1:
+            ax.set_title("all labels" if level == "all" else f"{level} labels", fontsize=10)
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel(DIFFERENCE, fontsize=10)
+    return figure
+
+
+def draw_budgets(rows: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+    """Mean score against the training pairs: one panel for each probe, one line a contender.
+
+    Args:
+        rows: of ``study_*_pilot.parquet``, in one reading.
+        labels: the contenders that are drawn, and their names in the legend.
+    """
+    rows = rows[rows["metric"].isin(METRICS)]
+    panels = {"both probes": rows, **dict(iter(rows.groupby("probe")))}
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(9, 3.4), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, (title, panel) in zip(axes[0], panels.items(), strict=True):
+        for (name, label), colour in zip(labels.items(), COLOURS * 2, strict=False):
+            mine = panel[panel["encoder"] == name].groupby("budget")["value"].mean()
+            if list(mine.index) == [0]:
+                ax.axhline(mine[0], color="0.5", linestyle=":", label=label)
+                continue
+            ax.plot(
+                mine.index * design.PAIRS / 1000,
+                mine,
+                "o-",
+                color=colour,
+                label=label,
+                markersize=4,
+            )
+        ax.set(xscale="log", xlabel=PAIRS, title=title)
+    axes[0, 0].set_ylabel(SCORE)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
