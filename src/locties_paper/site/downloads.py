@@ -6,30 +6,102 @@ The pipeline runs ``python -m locties_paper.site.downloads BOOK FOLDER...``.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 LARGE = 10_000_000  # bytes above which a CSV is compressed
-CONTENTS = {
-    "runs": "Scores: one row for each encoder, task, split, probe, number of labels, seed and "
-    "metric, with the settings, code, data and device behind it.",
-    "histories": "Training: one row for each run, epoch and modality.",
-    "claims": "Verdicts: one row for each cell of each claim, and one for the whole claim.",
-    "sweeps": "Scores of the runs behind the verdicts, with the columns of `runs`.",
-    "sweeps_histories": "Training of the runs in `sweeps`, with the columns of `histories`.",
-    "scores_along": "Scores of encoders saved during training.",
-    "erasure": "What a probe reads of each modality's content, before and after tying.",
-    "continents": "Errors of the shipped encoders by continent and on all land.",
-    "open_tasks": "Scores of baselines on the tasks of the open tier.",
-    "coordbench": "Encoders of locties under CoordBench's linear probe.",
-    "coordbench_published": "The rows of other encoders that CoordBench published.",
-    "benchmarks": "Timings of locties and of other code.",
-    "benchmarks_goals": "Ratios of these timings, with the goals set for them.",
-    "benchmarks_step": "Where the time of a training step goes, by torch's profiler.",
-    "light_install": "A fresh install without extras: time, size and packages.",
-    "read_ahead": "Training on a memory-mapped file, with several ways to read ahead.",
-    "kills": "Runs that were killed and resumed: one row for each kill.",
-    "satclip_agreement": "Differences between a converted SatCLIP and SatCLIP's own code.",
+FILES = "_static/results"  # where the book's site keeps the files
+
+
+class Table(NamedTuple):
+    """What a table of results holds, and the command that makes it ("" if none does)."""
+
+    contents: str
+    command: str = ""
+
+
+STUDY = "make results PROFILE=study TIER=open"
+FAIR = "python -m locties_paper.fair_runs"
+TIMINGS = "python benchmarks/side_by_side.py"
+TABLES = {
+    "runs": Table(
+        "Scores: one row for each encoder, task, split, probe, number of labels, seed and "
+        "metric, with the settings, code, data and device behind it.",
+        STUDY,
+    ),
+    "histories": Table("Training: one row for each run, epoch and modality.", STUDY),
+    "claims": Table(
+        "Verdicts: one row for each cell of each claim, and one for the whole claim.",
+        f"{STUDY} SWEEP=claims",
+    ),
+    "sweeps": Table(
+        "Scores of the runs behind the verdicts, with the columns of `runs`.", f"{STUDY} SWEEP=all"
+    ),
+    "sweeps_histories": Table(
+        "Training of the runs in `sweeps`, with the columns of `histories`.", f"{STUDY} SWEEP=all"
+    ),
+    "scores_along": Table("Scores of encoders saved during training.", f"{STUDY} SWEEP=all"),
+    "effects": Table(
+        "The study: differences between contenders, each with two intervals.",
+        "python -m locties_paper.effects.table",
+    ),
+    "study_main_table": Table(
+        "The study: scores of every trained contender at its best budget, and of some at others.",
+        f"{FAIR} table",
+    ),
+    "study_main_baselines": Table(
+        "The study: scores of contenders without training.", f"{FAIR} baselines"
+    ),
+    "study_main_chosen": Table("The study: the best budget of each contender.", f"{FAIR} choose"),
+    "study_main_pilot": Table(
+        "The study: scores on pilot places, which choose the budgets.", f"{FAIR} pilot"
+    ),
+    "study_crossed_table": Table(
+        "The study: scores of every location encoder with two objectives.",
+        f"{FAIR} table --crossed",
+    ),
+    "study_crossed_chosen": Table(
+        "The study: the best budget of each of these.", f"{FAIR} choose --crossed"
+    ),
+    "study_crossed_pilot": Table(
+        "The study: their scores on pilot places.", f"{FAIR} pilot --crossed"
+    ),
+    "erasure": Table(
+        "What a probe reads of each modality's content, before and after tying.", STUDY
+    ),
+    "continents": Table("Errors of the shipped encoders by continent and on all land."),
+    "open_tasks": Table(
+        "Scores of baselines on the tasks of the open tier.", "python -m locties_paper.open_tasks"
+    ),
+    "map_study": Table(
+        "Scores of maps from few labels, beside a random forest and kriging.",
+        "python -m locties_paper.map_study",
+    ),
+    "coordbench": Table(
+        "Encoders of locties under CoordBench's linear probe.", "python -m locties_paper.coordbench"
+    ),
+    "coordbench_published": Table("The rows of other encoders that CoordBench published."),
+    "benchmarks": Table("Timings of locties and of other code.", TIMINGS),
+    "benchmarks_goals": Table("Ratios of these timings, with the goals set for them.", TIMINGS),
+    "benchmarks_step": Table(
+        "Where the time of a training step goes, by torch's profiler.", TIMINGS
+    ),
+    "light_install": Table(
+        "A fresh install without extras: time, size and packages.",
+        "python benchmarks/light_install.py",
+    ),
+    "read_ahead": Table(
+        "Training on a memory-mapped file, with several ways to read ahead.",
+        "python benchmarks/read_ahead.py",
+    ),
+    "kills": Table(
+        "Runs that were killed and resumed: one row for each kill.", "python benchmarks/kills.py"
+    ),
+    "satclip_agreement": Table(
+        "Differences between a converted SatCLIP and SatCLIP's own code.",
+        "python benchmarks/satclip_agreement.py",
+    ),
 }
 
 
@@ -37,7 +109,7 @@ def write(folders: Sequence[Path], book: Path) -> None:
     """Write ``downloads.md`` and the files that it links to.
 
     If two tables in `folders` (Parquet or CSV) have the same name, the first counts. `book` holds
-    the book's pages; the files go to ``downloads/`` inside it.
+    the book's pages; the files go to `FILES` inside it, so that any page can link to them.
     """
     tables: dict[str, Path] = {}
     for folder in folders:
@@ -50,23 +122,25 @@ def write(folders: Sequence[Path], book: Path) -> None:
         "saves that table.",
         "The whole book as one PDF: `make pdf` prints it and links to it here.",
     ]
-    (book / "downloads").mkdir(parents=True, exist_ok=True)
+    (book / FILES).mkdir(parents=True, exist_ok=True)
     for name in [
-        *(name for name in CONTENTS if name in tables),
-        *sorted(set(tables) - {*CONTENTS}),
+        *(name for name in TABLES if name in tables),
+        *sorted(set(tables) - {*TABLES}),
     ]:
         read = pd.read_parquet if tables[name].suffix == ".parquet" else pd.read_csv
         table = read(tables[name])
         links = [
-            f"{{download}}`{file.name} <downloads/{file.name}>` "
+            f'<a class="download" href="../{FILES}/{file.name}" download>{file.name}</a> '
             f"({file.stat().st_size / 1e6:.2f} MB)"
-            for file in _save(table, book / "downloads" / name)
+            for file in _save(table, book / FILES / name)
         ]
+        contents, command = TABLES.get(name, Table(""))
         page += [
             f"## {name}",
-            CONTENTS.get(name, ""),
+            contents,
             f"{len(table):,} rows: {' · '.join(links)}",
             f"Columns: {', '.join(f'`{column}`' for column in table.columns)}.",
+            f"Made by `{command}`." if command else "",
         ]
     (book / "downloads.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
 

@@ -22,7 +22,7 @@ def page(tmp_path):
 
 
 def test_each_table_is_there_as_it_was(page, tmp_path):
-    folder = tmp_path / "book" / "downloads"
+    folder = tmp_path / "book" / downloads.FILES
     for name in ("runs", "more"):
         pd.testing.assert_frame_equal(pd.read_csv(folder / f"{name}.csv"), RUNS)
         pd.testing.assert_frame_equal(
@@ -37,7 +37,9 @@ def test_a_large_table_is_compressed_and_the_same_each_time(tmp_path, monkeypatc
     contents = []
     for book in ("once", "again"):
         downloads.write([tmp_path / "made"], tmp_path / book)
-        contents.append((tmp_path / book / "downloads" / "runs.csv.gz").read_bytes())
-        assert not (tmp_path / book / "downloads" / "runs.csv").exists()
+        contents.append((tmp_path / book / downloads.FILES / "runs.csv.gz").read_bytes())
+        assert not (tmp_path / book / downloads.FILES / "runs.csv").exists()
     assert contents[0] == contents[1]
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "once/downloads/runs.csv.gz"), RUNS)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "once" / downloads.FILES / "runs.csv.gz"), RUNS
+    )
