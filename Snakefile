@@ -61,6 +61,7 @@ CHAPTERS = {
     "factors": {},
     "better": SETTINGS["better"],
     "peers": {},
+    "ranking": {},
     "models": {},
     "command_line": {},
     "performance": {},

@@ -28,9 +28,9 @@ document.addEventListener("DOMContentLoaded", () => {
       )
       .join("\n");
 
-  // The explorer's tables change with every click, and those of code and of fields are none.
+  // The tables of interactive pages change with every choice, and those of code and of fields are none.
   const shown = Array.from(document.querySelectorAll("article.bd-article table")).filter(
-    (table) => !table.closest(".explorer, .highlight, dl.field-list, table table")
+    (table) => !table.closest(".explorer, .ranking, .highlight, dl.field-list, table table")
   );
   shown.forEach((table, i) => {
     const link = document.createElement("a");

@@ -184,5 +184,5 @@ def test_a_picture_stands_in_where_no_script_runs(opened):
 
 def test_print_shows_the_maps_without_the_controls(page):
     page.emulate_media(media="print")
-    assert not page.locator(".explorer-controls").is_visible()
+    assert not page.locator(".page-controls").is_visible()
     assert page.locator(MAPS).first.is_visible()

@@ -215,6 +215,7 @@ class Explorer:
         static = files("locties_paper.figures") / "_static"
         # A closing tag would end the script; JSON reads \u003c as the same character.
         return Template((static / "explorer.html").read_text("utf-8")).substitute(
+            controls=(static / "controls.css").read_text("utf-8"),
             style=(static / "explorer.css").read_text("utf-8"),
             script=(static / "explorer.js").read_text("utf-8"),
             data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
