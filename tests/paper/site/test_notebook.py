@@ -4,12 +4,12 @@ import ast
 import json
 import re
 import shlex
-import subprocess
-import sys
 
 import nbformat
 import pytest
 import yaml
+from click.testing import CliRunner, Result
+from papermill.cli import papermill as command
 
 from locties_paper.site import notebook
 
@@ -72,16 +72,15 @@ def test_papermill_takes_the_proposed_option(typed, tmp_path):
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
     nbformat.write(made, tmp_path / "in.ipynb")
 
-    def papermill(*options: str) -> subprocess.CompletedProcess:
-        files = [tmp_path / "in.ipynb", tmp_path / "out.ipynb"]
-        command = [sys.executable, "-m", "papermill", *files, *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def papermill(*options: str) -> Result:
+        files = [str(tmp_path / "in.ipynb"), str(tmp_path / "out.ipynb")]
+        return CliRunner().invoke(command, [*files, *options])
 
     refused = papermill("-p", "labels", typed)
-    assert refused.returncode == 1
-    remedy = re.findall(r"with papermill: (-y .*)$", refused.stderr, re.MULTILINE)[-1]
+    assert refused.exit_code == 1
+    remedy = re.findall(r"with papermill: (-y .*)$", str(refused.exception), re.MULTILINE)[-1]
     done = papermill(*shlex.split(remedy))
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     printed = nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs[0].text
     assert ast.literal_eval(printed) == {"all,50": ["all", 50], "50": [50]}.get(typed, [typed])
 
