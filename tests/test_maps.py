@@ -21,6 +21,7 @@ from locties.apply.grid import EmbeddingGrid, embed_grid
 
 EVERYWHERE = np.ones((90, 180), bool)
 NAIROBI, SYDNEY = (36.8, -1.3), (151.2, -33.9)
+ONE = np.array([NAIROBI])
 
 
 @pytest.fixture(autouse=True)
@@ -233,21 +234,10 @@ def test_only_land_is_coloured_unless_asked(grid):
 
 
 @pytest.mark.data
-def test_classes_have_their_colour_and_name_and_negative_ones_are_blank(grid):
-    classes = np.zeros((90, 180), int)
-    classes[grid.lat < 0] = 1
-    classes[:, grid.lon > 100] = -1
-    figure = maps.draw_classes(classes, ["north", "south"])
-    np.testing.assert_allclose(drawn(figure, (10, 25)), to_rgb(maps.CATEGORIES[0]), atol=0.01)
-    np.testing.assert_allclose(drawn(figure, (-58, -15)), to_rgb(maps.CATEGORIES[1]), atol=0.01)
-    np.testing.assert_allclose(drawn(figure, (135, -25)), to_rgb(maps.SEA_COLOUR), atol=0.01)
-    assert {"north", "south"} <= set(texts(figure))
-
-
-@pytest.mark.data
 def test_the_star_is_at_the_place_and_named(grid):
-    figure = maps.draw_similarity(grid, NAIROBI, "Nairobi")
-    assert {"Nairobi", "cosine similarity to Nairobi"} <= set(texts(figure))
+    figure = maps.draw_field(maps.similarity(grid, NAIROBI), "cosine similarity")
+    maps.mark(figure.axes[0], NAIROBI, "Nairobi")
+    assert {"Nairobi", "cosine similarity"} <= set(texts(figure))
     [star] = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
     [expected] = maps.PROJECTION.transform_points(maps.ccrs.PlateCarree(), *np.array([NAIROBI]).T)
     np.testing.assert_allclose(star.get_xydata()[0], expected[:2])
@@ -267,26 +257,12 @@ def test_points_lie_where_they_should_with_their_colour():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("columns", [1, 2])
-def test_errors_are_drawn_on_a_scale_symmetric_about_zero(grid, columns):
-    random = np.random.default_rng(0)
-    lonlat = np.stack([random.uniform(-180, 180, 300), random.uniform(-60, 70, 300)], axis=1)
-    target = random.normal(size=300)
-    prediction = target + 3  # always too high
-    figure = maps.draw_prediction(
-        lonlat,
-        target,
-        prediction,
-        "Air temperature",
-        "K",
-        field=np.zeros((90, 180)) if columns == 1 else None,
-        columns=columns,
-    )
-    assert {"Air temperature (K)", "prediction minus truth (K)", "Error (RMSE 3 K)"} <= set(
-        texts(figure)
-    )
-    bars = [ax._colorbar for ax in figure.axes if hasattr(ax, "_colorbar")]
-    assert bars[1].vmin == -bars[1].vmax == pytest.approx(-3)
+def test_a_diverging_scale_is_symmetric_about_zero():
+    lonlat = np.random.default_rng(0).uniform([-180, -60], [180, 70], (300, 2))
+    figure = maps.draw_points(lonlat, np.full(300, 3.0), "error", "K", cmap=maps.DIVERGING)
+    assert "error (K)" in texts(figure)
+    [bar] = [ax._colorbar for ax in figure.axes if hasattr(ax, "_colorbar")]
+    assert bar.vmin == -bar.vmax == pytest.approx(-3)
 
 
 @pytest.mark.data
@@ -298,8 +274,8 @@ def test_errors_are_drawn_on_a_scale_symmetric_about_zero(grid, columns):
         (r"\(90, 180\).*\(H, 2H, 3\)", lambda: maps.draw_rgb(np.zeros((90, 180)))),
         (r"0\.0 to 2\.0.*\[0, 1\]", lambda: maps.draw_rgb(np.eye(90, 180)[..., None] * [2, 2, 2])),
         ("nothing to draw", lambda: maps.draw_field(np.full((90, 180), np.nan), "x")),
-        ("13 .*12", lambda: maps.draw_classes(np.zeros((90, 180), int), list("abcdefghijklm"))),
-        ("class 2 .*name", lambda: maps.draw_classes(np.full((90, 180), 2), ["a", "b"])),
+        ("13 .*12", lambda: maps.draw_points(ONE, np.array([0]), names=list("abcdefghijklm"))),
+        ("class 2 .*name", lambda: maps.draw_points(ONE, np.array([2]), names=["a", "b"])),
         (r"\(2,\) for 3 points", lambda: maps.draw_points(np.zeros((3, 2)), np.ones(2))),
         (r"row 0 .*91.*latitude", lambda: maps.draw_points(np.array([[0, 91.0]]))),
     ],
@@ -347,7 +323,6 @@ def test_names_and_units_are_drawn_as_they_are_written(text):
     figures = [
         maps.draw_points(lonlat, np.array([1.0, 2.0]), text, text, title=text),
         maps.draw_points(lonlat, np.array([0, 1]), names=[text, "b"], title=text),
-        maps.draw_samples({text: lonlat}),
     ]
     maps.mark(figures[0].axes[0], (0.0, 0.0), text)
     for figure in figures:

@@ -10,7 +10,7 @@ first, as in `locties.embed_grid`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -274,41 +274,6 @@ def draw_rgb(
     return _figure(ax)
 
 
-def draw_classes(
-    classes: np.ndarray,
-    names: Sequence[str],
-    *,
-    land_only: bool = True,
-    title: str = "",
-    ax: GeoAxes | None = None,
-) -> Figure:
-    """Draw a field of classes with a legend; the other arguments are as in `draw_field`.
-
-    Args:
-        classes: (H, 2H) int, index into `names`, north first; negative is left blank.
-        names: class names, at most 12.
-    """
-    palette = _palette(classes, names)
-    canvas = _warp(np.asarray(classes), 2)
-    blank = (canvas < 0) | (land_only & ~_land_on_canvas())
-    ax = _ready(ax, title)
-    _show(ax, palette(np.ma.masked_array(canvas, blank), bytes=True))
-    _legend(ax, names)
-    return _figure(ax)
-
-
-def draw_similarity(
-    grid: EmbeddingGrid, lonlat: Sequence[float], name: str, **options: Any
-) -> Figure:
-    """Draw `similarity` to a place (longitude, latitude in degrees), which a star marks.
-
-    `options` are those of `draw_field`; give the same `limits` to maps that are compared.
-    """
-    figure = draw_field(similarity(grid, lonlat), f"cosine similarity to {name}", **options)
-    mark(options.get("ax") or figure.axes[0], lonlat, name)
-    return figure
-
-
 def draw_points(
     lonlat: np.ndarray,
     values: np.ndarray | None = None,
@@ -363,53 +328,10 @@ def draw_points(
         zorder=4,
     )
     if names is not None:
-        _legend(ax, names)
+        legend(ax, names)
     elif values is not None and norm is not None:
         _colour_bar(ax, norm, cmap, label, unit, values)
     return _figure(ax)
-
-
-def draw_samples(samples: Mapping[str, np.ndarray], columns: int = 2) -> Figure:
-    """Draw where each modality (name to lonlat (N, 2)) is sampled, one panel each, with counts."""
-    columns = max(1, min(columns, len(samples)))
-    figure, axes = globe(-(-len(samples) // columns), columns, below=0)
-    for ax, (name, lonlat) in zip(axes, samples.items(), strict=False):
-        draw_points(lonlat, title=f"{name}: {len(lonlat):,}", ax=ax)
-    for ax in axes[len(samples) :]:
-        ax.remove()
-    return figure
-
-
-def draw_prediction(
-    lonlat: np.ndarray,
-    target: np.ndarray,
-    prediction: np.ndarray,
-    label: str,
-    unit: str = "",
-    *,
-    field: np.ndarray | None = None,
-    columns: int = 1,
-) -> Figure:
-    """Draw a prediction and, in a second panel, its error at the points of the task.
-
-    Args:
-        lonlat: (N, 2), longitude then latitude, degrees: the held-out points.
-        target: (N,) true values.
-        prediction: (N,) predicted values of what `label` names.
-        field: (H, 2H) the prediction everywhere; without it the first panel has points.
-        columns: 1 puts the panels one below the other, 2 side by side.
-    """
-    error = np.asarray(prediction, dtype=np.float64) - np.asarray(target, dtype=np.float64)
-    figure, (left, right) = globe(2 // columns, columns)
-    if field is None:
-        draw_points(lonlat, prediction, label, unit, title="Prediction", ax=left)
-    else:
-        draw_field(field, label, unit, title="Prediction", ax=left)
-    title = "Error (RMSE " + f"{np.sqrt(np.mean(error**2)):.3g} {unit}".strip() + ")"
-    draw_points(
-        lonlat, error, "prediction minus truth", unit, cmap=DIVERGING, title=title, ax=right
-    )
-    return figure
 
 
 @_as_written
@@ -429,6 +351,25 @@ def mark(ax: GeoAxes, lonlat: Sequence[float], name: str) -> None:
         fontweight="bold",
         path_effects=[withStroke(linewidth=2.5, foreground="white")],
         zorder=6,
+    )
+
+
+@_as_written
+def legend(ax: GeoAxes, names: Sequence[str]) -> None:
+    """Name the first of `CATEGORIES` in a legend below the map."""
+    colours = zip(names, CATEGORIES, strict=False)
+    # Count the rows needed at the panel's width, then use the fewest columns for them.
+    fit = 90 * _panel_width(ax) / (max(map(len, names)) + 6)
+    rows = math.ceil(len(names) / max(1, int(fit)))
+    ax.legend(
+        handles=[Patch(color=colour, label=name) for name, colour in colours],
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.02),
+        ncols=math.ceil(len(names) / rows),
+        frameon=False,
+        fontsize=TICK_POINTS,
+        handlelength=1,
+        columnspacing=1.2,
     )
 
 
@@ -621,21 +562,3 @@ def _colour_bar(
     bar.set_label(f"{label} ({unit})" if unit else label, fontsize=LABEL_POINTS)
     bar.ax.tick_params(labelsize=TICK_POINTS)
     bar.outline.set_linewidth(0.5)
-
-
-@_as_written
-def _legend(ax: GeoAxes, names: Sequence[str]) -> None:
-    colours = zip(names, CATEGORIES, strict=False)
-    # Count the rows needed at the panel's width, then use the fewest columns for them.
-    fit = 90 * _panel_width(ax) / (max(map(len, names)) + 6)
-    rows = math.ceil(len(names) / max(1, int(fit)))
-    ax.legend(
-        handles=[Patch(color=colour, label=name) for name, colour in colours],
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.02),
-        ncols=math.ceil(len(names) / rows),
-        frameon=False,
-        fontsize=TICK_POINTS,
-        handlelength=1,
-        columnspacing=1.2,
-    )
