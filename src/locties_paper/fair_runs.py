@@ -127,8 +127,9 @@ def pilot_jobs(contenders: Mapping[str, Contender]) -> Iterator[Job]:
 
 
 def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Iterator[Job]:
-    """Every contender at its chosen budget, and some at all up to 1, in each replicate.
+    """Every contender at its chosen budget, beside harmonics, in each replicate.
 
+    Those of `CURVES` and the strongest single have all budgets up to 1, and are also read alone.
     A replicate comes before the next, so the first jobs are a whole study with fewer replicates.
     """
     best = chosen.set_index("contender")
@@ -137,7 +138,8 @@ def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Ite
     for order, (name, each) in enumerate(contenders.items()):
         more = [budget for budget in each.budgets if budget <= 1] if name in curves else []
         budgets = dict.fromkeys([best.loc[name, "budget"], *more])
-        reads = (*READS, WITH_RAW) if name in BESIDE_RAW else READS
+        reads = [*(READS if name in (*curves, "untrained") else READS[1:])]
+        reads += [WITH_RAW] if name in BESIDE_RAW else []
         for seed, draws in each.replicates():
             made += [(draws, order, Job(each, pairs, seed, draws, reads)) for pairs in budgets]
     yield from (job for _, _, job in sorted(made, key=lambda key: key[:2]))

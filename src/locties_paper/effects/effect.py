@@ -39,6 +39,11 @@ def beside(names: Names, ending: str) -> Names:
     return names + ending if isinstance(names, str) else tuple(name + ending for name in names)
 
 
+def members(names: Names) -> set[str]:
+    """The names of the contenders."""
+    return {names} if isinstance(names, str) else set(names)
+
+
 def difference(rows: pd.DataFrame, one: Names, other: Names) -> Effect:
     """The score of one contender minus that of another, paired by task and draw.
 
@@ -80,9 +85,8 @@ def difference(rows: pd.DataFrame, one: Names, other: Names) -> Effect:
 
 def _scores(rows: pd.DataFrame, name: Names) -> tuple[pd.DataFrame, pd.Series]:
     """Mean score by draw and task, and the seed of each draw."""
-    names = {name} if isinstance(name, str) else set(name)
-    mine = rows[rows["encoder"].isin(names)]
-    if missing := names - set(mine["encoder"]):
+    mine = rows[rows["encoder"].isin(members(name))]
+    if missing := members(name) - set(mine["encoder"]):
         raise ValueError(f"there are no rows of {', '.join(map(repr, sorted(missing)))}")
     seeds = mine.groupby("draw")["seed"].unique()
     if (several := seeds[seeds.map(len) > 1]).size:

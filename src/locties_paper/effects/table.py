@@ -11,7 +11,7 @@ import pandas as pd
 
 from locties._util.files import written_aside
 from locties_paper.effects import c1_strongest_single, c2_more_modalities, c3_headroom, training
-from locties_paper.effects.effect import Contrast, Names, beside, difference
+from locties_paper.effects.effect import Contrast, Names, beside, difference, members
 from locties_paper.effects.rows import HARMONICS, read_rows
 
 # By question: the kind of rows, and what is compared in them.
@@ -41,7 +41,10 @@ def effects(results: Path) -> Iterator[dict[str, object]]:
         if kind not in cells:
             continue
         chosen = pd.read_parquet(results / f"study_{kind}_chosen.parquet")
+        known = set(cells[kind][0][-1]["encoder"])
         for reading, text, one, other in _read(contrasts(chosen)):
+            if not members(one) | members(other) <= known:  # not all are read alone
+                continue
             for group, by, level, rows in cells[kind]:
                 yield {
                     "question": question,

@@ -81,7 +81,7 @@ def test_effects_are_what_the_rows_say(results, monkeypatch):
     overall = found[(found["by"] == "all") & (found["group"] == "open, no leaks")]
     assert set(overall["reading"]) == {"alone", "beside harmonics", "as named"}
     value = overall[overall["reading"] != "beside harmonics"].set_index("contrast")["value"]
-    assert value["MELT: five minus one"] == pytest.approx(0.08)
+    assert value["regression: five minus one"] == pytest.approx(0.08)
     assert value["MELT minus regression"] == pytest.approx(-0.1)
     assert value["budget: its best minus equal pairs"] == pytest.approx((1 - 1 / 16) / 10)
     assert value["reading: harmonics beside"] == pytest.approx(0.01)
