@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from locties.apply.metadata import takes_month
 from locties.encoder import LocationEncoder
 from locties.evaluation import Task, evaluate
 from locties.evaluation.baselines import BASELINES, Joined, contender
@@ -144,3 +145,15 @@ def test_a_wrong_contender_is_said():
         contender("harmonic_10+xyz")
     with pytest.raises(ValueError, match=r"5|int.*'melt'"):
         contender(5)
+
+
+def test_a_name_with_month_takes_one(tmp_path):
+    seasonal = LocationEncoder("xyz", "linear", dim=4, time="month")
+    seasonal.save(tmp_path / "seasonal")
+    joined = contender(f"{tmp_path / 'seasonal'}+xyz+month")
+    embedding = joined(POINTS, torch.full((len(POINTS),), 7))
+    assert embedding.shape == (len(POINTS), 4 + 3 + 4)
+    parts = torch.nn.functional.normalize(seasonal(POINTS, 7), dim=1)
+    torch.testing.assert_close(embedding[:, :4], parts.detach())
+    assert takes_month(joined)
+    assert not takes_month(contender("xyz+constant"))

@@ -3,8 +3,17 @@ import pytest
 import torch
 from torch import nn
 
-from locties.evaluation import LEAKS, OPEN_TASKS, TASKS, Task, evaluate, place_density, raw_values
-from locties.evaluation.leakage import BAG, OPEN_LEAKS
+from locties.evaluation import (
+    LEAKS,
+    MONTHLY_TASKS,
+    OPEN_TASKS,
+    TASKS,
+    Task,
+    evaluate,
+    place_density,
+    raw_values,
+)
+from locties.evaluation.leakage import BAG, MONTHLY_LEAKS, OPEN_LEAKS
 from locties.lonlat import distance_km
 from locties.modalities import MODALITIES
 from locties.modality import Modality
@@ -64,7 +73,8 @@ def test_place_density_sees_where_places_are():
 
 
 def test_leaks_name_tasks_and_modalities():
-    for leaks, tasks in ((LEAKS, TASKS), (OPEN_LEAKS, OPEN_TASKS)):
+    pairs = ((LEAKS, TASKS), (OPEN_LEAKS, OPEN_TASKS), (MONTHLY_LEAKS, MONTHLY_TASKS))
+    for leaks, tasks in pairs:
         assert set(leaks) <= set(tasks)
         assert {name for names in leaks.values() for name in names} <= set(MODALITIES)
 

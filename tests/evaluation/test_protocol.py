@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score, r2_score
 from locties import LocationEncoder
 from locties.evaluation import (
     BASELINES,
+    MONTHLY_TASKS,
     TASKS,
     Task,
     evaluate,
@@ -330,3 +333,47 @@ def test_a_probe_is_fitted_to_any_number_of_labels(probe, n, split):
 def test_numbers_of_labels_that_do_not_exist_are_not_proposed():
     with pytest.raises(ValueError, match=r"labels=10.*pass 'all';"):
         evaluate(xyz, few(8), labels=10)
+
+
+@pytest.fixture(scope="module")
+def seasons(globe):
+    month = torch.arange(len(globe)) % 12 + 1
+    year = torch.cos((month - 7) / 12 * 2 * np.pi)
+    return Task("seasons", globe, globe[:, 1] / 90 * year, month=month)
+
+
+def season(lonlat, month):
+    """What the task `seasons` asks, and the place."""
+    year = torch.cos((month - 7) / 12 * 2 * np.pi)
+    return torch.stack([lonlat[:, 1] / 90 * year, lonlat[:, 0]], 1)
+
+
+season.time = "month"
+
+
+def test_an_encoder_with_a_month_gets_that_of_each_target(seasons):
+    options = {"splits": "block", "probes": "ridge", "labels": "all"}
+    assert _value(evaluate(season, seasons, **options), metric="r2") > 0.999
+    blind = _value(evaluate("harmonics_10+month", seasons, **options), metric="r2")
+    assert blind < 0.2, "place and month side by side have no seasons"
+    assert np.corrcoef(predict(season, seasons), seasons.target)[0, 1] > 0.999
+    north = fit_probe(season, seasons)
+    assert north([[0.0, 45.0], [0.0, 45.0]], [7, 1]) == pytest.approx([0.5, -0.5], abs=0.01)
+
+
+def test_months_of_task_and_encoder_must_agree(seasons, height):
+    with pytest.raises(ValueError, match=r"'seasons' has months .* 'melt\+month'"):
+        evaluate("melt", seasons)
+    with pytest.raises(ValueError, match=r"'height' has none: .*in_month\(7\), or .*monthly_temp"):
+        evaluate(season, height)
+    encoder = LocationEncoder("xyz", "mlp", dim=4, time="month")
+    assert len(evaluate(encoder.in_month(7), height, labels="all", probes="ridge"))
+
+
+@pytest.mark.data
+def test_an_encoder_with_a_month_has_tasks_of_its_own(monkeypatch):
+    few = {name: partial(make, points=200) for name, make in MONTHLY_TASKS.items()}
+    for name, make in few.items():
+        monkeypatch.setitem(MONTHLY_TASKS, name, make)
+    table = evaluate("month", probes="ridge", labels="all")
+    assert set(table["task"]) == set(MONTHLY_TASKS)

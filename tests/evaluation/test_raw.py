@@ -1,5 +1,6 @@
 """The modalities' own values."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,3 +37,17 @@ def test_samples_at_places_are_read_from_the_nearest():
     assert names.shape == (2, 256)
     with pytest.raises(ValueError, match="clouds"):
         Raw(["clouds"])
+
+
+def test_raw_values_of_a_month_are_those_of_that_month():
+    lonlat = MODALITIES["haze"](samples=300, seed=5).lonlat
+    monthly = Raw(["haze", "relief"], time="month")
+    year = MODALITIES["haze"](samples=10).samples
+    profiles = year.read(year.rasters, lonlat)
+    values = {month: monthly(lonlat, month) for month in (1, 7)}
+    assert values[1].shape == (300, 1 + 16)
+    assert torch.equal(values[1][:, 1:], values[7][:, 1:]), "relief has no months"
+    haze = torch.cat([values[month][:, 0] for month in (1, 7)])
+    expected = torch.cat([profiles[:, 0], profiles[:, 6]])
+    assert np.corrcoef(haze, expected)[0, 1] == pytest.approx(1, abs=1e-5), "one scale for all"
+    assert torch.equal(monthly(lonlat[:2], [1, 7])[1], values[7][1])

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
-from locties.evaluation import OPEN_TASKS, TASKS, TIERS, Task
+from locties.data import sampling
+from locties.evaluation import MONTHLY_TASKS, OPEN_TASKS, TASKS, TIERS, Task
 from locties.evaluation.tasks import (
     AIRPORT_CELL,
     kernel_density,
@@ -89,8 +90,8 @@ def test_a_task_keeps_copies():
 @pytest.mark.data
 @pytest.mark.parametrize(
     "factory",
-    [*TASKS.values(), *OPEN_TASKS.values()],
-    ids=[f"{tier}-{name}" for tier, tasks in TIERS.items() for name in tasks],
+    [*TASKS.values(), *OPEN_TASKS.values(), *MONTHLY_TASKS.values()],
+    ids=[f"{tier}-{name}" for tier, tasks in TIERS.items() for name in tasks] + [*MONTHLY_TASKS],
 )
 def test_changing_a_task_does_not_change_the_next_one(earth, open_tier, factory):
     first = factory(points=1000)
@@ -217,3 +218,26 @@ def test_the_number_of_points_and_the_seed_are_taken(earth):
     assert len(first.target) == 100
     assert (first.target == same.target).all()
     assert (first.target != other.target).any()
+
+
+@pytest.mark.data
+def test_tasks_with_months_are_the_raster_in_that_month_where_nothing_trains(earth):
+    warmth, rain = (MONTHLY_TASKS[name](points=240, seed=3) for name in MONTHLY_TASKS)
+    assert torch.equal(warmth.lonlat, rain.lonlat)
+    assert (sampling.owner(warmth.lonlat) == sampling.VALIDATION).all()
+    assert np.bincount(warmth.month.numpy())[1:].tolist() == [20] * 12
+    for row in (0, 6, 239):
+        month = int(warmth.month[row]) - 1
+        here = warmth.lonlat[row : row + 1]
+        assert warmth.target[row] == pytest.approx(earth.temperature.sample(here)[0, month].item())
+        millimetres = max(earth.rain.sample(here)[0, month].item(), 0)
+        assert rain.target[row] == pytest.approx(np.log1p(millimetres), rel=1e-5)
+
+
+def test_months_of_a_task_are_checked_and_copied():
+    month = torch.tensor([1, 7, 12])
+    task = Task("warmth", POINTS, [9, 11, 15], month=month)
+    month[:] = 3
+    assert task.month.tolist() == [1, 7, 12]
+    with pytest.raises(ValueError, match="row 2 is 0: give whole numbers"):
+        Task("warmth", POINTS, [9, 11, 15], month=[1, 2, 0])

@@ -125,6 +125,7 @@ def test_a_map_of_a_region_says_how_large_its_blocks_are():
         ({"encoder": "bset"}, "did you mean 'best'"),
         ({"target": "ph"}, "target='ph'.*Task"),
         ({"source": "soil.csv"}, "target is missing.*target='ph'"),
+        ({"source": Task("ph", LONLAT, NOISE, month=7)}, r"'ph' has months.*in_month\(7\)"),
         ({"source": Task("ph", LONLAT[:8], range(8))}, "8 labels.*needs 9.*smaller coverage"),
         ({"source": Task("ph", LONLAT[[0, 1] * 9], range(18))}, "2 places.*3 places.*add labels"),
     ],

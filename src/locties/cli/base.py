@@ -208,10 +208,10 @@ def find_encoder(name: str, others: Sequence[str] = ()) -> str:
 def find_contender(name: str) -> str:
     """The name to give to `contender`. Each part is a table, or as in `find_encoder`."""
     from locties.apply.embedding_table import is_table
-    from locties.evaluation.baselines import BASELINES, parts_of
+    from locties.evaluation.baselines import BASELINES, MONTHLY_BASELINES, parts_of
     from locties.peers import PEERS
 
-    others = [*BASELINES, *PEERS, "layers"]
+    others = [*BASELINES, *MONTHLY_BASELINES, *PEERS, "layers"]
     return "+".join(
         part if is_table(part) else find_encoder(part, others) for part in parts_of(name)
     )

@@ -17,11 +17,12 @@ with needs("data,study", "locties.evaluation"):
     from locties.evaluation.retrieval import rank, retrieve
     from locties.evaluation.splits import SPLITS, block_degrees, folds, nearest_label_km
     from locties.evaluation.statistics import block_bootstrap, mean_interval
-    from locties.evaluation.tasks import TASKS, TIERS, Task
+    from locties.evaluation.tasks import MONTHLY_TASKS, TASKS, TIERS, Task
 
 __all__ = [
     "BASELINES",
     "LEAKS",
+    "MONTHLY_TASKS",
     "OPEN_TASKS",
     "PROBES",
     "SPLITS",

@@ -6,14 +6,16 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from locties import month as months
 from locties._util.registry import Registry, unknown
 from locties.apply.embedding_table import EmbeddingTable, is_table
-from locties.apply.metadata import Encoder, resolve
+from locties.apply.metadata import Encoder, resolve, takes_month
 from locties.encoder import LocationEncoder
 from locties.evaluation.raw import Raw
 from locties.harmonics import spherical_harmonics
@@ -66,6 +68,29 @@ BASELINES = Registry(
 )
 
 
+class Month(nn.Module):
+    """The month alone, `(N, 4)`: "melt+month" gives an encoder without a month the season."""
+
+    time = "month"
+
+    def forward(self, lonlat: LonLat, month: Any) -> Tensor:
+        return months.cyclic(months.check(month, len(check(lonlat))))
+
+
+def month(seed: int = 0) -> Month:
+    """Sine and cosine of the turn of the year; see `locties.month.cyclic`."""
+    return Month()
+
+
+def raw_month(seed: int = 0) -> Raw:
+    """As the baseline `raw`, with each monthly modality's value in the month of the target."""
+    return Raw(time="month")
+
+
+# They take a month beside each place, for `locties.evaluation.tasks.MONTHLY_TASKS`.
+MONTHLY_BASELINES = Registry("baseline with a month", month=month, raw_month=raw_month)
+
+
 class Joined(nn.Module):
     """Encoders side by side: `(N, 2)` degrees to `(N, d)`, where d is the sum of their lengths.
 
@@ -88,14 +113,16 @@ class Joined(nn.Module):
         for number, part in enumerate(self.encoders):
             if isinstance(part, nn.Module):  # takes its mode and device from this module
                 self.add_module(str(number), part)
+        self.time = "month" if any(map(takes_month, self.encoders)) else None
 
-    def forward(self, lonlat: Tensor) -> Tensor:
-        """`(N, 2)` degrees to `(N, d)`."""
-        return torch.cat([self._scaled(encoder, lonlat) for encoder in self.encoders], dim=1)
+    def forward(self, lonlat: Tensor, month: Any = None) -> Tensor:
+        """`(N, 2)` degrees, and `(N,)` months if a part takes them, to `(N, d)`."""
+        return torch.cat([self._scaled(each, lonlat, month) for each in self.encoders], dim=1)
 
     @staticmethod
-    def _scaled(encoder: Encoder, lonlat: Tensor) -> Tensor:
-        part = torch.as_tensor(encoder(lonlat)).float()
+    def _scaled(encoder: Encoder, lonlat: Tensor, month: Any) -> Tensor:
+        given = (lonlat, month) if takes_month(encoder) else (lonlat,)
+        part = torch.as_tensor(encoder(*given)).float()
         return F.normalize(part, dim=1) if getattr(encoder, "unit_length", True) else part
 
 
@@ -103,11 +130,11 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
     """The encoder for a name, a folder or an object.
 
     Args:
-        encoder: a name in `BASELINES` or `locties.peers.PEERS`, a published encoder, the folder of
-            a saved one, or a table of embeddings for `locties.EmbeddingTable`, which drops the rows
-            that cannot be used. Plus signs join several ("melt+geoclip+xyz"). "+layers" reads the
-            encoder before it from all layers. A `Path` is a folder or a table; a
-            function or module is returned as it is.
+        encoder: a name in `BASELINES`, `MONTHLY_BASELINES` or `locties.peers.PEERS`, a published
+            encoder, the folder of a saved one, or a table of embeddings for
+            `locties.EmbeddingTable`, which drops the rows that cannot be used. Plus signs join
+            several ("melt+geoclip+xyz"). "+layers" reads the encoder before it from all layers. A
+            `Path` is a folder or a table; a function or module is returned as it is.
         seed: seed of the baseline "untrained_default".
 
     Returns:
@@ -148,13 +175,15 @@ def parts_of(encoder: str) -> list[str]:
 def _single(name: str, seed: int) -> Encoder:
     if name in BASELINES:
         return BASELINES[name](seed=seed)  # type: ignore[no-any-return]
+    if name in MONTHLY_BASELINES:
+        return MONTHLY_BASELINES[name](seed=seed)  # type: ignore[no-any-return]
     if name in PEERS:
         return PEERS[name]()  # type: ignore[no-any-return]
     if is_encoder(name):
         return resolve(name)[0]
     if is_table(name):
         return EmbeddingTable(name, invalid="drop")
-    known = [*published(), *BASELINES, *PEERS]
+    known = [*published(), *BASELINES, *MONTHLY_BASELINES, *PEERS]
     raise ValueError(
         f"{unknown('encoder', name, known)} Or give the folder of a saved one, or a table of "
         "embeddings."

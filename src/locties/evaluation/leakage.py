@@ -38,6 +38,11 @@ OPEN_LEAKS: dict[str, tuple[str, ...]] = {
     "winter_temperature": ("temperature",),
     "summer_temperature": ("temperature",),
 }
+# As above, for the tasks with months: ERA5 again.
+MONTHLY_LEAKS: dict[str, tuple[str, ...]] = {
+    "monthly_temperature": ("rain", "temperature"),
+    "monthly_precipitation": ("rain", "temperature"),
+}
 BAG = 256  # n-gram buckets are folded to this many counts
 
 

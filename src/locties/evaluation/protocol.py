@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from locties import month as months
 from locties._util.registry import unknown
 from locties.apply.grid import POINTS_PER_CHUNK, eval_mode
-from locties.apply.metadata import Encoder, describe
+from locties.apply.metadata import Encoder, describe, takes_month
 from locties.evaluation.baselines import contender, parts_of
 from locties.evaluation.probes import PROBES, is_classification
 from locties.evaluation.splits import (
@@ -28,7 +29,7 @@ from locties.evaluation.splits import (
     possible_folds,
 )
 from locties.evaluation.statistics import Interval, block_bootstrap
-from locties.evaluation.tasks import TASKS, Task
+from locties.evaluation.tasks import MONTHLY_TASKS, TASKS, Task
 from locties.lonlat import LonLat, check
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def evaluate(
             folder of a saved one, a `LocationEncoder`, or any function from lonlat `(N, 2)` float32
             to `(N, d)`. A module runs on its device, in evaluation mode.
         tasks: names in `TASKS` or `Task` objects, such as those of ``TIERS["open"]``; by default
-            all of `TASKS`.
+            all of `TASKS`. An encoder that takes a month is scored on `MONTHLY_TASKS` instead;
+            "melt+month" is one too.
         name: name of the encoder in the table; by default its own name.
         splits: ``"random"``, ``"block"`` or both.
         probes: names in `PROBES`. ``"mlp"``, SatCLIP's, takes minutes.
@@ -101,9 +103,9 @@ def evaluate(
     chosen_splits = _known("split", splits, SPLITS)
     chosen_probes = _known("probe", probes, list(PROBES))
     function, rows = contender(encoder), []
-    for group in _by_points(_tasks(tasks)):
+    for group in _by_points(_tasks(tasks, MONTHLY_TASKS if takes_month(function) else TASKS)):
         lonlat = group[0].lonlat
-        embedding, blocks = checked_embedding(function, lonlat), block_index(lonlat)
+        embedding, blocks = _embedded(function, group[0]), block_index(lonlat)
         for split in _possible(chosen_splits, lonlat):
             fold = folds(lonlat, split, FOLDS, draw)
             for count in _label_counts(labels, group[0], fold):
@@ -128,13 +130,13 @@ def predict(
     """
     chosen = _task(task)
     fold = folds(chosen.lonlat, split, FOLDS, seed=0)
-    embedding = checked_embedding(encoder, chosen.lonlat)
+    embedding = _embedded(contender(encoder), chosen)
     return _out_of_fold(probe, embedding, [chosen], fold, _draw_labels(fold, None))[0]
 
 
 def fit_probe(
     encoder: str | Path | Encoder, task: str | Task, split: str = "block", probe: str = "ridge"
-) -> Callable[[LonLat], NDArray[Any]]:
+) -> Callable[..., NDArray[Any]]:
     """Fit a probe on all points of a task, to predict anywhere.
 
     Args:
@@ -144,8 +146,8 @@ def fit_probe(
         probe: a name in `PROBES`.
 
     Returns:
-        Function from lonlat `(M, 2)` to predictions `(M,)`: in the target's unit, or int64 codes
-        into ``task.classes``.
+        Function from lonlat `(M, 2)`, and months if the encoder takes them, to predictions
+            `(M,)`: in the target's unit, or int64 codes into ``task.classes``.
 
     Example:
         >>> lonlat = torch.rand(300, 2, generator=torch.manual_seed(0)) * 60
@@ -155,20 +157,39 @@ def fit_probe(
     """
     chosen, function = _task(task), contender(encoder)
     fold = possible_folds(chosen.lonlat, split, seed=0)
-    embedding = checked_embedding(function, chosen.lonlat)
+    embedding = _embedded(function, chosen)
     fitted = PROBES[probe](embedding, [chosen.target], fold).fit()
-    return lambda lonlat: fitted(checked_embedding(function, lonlat))[0]
+    return lambda lonlat, month=None: fitted(checked_embedding(function, lonlat, month))[0]
 
 
-def checked_embedding(encoder: str | Path | Encoder, lonlat: LonLat) -> NDArray[Any]:
+def _embedded(function: Encoder, task: Task) -> NDArray[Any]:
+    """`checked_embedding` at the points of a task, and in its months if it has any."""
+    if takes_month(function) and task.month is None:
+        raise ValueError(
+            f"the encoder takes a month and task {task.name!r} has none: fix one with "
+            f"encoder.in_month(7), or take a task with months ({', '.join(MONTHLY_TASKS)})"
+        )
+    if task.month is not None and not takes_month(function):
+        raise ValueError(
+            f"task {task.name!r} has months and the encoder takes none: join them by name, as "
+            "'melt+month', or with Joined(encoder, contender('month'))"
+        )
+    return checked_embedding(function, task.lonlat, task.month)
+
+
+def checked_embedding(
+    encoder: str | Path | Encoder, lonlat: LonLat, month: Any = None
+) -> NDArray[Any]:
     """Embeddings `(N, d)` of places `(N, 2)`: without gradients, in evaluation mode, all finite.
 
-    A wrong shape or a value that is not finite raises ValueError.
+    A wrong shape or a value that is not finite raises ValueError. `month` is one or `(N,)`, for an
+    encoder that takes it.
     """
     function, points = contender(encoder), check(lonlat).float()
+    given = [points] if month is None else [points, months.check(month, len(points))]
     with torch.no_grad(), eval_mode(function) as device:
-        parts = torch.split(points.to(device), POINTS_PER_CHUNK)
-        embedding = torch.cat([torch.as_tensor(function(part)).cpu() for part in parts]).numpy()
+        parts = zip(*(torch.split(x.to(device), POINTS_PER_CHUNK) for x in given), strict=True)
+        embedding = torch.cat([torch.as_tensor(function(*part)).cpu() for part in parts]).numpy()
     if embedding.ndim != 2 or len(embedding) != len(points):
         raise ValueError(
             f"the encoder gave shape {embedding.shape} for {len(points)} points: it must give "
@@ -230,8 +251,10 @@ def _possible(splits: list[str], lonlat: Tensor) -> list[str]:
     return [split for split in splits if split != "block"]
 
 
-def _tasks(tasks: str | Task | Sequence[str | Task] | None) -> list[Task]:
-    chosen = list(TASKS) if tasks is None else tasks
+def _tasks(
+    tasks: str | Task | Sequence[str | Task] | None, default: Mapping[str, Any]
+) -> list[Task]:
+    chosen = list(default) if tasks is None else tasks
     allowed = f"{', '.join(TASKS)}, or Task objects"
     return [_task(task) for task in _listed("tasks", chosen, allowed)]
 
@@ -241,7 +264,7 @@ def _task(task: str | Task) -> Task:
         return task
     if not isinstance(task, str):
         raise ValueError(f"{task!r} is not a task: give a Task, or one of {', '.join(TASKS)}")
-    made: Task = TASKS[task]()
+    made: Task = MONTHLY_TASKS[task]() if task in MONTHLY_TASKS else TASKS[task]()
     return made
 
 
@@ -249,7 +272,8 @@ def _by_points(tasks: Sequence[Task]) -> list[list[Task]]:
     """Group tasks on the same points: they share one embedding and one decomposition."""
     groups: dict[bytes, list[Task]] = {}
     for task in tasks:
-        groups.setdefault(task.lonlat.numpy().tobytes(), []).append(task)
+        month = b"" if task.month is None else task.month.numpy().tobytes()
+        groups.setdefault(task.lonlat.numpy().tobytes() + month, []).append(task)
     return list(groups.values())
 
 

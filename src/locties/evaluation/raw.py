@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from locties import month as months
+from locties._util.registry import check_choice
+from locties.encoder import TIMES
 from locties.evaluation.leakage import raw_values
 from locties.lonlat import LonLat, check
-from locties.modalities import EMBEDDED, MODALITIES, Gathered
+from locties.modalities import EMBEDDED, MODALITIES, MONTHLY, Gathered
 from locties.modality import FITTED, Standardise
 
 
@@ -22,6 +26,8 @@ class Raw(nn.Module):
         modalities: names in `locties.modalities.MODALITIES`; by default those of the
             embedded tier that are rasters, so that they have a value at each place. Leave out those
             that leak into a task.
+        time: None, or "month" for the values of one month: a modality with twelve months, such as
+            rain, then gives one value.
 
     Example:
         >>> Raw(["haze", "relief"])([[-60.0, -3.1]]).shape
@@ -30,17 +36,33 @@ class Raw(nn.Module):
 
     unit_length = False  # the length of a row says how unusual a place is
 
-    def __init__(self, modalities: Sequence[str] | None = None) -> None:
+    def __init__(self, modalities: Sequence[str] | None = None, time: str | None = None) -> None:
         super().__init__()
+        if time is not None:
+            check_choice("time", time, TIMES)
+        self.time = time
         made = {n: MODALITIES[n](samples=FITTED) for n in modalities or EMBEDDED}
         if modalities is None:
             made = {n: each for n, each in made.items() if isinstance(each.samples, Gathered)}
         self.values = {n: raw_values(each) for n, each in made.items()}
         self.scales = nn.ModuleDict(
-            {n: Standardise(self.values[n](each.lonlat)[:, :-1]) for n, each in made.items()}
+            {
+                n: Standardise(values.flatten()[:, None] if self._monthly(n) else values)
+                for n, each in made.items()
+                for values in [self.values[n](each.lonlat)[:, :-1]]
+            }
         )
 
-    def forward(self, lonlat: LonLat) -> Tensor:
+    def _monthly(self, name: str) -> bool:
+        return self.time is not None and name in MONTHLY
+
+    def forward(self, lonlat: LonLat, month: Any = None) -> Tensor:
         points = check(lonlat).float()
-        parts = [self.scales[n](values(points)[:, :-1]) for n, values in self.values.items()]
+        of_points = None if self.time is None else months.check(month, len(points))
+        parts = []
+        for name, values in self.values.items():
+            part = values(points)[:, :-1]
+            if of_points is not None and self._monthly(name):
+                part = part.gather(1, of_points[:, None] - 1)
+            parts.append(self.scales[name](part))
         return torch.cat([part / math.sqrt(part.shape[1] * len(parts)) for part in parts], dim=1)

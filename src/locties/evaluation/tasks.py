@@ -7,7 +7,7 @@ a `Task` and name it in `TASKS`.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from locties import month as months
 from locties._util.registry import Registry, check_counts, unknown
 from locties.data.climate import KOPPEN_CLASSES, koppen
 from locties.data.embedded import FOOT, load
+from locties.data.raster import Raster
 from locties.data.sampling import OWNERS, SOUTHERN_LIMIT, land_lonlat, owner
 from locties.lonlat import MEAN_EARTH_RADIUS_KM, LonLat, cell_index, check, to_xyz
 
@@ -49,6 +51,7 @@ class Task:
         classes: names of the classes, by code.
         tier: "embedded" for `TASKS`, "open" for `OPEN_TASKS`, empty for your own. Scores of
             different tiers are never averaged.
+        month: `(N,)`, 1 to 12, of each target, for encoders that take a month.
 
     Example:
         >>> crop = Task("crop", [[13, 52], [2, 49], [12, 42]], ["rye", "oats", "rye"],
@@ -64,6 +67,7 @@ class Task:
     unit: str = ""
     classes: Sequence[str] | None = None
     tier: str = ""
+    month: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
@@ -73,6 +77,8 @@ class Task:
         object.__setattr__(self, "lonlat", lonlat)
         object.__setattr__(self, "target", target)
         object.__setattr__(self, "classes", classes)
+        if self.month is not None:
+            object.__setattr__(self, "month", months.check(self.month, len(lonlat)).cpu().clone())
 
     def _wrong(self, problem: str) -> ValueError:
         return ValueError(f"task {self.name!r}: {problem}")
@@ -311,6 +317,35 @@ def is_common(names: NDArray[Any]) -> NDArray[np.bool_]:
     return common
 
 
+def monthly_temperature(points: int = 5000, seed: int = 0) -> Task:
+    """Air temperature at 2 m in one month, degC, at points where no modality trains.
+
+    The points are uniform by area on the land of the blocks kept for validation; each has one
+    month.
+
+    Source: ERA5, monthly means of 2000 to 2025, 0.25 degrees.
+    """
+    return _monthly("monthly_temperature", load().temperature, "degC", points, seed)
+
+
+def monthly_precipitation(points: int = 5000, seed: int = 0) -> Task:
+    """Log of one plus the precipitation of one month, mm, at the points of `monthly_temperature`.
+
+    Source: ERA5, monthly means of 2000 to 2025, 0.25 degrees.
+    """
+    task = _monthly("monthly_precipitation", load().rain, "log(1 + mm)", points, seed)
+    return replace(task, target=np.log1p(task.target.clip(0)))
+
+
+def _monthly(name: str, raster: Raster, unit: str, points: int, seed: int) -> Task:
+    check_counts(points=points)
+    generator = torch.Generator().manual_seed(seed)
+    lonlat = land_lonlat(load(), points, generator, owned_by="validation")
+    month = torch.arange(points) % 12 + 1
+    values = raster.sample(lonlat).gather(1, month[:, None] - 1)[:, 0]
+    return _task(name, lonlat, values.numpy(), unit=unit, month=month)
+
+
 class TierTasks(Registry):
     """The tasks of one tier, by name. For a task of another tier, the error names the tier."""
 
@@ -331,6 +366,13 @@ TASKS = TierTasks(
     population=population,
     climate_zone=climate_zone,
     country=country,
+)
+
+# For encoders that take a month. They are scored by themselves.
+MONTHLY_TASKS = Registry(
+    "task with months",
+    monthly_temperature=monthly_temperature,
+    monthly_precipitation=monthly_precipitation,
 )
 
 # `locties.evaluation.public_tasks` adds the open tier.

@@ -259,6 +259,11 @@ def _task(source: Any, target: str | None, **options: Any) -> Task:
     if isinstance(source, Task):
         if target is not None:
             raise ValueError(f"target={target!r}: a Task has its own target; leave it out")
+        if source.month is not None:
+            raise ValueError(
+                f"task {source.name!r} has months, and a map is of one: give a Task without month "
+                "with the targets of that month, and an encoder.in_month(7)"
+            )
         if source.classes is None:
             return source
         there = np.array(source.classes)[source.target]  # drops classes that have no label
