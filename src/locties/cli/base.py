@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 # Packages of the command line itself; for any other, the library names the extra.
 PACKAGES = ("pandas", "pyarrow", "rich", "tqdm", "typer")
-# The option of all commands that read labels.
+# Options of all commands that read tables or labels.
+Lon = Annotated[
+    str | None, typer.Option(help="Column of longitudes; found by its name by default.")
+]
+Lat = Annotated[str | None, typer.Option(help="Column of latitudes; found by its name by default.")]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        help="regression or classification; needed for whole numbers, which can be either."
+    ),
+]
 Invalid = Annotated[
     str,
     typer.Option(

@@ -9,19 +9,15 @@ from typing import Annotated
 import typer
 
 from locties._util.text import printable
-from locties.cli.base import Invalid, Json, print_json
+from locties.cli.base import Invalid, Json, Kind, Lat, Lon, print_json
 
 
 def doctor(
     file: Annotated[Path, typer.Argument(help="A table, a raster or a folder of features.")],
     target: Annotated[str | None, typer.Option(help="Column of a table to predict.")] = None,
-    lon: Annotated[
-        str | None, typer.Option(help="Column of longitudes; found by its name by default.")
-    ] = None,
-    lat: Annotated[
-        str | None, typer.Option(help="Column of latitudes; found by its name by default.")
-    ] = None,
-    kind: Annotated[str | None, typer.Option(help="regression or classification.")] = None,
+    lon: Lon = None,
+    lat: Lat = None,
+    kind: Kind = None,
     invalid: Invalid = "raise",
     as_json: Json = False,
 ) -> None:

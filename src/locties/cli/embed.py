@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from locties.cli.base import check_writable, find_encoder, reading, resuming, say
+from locties.cli.base import Lat, Lon, check_writable, find_encoder, reading, resuming, say
 
 
 def embed(
@@ -20,12 +20,8 @@ def embed(
     output: Annotated[
         str, typer.Option("--output", "-o", help="CSV, TSV or Parquet; - is CSV to stdout.")
     ] = "-",
-    lon: Annotated[
-        str | None, typer.Option(help="Column of longitudes; found by its name by default.")
-    ] = None,
-    lat: Annotated[
-        str | None, typer.Option(help="Column of latitudes; found by its name by default.")
-    ] = None,
+    lon: Lon = None,
+    lat: Lat = None,
     month: Annotated[
         str | None,
         typer.Option(

@@ -12,6 +12,9 @@ from locties._util.text import printable
 from locties.cli.base import (
     Invalid,
     Json,
+    Kind,
+    Lat,
+    Lon,
     find_contender,
     print_json,
     read_labels,
@@ -43,18 +46,9 @@ def evaluate(
     target: Annotated[
         str | None, typer.Option(help="The column of POINTS-FILE to predict.")
     ] = None,
-    lon: Annotated[
-        str | None, typer.Option(help="Longitude column of POINTS-FILE; by default found by name.")
-    ] = None,
-    lat: Annotated[
-        str | None, typer.Option(help="Latitude column of POINTS-FILE; by default found by name.")
-    ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            help="regression or classification; needed for whole numbers, which can be either."
-        ),
-    ] = None,
+    lon: Lon = None,
+    lat: Lat = None,
+    kind: Kind = None,
     invalid: Invalid = "raise",
     as_json: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from locties._util.text import printable
-from locties.cli.base import Command, check_writable, reading, resuming
+from locties.cli.base import Command, Lat, Lon, check_writable, reading, resuming
 
 if TYPE_CHECKING:
     from locties.data.frozen import Source
@@ -36,8 +36,6 @@ Weights = Annotated[
 Batch = Annotated[int, typer.Option(help="Items computed at once.")]
 Dtype = Annotated[str, typer.Option(help="float32 or float16.")]
 Device = Annotated[str, typer.Option(help="auto takes a GPU if there is one.")]
-Lon = Annotated[str | None, typer.Option(help="Column of longitudes; guessed by default.")]
-Lat = Annotated[str | None, typer.Option(help="Column of latitudes; guessed by default.")]
 
 
 @app.callback()

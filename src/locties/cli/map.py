@@ -12,6 +12,9 @@ import typer
 from locties._util.text import printable
 from locties.cli.base import (
     Invalid,
+    Kind,
+    Lat,
+    Lon,
     check_writable,
     find_contender,
     read_labels,
@@ -59,18 +62,9 @@ def map_(
         float, typer.Option(help="Share of true values that the intervals should hold.")
     ] = 0.9,
     unit: Annotated[str, typer.Option(help="Unit of the target, such as mm.")] = "",
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            help="regression or classification; needed for whole numbers, which can be either."
-        ),
-    ] = None,
-    lon: Annotated[
-        str | None, typer.Option(help="Column of longitudes; found by its name by default.")
-    ] = None,
-    lat: Annotated[
-        str | None, typer.Option(help="Column of latitudes; found by its name by default.")
-    ] = None,
+    kind: Kind = None,
+    lon: Lon = None,
+    lat: Lat = None,
     invalid: Invalid = "raise",
     seed: Annotated[int, typer.Option(help="Random seed of the folds.")] = 0,
 ) -> None:
