@@ -13,6 +13,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
+# Keep compiled modules: without them each process of the tests compiles for 5 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Settings of every target of the pipeline. FLAGS go to snakemake, for example for a cluster.
 CONFIG = --config profile=$(PROFILE) tier=$(TIER) satclip="$(SATCLIP)" sweep="$(SWEEP)"
