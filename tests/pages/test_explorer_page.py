@@ -5,11 +5,12 @@ It is tried alone, with three small encoders, and as the page of the built book 
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from locties.lonlat import to_xyz
-from locties_paper.figures.explorer import explore
+from locties_paper.figures.explorer import Explorer, explore
 from locties_paper.site.notebook import REPOSITORY
 
 BOOK = REPOSITORY / "_build" / "html"
@@ -20,19 +21,23 @@ pytestmark = pytest.mark.site
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
-    """A folder with the explorer as a page of its own."""
+def explorer() -> Explorer:
     directions = 2 * torch.randn(3, 12, generator=torch.Generator().manual_seed(0))
     encoders = {
         "MELT": to_xyz,
         "SALT": lambda lonlat: torch.cos(to_xyz(lonlat) @ directions),
         "Baseline": lambda lonlat: torch.sin(lonlat / 30),
     }
-    page = explore(encoders, resolution=5, population=1_000_000).html()
+    return explore(encoders, resolution=5, population=1_000_000)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, explorer) -> Path:
+    """A folder with the explorer as a page of its own."""
     folder = tmp_path_factory.mktemp("alone")
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Explorer</title>'
     head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    (folder / "explorer.html").write_text(f"{head}<main>{page}</main>", encoding="utf-8")
+    (folder / "explorer.html").write_text(f"{head}<main>{explorer.html()}</main>", encoding="utf-8")
     return folder
 
 
@@ -106,7 +111,9 @@ def test_a_click_leads_to_the_nearest_places(page):
 
 def test_the_keyboard_leads_to_the_nearest_places(page):
     before = lists(page)
-    page.locator(".explorer select").focus()
+    page.locator(".explorer-choice select").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Use your own points"
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('role')") == "application"
     page.keyboard.press("ArrowLeft")
@@ -125,7 +132,7 @@ def test_the_keyboard_leads_to_the_nearest_places(page):
 
 
 def test_a_city_is_found_by_its_name(page):
-    city = page.locator(".explorer input")
+    city = page.locator(".explorer-choice input")
     city.fill("lagos")
     city.press("Enter")
     assert [rows[0] for rows in lists(page)] == [[LAGOS, "1.00", "0"]] * 3
@@ -137,10 +144,90 @@ def test_a_city_is_found_by_its_name(page):
 
 
 def test_the_list_can_leave_out_what_is_near(page):
-    page.locator(".explorer select").select_option("5000")
+    page.locator(".explorer-choice select").select_option("5000")
     for rows in lists(page):
         assert len(rows) == 8
         assert min(int(row[2].replace(",", "")) for row in rows) >= 5000
+
+
+def paste(page, text: str) -> str:
+    """What is said when points are pasted and compared, all by keyboard."""
+    page.locator(".explorer-own summary").focus()
+    if not page.locator(".explorer textarea").is_visible():
+        page.keyboard.press("Enter")
+    page.locator(".explorer textarea").fill(text)
+    page.locator(".explorer textarea").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    return said(page)
+
+
+def test_ones_own_points_are_compared_by_their_mean(open_page, alone, explorer):
+    page = open_page(alone, "explorer.html")
+    points = [[36.8, -1.3], [36.8, -1.3], [13.4, 52.5], [-60.0, -3.1]]
+    drawn = colours(page)
+    heard = paste(page, "\n".join(["lon,lat", *(f"{lon},{lat}" for lon, lat in points)]))
+    assert heard.startswith("4 of 4 rows read. Most like their mean in MELT: ")
+    assert all(old != new for old, new in zip(drawn, colours(page), strict=True))
+    cells = explorer.cells.find(torch.tensor(points))
+    cities = explorer.cells.find(torch.from_numpy(explorer.lonlat))
+    for shown, kept in zip(lists(page), explorer.encoders.values(), strict=True):
+        unit = kept.codes / np.linalg.norm(kept.codes.astype(float), axis=1, keepdims=True)
+        mean = unit[cells].mean(axis=0)
+        similar = unit @ (mean / np.linalg.norm(mean))
+        best = np.sort(similar[np.unique(cities)])[::-1][:8]
+        assert [row[1] for row in shown] == [f"{value:.2f}" for value in best]
+    assert page.get_by_role("img", name="the mean of 4 points").count() == 3
+
+
+def test_one_point_is_like_its_city(page):
+    before = [[row[1] for row in rows] for rows in lists(page)]
+    lon, lat = page.evaluate(
+        """JSON.parse(document.querySelector(".explorer-data").textContent)
+            .cities.find((city) => city[0] === "Nairobi").slice(2)"""
+    )
+    paste(page, f'"Site";"Latitude (deg)";lon\r\n"a; b";{lat};{lon}\r\n')
+    assert [[row[1] for row in rows] for rows in lists(page)] == before
+
+
+def test_rows_that_are_left_out_are_counted(page):
+    text = "lon\tlat\n36.8\t-1.3\n\t5\n13.4\tn/a\n-150\t-40\n36.8\t95\n396.8\t1\n"
+    heard = paste(page, text)
+    assert heard.startswith(
+        "1 of 6 rows read, 2 without two numbers, 2 outside the range of degrees, "
+        "1 at sea or in Antarctica left out. "
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no row: paste a header"),
+        ("lon,lat", "no row: paste a header"),
+        ("36.8 -1.3\n1 2", "“36.8 -1.3” has one column: separate"),
+        ("lon,lat;site\n1,2;a", "“lon,lat;site” has several separators"),
+        ("x,y\n1,2", "“x,y” has no column named lon or longitude"),
+        ("lon,Longitude,lat\n1,2,3", "has several columns named lon or longitude"),
+        ("lon;lat\n36,8;-1,3", "“36,8;-1,3” has numbers with a comma: write"),
+        ("lon,lat\n36,8,-1,3", "“36,8,-1,3” has more columns than the header"),
+        ("lon,lat\n-1.3,136.8\n52.5,13.4", "beyond 90 degrees (rows: 1): lon and lat look swapped"),
+        ("lon,lat\n-150,-40", "0 of 1 rows read, 1 at sea"),
+    ],
+)
+def test_points_that_could_be_misread_are_refused(page, text, why):
+    before = lists(page)
+    assert why in paste(page, text)
+    assert lists(page) == before
+
+
+def test_a_file_of_points_is_read_and_not_sent(page, tmp_path):
+    (tmp_path / "sites.csv").write_text("\ufefflon,lat\n36.8,-1.3\n", encoding="utf-8")
+    page.locator(".explorer-own summary").click()
+    page.locator(".explorer input[type=file]").set_input_files(tmp_path / "sites.csv")
+    page.wait_for_function(
+        "document.querySelector('.explorer-said').textContent.startsWith('1 of 1 rows')"
+    )
 
 
 @pytest.mark.parametrize("width", [360, 390])
@@ -184,5 +271,6 @@ def test_a_picture_stands_in_where_no_script_runs(opened):
 
 def test_print_shows_the_maps_without_the_controls(page):
     page.emulate_media(media="print")
-    assert not page.locator(".page-controls").is_visible()
+    assert not page.locator(".explorer-choice").is_visible()
+    assert not page.locator(".explorer-own").is_visible()
     assert page.locator(MAPS).first.is_visible()

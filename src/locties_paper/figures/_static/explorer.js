@@ -110,8 +110,12 @@
       return { title, dim, values, similarity: new Float32Array(numbers.length) };
     });
 
-    function compare({ dim, values, similarity }, cell) {
-      const own = values.subarray(cell * dim, (cell + 1) * dim);
+    /* Similarity of every cell to the mean of some cells, which are counted as often as listed. */
+    function compare({ dim, values, similarity }, cells) {
+      const own = new Float64Array(dim);
+      for (const cell of cells) for (let k = 0; k < dim; k++) own[k] += values[cell * dim + k];
+      const length = Math.hypot(...own);
+      for (let k = 0; k < dim; k++) own[k] /= length;
       for (let i = 0, at = 0; i < similarity.length; i++) {
         let sum = 0;
         for (let k = 0; k < dim; k++) sum += own[k] * values[at++];
@@ -121,7 +125,7 @@
 
     // ---------------------------------------------------------------------- what is on the page
     const maps = find("maps"), lists = find("lists"), said = find("said");
-    const form = root.querySelector("form");
+    const form = find("choice"), own = find("own").querySelector("form");
     root.style.setProperty("--count", encoders.length);
     find("low").textContent = data.low.toFixed(1).replace("-", "−") + " and below";
     find("ramp").style.background = `linear-gradient(to right, ${data.colours})`;
@@ -263,7 +267,8 @@
           return [x, y];
         };
         for (const { city } of near.get(encoder) ?? []) mark(city, dot / 2, "white", "black");
-        if (chosen) mark(chosen, 2.5 * dot, "#ee3377", "white");
+        if (chosen.points) for (const point of chosen.points) mark(point, 0.8 * dot, "#ee3377", "white");
+        else mark(chosen, 2.5 * dot, "#ee3377", "white");
         if (cursor && document.activeElement === maps) {
           const [x, y] = mark(cursor, 4 * dot, "black", "white");
           for (const [colour, wide] of [["white", 3 * line + 2], ["black", 3 * line]]) {
@@ -286,7 +291,7 @@
       const candidates = [];
       for (const [cell, largest] of byCell) {
         const city = cell === chosen.cell && cities.includes(chosen) ? chosen : largest;
-        const distance = kilometres(chosen, city);
+        const distance = chosen.points ? closest(city, chosen.points).away : kilometres(chosen, city);
         if (distance >= away) candidates.push({ city, distance, similarity: encoder.similarity[cell] });
       }
       candidates.sort((a, b) => b.similarity - a.similarity || a.distance - b.distance);
@@ -316,15 +321,16 @@
         const others = near.get(encoder).filter(({ city }) => city !== chosen).slice(0, SPOKEN);
         return `${encoder.title}: ${others.map(({ city }) => city.name).join("; ")}.`;
       });
-      said.textContent = `${chosen.whereabouts ?? chosen.name}. Most like it in ${words.join(" In ")}`;
+      said.textContent = `${chosen.whereabouts ?? chosen.name}. Most like ${chosen.points ? "their mean" : "it"} in ${words.join(" In ")}`;
       draw();
     }
 
     function choose(place) {
       const began = performance.now();
-      chosen = cursor = place;
+      chosen = place;
+      if (!place.points) cursor = place;
       for (const encoder of encoders) {
-        compare(encoder, place.cell);
+        compare(encoder, place.cells ?? [place.cell]);
         paint(encoder);
       }
       list();
@@ -348,6 +354,31 @@
       }
       form.elements.city.value = "";
       choose({ ...point, name: coordinates(point), whereabouts: whereabouts(point), cell });
+    }
+
+    /* Points of one's own: every cell is compared with the mean of theirs. */
+    function choosePoints(text) {
+      let read;
+      try {
+        read = readPoints(text);
+      } catch (error) {
+        said.textContent = error.message;
+        return;
+      }
+      const { rows, dropped } = read;
+      const kept = read.points.map((point) => ({ ...point, cell: cellAt(point.lon, point.lat) })).filter(({ cell }) => cell >= 0);
+      if (kept.length < read.points.length) dropped.set("at sea or in Antarctica", read.points.length - kept.length);
+      const reasons = [...dropped].map(([reason, count]) => `${count.toLocaleString("en")} ${reason}`).join(", ");
+      const counted = `${kept.length.toLocaleString("en")} of ${rows.toLocaleString("en")} rows read${reasons && `, ${reasons} left out`}`;
+      if (!kept.length) {
+        said.textContent = `${counted}: no point is left on land.`;
+        return;
+      }
+      form.elements.city.value = "";
+      // One mark for each cell.
+      const points = [...new Map(kept.map((point) => [point.cell, point])).values()];
+      const name = `the mean of ${kept.length.toLocaleString("en")} points`;
+      choose({ name, whereabouts: counted, points, cells: kept.map(({ cell }) => cell) });
     }
 
     function chooseCity(city) {
@@ -393,6 +424,19 @@
       if (event.inputType !== "insertText" && byName.has(plain(event.target.value))) chooseCity(named(event.target.value));
     });
     form.elements.away.addEventListener("change", list);
+
+    own.addEventListener("submit", (event) => {
+      event.preventDefault();
+      choosePoints(own.elements.csv.value);
+    });
+    const readFile = (file) => file?.text().then(choosePoints);
+    own.elements.file.addEventListener("change", (event) => readFile(event.target.files[0]));
+    own.elements.csv.addEventListener("dragover", (event) => event.preventDefault());
+    own.elements.csv.addEventListener("drop", (event) => {
+      if (!event.dataTransfer.files.length) return; // text that is dropped goes into the field
+      event.preventDefault();
+      readFile(event.dataTransfer.files[0]);
+    });
     for (const change of ["focus", "blur"]) maps.addEventListener(change, draw);
 
     const redraw = () => {
