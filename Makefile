@@ -1,8 +1,6 @@
 # `make help` lists the targets. Each makes .venv first, once.
 PROFILE ?= laptop
-TIER ?= embedded
-SATCLIP ?=
-SWEEP ?=
+SWEEP ?= main
 FLAGS ?=
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 PYTHON ?= python3
@@ -17,7 +15,7 @@ export OPENBLAS_NUM_THREADS = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 # Settings of every target of the pipeline. FLAGS go to snakemake, for example for a cluster.
-CONFIG = --config profile=$(PROFILE) tier=$(TIER) satclip="$(SATCLIP)" sweep="$(SWEEP)"
+CONFIG = --config profile=$(PROFILE)
 
 # The operating system's lock replaces snakemake's, which outlives a snakemake that was killed.
 PIPELINE = $(BIN)/python -m locties._util.lock _build $(BIN)/snakemake --nolock --cores $(CORES) \
@@ -29,7 +27,7 @@ PIPELINE = $(BIN)/python -m locties._util.lock _build $(BIN)/snakemake --nolock 
 PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder --durations=10
 NBVAL = --nbval --nbval-sanitize-with tests/sanitise.cfg
 
-.PHONY: help book pdf quick test check lint wheel plan results publish notebooks clean
+.PHONY: help book pdf quick test check lint wheel plan results notebooks clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -46,8 +44,9 @@ help:  ## Show this list
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-book: plan  ## Train, evaluate, draw and render the book: PROFILE=smoke|laptop|study|full, TIER=open
+book: plan  ## Run the notebooks and render the book: PROFILE=smoke|laptop|full
 	$(PIPELINE) book
+	@$(BIN)/python -m locties_paper.times $(PROFILE)
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
 # Look for the browser before any work.
@@ -56,14 +55,15 @@ pdf: .venv/.installed  ## Print the book with a Chromium: _build/locties.pdf
 	$(PIPELINE) pdf
 	@echo "The book is at $(CURDIR)/_build/locties.pdf"
 
-plan: .venv/.installed  ## Show the cost of the results (jobs, pairs, FLOPs, hours); run nothing
+plan: .venv/.installed  ## Show what the book runs and what it takes; run nothing
 	@$(BIN)/python -m locties_paper.plan $(CORES) $(CONFIG)
 
-results: plan  ## Compute the tables alone, under _build/PROFILE/results; SWEEP=claims for the study
-	$(PIPELINE) results
-
-publish: plan  ## Copy tables, encoders and their cards into the repository
-	$(PIPELINE) publish
+results: .venv/.installed  ## Run the study, its cost first: SWEEP=main, or crossed (encoders x objectives)
+	@case "$(SWEEP)" in main|crossed) ;; *) echo "SWEEP is $(SWEEP): give main or crossed"; exit 2;; esac
+	for part in pilot choose table $(if $(filter main,$(SWEEP)),baselines) gather; do \
+		$(BIN)/python -m locties_paper.fair_runs $$part --output _build/study --processes $(CORES) \
+			$(if $(filter crossed,$(SWEEP)),--crossed) || exit 1; done
+	$(BIN)/python -m locties_paper.effects.table
 
 quick: .venv/.installed  ## Lint and fast tests: before each commit
 	@start=$$(date +%s); $(MAKE) --no-print-directory lint && $(BIN)/locties data build \

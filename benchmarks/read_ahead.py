@@ -126,7 +126,7 @@ def main() -> None:
     if chosen.output:
         where = {"machine": processor(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "load": load}
         settings = {"steps": chosen.steps, "rounds": chosen.rounds}
-        results.write(table.assign(**where), chosen.output, "", settings)
+        results.write(table.assign(**where), chosen.output, settings)
 
 
 if __name__ == "__main__":

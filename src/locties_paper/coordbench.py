@@ -134,7 +134,7 @@ def main() -> None:
     table = pd.DataFrame(
         row for name, encoder in tqdm(asked.items()) for row in rows(encoder, name)
     )
-    results.write(table, options.output, "study", {"encoders": options.encoders})
+    results.write(table, options.output, {"encoders": options.encoders})
     print(table.pivot_table("r2", "encoder", ["dataset", "split"], sort=False).round(3))
 
 

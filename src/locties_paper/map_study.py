@@ -279,7 +279,7 @@ def main() -> None:
     example(options.output.with_name("map_tree_species.parquet"))
     table = study(options.output, options.tasks, options.labels, options.seeds)
     settings = {"tasks": options.tasks, "labels": options.labels, "draws": options.seeds}
-    write(table, options.output, "study", settings)
+    write(table, options.output, settings)
     print(table.groupby(["task", "labels", "contender"])[["score", "coverage"]].mean().round(3))
 
 

@@ -1,4 +1,4 @@
-"""The tasks of the open tier: a map of their labels, and what baselines score on them.
+"""The tasks of the open tier: a map of their labels, and what baselines and shipped encoders score.
 
 ``python -m locties_paper.open_tasks`` writes ``results/open_tasks.parquet`` and draws
 ``book/_static/open_tasks.png``. It needs the files of the open tier, which are not in the book.
@@ -19,7 +19,8 @@ from tqdm import tqdm
 import locties
 from locties import Task, maps
 from locties._util.files import written_aside
-from locties.evaluation import BASELINES, OPEN_TASKS
+from locties.evaluation import BASELINES, OPEN_TASKS, contender
+from locties.saved import published, read_config
 from locties_paper import results
 
 # The dataset of the manifest behind each task.
@@ -84,11 +85,16 @@ def _common(task: Task) -> tuple[pd.Series, list[str]]:
 
 
 def score(tasks: Mapping[str, Task]) -> pd.DataFrame:
-    """The scores of every baseline on every task: rows of `locties.evaluate`, with all labels."""
-    made = {name: BASELINES[name]() for name in BASELINES}
+    """The scores of every baseline and shipped encoder on every task: rows of `locties.evaluate`.
+
+    The column ``sha256`` has the checksum of a shipped encoder's weights, and is else empty.
+    """
+    made = {name: contender(name) for name in [*BASELINES, *published()]}
+    weights = {name: read_config(name)["sha256"] for name in published()}
     pairs = [(task, name) for task in tasks.values() for name in made]
     rows = [
-        locties.evaluate(made[name], task, name=name, labels="all") for task, name in tqdm(pairs)
+        locties.evaluate(made[name], task, name=name).assign(sha256=weights.get(name, ""))
+        for task, name in tqdm(pairs)
     ]
     return pd.concat(rows, ignore_index=True)
 
@@ -115,7 +121,7 @@ def main() -> None:
         for task in tasks.values()
     ]
     table = score(tasks).merge(pd.DataFrame(about), on="task")
-    results.write(table, options.output, "study", {"points": options.points})
+    results.write(table, options.output, {"points": options.points})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""List what the pipeline would do, and its cost: `make plan`.
+"""List what `make book` would do, and what it takes: `make plan`.
 
-python -m locties_paper.plan CORES --config profile=laptop sweep=claims
+python -m locties_paper.plan CORES --config profile=laptop
 """
 
 import argparse
@@ -9,16 +9,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import pandas as pd
-
-from locties_paper.cost import Cost
-
 
 class Job(NamedTuple):
-    """A job to do: its rule, and its cost from the Snakefile."""
+    """A job to do: its notebook or rule, and the seconds of one core that it took before, or 0."""
 
-    rule: str
-    cost: Cost
+    name: str
+    seconds: float
 
 
 class _Jobs(logging.Handler):
@@ -30,12 +26,12 @@ class _Jobs(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "event", None) == "job_info":
-            resources = dict(record.__dict__["resources"])
-            named = {name: resources[name] for name in Cost._fields if name in resources}
-            self.found.append(Job(record.__dict__["rule_name"], Cost(**{"seconds": 0, **named})))
+            job = record.__dict__
+            name = (job["wildcards"] or {}).get("name", job["rule_name"])
+            self.found.append(Job(name, dict(job["resources"]).get("seconds", 0)))
 
 
-def jobs(config: Mapping[str, str], target: str = "results") -> list[Job]:
+def jobs(config: Mapping[str, str], target: str = "book") -> list[Job]:
     """The jobs that snakemake would run for a target (a rule or file) in this folder. Runs nothing.
 
     `config` is what the Snakefile reads, such as ``{"profile": "smoke"}``. A fault in the Snakefile
@@ -68,26 +64,24 @@ def jobs(config: Mapping[str, str], target: str = "results") -> list[Job]:
 
 
 def describe(planned: Sequence[Job], cores: int) -> str:
-    """Jobs, pairs, steps, floating-point operations and hours, as text.
+    """The jobs and their seconds, the longest first, as text.
 
     Example:
-        >>> print(describe([Job("pretrain", Cost(5400, 1000, 10, 2000)), Job("data", Cost(0))], 2))
-        2 jobs: pretrain 1, data 1
-        1,000 pairs in 10 steps, 2.0 TFLOP
-        about 1.5 hours of one core, 0.8 on 2
+        >>> print(describe([Job("data", 0), Job("maps", 45), Job("pretrain", 75)], 2))
+        pretrain 75 s, maps 45 s, data
+        about 2.0 minutes of one core, 1.0 on 2
     """
     if not planned:
         return "nothing is left to do"
-    rules = pd.Series([job.rule for job in planned]).value_counts(sort=False)
-    total = Cost(*(sum(values) for values in zip(*(job.cost for job in planned), strict=True)))
-    hours = total.seconds / 3600
-    return "\n".join(
-        [
-            f"{len(planned)} jobs: " + ", ".join(f"{rule} {n}" for rule, n in rules.items()),
-            f"{total.pairs:,} pairs in {total.steps:,} steps, {total.gigaflops / 1000:,.1f} TFLOP",
-            f"about {hours:.1f} hours of one core, {hours / cores:.1f} on {cores}",
-        ]
+    jobs = sorted(planned, key=lambda job: -job.seconds)
+    minutes = sum(job.seconds for job in jobs) / 60
+    each = [f"{job.name} {job.seconds:.0f} s" if job.seconds else job.name for job in jobs]
+    total = (
+        f"about {minutes:.1f} minutes of one core, {minutes / cores:.1f} on {cores}"
+        if minutes
+        else "nobody measured what this profile takes"
     )
+    return f"{', '.join(each)}\n{total}"
 
 
 if __name__ == "__main__":

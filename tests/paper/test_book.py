@@ -15,7 +15,7 @@ from locties_paper.site.notebook import REPOSITORY, check_parameters
 
 BOOK = REPOSITORY / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
-STUDY = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
+PROFILES = yaml.safe_load((REPOSITORY / "experiments.yaml").read_text())
 IGNORED = "nbval-ignore-output"
 
 
@@ -79,13 +79,12 @@ def test_a_misspelt_parameter_stops_in_the_first_cell(tmp_path):
     assert len(ran) <= 4, "it stopped before any work"
 
 
-@pytest.mark.parametrize("profile", STUDY["profiles"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_parameter_of_every_profile_is_one_of_its_notebook(profile):
-    for name, values in STUDY["profiles"][profile].items():
-        if (path := BOOK / f"{name}.ipynb").exists():
-            known = papermill.inspect_notebook(str(path))
-            defaults = {key: ast.literal_eval(each["default"]) for key, each in known.items()}
-            check_parameters(defaults, values, f"parameter of {path.name}")
+    for name, values in PROFILES[profile].items():
+        known = papermill.inspect_notebook(str(BOOK / f"{name}.ipynb"))
+        defaults = {key: ast.literal_eval(each["default"]) for key, each in known.items()}
+        check_parameters(defaults, values, f"parameter of {name}.ipynb")
 
 
 @pytest.mark.data

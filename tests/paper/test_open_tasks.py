@@ -6,6 +6,7 @@ import pytest
 
 from locties.data.manifest import source
 from locties.evaluation import BASELINES, OPEN_TASKS
+from locties.saved import read_config
 from locties_paper import open_tasks
 
 
@@ -22,14 +23,20 @@ def test_every_task_has_a_panel_and_the_region_a_map_of_its_own(open_tier):
     plt.close(figure)
 
 
-def test_every_baseline_is_scored_on_every_task(open_tier, monkeypatch):
+def test_every_contender_is_scored_on_every_task(open_tier, monkeypatch):
     few = {name: BASELINES[name] for name in ("constant", "xyz")}
     monkeypatch.setattr(open_tasks, "BASELINES", few)
+    monkeypatch.setattr(open_tasks, "published", lambda: ["melt"])
     tasks = {name: OPEN_TASKS[name]() for name in ("air_temperature", "biome")}
     table = open_tasks.score(tasks).query("metric in ('r2', 'accuracy')")
     assert set(zip(table["encoder"], table["task"], strict=True)) == {
-        (baseline, task) for baseline in few for task in tasks
+        (name, task) for name in [*few, "melt"] for task in tasks
     }
+    assert {"all", "50", "200"} <= set(table["labels"])
+    weights = table.groupby("encoder")["sha256"].agg(set)
+    assert weights["melt"] == {read_config("melt")["sha256"]}
+    assert weights["xyz"] == {""}
+    table = table[table["labels"] == "all"]
     best = table.groupby(["task", "encoder"])["value"].max()
     assert best["air_temperature", "xyz"] > 0.9 > best["air_temperature", "constant"]
 

@@ -1,4 +1,4 @@
-"""The pipeline: interrupted, killed, resumed, on a cluster, and run again when code changes."""
+"""The pipeline: interrupted, killed, resumed, and run again when code changes."""
 
 import json
 import os
@@ -12,10 +12,11 @@ import torch
 from pipeline import RUN, kill, lay_out, snakemake
 
 import locties
-from locties_paper import plan
-from locties_paper.study import ARCHITECTURE
+from locties.training.checkpoint import load_state
+from locties_paper import plan, times
 
-TABLE = "_build/smoke/scores/embedded/small-0.parquet"
+TABLE = "_build/smoke/scores.parquet"
+ARCHITECTURE = ("features", "network", "dim", "feature_options", "network_options")
 FLAGS = ["--nolock", "--cores", "1", "--rerun-incomplete", "--"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.data]
@@ -60,27 +61,29 @@ def test_an_interrupt_says_how_to_go_on(checkout, commands, signals):
 
 
 def test_a_killed_training_goes_on_to_the_same_encoder(checkout):
-    run = checkout / "_build/smoke/runs/small-0"
-    first_epoch, target = run / "along/1", f"{run.relative_to(checkout)}/history.parquet"
+    run = checkout / "_build/smoke/run"
+    state, target = run / "checkpoint/state.pt", f"{run.relative_to(checkout)}/history.parquet"
     process = snakemake(checkout, *FLAGS, target, start_new_session=True)
-    wait_for(first_epoch / "model.safetensors", run / "checkpoint/state.pt", process=process)
+    wait_for(state, process=process)
     kill(process.pid, process.wait)
     assert not (run / "history.parquet").exists(), "it had finished before it was killed"
-    first_epoch.rename(run / "along/before")
+    kept = pd.DataFrame(load_state(state)["state"]["progress"]["rows"])
+    assert len(kept)
 
     process = snakemake(checkout, *FLAGS, target)
     printed, _ = process.communicate()
     assert process.returncode == 0, printed
-    assert not first_epoch.exists(), "it began again at the first epoch"
     assert not (run / "checkpoint").exists()
     assert json.loads((run / "settings.json").read_text())["schedule"] == RUN["method"]
+    history = pd.read_parquet(run / "history.parquet")
+    seconds = history["seconds"].iloc[: len(kept)]
+    assert seconds.tolist() == kept["seconds"].tolist(), "it began again at the first epoch"
 
-    settings = {key: value for key, value in RUN.items() if key != "kept"}
+    settings = dict(RUN)
     architecture = {key: settings.pop(key) for key in ARCHITECTURE if key in settings}
     encoder = locties.LocationEncoder(**architecture, seed=0)
     method, names = settings.pop("method"), settings.pop("modalities").split(",")
     unbroken = locties.pretrain(method, names, encoder, **settings, seed=0, progress=False)
-    history = pd.read_parquet(run / "history.parquet")
     pd.testing.assert_frame_equal(
         history.drop(columns="seconds"), unbroken.history.drop(columns="seconds"), check_exact=True
     )
@@ -91,24 +94,24 @@ def test_a_killed_training_goes_on_to_the_same_encoder(checkout):
 
 def test_real_changes_of_code_run_again_what_imports_it(tmp_path, commands, monkeypatch):
     checkout = lay_out(tmp_path, copied=True)
-    folder = '"$(dirname "$2")"'
-    made = f'mkdir -p {folder}/encoder; touch "$2" {folder}/history.parquet {folder}/settings.json'
-    put(commands, "papermill", f'{made} "${{2%.ipynb}}.parquet"')
+    run = "_build/smoke/run"
+    made = f"mkdir -p {run}/encoder; touch {run}/history.parquet {run}/settings.json {TABLE}"
+    put(commands, "papermill", f'{made} "$2"')
     process = snakemake(checkout, *FLAGS, TABLE, first_on_path=commands)
     printed, _ = process.communicate()
     assert process.returncode == 0, printed
     monkeypatch.chdir(checkout)
 
     def run_again() -> list[str]:
-        return sorted(job.rule for job in plan.jobs({"profile": "smoke"}, TABLE))
+        return sorted(job.name for job in plan.jobs({"profile": "smoke"}, TABLE))
 
     def add(file: str, text: str) -> None:
         with Path("src", file).open("a") as source:
             source.write(text)
 
     assert run_again() == []
-    claims = Path("src/locties_paper/effects/claims.py")
-    claims.write_text(claims.read_text().replace('"""', '"""Reworded. ', 1))
+    probes = Path("src/locties/evaluation/probes.py")
+    probes.write_text(probes.read_text().replace('"""', '"""Reworded. ', 1))
     add("locties/modalities.py", "# A comment.\n")
     assert run_again() == []
     add("locties/apply/grid.py", "\nADDED = 1\n")
@@ -117,23 +120,18 @@ def test_real_changes_of_code_run_again_what_imports_it(tmp_path, commands, monk
     assert run_again() == ["evaluate", "pretrain"]
 
 
-def test_jobs_go_to_a_cluster_and_one_that_dies_is_started_again(checkout, commands):
-    """By the submit script of two lines that the book shows; the first papermill dies."""
-    submit = f'echo "$1" >> {commands}/submitted\nnohup sh "$1" > /dev/null 2>&1 &\necho $!'
-    put(commands, "submit", submit)
-    put(
-        commands,
-        "papermill",
-        f'mkdir {commands}/died 2> /dev/null && exit 1\ntouch "$2" "${{2%.ipynb}}.parquet"',
-    )
-    table = "_build/smoke/scores/embedded/xyz-0.parquet"
-    arguments = ["--executor", "cluster-generic", "--jobs", "2", "--latency-wait", "20"]
-    arguments += ["--seconds-between-status-checks", "1"]
-    arguments += ["--cluster-generic-submit-cmd", str(commands / "submit"), "--", table]
-    process = snakemake(checkout, *arguments, first_on_path=commands)
+def test_the_times_of_a_build_are_kept_for_the_plan(checkout, commands):
+    put(commands, "papermill", 'mkdir -p _build/smoke/book; sleep 0.1; touch "$2"')
+    target = "_build/smoke/book/peers.ipynb"
+    process = snakemake(checkout, *FLAGS, target, first_on_path=commands)
     printed, _ = process.communicate()
     assert process.returncode == 0, printed
-    assert (commands / "died").exists(), "no job died, so nothing is shown"
-    jobs = (commands / "submitted").read_text().splitlines()
-    assert len(jobs) == 1, "it was started again by itself"
-    assert (checkout / table).exists()
+    table = times.taken("smoke", checkout / "_build")
+    assert table["notebook"].tolist() == ["peers"]
+    assert 0.1 < table["seconds"].item() < 10
+    kept = checkout / "times.csv"
+    kept.write_text("profile,notebook,seconds,cpu_seconds\nfull,maps,5,4\nsmoke,peers,9,9\n")
+    times.keep(table, kept)
+    found = pd.read_csv(kept).set_index(["profile", "notebook"])
+    assert found.loc[("full", "maps"), "seconds"] == 5
+    assert found.loc[("smoke", "peers"), "seconds"] == table["seconds"].item()

@@ -1,1 +1,1 @@
-"""The six claims of the study, each with its test."""
+"""Effects with their intervals: one file a question."""

@@ -1,4 +1,4 @@
-"""Claim C6: alignment erases what modalities do not share."""
+"""A test of the claim that alignment erases what modalities do not share."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -85,8 +85,9 @@ def verdict(table: pd.DataFrame, margin: float = MARGIN) -> Verdict:
     wanted = table["seed"].nunique() * table["modality"].nunique() * 4
     if not known.all() or not len(table) == len(cells) == wanted:
         raise ValueError(
-            "C6 needs one row for each seed, modality, part (private, shared) and stage (before, "
-            f"after), which are {wanted}: there are {len(table)} rows of {len(cells)} combinations"
+            "the test needs one row for each seed, modality, part (private, shared) and stage "
+            f"(before, after), which are {wanted}: there are {len(table)} rows of {len(cells)} "
+            "combinations"
         )
     means = table.pivot_table("r2", ["seed", "part"], "stage")
     fall = (means["before"] - means["after"]).rename("fall").reset_index()

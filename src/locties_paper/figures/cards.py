@@ -1,27 +1,24 @@
-"""Write model cards: Markdown about an encoder, with every number read from results.
+"""Write the model cards of shipped encoders: Markdown, with every number read from results.
 
-``python -m locties_paper.figures.cards`` rewrites the cards of the shipped encoders.
+``python -m locties_paper.figures.cards NAME...`` writes them, and first measures the errors by
+continent of encoders that have none. ``python -m locties_paper.open_tasks`` makes the scores.
 """
 
-import json
+import sys
 from collections.abc import Iterable, Sequence
-from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
 from locties._util.registry import Registry
 from locties.data import manifest, sampling
-from locties.encoder import LocationEncoder, load
-from locties.evaluation import LEAKS, TASKS, TIERS, mean_interval
+from locties.encoder import load
+from locties.evaluation import LEAKS, TASKS, TIERS
 from locties.evaluation.leakage import OPEN_LEAKS
-from locties.saved import PUBLISHED, published, read_config
+from locties.saved import WEIGHTS, find_folder, published, read_config
 from locties_paper import results
-from locties_paper.effects.evidence import read_tables
 from locties_paper.geography import GROUPINGS, predict_with_best_probe, score_groups
-from locties_paper.study import FIRST_PILOT_SEED
 
 # The manifest's datasets behind each modality; `land` is where samples may lie.
 SOURCES: dict[str, tuple[str, ...]] = Registry(
@@ -53,97 +50,62 @@ PAPERS = {
 }
 PAPERS["salt"] = PAPERS["melt"]
 READOUTS = {"layers": "layers: the outputs of all layers, each scaled to unit length, concatenated"}
-CELL = ["task", "split", "probe"]
 ENDS = ("", "_low", "_high")  # suffixes of a metric: the score and its interval
 LABELS = ("50", "200", "1000", "all")
 POINTS = 5000  # per task, for the errors by continent
 LAND = "all land"
 
 
-def describe(name: str, run: str | Path, folder: str | Path = "") -> tuple[LocationEncoder, str]:
-    """The encoder of a run, with the run as its origin, and its card.
-
-    Args:
-        name: the name under which it ships.
-        run: folder ``.../<name>-<seed>`` of the run, with ``encoder`` and ``settings.json``.
-        folder: of results; empty for the published ones.
-    """
-    run = Path(run)
-    settings = json.loads((run / "settings.json").read_text())
-    del settings["encoder"]  # config.json has it too
-    encoder = load(run / "encoder")
-    licences = dict.fromkeys(source.licence for source in _sources(settings["modalities"]))
-    encoder.origin = {
-        "name": name,
-        "licence": "MIT; trained on data under terms of their own: " + "; ".join(licences),
-        "run": run.name.rpartition("-")[0],
-        **settings,
-    }
-    with TemporaryDirectory() as aside:
-        encoder.save(Path(aside) / name)
-        return encoder, card(Path(aside) / name, folder)
-
-
-def by_continent(run: str | Path) -> pd.DataFrame:
-    """Errors of a run's encoder on each continent, for the tasks of the embedded tier.
+def by_continent(encoder: str | Path) -> pd.DataFrame:
+    """Errors of a shipped or saved encoder on each continent, for the tasks of the embedded tier.
 
     Uses block folds, all labels and, for each task, the probe with the smallest error over all
     points. Continents with fewer than 25 points are left out.
 
     Returns:
-        Columns encoder, seed, task, unit, probe, group (a continent or "all land"), points, blocks,
-        metric ("mae" in the task's unit, or "error_rate"), value, and the ends low and high of a
-        block-bootstrap interval.
+        Columns encoder, sha256 (of its weights), task, unit, probe, group (a continent or "all
+        land"), points, blocks, metric ("mae" in the task's unit, or "error_rate"), value, and the
+        ends low and high of a block-bootstrap interval.
     """
-    name, _, seed = Path(run).name.rpartition("-")
-    encoder, tables = load(Path(run) / "encoder"), []
+    loaded, tables = load(encoder), []
     for task in (make(points=POINTS) for make in TASKS.values()):
-        probe, predicted = predict_with_best_probe(encoder, task)
+        probe, predicted = predict_with_best_probe(loaded, task)
         for group in (GROUPINGS["continent"](task.lonlat), [LAND] * len(task.target)):
             made_by = {"task": task.name, "unit": task.unit, "probe": probe}
             tables.append(score_groups(task, predicted, group).assign(**made_by))
-    table = pd.concat(tables).assign(encoder=name, seed=int(seed))
-    columns = ["encoder", "seed", "task", "unit", "probe", "group", "points", "blocks"]
+    about = {"encoder": find_folder(encoder).name, "sha256": read_config(encoder)["sha256"]}
+    table = pd.concat(tables).assign(**about)
+    columns = ["encoder", "sha256", "task", "unit", "probe", "group", "points", "blocks"]
     errors = table[table["metric"].isin(["mae", "error_rate"])]
     return errors[[*columns, "metric", "value", "low", "high"]].reset_index(drop=True)
 
 
-def card(encoder: str | Path, folder: str | Path = "") -> str:
-    """The card of a saved encoder, as Markdown.
+def card(encoder: str | Path, folder: str | Path = results.PUBLISHED_ROWS) -> str:
+    """The card of a shipped or saved encoder, from its config and the tables in a folder.
 
-    Its config must name a run as its origin, as `describe` writes it. `folder` holds the results;
-    empty means the published ones.
+    Scores count only if they were measured with the same weights. The encoder must have been
+    published by `locties_paper.publish`, which keeps its origin.
     """
-    path = Path(encoder)
-    config, loaded = read_config(path), load(path)
-    origin, rows, last = _measured(path, config, folder)
-    run, seed = origin["run"], origin["seed"]
-    tiers = [tier for tier in TIERS if tier in set(rows.loc[rows["encoder"] == run, "tier"])]
+    path, config, loaded = find_folder(encoder), read_config(encoder), load(encoder)
+    name = path.name
+    origin = config["origin"]
     parts = [
-        f"# {path.name}",
+        f"# {name}",
         f"A location encoder: longitude and latitude in, {loaded.dim} numbers out. Trained on "
         f"{_and(origin['modalities'])} by {METHODS[origin['schedule']]}.",
-        f'```python\nembedding = locties.load("{path.name}")([[13.4, 52.5]])'
-        f"  # (1, {loaded.dim})\n```",
+        f'```python\nembedding = locties.load("{name}")([[13.4, 52.5]])  # (1, {loaded.dim})\n```',
         "## Recipe",
-        _recipe(path, loaded, config, rows, last),
+        _recipe(path, config),
         "## Scores",
-        "Scores of this encoder with all labels: R², or accuracy for classes, by ridge or kNN, "
-        "whichever is higher. In brackets, the 95% interval of a block bootstrap over test points.",
-        _scores(rows, tiers, run, seed),
-        "The mean over these tasks and folds and both probes, over all seeds of this run. In "
-        f"brackets, the 95% t-interval over {results.FEWEST_FOR_AN_INTERVAL} or more seeds. "
-        f"Published numbers need {results.ENOUGH_SEEDS} seeds; fewer are a preview.",
-        _means(rows, tiers, run),
+        *_scores(_of(config, folder, "open_tasks")),
         "## Leakage",
         "A task leaks where its labels share a source with a training modality: the answer may be "
-        f"copied. {' '.join(_leakage(tier, origin['modalities']) for tier in tiers)} Settings were "
-        "chosen on tasks of the embedded tier, never on labels of the open tier.",
+        f"copied. {' '.join(_leakage(tier, origin['modalities']) for tier in TIERS)}",
         "## Where it fails",
-        _worst(_errors(folder, run, seed)),
+        _worst(_of(config, folder, "continents")),
         f"Samples on land were read north of {-sampling.SOUTHERN_LIMIT:g}° S. At sea and in "
         "Antarctica the encoder extrapolates.",
-        _failures(rows, run, tiers),
+        *_failures(name, config, folder),
         "Do not use it for navigation or safety, for borders or claims to land, for decisions "
         "about single people or households, or in place of a measurement. It cannot tell "
         "neighbouring fields or streets apart, because its data are coarser. Test it on held-out "
@@ -152,49 +114,23 @@ def card(encoder: str | Path, folder: str | Path = "") -> str:
         "The code has the MIT licence. The training data have other terms; whether these reach the "
         "weights is not settled:",
         _data(origin["modalities"]),
-        f"Cite: {PAPERS[origin['schedule']]} Encoder {path.name} of locties {config['locties']}, "
+        f"Cite: {PAPERS[origin['schedule']]} Encoder {name} of locties {config['locties']}, "
         f"sha256 {config['sha256'][:12]}.",
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _measured(
-    path: Path, config: dict[str, Any], folder: str | Path
-) -> tuple[dict[str, Any], pd.DataFrame, pd.Series]:
-    """The encoder's origin, the rows of scores, and the last row of its training history."""
+def _of(config: dict[str, Any], folder: str | Path, table: str) -> pd.DataFrame:
+    """The rows of a table that were measured with these weights."""
+    path = Path(folder) / f"{table}.parquet"
+    rows = pd.read_parquet(path) if path.exists() else pd.DataFrame({"sha256": []})
+    return rows[rows["sha256"] == config["sha256"]]
+
+
+def _recipe(path: Path, config: dict[str, Any]) -> str:
     origin = config["origin"]
-    if "run" not in origin:
-        raise ValueError(f"{path} names no run of the study: publish it from the run's own folder")
-    tables = read_tables(folder)
-    rows, histories = tables.runs, tables.histories
-    # Pilot runs, with their own seeds and points, do not count.
-    rows = rows[(rows["seed"] < FIRST_PILOT_SEED) & (rows["points_seed"] == 0)]
-    this = (rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])
-    this_run = histories[
-        (histories["encoder"] == origin["run"]) & (histories["seed"] == origin["seed"])
-    ]
-    if not this.any() or this_run.empty:
-        raise ValueError(
-            f"no results of run {origin['run']!r} with seed {origin['seed']} in "
-            f"{folder or results.PUBLISHED_ROWS}: run `make results`, with SWEEP=its sweep if it "
-            "belongs to one"
-        )
-    return origin, rows, this_run.sort_values("step").iloc[-1]
-
-
-def _recipe(
-    path: Path,
-    loaded: LocationEncoder,
-    config: dict[str, Any],
-    rows: pd.DataFrame,
-    last: pd.Series,
-) -> str:
-    origin = config["origin"]
-    this_run = rows[(rows["encoder"] == origin["run"]) & (rows["seed"] == origin["seed"])]
-    made = {name: _and(this_run[name].unique()) for name in ("profile", "code", "torch", "python")}
-    data = _and(hashed[:12] for hashed in this_run["data"].unique())
-    weights = sum(p.numel() for p in loaded.parameters())
-    size = (path / "model.safetensors").stat().st_size
+    weights = sum(p.numel() for p in load(path).parameters())
+    size = (path / WEIGHTS).stat().st_size
     features = _with_options(config["features"], config["feature_options"])
     network = _with_options(config["network"], config["network_options"])
     return _table(
@@ -205,60 +141,53 @@ def _recipe(
             [
                 "training",
                 f"{_with_options(origin['objective'], origin['objective_options'])}; "
-                f"{last['pairs']:,} pairs in {last['step']:,} steps of {origin['batch']:,}, "
+                f"{origin['pairs']:,} pairs in {origin['steps']:,} steps of {origin['batch']:,}, "
                 f"{origin['epochs']} epochs; {origin['samples']:,} samples a modality at "
                 f"{origin['locations']} locations; learning rate {origin['learning_rate']:g}, "
                 f"{origin['decay']}",
             ],
             [
                 "cost",
-                f"{last['flops'] / 1e12:.2f} TFLOP, {last['seconds']:.0f} s in "
+                f"{origin['flops'] / 1e12:.2f} TFLOP, {origin['seconds']:.0f} s in "
                 f"{origin['precision']} on {origin['device']}",
             ],
             [
                 "run",
-                f"{origin['run']}, seed {origin['seed']}, profile {made['profile']}: locties "
-                f"{made['code']}, torch {made['torch']}, Python {made['python']}, data {data}",
+                f"{origin['run']}, seed {origin['seed']}: locties {origin['code']}, torch "
+                f"{origin['torch']}, Python {origin['python']}, data {origin['data'][:12]}",
             ],
             ["weights", f"{weights:,}, in {size:,} bytes of sha256 `{config['sha256']}`"],
         ],
     )
 
 
-def _scores(rows: pd.DataFrame, tiers: Sequence[str], run: str, seed: int) -> str:
-    """The score of each task and split of each tier, by the better probe."""
-    this_run = rows[(rows["encoder"] == run) & (rows["seed"] == seed) & (rows["labels"] == "all")]
-    columns = {}
-    for tier, split in product(tiers, dict.fromkeys(this_run["split"])):
-        scored = results.scores(this_run[this_run["split"] == split], tier=tier)
-        best = scored.loc[scored.groupby("task")["value"].idxmax()]
-        here = results.of_tier(this_run, tier).set_index([*CELL, "metric"])["value"]
-        columns[f"{tier}, {split} folds"] = {
-            task: f"{_interval(*(here[task, split, probe, metric + end] for end in ENDS))} {probe}"
-            for task, probe, metric in best[["task", "probe", "metric"]].itertuples(index=False)
-        }
-    tasks = dict.fromkeys(task for tier in tiers for task in TIERS[tier])
+def _scores(rows: pd.DataFrame) -> list[str]:
+    """By task and split, the score of the better probe; then means by number of labels."""
+    if rows.empty:
+        return ["It was not scored yet. `locties.evaluate` scores it on tasks of your own."]
+    points = results.scores(rows, tier="open")
+    best = points.loc[points.groupby(["split", "task"], sort=False)["value"].idxmax()]
+    here = rows[rows["labels"] == "all"].set_index([*results.CELL, "metric"])["value"]
+    cells = {
+        (task, split): f"{_interval(*(here[task, split, probe, metric + e] for e in ENDS))} {probe}"
+        for task, split, probe, metric in best[[*results.CELL, "metric"]].itertuples(index=False)
+    }
+    splits = list(dict.fromkeys(best["split"]))
     lines = [
-        [task.replace("_", " "), *(column.get(task, "") for column in columns.values())]
-        for task in tasks
-        if any(task in column for column in columns.values())
+        [task.replace("_", " "), *(cells[task, split] for split in splits)]
+        for task in dict.fromkeys(best["task"])
     ]
-    return _table(["task", *columns], lines)
-
-
-def _means(rows: pd.DataFrame, tiers: Sequence[str], run: str) -> str:
-    """By number of labels, a tier's mean over its cells and the seeds of a run."""
-    this_run = rows[rows["encoder"] == run]
-    counts = [labels for labels in LABELS if labels in set(this_run["labels"])]
-    lines = []
-    for tier in tiers:
-        seeds = results.of_tier(this_run, tier)["seed"].nunique()
-        line = [f"{tier}, {seeds} seed{'s' if seeds > 1 else ''}"]
-        for labels in counts:
-            means = results.scores(this_run, labels, tier).groupby("seed")["value"].mean()
-            line.append(_mean(means) if len(means) else "")
-        lines.append(line)
-    return _table(["tier", *(f"{labels} labels" for labels in counts)], lines)
+    counts = [labels for labels in LABELS if labels in set(rows["labels"])]
+    means = [f"{results.scores(rows, labels, 'open')['value'].mean():.3f}" for labels in counts]
+    return [
+        "Scores of this encoder on the open tasks with all labels: R², or accuracy for classes, by "
+        "ridge or kNN, whichever is higher. In brackets, the 95% interval of a block bootstrap "
+        "over test points.",
+        _table(["task", *(f"{split} folds" for split in splits)], lines),
+        "The mean over tasks, folds and both probes, by number of labels. A task with too few "
+        "labels for a number is left out there.",
+        _table([f"{labels} labels" for labels in counts], [means]),
+    ]
 
 
 def _leakage(tier: str, modalities: Sequence[str]) -> str:
@@ -276,22 +205,10 @@ def _leakage(tier: str, modalities: Sequence[str]) -> str:
     return f"{tier.capitalize()} tier: {leaking}; {rest}."
 
 
-def _errors(folder: str | Path, run: str, seed: int) -> pd.DataFrame:
-    """The rows of `by_continent` for a run, from the published table."""
-    folder = Path(folder) if folder else results.PUBLISHED_ROWS
-    path = folder / results.CONTINENTS
-    errors = pd.read_parquet(path) if path.exists() else pd.DataFrame({"encoder": [], "seed": []})
-    errors = errors[(errors["encoder"] == run) & (errors["seed"] == seed)]
-    if errors.empty:
-        raise ValueError(
-            f"no errors by continent of run {run!r} with seed {seed} in {folder}: `make publish` "
-            "measures them"
-        )
-    return errors
-
-
 def _worst(errors: pd.DataFrame) -> str:
     """By task, the continent with the largest error."""
+    if errors.empty:
+        return ""
     lines = []
     for task, found in errors.groupby("task", sort=False):
         land, continents = found[found["group"] == LAND].iloc[0], found[found["group"] != LAND]
@@ -312,46 +229,37 @@ def _worst(errors: pd.DataFrame) -> str:
     )
 
 
-def _failures(rows: pd.DataFrame, run: str, tiers: Sequence[str]) -> str:
-    """Baselines and peers that score at least as high as the run, and in how many cells."""
-    trained = set(rows.loc[rows["seconds"] > 0, "encoder"])
-    cells, found = {}, []
-    for tier in tiers:
-        behind = results.not_beaten(rows, run, tier)
-        behind = behind[~behind["other"].str.contains("+", regex=False)]
-        found.append(behind[~behind["other"].isin(trained)].assign(tier=tier))
-        scored = results.scores(rows, tier=tier)
-        cells[tier] = len(scored.loc[scored["encoder"] == run, CELL].drop_duplicates())
-    behind = pd.concat(found, ignore_index=True)
+def _failures(name: str, config: dict[str, Any], folder: str | Path) -> list[str]:
+    """Baselines that score at least as high as the encoder, and in how many cells."""
+    own = _of(config, folder, "open_tasks")
+    if own.empty:
+        return []
+    every = pd.read_parquet(Path(folder) / "open_tasks.parquet")
+    behind = results.not_beaten(pd.concat([every[every["sha256"] == ""], own]), name, "open")
     if behind.empty:
-        return (
-            "In no cell (a task, folds and a probe) do raw coordinates, an untrained encoder or a "
-            "peer score as high on the mean over seeds."
-        )
+        return ["In no cell (an open task, folds and a probe) does a baseline score as high."]
+    cells = len(results.scores(own, tier="open"))
     lines = []
     for other, theirs in behind.groupby("other"):
-        line = [str(other)]
-        for tier in tiers:
-            by_task = theirs.loc[theirs["tier"] == tier, "task"].value_counts(sort=False)
-            named = ", ".join(f"{str(t).replace('_', ' ')} {n}" for t, n in by_task.items())
-            line.append(f"{by_task.sum()} of {cells[tier]}: {named}" if named else "none")
-        lines.append(line)
-    return (
-        "Raw coordinates, untrained encoders and peers that score at least as high as the run on "
-        "the mean over seeds: the number of cells (a task, folds and a probe), by task. The book's "
-        "results also have those with coordinates appended.\n\n"
-        + _table(["baseline", *(f"{tier} tier" for tier in tiers)], lines)
-    )
+        by_task = theirs["task"].value_counts(sort=False)
+        named = ", ".join(f"{str(task).replace('_', ' ')} {n}" for task, n in by_task.items())
+        lines.append([str(other), f"{by_task.sum()} of {cells}: {named}"])
+    return [
+        "Baselines that score at least as high: the number of cells (an open task, folds and a "
+        "probe), by task. `raw` reads the modalities' own values at the place, some of which leak.",
+        _table(["baseline", "cells"], lines),
+    ]
 
 
-def _sources(modalities: Sequence[str]) -> list[manifest.Source]:
+def sources(modalities: Sequence[str]) -> list[manifest.Source]:
+    """The datasets behind modalities."""
     names = dict.fromkeys(name for modality in modalities for name in SOURCES[modality])
     return [manifest.source(name) for name in names]
 
 
 def _data(modalities: Sequence[str]) -> str:
     alike: dict[tuple[str, str, str], list[manifest.Source]] = {}
-    for source in _sources(modalities):
+    for source in sources(modalities):
         alike.setdefault((source.where, source.licence, source.terms), []).append(source)
     return _table(
         ["data", "from", "licence", "terms", "cite"],
@@ -360,12 +268,6 @@ def _data(modalities: Sequence[str]) -> str:
             for terms, group in alike.items()
         ],
     )
-
-
-def _mean(values: pd.Series) -> str:
-    if len(values) >= results.FEWEST_FOR_AN_INTERVAL:
-        return _interval(*mean_interval(values))
-    return f"{values.mean():.3f}"
 
 
 def _interval(mean: float, low: float, high: float) -> str:
@@ -387,28 +289,33 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def shipped(folder: str | Path = "") -> pd.DataFrame:
+def shipped() -> pd.DataFrame:
     """The shipped encoders, one row for each.
 
-    Columns name, run, schedule, modalities, dim (length of an embedding), megabytes, sha256 (its
-    first 12 digits), and for each tier the mean score of the run over cells and seeds.
+    Columns name, schedule, modalities, dim (length of an embedding), megabytes and sha256 (its
+    first 12 digits).
     """
     rows = []
     for name in published():
         config = read_config(name)
-        origin, runs, _ = _measured(Path(name), config, folder)
-        size = (PUBLISHED / name / "model.safetensors").stat().st_size
-        row = {"name": name, **{key: origin[key] for key in ("run", "schedule")}}
+        origin = config["origin"]
+        row = {"name": name, "schedule": origin["schedule"]}
         row |= {"modalities": ", ".join(origin["modalities"]), "dim": load(name).dim}
-        row |= {"megabytes": size / 1e6, "sha256": config["sha256"][:12]}
-        for tier in dict.fromkeys(runs["tier"]):
-            scores = results.scores(runs, tier=tier)
-            row[tier] = scores.loc[scores["encoder"] == origin["run"], "value"].mean()
-        rows.append(row)
+        row |= {"megabytes": (find_folder(name) / WEIGHTS).stat().st_size / 1e6}
+        rows.append(row | {"sha256": config["sha256"][:12]})
     return pd.DataFrame(rows)
 
 
+def write(encoders: Sequence[str | Path], folder: Path = results.PUBLISHED_ROWS) -> None:
+    """Write the cards of encoders, and measure first what ``continents.parquet`` lacks."""
+    path = folder / "continents.parquet"
+    known = [pd.read_parquet(path)] if path.exists() else []
+    missing = [each for each in encoders if _of(read_config(each), folder, "continents").empty]
+    if missing:
+        results.write_table(pd.concat([*known, *map(by_continent, missing)]), path)
+    for each in encoders:
+        load(each).save(find_folder(each), card(each, folder))
+
+
 if __name__ == "__main__":
-    for name in published():
-        folder = PUBLISHED / name
-        load(folder).save(folder, card(folder))
+    write(sys.argv[1:])

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from locties.evaluation.statistics import mean_interval
-from locties_paper.effects.statistics import ALPHA
 from locties_paper.results import FEWEST_FOR_AN_INTERVAL, of_tier, scores
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
@@ -32,53 +31,6 @@ def draw_history(history: pd.DataFrame) -> Figure:
     left.set(xlabel=PAIRS, ylabel=LOSS)
     right.set(xlabel=PAIRS, ylabel="recall at 10", ylim=(0, None))
     _legend(figure, right)
-    return figure
-
-
-def draw_histories(histories: pd.DataFrame, encoders: Sequence[str]) -> Figure:
-    """Validation loss of several runs: one panel for each modality, one line for each seed.
-
-    `histories` have columns encoder and seed. The two-modality run ``clip-<modality>`` is drawn
-    beside `encoders` in the panel of its modality.
-    """
-    modalities = _unique(histories["modality"])
-    figure, axes = _panels(1, modalities, 3.2)
-    for modality, ax in zip(modalities, axes[0], strict=True):
-        for encoder, colour in zip([*encoders, f"clip-{modality}"], COLOURS, strict=False):
-            chosen = histories.query("encoder == @encoder and modality == @modality")
-            label = "clip" if encoder.startswith("clip") else encoder
-            for _, run in chosen.groupby("seed"):
-                ax.plot(run["pairs"] / 1000, run["validation_loss"], color=colour, label=label)
-                label = "_" + label  # matplotlib leaves it out of the legend
-        ax.set_xlabel(PAIRS)
-    axes[0, 0].set_ylabel(LOSS)
-    _legend(figure, axes[0, 0])
-    return figure
-
-
-def draw_learning_curves(scored: pd.DataFrame) -> Figure:
-    """Mean score during training, with its t-interval over three or more seeds.
-
-    A dotted line marks a quarter of the training pairs. `scored` has one row for each score of a
-    checkpoint: columns panel, line, seed, pairs and value. Every checkpoint of a line needs the
-    same cells (task, split, probe).
-    """
-    panels, lines = _unique(scored["panel"]), _unique(scored["line"])
-    figure, axes = _panels(1, panels, 3.2)
-    means = scored.pivot_table("value", ["panel", "line", "seed"], "pairs")
-    thousands = means.columns / 1000
-    for panel, ax in zip(panels, axes[0], strict=True):
-        for line, colour, marker in zip(lines, COLOURS, "osD^vP*", strict=False):
-            seeds = means.loc[panel, line]
-            if len(seeds) >= FEWEST_FOR_AN_INTERVAL:
-                _, low, high = zip(*map(mean_interval, seeds.to_numpy().T), strict=True)
-                ax.fill_between(thousands, low, high, color=colour, alpha=0.2, linewidth=0)
-            style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4}
-            ax.plot(thousands, seeds.mean(), label=line, **style)
-        ax.axvline(thousands.max() / 4, color="0.5", linestyle=":", zorder=0)
-        ax.set_xlabel(PAIRS)
-    axes[0, 0].set_ylabel("mean score")
-    _legend(figure, axes[0, 0])
     return figure
 
 
@@ -214,28 +166,6 @@ def draw_leakage(
     return figure
 
 
-def draw_crossed(scored: pd.DataFrame) -> Figure:
-    """Scores of every positional feature with every network: a panel for each split and probe.
-
-    Colours start at the 10th percentile, so that one failure does not stretch the scale. A frame
-    marks the highest score. Pairs that were not run stay blank. `scored` has columns features,
-    network, split, probe and value; rows of one cell are averaged.
-    """
-    features, networks = _unique(scored["features"]), _unique(scored["network"])
-    panels = list(scored.groupby(["split", "probe"], sort=False))
-    figure, axes = _subplots(1, len(panels), (10, 0.8 + 0.3 * len(features)), sharey=True)
-    for ((split, probe), rows), ax in zip(panels, axes.flat, strict=True):
-        means = rows.pivot_table("value", "features", "network", "mean")
-        shown = means.reindex(index=features, columns=networks).to_numpy()
-        best = np.unravel_index(np.nanargmax(shown), shown.shape)
-        _heat_map(ax, shown, [best], digits=3, size=7, vmin=np.nanquantile(shown, 0.1))
-        ax.set_title(f"{split} folds, {probe}", fontsize=9)
-        ax.set_xticks(range(len(networks)), networks, fontsize=8)
-    names = [name.replace("_", " ") for name in features]
-    axes[0, 0].set_yticks(range(len(features)), names, fontsize=8)
-    return figure
-
-
 def draw_retrieval(table: pd.DataFrame) -> Figure:
     """Share of samples whose best match lies within each distance, and by chance, by modality.
 
@@ -258,69 +188,6 @@ def draw_retrieval(table: pd.DataFrame) -> Figure:
         ax.set_xlabel("distance (km)")
     axes[0, 0].set(ylabel="share of samples within it", ylim=(0, None))
     _legend(figure, axes[0, 0])
-    return figure
-
-
-def draw_forest(rows: pd.DataFrame) -> Figure:
-    """Effects with their intervals, beside zero and the margin: a panel for each group.
-
-    Blue supports the claim and orange contradicts it. An open grey dot is undecided. Black was not
-    tested. `rows` are those of `locties_paper.effects.claims.verdicts` for one claim, without the
-    overall one.
-    """
-    cells = rows.groupby("group", sort=False).size()
-    columns = 2 if len(cells) == 4 else min(3, len(cells))
-    heights = [
-        0.9 + 0.19 * cells.iloc[start : start + columns].max()
-        for start in range(0, len(cells), columns)
-    ]
-    figure, axes = _subplots(
-        len(heights), columns, (10, sum(heights)), height_ratios=heights, sharex=True
-    )
-    ratio = rows["statistic"].iloc[0].startswith("ratio")
-    for ax in axes.flat[len(cells) :]:
-        ax.set_axis_off()
-    for (group, effects), ax in zip(rows.groupby("group", sort=False), axes.flat, strict=False):
-        if np.isfinite(effects["margin"]).all():
-            margin = effects["margin"].iloc[0]
-            ax.axvspan(-margin, margin, color="0.92", zorder=0)
-        ax.axvline(1 if ratio else 0, color="0.5", linewidth=0.8, zorder=0)
-        for y, row in enumerate(effects.itertuples()):
-            undecided = row.verdict in ("undecided", "unclear")
-            colour = "0.5" if undecided else ORANGE if row.p_against < 0.05 else BLUE
-            colour = colour if row.verdict else "black"
-            _interval(ax, y, row.value, row.low, row.high, colour, undecided)
-        _cells_down(ax, [cell.replace("_", " ") for cell in effects["cell"]], 7)
-        ax.set_title(group, fontsize=9)
-        ax.tick_params(axis="y", length=0)
-        if ratio:
-            ax.set_xscale("log")
-    lowest = slice(max(0, len(cells) - columns), len(cells))
-    statistics = rows.groupby("group", sort=False)["statistic"].first()
-    for ax, statistic in zip(axes.flat[lowest], statistics.iloc[lowest], strict=True):
-        ax.set_xlabel(statistic)
-        ax.tick_params(axis="x", labelbottom=True)
-    return figure
-
-
-def draw_comparison(table: pd.DataFrame) -> Figure:
-    """Lead of one encoder over each contender, in mean score and in mean rank.
-
-    Blue is a significant lead, orange a contender's lead, an open grey dot undecided. `table`
-    comes from `locties_paper.effects.comparison.difference_from_others`.
-    """
-    contenders = table[table["p"].notna()]
-    figure, axes = _subplots(1, 2, (10, 0.8 + 0.19 * len(contenders)), sharey=True)
-    for ax, prefix, label in zip(axes[0], ("", "rank_"), ("mean score", "mean rank"), strict=True):
-        ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
-        columns = [f"{prefix}{name}" for name in ("difference", "low", "high", "p")]
-        for y, (lead, low, high, p) in enumerate(contenders[columns].itertuples(index=False)):
-            undecided = high >= 0 and p >= ALPHA
-            colour = ORANGE if high < 0 else "0.5" if undecided else BLUE
-            _interval(ax, y, lead, low, high, colour, undecided)
-        ax.set_xlabel(f"lead over the contender, in {label}")
-    names = [f"{name} ({mean:.3f})" for name, mean in contenders["mean"].items()]
-    _cells_down(axes[0, 0], names, 8)
     return figure
 
 
@@ -534,21 +401,6 @@ def _legend(figure: Figure, ax: Any) -> None:
     """One legend below all panels."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
-
-
-def _interval(
-    ax: Any, y: int, value: float, low: float, high: float, colour: str, undecided: bool
-) -> None:
-    """Draw a dot and its interval as a line. The dot is open if `undecided`."""
-    ax.plot([low, high], [y, y], color=colour, linewidth=1.2)
-    fill = "white" if undecided else colour
-    ax.plot(value, y, "o", markersize=4, color=colour, markerfacecolor=fill)
-
-
-def _cells_down(ax: Any, names: Sequence[str], size: float) -> None:
-    """Name the rows of an axis, the first on top."""
-    ax.set_yticks(range(len(names)), names, fontsize=size)
-    ax.set_ylim(len(names) - 0.5, -0.5)
 
 
 def _heat_map(

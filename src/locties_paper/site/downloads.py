@@ -21,27 +21,9 @@ class Table(NamedTuple):
     command: str = ""
 
 
-STUDY = "make results PROFILE=study TIER=open"
 FAIR = "python -m locties_paper.fair_runs"
 TIMINGS = "python benchmarks/side_by_side.py"
 TABLES = {
-    "runs": Table(
-        "Scores: one row for each encoder, task, split, probe, number of labels, seed and "
-        "metric, with the settings, code, data and device behind it.",
-        STUDY,
-    ),
-    "histories": Table("Training: one row for each run, epoch and modality.", STUDY),
-    "claims": Table(
-        "Verdicts: one row for each cell of each claim, and one for the whole claim.",
-        f"{STUDY} SWEEP=claims",
-    ),
-    "sweeps": Table(
-        "Scores of the runs behind the verdicts, with the columns of `runs`.", f"{STUDY} SWEEP=all"
-    ),
-    "sweeps_histories": Table(
-        "Training of the runs in `sweeps`, with the columns of `histories`.", f"{STUDY} SWEEP=all"
-    ),
-    "scores_along": Table("Scores of encoders saved during training.", f"{STUDY} SWEEP=all"),
     "effects": Table(
         "The study: differences between contenders, each with two intervals.",
         "python -m locties_paper.effects.table",
@@ -68,11 +50,16 @@ TABLES = {
         "The study: their scores on pilot places.", f"{FAIR} pilot --crossed"
     ),
     "erasure": Table(
-        "What a probe reads of each modality's content, before and after tying.", STUDY
+        "What a probe reads of each modality's content, before and after tying.",
+        "papermill book/erasure.ipynb",
     ),
-    "continents": Table("Errors of the shipped encoders by continent and on all land."),
+    "continents": Table(
+        "Errors of the shipped encoders by continent and on all land.",
+        "python -m locties_paper.figures.cards",
+    ),
     "open_tasks": Table(
-        "Scores of baselines on the tasks of the open tier.", "python -m locties_paper.open_tasks"
+        "Scores of baselines and shipped encoders on the tasks of the open tier.",
+        "python -m locties_paper.open_tasks",
     ),
     "map_study": Table(
         "Scores of maps from few labels, beside a random forest and kriging.",
@@ -97,6 +84,9 @@ TABLES = {
     ),
     "kills": Table(
         "Runs that were killed and resumed: one row for each kill.", "python benchmarks/kills.py"
+    ),
+    "book_times": Table(
+        "Seconds that each notebook of the book took, by profile.", "python -m locties_paper.times"
     ),
     "satclip_agreement": Table(
         "Differences between a converted SatCLIP and SatCLIP's own code.",

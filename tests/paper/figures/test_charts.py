@@ -40,15 +40,6 @@ def runs():
     return pd.DataFrame(rows)
 
 
-@pytest.fixture
-def histories():
-    rows = itertools.product(("melt-all", "clip-haze"), (0, 1), ("haze", "relief"), (1, 2))
-    table = pd.DataFrame(rows, columns=["encoder", "seed", "modality", "epoch"])
-    return table.assign(
-        pairs=table["epoch"] * 1000, validation_loss=5.0 / table["epoch"], recall_at_10=0.1
-    )
-
-
 def test_scores_have_a_dot_a_seed_and_an_axis_for_each_cell(runs):
     figure = charts.draw_scores(runs, trained=["melt"])
     assert len(figure.axes) == 4, "two splits by two tasks"
@@ -74,33 +65,6 @@ def test_charts_draw_one_tier(runs):
     assert min(line.get_ydata()) > 0
     assert (charts.best_probe(both)["value"] > 0).all()
     assert (charts.best_probe(both, tier="open")["value"] == -5).all()
-
-
-def test_scores_along_training_are_means_over_cells_with_an_interval_over_seeds():
-    rows = [
-        {"panel": panel, "line": line, "seed": seed, "pairs": pairs, "value": pairs / 8000 + cell}
-        for panel in ("one", "five")
-        for line in ("few", "fresh")
-        for seed in (0, 1, 2)
-        for pairs in (1000, 4000)
-        for cell in (0.0, 0.1 + 0.02 * seed)
-    ]
-    figure = charts.draw_learning_curves(pd.DataFrame(rows))
-    assert [ax.get_title() for ax in figure.axes] == ["one", "five"]
-    line, *_ = figure.axes[1].lines
-    assert list(line.get_xdata()) == [1, 4]
-    assert list(line.get_ydata()) == pytest.approx([0.125 + 0.06, 0.5 + 0.06])
-    band = figure.axes[1].collections[0].get_paths()[0].get_extents()
-    half = 4.303 * 0.01 / 3**0.5  # of three means 0.01 apart, at 95%
-    assert band.y1 == pytest.approx(0.56 + half, abs=1e-3)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["few", "fresh"]
-
-
-def test_histories_draw_a_line_a_seed_and_name_each_run_once(histories):
-    figure = charts.draw_histories(histories, ["melt-all"])
-    assert len(figure.axes[0].lines) == 4, "melt-all and clip-haze, two seeds each"
-    assert len(figure.axes[1].lines) == 2, "there is no clip-relief"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["melt-all", "clip"]
 
 
 def test_the_gap_is_between_the_better_probes_of_both_splits(runs):
@@ -143,60 +107,6 @@ def test_retrieval_has_a_bar_for_each_radius_beside_chance():
     assert heights == pytest.approx([0.21, 0.31, 0.03, 0.03])
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["25", "200"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["run", "chance"]
-
-
-def test_a_forest_has_a_panel_a_group_and_shades_the_margin():
-    rows = pd.DataFrame(
-        {
-            "group": ["melt", "melt", "salt"],
-            "cell": ["elevation block", "country block", "elevation block"],
-            "statistic": "difference of scores",
-            "verdict": ["equivalent", "unclear", "worse"],
-            "value": [0.0, 0.01, -0.1],
-            "low": [-0.01, -0.02, -0.12],
-            "high": [0.01, 0.04, -0.08],
-            "margin": 0.02,
-            "p_against": [1.0, 0.9, 0.001],
-        }
-    )
-    figure = charts.draw_forest(rows)
-    melt, salt = figure.axes
-    assert [ax.get_title() for ax in (melt, salt)] == ["melt", "salt"]
-    spans = [list(line.get_xdata()) for line in melt.lines if len(line.get_xdata()) == 2]
-    assert [-0.01, 0.01] in spans
-    untested = charts.draw_forest(rows.assign(verdict="", statistic=["share", "share", "fall"]))
-    assert {line.get_color() for line in untested.axes[0].lines[1:]} == {"black"}
-    assert [ax.get_xlabel() for ax in untested.axes] == ["share", "fall"]
-    assert [-0.02, 0.04] in spans
-    assert melt.patches[0].get_extents().width > 0, "the margin is shaded"
-    dots = [line for ax in (melt, salt) for line in ax.lines if line.get_marker() == "o"]
-    assert [dot.get_markerfacecolor() for dot in dots] == [
-        charts.COLOURS[0],
-        "white",
-        charts.COLOURS[1],
-    ]
-    assert charts.draw_forest(rows.drop(columns="margin").assign(margin=float("nan"))).axes
-
-
-def test_features_and_networks_are_crossed_in_a_panel_for_each_split_and_probe():
-    cells = {("xyz", "mlp"): 0.4, ("xyz", "siren"): 0.6, ("sphere_c", "siren"): 0.5}
-    scored = pd.DataFrame(
-        [
-            {"features": f, "network": n, "split": split, "probe": "knn", "value": value + noise}
-            for (f, n), value in cells.items()
-            for split in ("random", "block")
-            for noise in (-0.1, 0.1)
-        ]
-    )
-    figure = charts.draw_crossed(scored)
-    assert [ax.get_title() for ax in figure.axes] == ["random folds, knn", "block folds, knn"]
-    ax = figure.axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["xyz", "sphere c"]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["mlp", "siren"]
-    written = {text.get_position(): text.get_text() for text in ax.texts}
-    assert written == {(0, 0): "0.400", (1, 0): "0.600", (1, 1): "0.500"}, "one was not run"
-    (frame,) = ax.patches
-    assert frame.get_xy() == pytest.approx((0.53, -0.45)), "around the best"
 
 
 @pytest.fixture
