@@ -12,8 +12,8 @@ from locties.objectives.base import Batch, Objective
 class Nested(Objective):
     """The mean of an objective's losses on the first d numbers, for each d of `dims`.
 
-    With E_:d the first d columns of the embeddings (B, dim) of locations, and Z_:d those of the
-    samples::
+    With ``E_:d`` the first d columns of the embeddings (B, dim) of locations, and ``Z_:d`` those of
+    the samples::
 
         L = 1/|dims| sum_d L_d(Z_:d, E_:d)
 
