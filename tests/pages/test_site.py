@@ -2,6 +2,7 @@
 
 import functools
 import re
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -13,6 +14,11 @@ from locties_paper.site.notebook import REPOSITORY
 BOOK = REPOSITORY / "_build" / "html"
 PAGES = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.glob("book/*.html"))
 pytestmark = pytest.mark.site
+
+# Colours that are just changed would be read on their way.
+FINISH_TRANSITIONS = (
+    "document.getAnimations().forEach((each) => each instanceof CSSTransition && each.finish())"
+)
 
 # Contrast of every text and icon with the ground behind it, by the WCAG's formula.
 CONTRASTS = """(() => {
@@ -104,10 +110,7 @@ def test_no_page_slides_sideways_on_a_phone(page):
 
 def test_dark_mode_is_readable(page):
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    # Colours that are just changed would be read on their way.
-    page.evaluate(
-        "document.getAnimations().forEach((a) => a instanceof CSSTransition && a.finish())"
-    )
+    page.evaluate(FINISH_TRANSITIONS)
     contrasts = page.evaluate(CONTRASTS)
     figures = page.eval_on_selector_all(
         ".bd-content img:not(.only-dark, .dark-light)",
@@ -118,6 +121,23 @@ def test_dark_mode_is_readable(page):
     assert not [where for contrast, where in contrasts if contrast < 3]
     # Figures have black ink, and a filter would change colours that stand for numbers.
     assert all(style == ["rgb(255, 255, 255)", "none"] for style in figures)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_page_keeps_the_rules_of_accessibility(page, theme):
+    page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    page.evaluate(FINISH_TRANSITIONS)
+    page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text("utf-8"))
+    # A cell coloured by a middle value has a ground on which no ink has the contrast of the rule.
+    found = page.evaluate(
+        "axe.run({ exclude: ['table[id^=T_] td'] }, { resultTypes: ['violations'] })"
+    )["violations"]
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    assert not [
+        (rule["id"], node["html"][:100], node["failureSummary"])
+        for rule in found
+        for node in rule["nodes"]
+    ]
 
 
 def test_a_page_is_used_by_keyboard(page):
