@@ -60,10 +60,14 @@ def parameters(name):
 
 
 def reads(name):
-    """The run of `pretrain`, if a notebook is given it, and the published tables that it names."""
-    source = Path(f"book/{name}.ipynb").read_text()
-    tables = [path for path in glob("results/*") if Path(path).name in source]
-    return [ENCODER] * ("encoder" in GIVEN.get(name, {})) + tables
+    """The run of `pretrain`, if a notebook is given it, and the published tables that it reads."""
+    cells = json.loads(Path(f"book/{name}.ipynb").read_text())["cells"]
+    source = "".join(line for cell in cells for line in cell["source"])
+    tables = sorted(glob("results/*"))
+    named = [path for path in tables if Path(path).name in source]
+    if "PUBLISHED_ROWS" in source and ("PUBLISHED_ROWS.glob" in source or not named):
+        named = tables  # it reads whatever there is
+    return [ENCODER] * ("encoder" in GIVEN.get(name, {})) + named
 
 
 PARAMETERS = {name: parameters(name) for name in NOTEBOOKS}
