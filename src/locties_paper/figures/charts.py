@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from locties.evaluation.statistics import mean_interval
+from locties.month import MONTHS
 from locties_paper.results import FEWEST_FOR_AN_INTERVAL, of_tier, scores
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
@@ -219,6 +220,25 @@ def draw_groups(table: pd.DataFrame) -> Figure:
         unit = f"\n({first['unit']})" if first["unit"] else ""
         ax.set_xlim(left=0)
         ax.set_xlabel(f"{ERRORS[first['metric']]}{unit}", fontsize=9)
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def draw_by_month(errors: pd.DataFrame) -> Figure:
+    """Error against the month: one panel for each task, one line for each encoder.
+
+    `errors` have columns encoder, task, unit, month (1 to 12) and value.
+    """
+    tasks = _unique(errors["task"])
+    figure, axes = _subplots(1, len(tasks), (10, 3.4))
+    for task, ax in zip(tasks, axes[0], strict=True):
+        of_task = errors[errors["task"] == task]
+        lines = of_task.groupby("encoder", sort=False)
+        for (name, line), colour in zip(lines, COLOURS, strict=False):
+            ax.plot(line["month"], line["value"], ".-", color=colour, label=name)
+        ax.set_xticks(range(1, 13), [name[0] for name in MONTHS])
+        ax.set(ylim=(0, None), ylabel=f"{ERRORS['mae']} ({of_task['unit'].iloc[0]})")
+        ax.set_title(task.replace("_", " "), fontsize=10)
     _legend(figure, axes[0, 0])
     return figure
 

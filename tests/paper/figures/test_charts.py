@@ -146,6 +146,18 @@ def test_groups_have_a_dot_and_a_line_for_each_encoder(errors):
     assert first.get_xlim()[1] > 1.8, "the longest line fits"
 
 
+def test_errors_by_month_have_a_line_for_each_encoder():
+    table = pd.DataFrame(
+        {"encoder": name, "task": "warmth", "unit": "degC", "month": month, "value": month + add}
+        for name, add in (("with month", 0), ("without", 5))
+        for month in range(1, 13)
+    )
+    (ax,) = charts.draw_by_month(table).axes
+    assert ax.get_ylabel() == "mean absolute error (degC)"
+    assert "".join(label.get_text() for label in ax.get_xticklabels()) == "JFMAMJJASOND"
+    assert [list(line.get_ydata())[:2] for line in ax.lines] == [[1, 2], [6, 7]]
+
+
 def test_autocorrelation_lies_between_chance_and_the_target():
     table = pd.DataFrame(
         [
