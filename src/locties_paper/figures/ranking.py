@@ -24,6 +24,7 @@ from locties.saved import published
 from locties_paper import design
 from locties_paper.effects.effect import interval
 from locties_paper.effects.rows import read_rows
+from locties_paper.fair_runs import BOOSTED
 from locties_paper.figures.charts import METRICS
 from locties_paper.site.downloads import FILES, TABLES
 
@@ -113,7 +114,7 @@ def seen(encoder: str) -> frozenset[str]:
         name = part.partition("@")[0]
         if name in trained:
             found |= set(trained[name].modalities) if any(trained[name].budgets) else set()
-        elif name == "raw":
+        elif name in ("raw", BOOSTED):
             found |= set(BASELINES["raw"]().values)
         elif name in published():
             found |= set(design.FIVE)  # at most
