@@ -149,10 +149,10 @@ def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Ite
 
 
 def baseline_jobs() -> Iterator[Baseline]:
-    """Every contender without training at every draw of the tables."""
-    for draw in range(design.REPLICATES):
-        for name in (*UNTRAINED, BOOSTED):
-            yield Baseline(name, draw)
+    """Every contender without training at every draw of the tables; the longest come last."""
+    for names in (UNTRAINED, (BOOSTED,)):
+        for draw in range(design.REPLICATES):
+            yield from (Baseline(name, draw) for name in names)
 
 
 def run(job: Job | Baseline, folder: Path) -> Path:
