@@ -4,9 +4,9 @@
 none? Is it better than the modalities' own values?
 
 **Budgets.** A contender is trained with each of its `budgets` times `PAIRS` pairs. The learning
-rate falls to zero at the end of each. The best budget has the highest mean score on pilot places,
-at a seed that no table uses. Those of `CURVES` and the strongest single have all budgets up to
-1 in the tables, so that they also stand at equal pairs.
+rate falls to zero at the end of each. The best budget has the highest headline score on pilot
+places, at a seed that no table uses. Those of `CURVES` and the strongest single have all budgets up
+to 1 in the tables, so that they also stand at equal pairs.
 
 **Points.** A fifth of all places, by a hash of their coordinates, are pilot places. Tables use the
 others.
@@ -27,6 +27,7 @@ import torch
 
 from locties import LocationEncoder, Task
 from locties.evaluation import TIERS
+from locties.evaluation.leakage import LEAKS, OPEN_LEAKS
 from locties.evaluation.tasks import is_common
 
 PAIRS = 460_800
@@ -174,6 +175,22 @@ def strongest(chosen: pd.DataFrame, modalities: Sequence[str] = FIVE) -> str:
     """The two-modality run on one of some modalities with the best score on pilot places."""
     scores = chosen.set_index("contender")["value"]
     return str(scores[[f"clip-{name}" for name in modalities]].idxmax())
+
+
+def leaks(rows: pd.DataFrame) -> pd.Series:
+    """Whether one of the five modalities holds what the task of each row asks for.
+
+    The headline is the mean over tasks of the open tier without leaks; budgets are chosen by it.
+    """
+    known = {"embedded": LEAKS, "open": OPEN_LEAKS}
+    leaking = {
+        (tier, task)
+        for tier, of_tier in known.items()
+        for task, modalities in of_tier.items()
+        if set(modalities) & set(FIVE)
+    }
+    pairs = zip(rows["tier"], rows["task"], strict=True)
+    return pd.Series([pair in leaking for pair in pairs], rows.index)
 
 
 def is_pilot(task: Task) -> np.ndarray:

@@ -207,12 +207,13 @@ def _tasks(tier: str, draw: int) -> list[Task]:
 
 
 def choose(rows: pd.DataFrame) -> pd.DataFrame:
-    """The budget of each contender with the best mean score on pilot places.
+    """The budget of each contender with the best headline score on pilot places.
 
-    The mean is over tasks, splits, probes and labels of both tiers, in the better reading.
+    The mean is over open tasks without leaks, splits, probes and labels, in the better reading.
     """
     scores = rows[rows["metric"].isin(METRICS) & (rows["draw"] == design.PILOT_DRAW)]
-    mean = scores.groupby(["encoder", "budget", "read"])["value"].mean().reset_index()
+    headline = scores[(scores["tier"] == "open") & ~design.leaks(scores)]
+    mean = headline.groupby(["encoder", "budget", "read"])["value"].mean().reset_index()
     best = mean.loc[mean.groupby("encoder", sort=False)["value"].idxmax()]
     return best.rename(columns={"encoder": "contender"}).reset_index(drop=True)
 
@@ -253,6 +254,7 @@ def gather(folder: Path, kept: Path) -> pd.DataFrame:
     files = sorted((folder / "rows").glob("*.parquet"))
     tables += [pd.read_parquet(path) for path in files if path.stem not in known]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    table = table[table["metric"].isin([*METRICS, "macro_f1"])] if len(table) else table
     if set(table.get("data", [])) - {manifest_hash()[:12]}:
         raise ValueError(f"{kept} or {folder} has rows of other data: move them away")
     return table

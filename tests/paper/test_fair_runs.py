@@ -54,11 +54,14 @@ def pilot_rows(values: dict[tuple[str, float, str], float]) -> pd.DataFrame:
             "encoder": name,
             "budget": budget,
             "read": read,
-            "value": value,
+            "value": value if task == "biome" else 1 - value,  # the other task leaks
             "metric": "r2",
+            "tier": "open",
+            "task": task,
             "draw": design.PILOT_DRAW,
         }
         for (name, budget, read), value in values.items()
+        for task in ("biome", "elevation")
     )
 
 
@@ -106,7 +109,8 @@ def test_jobs_that_were_gathered_are_not_run_again(small, tmp_path, monkeypatch,
     job = fair_runs.Job(small, 1.0, 100, [0], ["output"])
     folder, kept = tmp_path / "pilot", tmp_path / "kept.parquet"
     fair_runs.write(
-        pd.DataFrame({"job": [job.name], "value": [0.5]}), folder / "rows" / "x.parquet"
+        pd.DataFrame({"job": [job.name], "metric": ["r2"], "value": [0.5]}),
+        folder / "rows" / "x.parquet",
     )
     (folder / "rows" / "x.parquet").rename(folder / "rows" / f"{job.name}.parquet")
     fair_runs.gather(folder, kept).to_parquet(kept)

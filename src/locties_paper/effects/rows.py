@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from locties.evaluation.leakage import LEAKS, OPEN_LEAKS
-from locties_paper.design import FIVE
+from locties_paper.design import leaks
 from locties_paper.figures.charts import METRICS
 
 HARMONICS = "+harmonics_10"
@@ -34,10 +33,4 @@ def read_rows(results: Path, kind: str = "main") -> pd.DataFrame:
     rows = rows[rows["metric"].isin(METRICS)]
     complete = set.intersection(*rows.groupby("encoder")["draw"].agg(set))
     rows = rows[rows["draw"].isin(complete)]
-    return rows.assign(
-        leaks=[_leaks(*pair) for pair in zip(rows["tier"], rows["task"], strict=True)]
-    )
-
-
-def _leaks(tier: str, task: str) -> bool:
-    return bool(set({"embedded": LEAKS, "open": OPEN_LEAKS}[tier].get(task, ())) & set(FIVE))
+    return rows.assign(leaks=leaks(rows))
