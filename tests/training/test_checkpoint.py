@@ -224,9 +224,9 @@ OTHERS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:precision='bfloat16'")
 @pytest.mark.parametrize("setting", OTHERS)
-def test_another_run_is_refused_by_name_and_its_state_stays(setting, tmp_path):
+def test_another_run_is_refused_by_name_and_its_state_stays(setting, tmp_path, monkeypatch):
+    monkeypatch.setattr("locties.training.settings.bfloat16_is_fast", lambda: True)
     call = {"schedule": "melt", "modalities": modalities(), "encoder": an_encoder()}
     call |= TINY | {"pairs": 64 * 16, "epochs": 8, "checkpoint": tmp_path}
     with pytest.raises(KeyboardInterrupt):

@@ -84,7 +84,8 @@ def pretrain(
             identical.
         device: "auto" takes a GPU when there is one.
         precision: precision of the encoders; the loss is always float32. "auto" is bfloat16 on a
-            GPU that has it, else float32.
+            GPU that has it, else float32. On a CPU that is slower in bfloat16, a run in "bfloat16"
+            becomes one in float32, with a warning.
         progress: show a progress bar on stderr.
         checkpoint: folder for the state of the run, written at the end of each epoch and at an
             interrupt (SIGINT, SIGTERM). The same call resumes. On one thread of a CPU the result is

@@ -118,8 +118,12 @@ class Settings:
         if precision == "auto":
             precision = "bfloat16" if gpu and torch.cuda.is_bf16_supported() else "float32"
         elif precision == "bfloat16" and device.type == "cpu" and not bfloat16_is_fast():
-            message = "precision='bfloat16' is slow on this processor: pass precision='float32'"
+            message = (
+                "precision='bfloat16' is slower than float32 on this processor, so the encoders "
+                "train in float32: pass precision='float32'"
+            )
             warnings.warn(message, stacklevel=3)
+            precision = "float32"
         return replace(self, device=name, precision=precision)
 
     def plain(self) -> dict[str, Any]:
