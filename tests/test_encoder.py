@@ -197,6 +197,64 @@ def test_a_folder_with_a_colon_in_its_name_is_a_folder(tmp_path: Path) -> None:
     assert torch.equal(load(str(tmp_path / "run:4"))(PLACES), small()(PLACES))
 
 
+def test_the_encoders_that_ship_leave_room_in_the_wheel() -> None:
+    assert sum(path.stat().st_size for path in PUBLISHED.rglob("*")) < 25_000_000
+
+
+INT8 = {"melt": 0.9995, "best": 0.9995, "hash_grid": 0.9995}  # the least cosine
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_int8_takes_a_quarter_of_the_bytes_and_little_from_the_embedding(
+    name: str, tmp_path: Path
+) -> None:
+    if name == "hash_grid":
+        options = {"levels": 4, "finest": 32, "rows": 2**12}
+        encoder = LocationEncoder("hash_grid", "residual", 64, options, {"hidden": 64})
+        encoder.features.tables.data.mul_(1000)  # as training does
+    else:
+        encoder = load(name)
+    encoder.save(tmp_path / "whole")
+    encoder.save(tmp_path / "small", as_int8=True)
+    sizes = [(tmp_path / f / "model.safetensors").stat().st_size for f in ("whole", "small")]
+    assert 0.25 < sizes[1] / sizes[0] < 0.3
+    generator = torch.Generator().manual_seed(0)
+    places = (torch.rand(2000, 2, generator=generator) - 0.5) * torch.tensor([360.0, 180.0])
+    found = load(tmp_path / "small")
+    assert {x.dtype for x in found.state_dict().values()} == {torch.float32}
+    with torch.no_grad():
+        cosine = nn.functional.cosine_similarity(found(places), encoder(places))
+    assert cosine.min() > INT8[name]
+    assert cosine.min() < 1 - 1e-7, "nothing was rounded"
+    found.save(tmp_path / "again", as_int8=True)
+    torch.testing.assert_close(load(tmp_path / "again")(PLACES), found(PLACES))
+
+
+def test_int8_leaves_frequencies_and_biases_exact(tmp_path: Path) -> None:
+    encoder = small("equal_earth_fourier")
+    encoder.save(tmp_path / "small", as_int8=True)
+    found = load(tmp_path / "small")
+    assert torch.equal(found.features.frequencies, encoder.features.frequencies)
+    assert torch.equal(found.network[0].bias, encoder.network[0].bias)
+    assert read_config(tmp_path / "small")["format"] == 2, "older versions refuse it by name"
+    with pytest.raises(ValueError, match=r"float64: call encoder\.float\(\)"):
+        encoder.double().save(tmp_path / "small", as_int8=True)
+    encoder.float().save(tmp_path / "small", as_int8=True)
+
+
+def test_int8_numbers_without_their_scales_are_refused(tmp_path: Path) -> None:
+    small().save(tmp_path / "small", as_int8=True)
+    state = safetensors.torch.load_file(tmp_path / "small" / "model.safetensors")
+    short = state | {"network.0.weight:scale": torch.ones(9)}
+    rewrite_weights(tmp_path / "small", safetensors.torch.save(short))
+    with pytest.raises(DataError, match=r"scale' does not fit.*save the encoder again"):
+        load(tmp_path / "small")
+    del state["network.0.weight:scale"]
+    rewrite_weights(tmp_path / "small", safetensors.torch.save(state))
+    with pytest.raises(DataError, match=r"'network\.0\.weight' is torch\.int8"):
+        load(tmp_path / "small")
+
+
 def test_the_default_is_the_papers_encoder() -> None:
     encoder = LocationEncoder()
     embedding = encoder(PLACES)
@@ -814,7 +872,7 @@ def test_a_pickle_is_refused_and_not_run(saved: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2, "locties": "9.1"}, r"has format 2, written by locties 9.1.*Update locties"),
+        ({"format": 3, "locties": "9.1"}, r"has format 3, written by locties 9.1.*Update locties"),
         ({"format": "drop"}, "has format None"),
         ({"features": "drop", "sha256": "drop"}, "lacks features, sha256"),
         (

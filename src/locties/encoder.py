@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from locties import month as months
+from locties._util import int8
 from locties._util.files import UnusableFile, written_aside
 from locties._util.making import Making
 from locties._util.registry import check_choice, check_counts, check_options, check_seed
@@ -246,7 +247,9 @@ class LocationEncoder(nn.Module):
         output: Tensor = network(x)
         return (output if self.readout == "output" else output[:, : self.readout]).float()
 
-    def save(self, folder: str | os.PathLike[str], card: str = "") -> None:
+    def save(
+        self, folder: str | os.PathLike[str], card: str = "", *, as_int8: bool = False
+    ) -> None:
         """Write ``model.safetensors`` and ``config.json`` into `folder`, which `load` reads.
 
         The folder appears whole or not at all.
@@ -254,6 +257,9 @@ class LocationEncoder(nn.Module):
         Args:
             folder: a new folder, or one with an encoder, which is replaced.
             card: Markdown about the encoder, written to ``card.md``; `read_card` reads it.
+            as_int8: write the matrices of weights as int8, in about a quarter of the bytes. `load`
+                makes float32 of them again; each is off by at most 0.4% of the largest among 64
+                neighbours.
 
         Example:
             >>> encoder = LocationEncoder("xyz", "linear", dim=4)
@@ -263,15 +269,18 @@ class LocationEncoder(nn.Module):
         """
         target = Path(folder).resolve()
         check_replaceable(target)
-        files = contents(self.state_dict(), self.config, self.origin, card)
+        state = self.state_dict()
+        # Vectors take few bytes, and frequencies of features, which are buffers, all their digits.
+        matrices = [name for name, x in self.named_parameters() if x.ndim > 1 and as_int8]
+        files = contents(state, self.config, self.origin, card, matrices)
         with written_aside(target, folder=True) as aside:
             for name, content in files.items():
                 (aside / name).write_bytes(content)
-            self._check_saved(aside)
+            self._check_saved(aside, int8.unpack(int8.pack(state, matrices)))
 
     @torch.no_grad()
-    def _check_saved(self, folder: Path) -> None:
-        """Raise ValueError if `load` would fail or give a different encoder."""
+    def _check_saved(self, folder: Path, state: Mapping[str, Tensor]) -> None:
+        """Raise ValueError if `load` would fail or not give this encoder with this state."""
         remedy = (
             "only weights, names and options are saved. Remove hooks, restore replaced or "
             "quantised layers, and call torch.nn.utils.parametrize.remove_parametrizations on "
@@ -283,7 +292,9 @@ class LocationEncoder(nn.Module):
             raise ValueError(f"this encoder cannot be saved ({error}): {remedy}") from None
         with torch.autocast("cpu", enabled=False):
             month = self._any_month
-            here, there = copy.deepcopy(self).cpu().eval()(_PROBE, month), saved(_PROBE, month)
+            expected = copy.deepcopy(self).cpu().eval()
+            expected.load_state_dict(state)
+            here, there = expected(_PROBE, month), saved(_PROBE, month)
         if here.shape != there.shape or not torch.allclose(here, there, rtol=1e-4, atol=1e-5):
             raise ValueError(f"this encoder would be loaded as another one: {remedy}")
 

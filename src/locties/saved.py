@@ -4,7 +4,7 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from locties import __version__
+from locties._util import int8
 from locties._util.files import UnusableFile
 from locties._util.registry import unknown
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
 PUBLISHED = Path(__file__).parent / "published"
-FORMAT = 1  # raise it when older versions cannot read the folder
+FORMAT, FORMAT_INT8 = 1, 2  # take a new number when older versions cannot read the folder
 REPLACED = object()  # the stamp of a folder that a save has moved away
 # Of `LocationEncoder`; the configuration holds them all, `OPTIONAL` ones where they were given.
 ARGUMENTS = ["features", "network", "dim", "feature_options", "network_options", "seed", "readout"]
@@ -85,12 +86,22 @@ def read_card(folder: str | os.PathLike[str]) -> str:
 
 
 def contents(
-    state: Mapping[str, Any], arguments: Mapping[str, Any], origin: Mapping[str, Any], card: str
+    state: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    card: str,
+    as_int8: Collection[str] = (),
 ) -> dict[str, bytes]:
-    """The files of an encoder by name: its weights, its configuration, and its card if any."""
-    weights = safetensors.torch.save(_plain(state))
+    """The files of an encoder by name: its weights, its configuration, and its card if any.
+
+    `as_int8` names the weights to write as int8.
+    """
+    plain = _plain(state)
+    if any(plain[name].dtype != torch.float32 for name in as_int8):
+        raise ValueError("as_int8=True, and the weights are float64: call encoder.float() first")
+    weights = safetensors.torch.save(int8.pack(plain, as_int8))
     config = {
-        "format": FORMAT,
+        "format": FORMAT_INT8 if as_int8 else FORMAT,
         "locties": __version__,
         **arguments,
         "origin": origin,
@@ -117,7 +128,10 @@ def read_state(folder: Path, sha256: str) -> dict[str, Tensor]:
         raise UnusableFile(f"{path} is not a safetensors file: {error}") from error
     if name := _not_finite(state):
         raise UnusableFile(f"{path} holds numbers in {name!r} that are not finite.")
-    return state
+    try:
+        return int8.unpack(state)
+    except ValueError as error:
+        raise UnusableFile(f"{path} is altered: {error}. Copy or save the encoder again.") from None
 
 
 def stamp(folder: object) -> object:
@@ -164,11 +178,11 @@ def read_config_in(folder: Path) -> dict[str, Any]:
         raise UnusableFile(f"{path} is truncated or altered: it is not JSON ({error}).") from None
     if not isinstance(config, dict) or not isinstance(config.get("origin", {}), dict):
         raise UnusableFile(f"{path} is altered: it, or its origin, is not a JSON object.")
-    if config.get("format") != FORMAT:
+    if config.get("format") not in (FORMAT, FORMAT_INT8):
         raise UnusableFile(
             f"{path} has format {config.get('format')!r}, written by locties "
-            f"{config.get('locties', 'of unknown version')}; locties {__version__} reads format "
-            f"{FORMAT}. Update locties, or save the encoder again."
+            f"{config.get('locties', 'of unknown version')}; locties {__version__} reads formats "
+            f"{FORMAT} and {FORMAT_INT8}. Update locties, or save the encoder again."
         )
     missing = sorted({"locties", "sha256", "config_sha256", *ARGUMENTS} - config.keys())
     if missing:
