@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from locties import month as months
-from locties._util import int8
+from locties._util import int8, onnx
 from locties._util.files import UnusableFile, written_aside
 from locties._util.making import Making
 from locties._util.registry import check_choice, check_counts, check_options, check_seed
-from locties.features import FEATURES
-from locties.lonlat import LonLat, check
+from locties.features import FEATURES, EqualEarthFourier
+from locties.lonlat import LonLat, check, nan_if_wrong
 from locties.networks import NETWORKS, layers
 from locties.saved import (
     ARGUMENTS,
@@ -178,9 +178,10 @@ class LocationEncoder(nn.Module):
         Returns:
             (N, dim) float32, on the encoder's device.
         """
-        points = check(lonlat).to(self.device)
+        exporting = torch.compiler.is_exporting()
+        points = (nan_if_wrong(lonlat) if exporting else check(lonlat)).to(self.device)
         month = self._checked_month(month, points)
-        if self.training or torch.is_grad_enabled() or len(points) <= _CHUNK:
+        if exporting or self.training or torch.is_grad_enabled() or len(points) <= _CHUNK:
             return self.read(self.network, self._inputs(points, month))
         embedding = torch.empty(len(points), self.dim, dtype=torch.float32, device=points.device)
         for start in range(0, len(points), _CHUNK):
@@ -231,14 +232,17 @@ class LocationEncoder(nn.Module):
                 "this encoder takes a month beside each place, and month is None: pass month=7, or "
                 "any of 1 to 12, or fix it with encoder.in_month(7)"
             )
+        if torch.compiler.is_exporting() and month == self.month:  # `in_month` has checked it
+            return torch.full_like(points[:, 0], month, dtype=torch.int64)
         return months.check(month, len(points)).to(points.device)
 
     def _inputs(self, lonlat: Tensor, month: Tensor | None) -> Tensor:
         """The network's input (N, in_dim): positional features, then those of the month."""
         features: Tensor = self.features(lonlat)
-        if month is None:
-            return features
-        return torch.cat([features, months.cyclic(month).to(features)], dim=1)
+        if month is not None:
+            features = torch.cat([features, months.cyclic(month).to(features)], dim=1)
+        weight = next(self.network.parameters(), features)
+        return features.to(weight.dtype)
 
     def read(self, network: nn.Module, x: Tensor) -> Tensor:
         """The embedding that `network` gives for its input x (N, in_dim), by this readout."""
@@ -277,6 +281,33 @@ class LocationEncoder(nn.Module):
             for name, content in files.items():
                 (aside / name).write_bytes(content)
             self._check_saved(aside, int8.unpack(int8.pack(state, matrices)))
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the encoder as an ONNX graph, for use without torch.
+
+        Its input "lonlat" is (N, 2) float64, its output "embedding" (N, dim) float32. The graph
+        wraps longitudes as `forward` does. It cannot raise, so it gives NaN for a place that
+        `forward` refuses. Needs the extra "onnx".
+
+        Raises:
+            ValueError: the encoder takes a month, or a part of it has no form in ONNX.
+
+        Example:
+            >>> load("melt").to_onnx("melt.onnx")  # doctest: +SKIP
+        """
+        if isinstance(self.features, EqualEarthFourier):
+            raise ValueError(
+                "features='equal_earth_fourier' cannot be written as ONNX, whose runtime has no "
+                "arcsine in float64: use torch.export.export, or train with features='fourier'"
+            )
+        if self.time is not None and self.month is None:
+            raise ValueError(
+                "this encoder takes a month, which the graph cannot: fix one, as in "
+                "encoder.in_month(7).to_onnx(path)"
+            )
+        places = torch.tensor(_PROBE, dtype=torch.float64)
+        encoder = copy.deepcopy(self).cpu().eval().requires_grad_(False)
+        onnx.export(encoder, places, Path(path), ("lonlat", "embedding"))
 
     @torch.no_grad()
     def _check_saved(self, folder: Path, state: Mapping[str, Tensor]) -> None:

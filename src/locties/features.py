@@ -9,7 +9,8 @@ Below, longitude is lambda and latitude phi, in radians; phases are computed in 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -66,10 +67,26 @@ class Wrap(nn.Module):
         return torch.cat(_cos_sin(torch.stack([longitude / 360, latitude / 180], dim=1)), dim=1)
 
 
-class _MultiScale(nn.Module):
+class _Exact(nn.Module):
+    """A module whose buffers keep their digits: ``half()`` and ``bfloat16()`` leave them alone."""
+
+    _least = torch.float32  # dtype of the buffers when they are made
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, exact in before.items():
+            after = getattr(self, name)
+            if torch.finfo(after.dtype).eps > torch.finfo(self._least).eps:
+                setattr(self, name, exact.to(after.device, self._least))
+        return self
+
+
+class _MultiScale(_Exact):
     """Waves at geometrically spaced scales; a subclass gives `_per_scale` of them in `_terms`."""
 
     continuous = False
+    _least = torch.float64
     _per_scale: int
     _adds_grid = False  # whether the terms of `Grid` follow those of sphereC or sphereM
 
@@ -200,7 +217,7 @@ class SphereMPlus(SphereM):
     _adds_grid = True
 
 
-class _RandomFourier(nn.Module):
+class _RandomFourier(_Exact):
     """cos(2 pi B v) and sin(2 pi B v) of points v; each sigma gives normal rows of B."""
 
     def __init__(self, inputs: int, sigmas: Sequence[float], frequencies: int, seed: int) -> None:
@@ -220,9 +237,9 @@ class _RandomFourier(nn.Module):
     def _waves(self, points: Tensor) -> Tensor:
         """(N, inputs) float64 points to (N, dim) float32: all cosines, then all sines."""
         rows = self.frequencies.double().T
-        return torch.cat(
-            [torch.cat(_cos_sin(some @ rows), dim=1) for some in torch.split(points, _CHUNK)]
-        )
+        # A compiled graph must not depend on the number of points.
+        chunks = [points] if torch.compiler.is_compiling() else torch.split(points, _CHUNK)
+        return torch.cat([torch.cat(_cos_sin(some @ rows), dim=1) for some in chunks])
 
 
 class Fourier(_RandomFourier):

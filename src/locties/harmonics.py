@@ -1,8 +1,10 @@
 """Real spherical harmonics: fast, and accurate at every latitude, poles included."""
 
 import math
+import operator
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate
 from numbers import Integral
 
 import torch
@@ -60,7 +62,8 @@ def spherical_harmonics(lonlat: LonLat, degree: int) -> Tensor:
 def harmonics_as(lonlat: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
     """`spherical_harmonics` of checked coordinates, in any dtype, without synchronising a GPU."""
     x, y, z = to_xyz(lonlat.double()).unbind(-1)
-    if torch.is_grad_enabled() and lonlat.requires_grad:
+    # A compiled graph has one size of chunk, and manages its own memory.
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and lonlat.requires_grad):
         return torch.cat([block.to(dtype) for block in _blocks(x, y, z, degree)]).T
     rows = torch.empty(degree**2, len(lonlat), dtype=dtype, device=lonlat.device)
     chunk = _CHUNK_CPU if lonlat.device.type == "cpu" else _CHUNK
@@ -113,17 +116,24 @@ def waves(lon: Tensor, degree: int) -> Tensor:
 def _blocks(x: Tensor, y: Tensor, z: Tensor, degree: int) -> Iterator[Tensor]:
     """Yield the (2l + 1, N) harmonics of each degree l, rows in the order m = -l, ..., l.
 
-    Without gradients, two buffers take turns, so that they stay in the cache: a block is
-    overwritten two blocks later.
+    Without gradients and outside compiled graphs, two buffers take turns, so that they stay in the
+    cache: a block is overwritten two blocks later.
     """
-    norms, columns = _coefficients(degree, x.device)
+    compiling = torch.compiler.is_compiling()
+    # A compiler's symbolic tensors must not stay in the cache.
+    coefficients = _coefficients.__wrapped__ if compiling else _coefficients
+    norms, columns = coefficients(degree, x.device)
     block = torch.full_like(x, math.sqrt(1 / (4 * math.pi)))[None]
     before = torch.zeros_like(block)
     yield block
-    sectoral = norms * _powers(torch.complex(x, y), degree - 1)
-    sectoral = torch.stack([sectoral.imag, sectoral.real], dim=1)
+    if compiling:
+        powers = _powers_in_parts(x, y, degree - 1)
+    else:
+        complex_powers = _powers(torch.complex(x, y), degree - 1)
+        powers = torch.stack([complex_powers.imag, complex_powers.real], dim=1)
+    sectoral = norms[:, None] * powers
     ends = torch.nn.functional.hardshrink(sectoral, _negligible(degree))
-    if torch.is_grad_enabled() and z.requires_grad:
+    if compiling or (torch.is_grad_enabled() and z.requires_grad):
         ends = sectoral + (ends - sectoral).detach()  # same values; gradients also where zero
         for (up, down), end in zip(columns, ends.unbind(), strict=True):
             inner = torch.addcmul(before * down, block, z) * up
@@ -162,6 +172,21 @@ def _powers(base: Tensor, count: int) -> Tensor:
     return powers[:count]
 
 
+def _powers_in_parts(x: Tensor, y: Tensor, count: int) -> Tensor:
+    """The imaginary and real parts (count, 2, N) of `_powers` of x + iy.
+
+    ONNX has no complex numbers. Without a compiler, this takes twice the time of `_powers`.
+    """
+    imaginary, real = y[None], x[None]
+    while len(real) < count:
+        a, b = imaginary[-1], real[-1]
+        imaginary, real = (
+            torch.cat([imaginary, real * a + imaginary * b]),
+            torch.cat([real, real * b - imaginary * a]),
+        )
+    return torch.stack([imaginary[:count], real[:count]], dim=1)
+
+
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a cached inference tensor cannot be used with gradients
 def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
@@ -171,12 +196,12 @@ def _coefficients(degree: int, device: torch.device) -> tuple[Tensor, list[tuple
     of Y_l = A (z Y_(l-1) + B Y_(l-2)), for m = -(l-1), ..., l-1. B is zero where Y_(l-2) has no
     row.
     """
-    ells = torch.arange(1, degree, dtype=torch.float64, device="cpu")[:, None]
-    norms = (torch.cumprod((2 * ells + 1) / (2 * ells), dim=0) / (2 * math.pi)).sqrt()
+    squares = accumulate(((2 * ell + 1) / (2 * ell) for ell in range(1, degree)), operator.mul)
+    norms = [math.sqrt(square / (2 * math.pi)) for square in squares]
     columns = []
     for ell in range(1, degree):
         m = torch.arange(1 - ell, ell, dtype=torch.float64, device="cpu")[:, None]
         up = ((4 * ell**2 - 1) / (ell**2 - m**2)).sqrt()
         down = -(((ell - 1) ** 2 - m**2) / max(4 * (ell - 1) ** 2 - 1, 1)).sqrt()
         columns.append((up.to(device), down.to(device)))
-    return norms.to(device), columns
+    return torch.tensor(norms, dtype=torch.float64, device=device)[:, None], columns

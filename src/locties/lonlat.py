@@ -66,10 +66,24 @@ longitude then latitude, in degrees.
     valid = longitude.isfinite() & (latitude.abs() <= 90)
     if not bool(valid.all()):
         raise _row_error(points, int((~valid).nonzero()[0]))
+    return torch.stack([torch.where(in_range, longitude, _wrapped(longitude)), latitude], dim=1)
+
+
+def nan_if_wrong(lonlat: LonLat) -> Tensor:
+    """`check` for exported graphs, which cannot raise: NaN for a place that it would refuse."""
+    longitude, latitude = read(lonlat).unbind(1)
+    inside = (longitude >= -180) & (longitude < 180)
+    wrapped = torch.where(inside, longitude, _wrapped(longitude))
+    valid = longitude.isfinite() & (latitude.abs() <= 90)
+    points = torch.stack([wrapped, latitude], dim=1)
+    return torch.where(valid[:, None], points, torch.nan)
+
+
+def _wrapped(longitude: Tensor) -> Tensor:
+    """Longitudes in [-180, 180)."""
     wrapped = torch.remainder(longitude + 180, 360) - 180
     # Just west of -180 the remainder rounds up to 360.
-    wrapped = torch.where(wrapped >= 180, wrapped - 360, wrapped)
-    return torch.stack([torch.where(in_range, longitude, wrapped), latitude], dim=1)
+    return torch.where(wrapped >= 180, wrapped - 360, wrapped)
 
 
 def read(lonlat: LonLat, lon: str | None = None, lat: str | None = None) -> Tensor:
