@@ -21,7 +21,7 @@ def draw_effects(effects: pd.DataFrame, columns: Sequence[str] = ("all",)) -> Fi
         effects: rows of ``effects.parquet``; one panel for each of `columns`, levels of `level`.
     """
     names = list(dict.fromkeys(effects["contrast"]))
-    width = 3.4 + 2.1 * len(columns)
+    width = 4.2 + 3.3 * len(columns)
     figure, axes = plt.subplots(
         1,
         len(columns),
@@ -51,7 +51,7 @@ def draw_budgets(rows: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
 
     Args:
         rows: of ``study_*_pilot.parquet``, in one reading.
-        labels: the contenders that are drawn, and their names in the legend.
+        labels: the contenders that are drawn, 14 at most, and their names in the legend.
     """
     rows = rows[rows["metric"].isin(METRICS)]
     panels = {"both probes": rows, **dict(iter(rows.groupby("probe")))}
@@ -59,19 +59,17 @@ def draw_budgets(rows: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
         1, len(panels), figsize=(9, 3.4), sharey=True, layout="constrained", squeeze=False
     )
     for ax, (title, panel) in zip(axes[0], panels.items(), strict=True):
-        for (name, label), colour in zip(labels.items(), COLOURS * 2, strict=False):
+        for number, (name, label) in enumerate(labels.items()):
             mine = panel[panel["encoder"] == name].groupby("budget")["value"].mean()
             if list(mine.index) == [0]:
                 ax.axhline(mine[0], color="0.5", linestyle=":", label=label)
                 continue
-            ax.plot(
-                mine.index * design.PAIRS / 1000,
-                mine,
-                "o-",
-                color=colour,
-                label=label,
-                markersize=4,
-            )
+            style = {
+                "color": COLOURS[number % len(COLOURS)],
+                "linestyle": ["-", "--"][number // len(COLOURS)],
+                "marker": "osD^vP*X"[number % 8],
+            }
+            ax.plot(mine.index * design.PAIRS / 1000, mine, label=label, markersize=4, **style)
         ax.set(xscale="log", xlabel=PAIRS, title=title)
     axes[0, 0].set_ylabel(SCORE)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
