@@ -45,7 +45,7 @@ def members(names: Names) -> set[str]:
 
 
 def difference(rows: pd.DataFrame, one: Names, other: Names) -> Effect:
-    """The score of one contender minus that of another, paired by task and draw.
+    """The score of one contender minus that of another, paired by task and by the draws of both.
 
     Within a task the mean is taken over splits, probes and numbers of labels: filter rows first to
     look at one of them. A replicate is a seed with its draws. A contender without training has one
@@ -65,10 +65,12 @@ def difference(rows: pd.DataFrame, one: Names, other: Names) -> Effect:
         0.1
     """
     (first, seeds), (second, others) = _scores(rows, one), _scores(rows, other)
-    for axis, level in enumerate(("draw", "task")):
-        if alone := set(first.axes[axis]) ^ set(second.axes[axis]):
-            raise ValueError(f"{one!r} and {other!r} differ in {level}: {sorted(alone)}")
-    apart = first - second
+    if alone := set(first.columns) ^ set(second.columns):
+        raise ValueError(f"{one!r} and {other!r} differ in task: {sorted(alone)}")
+    draws = first.index.intersection(second.index)
+    if not len(draws):
+        raise ValueError(f"{one!r} and {other!r} have no draw in common")
+    apart, seeds, others = first.loc[draws] - second.loc[draws], seeds[draws], others[draws]
     replicate = max(seeds, others, key=lambda each: len(set(each)))
     if len(set(replicate)) == 1:
         replicate = pd.Series(apart.index, apart.index)

@@ -11,7 +11,7 @@ HARMONICS = "+harmonics_10"
 
 
 def read_rows(results: Path, kind: str = "main") -> pd.DataFrame:
-    """The scores of contenders and baselines in the replicates that all of them have.
+    """The scores of contenders and baselines in all replicates that they have.
 
     A contender at its best budget is named as `locties.evaluate` names it: ``"melt+harmonics_10"``
     is MELT beside harmonics. At another budget it is ``"melt@0.25+harmonics_10"``; there is
@@ -31,6 +31,10 @@ def read_rows(results: Path, kind: str = "main") -> pd.DataFrame:
     if kind == "main":
         rows = pd.concat([rows, pd.read_parquet(results / "study_main_baselines.parquet")])
     rows = rows[rows["metric"].isin(METRICS)]
-    complete = set.intersection(*rows.groupby("encoder")["draw"].agg(set))
-    rows = rows[rows["draw"].isin(complete)]
     return rows.assign(leaks=leaks(rows))
+
+
+def shared(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of the draws that all contenders have, so that their means can be compared."""
+    draws = set.intersection(*rows.groupby("encoder")["draw"].agg(set))
+    return rows[rows["draw"].isin(draws)]

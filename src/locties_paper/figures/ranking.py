@@ -23,7 +23,7 @@ from locties.peers import PEERS
 from locties.saved import published
 from locties_paper import design
 from locties_paper.effects.effect import interval
-from locties_paper.effects.rows import read_rows
+from locties_paper.effects.rows import read_rows, shared
 from locties_paper.fair_runs import BOOSTED
 from locties_paper.figures.charts import METRICS
 from locties_paper.site.downloads import FILES, TABLES
@@ -59,14 +59,14 @@ def sources(results: Path) -> dict[str, Source]:
     ):
         tables = [f"study_{kind}_table", *beside]
         if all((results / f"{name}.parquet").exists() for name in tables):
-            code = 'read_rows(Path("results"))'
+            code = 'shared(read_rows(Path("results")))'
             if kind != "main":
-                code = f'read_rows(Path("results"), "{kind}")'
+                code = f'shared(read_rows(Path("results"), "{kind}"))'
             code = (
                 "from pathlib import Path\n\n"
-                f"from locties_paper.effects.rows import read_rows\n\n{code}"
+                f"from locties_paper.effects.rows import read_rows, shared\n\n{code}"
             )
-            rows = read_rows(results, kind)
+            rows = shared(read_rows(results, kind))
             found[title] = Source(rows[~rows["encoder"].str.contains("@")], code, tables)
     if (results / "open_tasks.parquet").exists():
         found["baselines on the open tasks"] = Source(

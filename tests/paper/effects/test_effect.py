@@ -47,6 +47,13 @@ def test_without_training_each_draw_is_a_replicate():
     assert effect.low < effect.value < effect.high
 
 
+def test_draws_that_only_one_has_are_left_out():
+    a = rows("a", lambda d: d, lambda d, t: 0.8 + 9 * (d == 3))
+    b = rows("b", lambda d: d, lambda d, t: 0.7, draws=range(3))
+    effect = difference(pd.concat([a, b]), "a", "b")
+    assert (effect.value, effect.draws, effect.seeds) == (pytest.approx(0.1), 3, 3)
+
+
 def test_the_interval_holds_the_mean_as_often_as_it_says():
     """Of replicates with a seed's, a draw's and a task's own noise."""
     rng = np.random.default_rng(0)
@@ -63,7 +70,7 @@ def test_the_interval_holds_the_mean_as_often_as_it_says():
 def test_what_cannot_be_paired_is_named():
     a = rows("a", lambda d: d, lambda d, t: 0.5)
     for b, named in [
-        (rows("b", lambda d: d, lambda d, t: 0.5, draws=range(3)), "draw: \\[3\\]"),
+        (rows("b", lambda d: d, lambda d, t: 0.5, draws=[7]), "no draw in common"),
         (rows("b", lambda d: d, lambda d, t: 0.5, tasks="xy"), "task: \\['z'\\]"),
         (pd.concat([a, a.assign(seed=9)]).assign(encoder="b"), "several seeds"),
     ]:
