@@ -90,6 +90,8 @@ def _scores(rows: pd.DataFrame, name: Names) -> tuple[pd.DataFrame, pd.Series]:
     mine = rows[rows["encoder"].isin(members(name))]
     if missing := members(name) - set(mine["encoder"]):
         raise ValueError(f"there are no rows of {', '.join(map(repr, sorted(missing)))}")
+    of_all = set.intersection(*mine.groupby("encoder")["draw"].agg(set))
+    mine = mine[mine["draw"].isin(of_all)]
     seeds = mine.groupby("draw")["seed"].unique()
     if (several := seeds[seeds.map(len) > 1]).size:
         raise ValueError(f"{name!r} has several seeds at draws {list(several.index)}")

@@ -54,6 +54,14 @@ def test_draws_that_only_one_has_are_left_out():
     assert (effect.value, effect.draws, effect.seeds) == (pytest.approx(0.1), 3, 3)
 
 
+def test_several_names_stand_for_their_mean_where_all_have_a_draw():
+    good = rows("good", lambda d: d, lambda d, t: 0.9)
+    bad = rows("bad", lambda d: d, lambda d, t: 0.5, draws=range(3))
+    b = rows("b", lambda d: d, lambda d, t: 0.6)
+    effect = difference(pd.concat([good, bad, b]), ("good", "bad"), "b")
+    assert (effect.value, effect.draws) == (pytest.approx(0.1), 3)
+
+
 def test_the_interval_holds_the_mean_as_often_as_it_says():
     """Of replicates with a seed's, a draw's and a task's own noise."""
     rng = np.random.default_rng(0)
