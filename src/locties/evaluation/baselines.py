@@ -77,7 +77,7 @@ class Month(nn.Module):
         return months.cyclic(months.check(month, len(check(lonlat))))
 
 
-def month(seed: int = 0) -> Month:
+def month(seed: int = 0) -> Encoder:
     """Sine and cosine of the turn of the year; see `locties.month.cyclic`."""
     return Month()
 
