@@ -164,7 +164,7 @@ class InMonths:
 def by_month(modality: Modality) -> Modality:
     """A modality of profiles with twelve months, with one sample for each place and month.
 
-    The months of a place do not follow each other, so that any part of the samples has all months.
+    Samples are ordered so that each stretch of twelve places has all months.
     Held-out places have one month each.
 
     Example:

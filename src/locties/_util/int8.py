@@ -28,7 +28,7 @@ def pack(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tenso
 
 
 def unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 state of a packed one. ValueError if a tensor and its scales do not fit."""
+    """Turn a packed state back into float32. ValueError if a tensor and its scales do not fit."""
     plain = {name: tensor for name, tensor in state.items() if not name.endswith(_SCALE)}
     for name in state.keys() - plain.keys():
         numbers, scale = plain.get(name.removesuffix(_SCALE)), state[name]
