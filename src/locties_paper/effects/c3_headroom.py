@@ -1,7 +1,7 @@
 """C3: which choice leaves most to gain: encoder, objective, modalities, budget or reading?
 
-One default: MELT on five modalities, harmonics of degree 10 and a SIREN, at its best budget, read
-at the output. One thing is changed at a time, to the level that is best on pilot places.
+One default: MELT on five modalities, harmonics of degree 10 and a SIREN, at its best budget. One
+thing is changed at a time, to the level that is best on pilot places.
 """
 
 import pandas as pd

@@ -1,6 +1,6 @@
 """Figures of the study: effects with two intervals, and scores against the budget."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,35 +14,21 @@ DIFFERENCE = "difference in score (R² or accuracy)"
 SCORE = "mean score (R² or accuracy)"
 
 
-def draw_effects(effects: pd.DataFrame, columns: Sequence[str] = ("all",)) -> Figure:
+def draw_effects(effects: pd.DataFrame) -> Figure:
     """Effects in rows, with a thick interval over replicates and a thin one over tasks.
 
     Args:
-        effects: rows of ``effects.parquet``; one panel for each of `columns`, levels of `level`.
+        effects: rows of ``effects.parquet``, one for each contrast.
     """
-    names = list(dict.fromkeys(effects["contrast"]))
-    width = 4.2 + 3.3 * len(columns)
-    figure, axes = plt.subplots(
-        1,
-        len(columns),
-        figsize=(width, 0.9 + 0.3 * len(names)),
-        sharey=True,
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for ax, level in zip(axes[0], columns, strict=True):
-        rows = effects[effects["level"] == level].set_index("contrast").reindex(names)
-        down = np.arange(len(names))
-        ax.axvline(0, color="0.6", linewidth=0.8)
-        ax.hlines(down, rows["low_tasks"], rows["high_tasks"], color="0.55", linewidth=1)
-        ax.hlines(down, rows["low"], rows["high"], color=BLUE, linewidth=4)
-        ax.plot(rows["value"], down, "o", color="black", markersize=4)
-        ax.set_yticks(down, names)
-        if len(columns) > 1:
-            ax.set_title("all labels" if level == "all" else f"{level} labels", fontsize=10)
-    axes[0, 0].invert_yaxis()
-    figure.supxlabel(DIFFERENCE, fontsize=10)
+    down = np.arange(len(effects))
+    figure, ax = plt.subplots(figsize=(7.5, 0.9 + 0.3 * len(effects)), layout="constrained")
+    ax.axvline(0, color="0.6", linewidth=0.8)
+    ax.hlines(down, effects["low_tasks"], effects["high_tasks"], color="0.55", linewidth=1)
+    ax.hlines(down, effects["low"], effects["high"], color=BLUE, linewidth=4)
+    ax.plot(effects["value"], down, "o", color="black", markersize=4)
+    ax.set_yticks(down, effects["contrast"])
+    ax.invert_yaxis()
+    ax.set_xlabel(DIFFERENCE)
     return figure
 
 

@@ -55,7 +55,7 @@ TABLES = {
     ),
     "continents": Table(
         "Errors of the shipped encoders by continent and on all land.",
-        "python -m locties_paper.figures.cards",
+        "python -m locties_paper.figures.cards best clip melt salt",
     ),
     "open_tasks": Table(
         "Scores of baselines and shipped encoders on the tasks of the open tier.",
