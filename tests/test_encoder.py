@@ -945,3 +945,12 @@ def test_an_origin_is_plain_and_empty_by_default(tmp_path: Path) -> None:
 def test_what_is_no_name_or_folder_is_refused(folder):
     with pytest.raises(ValueError, match=f"not from {re.escape(repr(folder))}"):
         load(folder)
+
+
+@pytest.mark.parametrize("dim", [np.int64(4), 4.0])
+def test_a_nested_dimension_is_a_whole_number_of_any_type(dim, tmp_path):
+    encoder = LocationEncoder("xyz", "linear", dim=8, nested=[4], readout=dim)
+    encoder.save(tmp_path / "saved")
+    again = load(tmp_path / "saved")
+    assert (again.readout, again.dim) == (4, 4)
+    assert again([[13.4, 52.5], [2.35, 48.86]]).shape == (2, 4)

@@ -135,7 +135,7 @@ class LocationEncoder(nn.Module):
                 f"readout={readout!r} is not a nested dimension of this encoder ({known}): pass "
                 "one of them, 'output' or 'layers'"
             )
-        self._readout = readout
+        self._readout = readout if isinstance(readout, str) else int(readout)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -164,8 +164,7 @@ class InMonths:
 def by_month(modality: Modality) -> Modality:
     """A modality of profiles with twelve months, with one sample for each place and month.
 
-    Samples are ordered so that each stretch of twelve places has all months.
-    Held-out places have one month each.
+    Neighbouring samples have successive months. Held-out places have one month each.
 
     Example:
         >>> rain = Modality("rain", [[0, 0]], torch.arange(12.0)[None], profile_encoder(12))

@@ -112,7 +112,7 @@ def _months(encoder: Encoder, data: Any, month: Any, n: int) -> tuple[Array | No
             )
         return None, []
     if month is not None and not isinstance(month, str):
-        return months.check(month, n).numpy(), []
+        return months.check(month, n).cpu().numpy(), []
     names = column_names(data)
     if names is None:
         raise ValueError(

@@ -137,7 +137,8 @@ def embed_points(encoder: Encoder, lonlat: Tensor, month: Tensor | None = None) 
     """
     embedding, start = np.empty((0, 0), np.float32), 0
     with torch.no_grad(), eval_mode(encoder) as device:
-        for output in _outputs(encoder, lonlat.to(device), month):
+        there = None if month is None else month.to(device)
+        for output in _outputs(encoder, lonlat.to(device), there):
             if start == 0:
                 embedding = np.empty((len(lonlat), output.shape[1]), np.float32)
             embedding[start : start + len(output)] = output.float().cpu().numpy()

@@ -69,12 +69,13 @@ BASELINES = Registry(
 
 
 class Month(nn.Module):
-    """The month alone, `(N, 4)`: "melt+month" gives an encoder without a month the season."""
+    """The month alone, `(N, 4)`. "melt+month" adds the season to an encoder without a month."""
 
     time = "month"
 
     def forward(self, lonlat: LonLat, month: Any) -> Tensor:
-        return months.cyclic(months.check(month, len(check(lonlat))))
+        points = check(lonlat)
+        return months.cyclic(months.check(month, len(points)).to(points.device))
 
 
 def month(seed: int = 0) -> Encoder:
