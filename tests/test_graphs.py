@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from locties.encoder import LocationEncoder, load
 from locties.features import FEATURES
@@ -41,24 +41,15 @@ def test_a_copy_and_a_pickle_give_the_same_embedding(features):
         assert other.config == encoder.config
 
 
-class Embedded(Dataset):
-    """Places that a worker embeds."""
-
-    def __init__(self, encoder: LocationEncoder) -> None:
-        self.encoder = encoder
-
-    def __len__(self) -> int:
-        return len(PLACES)
-
-    def __getitem__(self, row: int) -> torch.Tensor:
-        return self.encoder(PLACES[row : row + 1])[0]
-
-
 @pytest.mark.slow
 def test_a_data_loader_embeds_in_its_workers():
     encoder = made("hash_grid", nested=[2, 4], readout=4)
     loader = DataLoader(
-        Embedded(encoder), batch_size=3, num_workers=2, multiprocessing_context="spawn"
+        PLACES.tolist(),
+        batch_size=3,
+        num_workers=2,
+        collate_fn=encoder,  # is pickled, sent to each worker and called there
+        multiprocessing_context="spawn",
     )
     torch.testing.assert_close(torch.cat(list(loader)), encoder(PLACES))
 
