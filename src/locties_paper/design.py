@@ -30,6 +30,7 @@ from locties.evaluation import TIERS
 from locties.evaluation.leakage import LEAKS, OPEN_LEAKS
 from locties.evaluation.tasks import is_common
 
+LEAKING = {"embedded": LEAKS, "open": OPEN_LEAKS}  # by tier and task, the modalities
 PAIRS = 460_800
 # In the tables, these and the strongest single have all budgets up to 1, and are also read alone.
 CURVES = ("melt", "salt", "regression")
@@ -182,10 +183,9 @@ def leaks(rows: pd.DataFrame) -> pd.Series:
 
     The headline is the mean over tasks of the open tier without leaks; budgets are chosen by it.
     """
-    known = {"embedded": LEAKS, "open": OPEN_LEAKS}
     leaking = {
         (tier, task)
-        for tier, of_tier in known.items()
+        for tier, of_tier in LEAKING.items()
         for task, modalities in of_tier.items()
         if set(modalities) & set(FIVE)
     }

@@ -29,13 +29,13 @@ from tqdm import tqdm
 
 import locties
 from locties import LocationEncoder, Task
-from locties._util.files import written_aside
 from locties.apply.metadata import Encoder
 from locties.data.manifest import manifest_hash
 from locties.evaluation.baselines import BASELINES, Joined, contender
 from locties_paper import design
 from locties_paper.design import Contender
 from locties_paper.figures.charts import METRICS
+from locties_paper.results import write_table
 from locties_paper.site.notebook import commit
 
 SECONDS_A_BUDGET = 70.0  # one thread of an AMD EPYC: PAIRS pairs of five modalities
@@ -141,10 +141,12 @@ def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Ite
     for order, (name, each) in enumerate(contenders.items()):
         more = [budget for budget in each.budgets if budget <= 1] if name in curves else []
         budgets = dict.fromkeys([best.loc[name, "budget"], *more])
-        reads = [*(READS if name in (*curves, "untrained") else READS[1:])]
-        reads += [WITH_RAW] if name in BESIDE_RAW else []
+        alone = READS if name in (*curves, "untrained") else READS[1:]
         for seed, draws in each.replicates():
-            made += [(draws, order, Job(each, pairs, seed, draws, reads)) for pairs in budgets]
+            for pairs in budgets:
+                beside = name in BESIDE_RAW and pairs == best.loc[name, "budget"]
+                reads = (*alone, WITH_RAW) if beside else alone
+                made.append((draws, order, Job(each, pairs, seed, draws, reads)))
     yield from (job for _, _, job in sorted(made, key=lambda key: key[:2]))
 
 
@@ -220,9 +222,7 @@ def choose(rows: pd.DataFrame) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write rows with their provenance; the file appears whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(path) as aside:
-        table.assign(data=manifest_hash()[:12], code=commit()).to_parquet(aside, index=False)
+    write_table(table.assign(data=manifest_hash()[:12], code=commit()), path)
 
 
 def run_all(jobs: Sequence[Job | Baseline], folder: Path, kept: Path, processes: int) -> None:
@@ -290,8 +290,7 @@ def main() -> None:
     else:
         for part, folder in folders.items():
             if len(table := gather(folder, kept[part])):
-                with written_aside(kept[part]) as aside:
-                    table.to_parquet(aside, index=False, compression="zstd")
+                write_table(table, kept[part])
                 print(f"{kept[part]}: {table['job'].nunique()} jobs, {len(table):,} rows")
 
 

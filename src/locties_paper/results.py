@@ -59,7 +59,7 @@ def write_table(table: pd.DataFrame, to: str | Path) -> None:
     to = Path(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(to) as aside:
-        table.to_parquet(aside, index=False)
+        table.to_parquet(aside, index=False, compression="zstd")
 
 
 def edition(rows: pd.DataFrame) -> str:

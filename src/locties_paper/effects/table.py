@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from locties._util.files import written_aside
 from locties_paper.effects import c1_strongest_single, c2_more_modalities, c3_headroom, training
 from locties_paper.effects.effect import Contrast, Names, beside, difference, members
 from locties_paper.effects.rows import HARMONICS, read_rows
+from locties_paper.fair_runs import write
 
 # By question: the kind of rows, and what is compared in them.
 QUESTIONS: dict[str, tuple[str, Callable[[pd.DataFrame], list[Contrast]]]] = {
@@ -94,8 +94,7 @@ def main() -> None:
     given = parser.parse_args()
     table = pd.DataFrame(effects(given.results))
     path = given.results / "effects.parquet"
-    with written_aside(path) as aside:
-        table.to_parquet(aside, index=False, compression="zstd")
+    write(table, path)
     print(f"{path}: {len(table):,} effects")
 
 

@@ -14,10 +14,10 @@ import pandas as pd
 from locties._util.registry import Registry
 from locties.data import manifest, sampling
 from locties.encoder import load
-from locties.evaluation import LEAKS, TASKS, TIERS
-from locties.evaluation.leakage import OPEN_LEAKS
+from locties.evaluation import TASKS, TIERS
 from locties.saved import WEIGHTS, find_folder, published, read_config
 from locties_paper import results
+from locties_paper.design import LEAKING
 from locties_paper.geography import GROUPINGS, predict_with_best_probe, score_groups
 
 # The manifest's datasets behind each modality; `land` is where samples may lie.
@@ -192,7 +192,7 @@ def _scores(rows: pd.DataFrame) -> list[str]:
 
 def _leakage(tier: str, modalities: Sequence[str]) -> str:
     """A sentence: the tasks of a tier that share a source with one of the modalities."""
-    leaks = {"embedded": LEAKS, "open": OPEN_LEAKS}[tier]
+    leaks = LEAKING[tier]
     shared = {
         task: [name for name in leaks.get(task, ()) if name in modalities] for task in TIERS[tier]
     }

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from locties.evaluation import BASELINES
-from locties.evaluation.leakage import LEAKS, OPEN_LEAKS
 from locties.peers import PEERS
 from locties.saved import published
 from locties_paper import design
@@ -32,7 +31,6 @@ ALL = "mean of all tasks"
 CLEAN = "mean of tasks without leaks"
 CELL = ["tier", "task", "split", "probe", "labels"]
 REPLICATE = ["seed", "draw"]
-LEAKING = {"embedded": LEAKS, "open": OPEN_LEAKS}
 DIGITS = 3  # of a score
 
 
@@ -133,7 +131,7 @@ def leaks(encoder: str, tier: str, task: str) -> list[str]:
         >>> leaks("melt", "embedded", "elevation")
         ['relief']
     """
-    return sorted(seen(encoder) & set(LEAKING[tier].get(task, ())))
+    return sorted(seen(encoder) & set(design.LEAKING[tier].get(task, ())))
 
 
 def rank_contenders(rows: pd.DataFrame) -> Ranking:
