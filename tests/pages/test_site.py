@@ -181,9 +181,7 @@ def test_a_table_is_saved_by_keyboard(open_page):
 
 
 def test_code_is_copied_without_its_prompts(open_page):
-    page = open_page(
-        BOOK, "book/api_encoders.html", permissions=["clipboard-read", "clipboard-write"]
-    )
+    page = open_page(BOOK, "book/api.html", permissions=["clipboard-read", "clipboard-write"])
     example = page.locator(".highlight-pycon, .highlight-python, .highlight-default").filter(
         has_text="load("
     )
@@ -195,7 +193,7 @@ def test_code_is_copied_without_its_prompts(open_page):
 
 
 def test_the_reference_shows_what_can_be_called(open_page):
-    text = open_page(BOOK, "book/api_encoders.html").locator("article").inner_text()
+    text = open_page(BOOK, "book/api.html").locator("article").inner_text()
     assert "locties.LocationEncoder(" in text
     assert "Parameters" in text
     assert "Returns" in text
