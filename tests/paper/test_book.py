@@ -61,6 +61,13 @@ def test_no_cell_failed_or_warned(path):
                 assert "Warning" not in output.text, output.text
 
 
+def test_every_cell_with_a_caption_has_a_figure(path):
+    for cell in code_cells(path):
+        if "figure" in cell.metadata.get("mystnb", {}):
+            kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+            assert "image/png" in kinds, f"run it again without MPLBACKEND: {cell.source}"
+
+
 def test_no_path_of_a_machine_is_in_it(path):
     text = path.read_text()
     for pattern in (r"/(home|root|Users|tmp)/\w", r"[A-Z]:\\\\Users"):
