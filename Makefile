@@ -58,11 +58,10 @@ pdf: .venv/.installed  ## Print the book with a Chromium: _build/locties.pdf
 plan: .venv/.installed  ## Show what the book runs and what it takes; run nothing
 	@$(BIN)/python -m locties_paper.plan $(CORES) $(CONFIG)
 
-results: .venv/.installed  ## Run the study, its cost first: SWEEP=main, or crossed (encoders x objectives)
-	@case "$(SWEEP)" in main|crossed) ;; *) echo "SWEEP is $(SWEEP): give main or crossed"; exit 2;; esac
-	for part in pilot choose table $(if $(filter main,$(SWEEP)),baselines) gather; do \
+results: .venv/.installed  ## Run a part of the study, its cost first: SWEEP=main|crossed|paper|scale
+	for part in pilot choose table baselines gather; do \
 		$(BIN)/python -m locties._util.lock _build $(BIN)/python -m locties_paper.fair_runs $$part \
-			--output _build/study --processes $(CORES) $(if $(filter crossed,$(SWEEP)),--crossed) || exit 1; done
+			--sweep $(SWEEP) --processes $(CORES) || exit 1; done
 	$(BIN)/python -m locties_paper.effects.table
 
 quick: .venv/.installed  ## Lint and fast tests: before each commit

@@ -3,21 +3,25 @@
 **Question.** Do several unpaired modalities train a better location encoder than one modality or
 none? Is it better than the modalities' own values?
 
+**Sweeps.** Each part of the study is a sweep: contenders with tables of their own. ``main`` answers
+the question; the others of `locties_paper.sweeps` each change something else.
+
 **Budgets.** A contender is trained with each of its `budgets` times `PAIRS` pairs. The learning
 rate falls to zero at the end of each. The best budget has the highest headline score on pilot
-places, at a seed that no table uses. Those of `CURVES` and the strongest single have all budgets up
-to 1 in the tables, so that they also stand at equal pairs.
+places, at a seed that no table uses. MELT, SALT, regression and the strongest single have all
+budgets up to 1 in the tables, so that they also stand at equal pairs.
 
 **Points.** A fifth of all places, by a hash of their coordinates, are pilot places. Tables use the
 others.
 
-**Replicates.** Everything is done again `REPLICATES` times. Each replicate draws new points, folds
-and labels, and trains with a new seed, so the spread over replicates is that of seeds and draws
-together. The encoders of `crossed` have half as many seeds, each with two draws.
+**Replicates.** Everything in ``main`` is done again `REPLICATES` times. Each replicate draws new
+points, folds and labels, and trains with a new seed, so the spread over replicates is that of seeds
+and draws together. Encoders that are ``crossed`` with objectives have half as many seeds, each with
+two draws; other sweeps have fewer seeds.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,8 +36,6 @@ from locties.evaluation.tasks import is_common
 
 LEAKING = {"embedded": LEAKS, "open": OPEN_LEAKS}  # by tier and task, the modalities
 PAIRS = 460_800
-# In the tables, these and the strongest single have all budgets up to 1, and are also read alone.
-CURVES = ("melt", "salt", "regression")
 BATCH = 1024
 TURNS = 3  # of SALT, for each modality, at a budget of 1
 REPLICATES = 10
@@ -68,15 +70,32 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 DEFAULT = {**FEATURES["harmonics_10"], **NETWORKS["siren"], "dim": 256}
 
+# How an encoder is read: alone, or joined with others. HARMONICS ends the name of one that is read
+# beside harmonics.
+HARMONICS = "+harmonics_10"
+READS = ("output", f"output{HARMONICS}")
+WITH_RAW = f"output+raw{HARMONICS}"
+
+
+def replicates(seeds: int, draws: int = 1) -> tuple[tuple[int, range], ...]:
+    """Training seeds, each with draws of points of its own."""
+    return tuple(
+        (FIRST_SEED + seed, range(seed * draws, (seed + 1) * draws)) for seed in range(seeds)
+    )
+
 
 @dataclass(frozen=True)
 class Contender:
-    """An encoder and how it is trained.
+    """An encoder, how it is trained and how it is read.
 
     Attributes:
-        budgets: times `PAIRS`, tried on pilot places. Longer runs are left out where shorter ones
-            already score less. A budget of 0 is an encoder without training.
-        draws: of points, for each seed.
+        budgets: times `PAIRS`, tried on pilot places; the best is in the tables. A single one needs
+            no pilot. Longer runs are left out where shorter ones already score less. A budget of 0
+            is an encoder without training.
+        curve: budgets that are in the tables anyway.
+        replicates: training seeds, each with its draws of points.
+        reads: how it is read in the tables; `WITH_RAW` only at its best budget.
+        settings: arguments of `locties.pretrain` other than the study's.
     """
 
     name: str
@@ -84,9 +103,16 @@ class Contender:
     modalities: Sequence[str]
     objective: str = "nt_xent"
     encoder: Mapping[str, Any] = field(default_factory=lambda: DEFAULT)
-    locations: str = "fixed"
     budgets: Sequence[float] = (1 / 16, 1 / 4, 1.0)
-    draws: int = 1
+    curve: Sequence[float] = ()
+    replicates: Sequence[tuple[int, Sequence[int]]] = replicates(REPLICATES)
+    reads: Sequence[str] = READS[1:]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is trained at all."""
+        return any((*self.budgets, *self.curve))
 
     def start(self, seed: int) -> LocationEncoder:
         """The encoder before training."""
@@ -97,79 +123,31 @@ class Contender:
         return {
             "schedule": self.schedule,
             "modalities": list(self.modalities),
-            "pairs": int(PAIRS * budget),
+            "pairs": round(PAIRS * budget),
             "batch": BATCH,
             "epochs": len(self.modalities) * max(1, round(TURNS * budget)),
             "learning_rate": 1e-3,
             "objective": self.objective,
-            "locations": self.locations,
             "samples": 20_000,
             "seed": seed,
+            **self.settings,
         }
 
-    def replicates(self) -> list[tuple[int, list[int]]]:
-        """Each training seed, with its draws of points."""
-        draws = range(REPLICATES)
-        return [
-            (FIRST_SEED + first // self.draws, list(draws[first : first + self.draws]))
-            for first in draws[:: self.draws]
-        ]
 
+class Sweep:
+    """A part of the study, with tables of its own.
 
-def contenders() -> dict[str, Contender]:
-    """Every contender with the default encoder, by name."""
-    long = (1 / 16, 1 / 4, 1.0, 4.0)
-    main = [
-        Contender("untrained", "melt", FIVE, budgets=(0.0,)),
-        Contender("melt", "melt", FIVE, budgets=long),
-        Contender("salt", "salt", FIVE, budgets=long),
-        Contender("regression", "melt", FIVE, "regression", budgets=long),
-        Contender("melt-kinds", "melt", KINDS),
-        Contender("salt-kinds", "salt", KINDS),
-    ]
-    ones = [
-        *(
-            Contender(f"clip-{name}", "clip", [name], budgets=(1 / 64, 1 / 16, 1 / 4, 1.0))
-            for name in (*FIVE, "text", "imagery_frozen")
-        ),
-        *(Contender(f"regression-{name}", "melt", [name], "regression") for name in FIVE),
-    ]
-    triples = [
-        Contender(f"{kind}-{'-'.join(three)}", "melt", three, objective)
-        for kind, objective in (("melt", "nt_xent"), ("regression", "regression"))
-        for three in TRIPLES
-    ]
-    return {each.name: each for each in (*main, *ones, *triples)}
-
-
-def crossed() -> dict[str, Contender]:
-    """Every encoder with both objectives: which of the two limits the score?
-
-    The finest is also trained on each modality alone: are more modalities worth more to it?
+    Attributes:
+        title: what it compares.
+        contenders: by name.
+        baselines: contenders without training, scored at the draws of the others.
     """
-    encoders = [
-        *((name, "siren" if "harmonics" in name else "residual", FIVE) for name in FEATURES),
-        ("harmonics_10", "residual", FIVE),
-        *(("hash_grid", "residual", (name,)) for name in FIVE),
-    ]
-    made = [
-        Contender(
-            "-".join([objective, features, network, *(modalities if modalities != FIVE else ())]),
-            "melt",
-            modalities,
-            objective,
-            {**FEATURES[features], **NETWORKS[network], "dim": 256},
-            locations="fresh",
-            budgets=budgets,
-            draws=2,
-        )
-        for features, network, modalities in encoders
-        for objective, budgets in (
-            ("nt_xent", (1 / 16, 1 / 4, 1.0)),
-            ("regression", (1 / 4, 1.0, 4.0)),
-        )
-    ]
-    return {each.name: each for each in made}
+
+    def __init__(
+        self, title: str, contenders: Iterable[Contender], baselines: Sequence[str] = ()
+    ) -> None:
+        self.title, self.baselines = title, baselines
+        self.contenders = {each.name: each for each in contenders}
 
 
 def strongest(chosen: pd.DataFrame, modalities: Sequence[str] = FIVE) -> str:

@@ -1,29 +1,30 @@
-"""Train and score the contenders of `locties_paper.design`.
+"""Train and score the contenders of a sweep of `locties_paper.sweeps`.
 
-    python -m locties_paper.fair_runs pilot --output _build/study
-    python -m locties_paper.fair_runs choose --output _build/study
-    python -m locties_paper.fair_runs table --output _build/study
-    python -m locties_paper.fair_runs baselines --output _build/study
-    python -m locties_paper.fair_runs gather --output _build/study
+    python -m locties_paper.fair_runs pilot --sweep main
+    python -m locties_paper.fair_runs choose --sweep main
+    python -m locties_paper.fair_runs table --sweep main
+    python -m locties_paper.fair_runs baselines --sweep main
+    python -m locties_paper.fair_runs gather --sweep main
 
-`pilot` trains every contender at every budget and scores it on pilot places; `choose` writes the
-best budget of each; `table` trains these again in each replicate and scores them on all other
-places; `baselines` scores contenders without training there. `gather` joins the files of the jobs
-into tables in `results`. The cost is printed first. Each job writes one file. A job whose file or
-rows exist is skipped, so a study can go on elsewhere. A training that was stopped resumes, so each
-command can be killed and started again.
+`pilot` trains the contenders that try several budgets at each of them, and scores them on pilot
+places; `choose` writes the best budget of each; `table` trains these again in each replicate and
+scores them on all other places; `baselines` scores contenders without training there. `gather`
+joins the files of the jobs into tables in `results`. The cost is printed first. Each job writes one
+file. A job whose file or rows exist is skipped, so a study can go on elsewhere. A training that was
+stopped resumes, so each command can be killed and started again.
 """
 
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -33,31 +34,15 @@ from locties.apply.metadata import Encoder
 from locties.data.manifest import manifest_hash
 from locties.evaluation.baselines import BASELINES, Joined, contender
 from locties_paper import design
-from locties_paper.design import Contender
+from locties_paper.design import READS, WITH_RAW, Contender, Sweep
 from locties_paper.figures.charts import METRICS
 from locties_paper.results import write_table
 from locties_paper.site.notebook import commit
+from locties_paper.sweeps import BOOSTED, SWEEPS
 
-SECONDS_A_BUDGET = 70.0  # one thread of an AMD EPYC: PAIRS pairs of five modalities
-SECONDS_A_READ = 20.0  # scores of both tiers at one draw
-HARMONICS, RAW = "harmonics_10", "raw"
-READS = ("output", f"output+{HARMONICS}")
-WITH_RAW = f"output+{RAW}+{HARMONICS}"
-BESIDE_RAW = ("untrained", "melt", "regression")
-# Contenders without training, as `locties.evaluation.baselines.contender` names them.
-UNTRAINED = (
-    "constant",
-    "xyz",
-    "harmonics_10",
-    "harmonics_40",
-    "raw",
-    "raw+harmonics_10",
-    "geoclip",
-    "geoclip+harmonics_10",
-    "best",
-    "best+harmonics_10",
-)
-BOOSTED = "raw_boosting"  # gradient boosting on raw values, of tasks with numbers
+# On one thread of an AMD EPYC.
+SECONDS_A_BUDGET = {"nt_xent": 90.0, "regression": 25.0}
+SECONDS_A_READ = 15.0  # scores of both tiers at one draw
 TIERS = ("embedded", "open")
 
 
@@ -79,7 +64,7 @@ class Job:
     def seconds(self) -> float:
         """An estimate of its cost on one thread."""
         scoring = SECONDS_A_READ * len(self.draws) * len(self.reads)
-        return SECONDS_A_BUDGET * self.budget + scoring
+        return SECONDS_A_BUDGET[self.contender.objective] * self.budget + scoring
 
     def run(self, folder: Path) -> pd.DataFrame:
         """Train the encoder, as far as that is not done, and score it."""
@@ -112,49 +97,54 @@ class Baseline:
     def run(self, folder: Path) -> pd.DataFrame:
         """Score it. Gradient boosting would take an hour for a task with many classes."""
         if self.encoder == BOOSTED:
-            probe, made = "boosting", contender(RAW)
+            probe, made = "boosting", contender("raw")
             table = score(made, BOOSTED, [self.draw], [probe], classes=False)
         else:
             table = score(contender(self.encoder), self.encoder, [self.draw])
         return table.assign(read="output", budget=0.0)
 
 
-def pilot_jobs(contenders: Mapping[str, Contender]) -> Iterator[Job]:
+def pilot_jobs(sweep: Sweep) -> Iterator[Job]:
     """Every contender at every budget it tries, the shortest first."""
     jobs = [
         Job(each, budget, design.PILOT_SEED, [design.PILOT_DRAW])
-        for each in contenders.values()
+        for each in sweep.contenders.values()
         for budget in each.budgets
+        if len(each.budgets) > 1
     ]
     yield from sorted(jobs, key=lambda job: job.budget)
 
 
-def table_jobs(contenders: Mapping[str, Contender], chosen: pd.DataFrame) -> Iterator[Job]:
-    """Every contender at its chosen budget, beside harmonics, in each replicate.
+def table_jobs(sweep: Sweep, chosen: pd.DataFrame) -> Iterator[Job]:
+    """Every contender at its best budget, and along its curve, in each replicate.
 
-    Those of `CURVES` and the strongest single have all budgets up to 1, and are also read alone.
-    A replicate comes before the next, so the first jobs are a whole study with fewer replicates.
+    The strongest single has all budgets up to 1, and is also read alone. A replicate comes before
+    the next, so the first jobs are a whole study with fewer replicates.
     """
-    best = chosen.set_index("contender")
-    curves = {*design.CURVES, *([design.strongest(chosen)] if "clip-rain" in contenders else [])}
+    best = dict(zip(chosen["contender"], chosen["budget"], strict=True))
+    contenders = dict(sweep.contenders)
+    if {f"clip-{name}" for name in design.FIVE} <= contenders.keys():
+        single = contenders[design.strongest(chosen)]
+        curve = [budget for budget in single.budgets if budget <= 1]
+        contenders[single.name] = replace(single, curve=curve, reads=READS)
     made = []
     for order, (name, each) in enumerate(contenders.items()):
-        more = [budget for budget in each.budgets if budget <= 1] if name in curves else []
-        budgets = dict.fromkeys([best.loc[name, "budget"], *more])
-        alone = READS if name in (*curves, "untrained") else READS[1:]
-        for seed, draws in each.replicates():
-            for pairs in budgets:
-                beside = name in BESIDE_RAW and pairs == best.loc[name, "budget"]
-                reads = (*alone, WITH_RAW) if beside else alone
-                made.append((draws, order, Job(each, pairs, seed, draws, reads)))
+        if each.budgets and name not in best:
+            raise ValueError(f"{name!r} has no best budget: run its pilot, then choose")
+        chosen_first = [best[name]] if each.budgets else []
+        for replicate, (seed, draws) in enumerate(each.replicates):
+            for budget in dict.fromkeys([*chosen_first, *each.curve]):
+                reads = [r for r in each.reads if r != WITH_RAW or budget == best[name]]
+                made.append((replicate, order, Job(each, budget, seed, draws, reads)))
     yield from (job for _, _, job in sorted(made, key=lambda key: key[:2]))
 
 
-def baseline_jobs() -> Iterator[Baseline]:
-    """Every contender without training at every draw of the tables; the longest come last."""
-    for names in (UNTRAINED, (BOOSTED,)):
-        for draw in range(design.REPLICATES):
-            yield from (Baseline(name, draw) for name in names)
+def baseline_jobs(sweep: Sweep) -> Iterator[Baseline]:
+    """The contenders without training at every draw of the tables; the longest come last."""
+    draws = {d for each in sweep.contenders.values() for _, few in each.replicates for d in few}
+    for longest in (False, True):
+        names = [name for name in sweep.baselines if (name == BOOSTED) == longest]
+        yield from (Baseline(name, draw) for draw in sorted(draws) for name in names)
 
 
 def run(job: Job | Baseline, folder: Path) -> Path:
@@ -208,16 +198,25 @@ def _tasks(tier: str, draw: int) -> list[Task]:
     return design.tasks(tier, draw)
 
 
-def choose(rows: pd.DataFrame) -> pd.DataFrame:
+def choose(sweep: Sweep, rows: pd.DataFrame) -> pd.DataFrame:
     """The budget of each contender with the best headline score on pilot places.
 
-    The mean is over open tasks without leaks, splits, probes and labels, in the better reading.
+    The mean is over open tasks without leaks, splits, probes and labels, in the better reading. A
+    contender with a single budget has that one, with or without a score.
     """
+    given = pd.DataFrame(
+        [(n, *each.budgets) for n, each in sweep.contenders.items() if len(each.budgets) == 1],
+        columns=["contender", "budget"],
+    )
+    if not len(rows):
+        return given.assign(read="", value=np.nan)
     scores = rows[rows["metric"].isin(METRICS) & (rows["draw"] == design.PILOT_DRAW)]
     headline = scores[(scores["tier"] == "open") & ~design.leaks(scores)]
     mean = headline.groupby(["encoder", "budget", "read"])["value"].mean().reset_index()
     best = mean.loc[mean.groupby("encoder", sort=False)["value"].idxmax()]
-    return best.rename(columns={"encoder": "contender"}).reset_index(drop=True)
+    best = best.rename(columns={"encoder": "contender"})
+    others = given[~given["contender"].isin(best["contender"])]
+    return pd.concat([best, others], ignore_index=True)
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
@@ -266,32 +265,33 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=["pilot", "choose", "table", "baselines", "gather"])
+    parser.add_argument("--sweep", choices=list(SWEEPS), default="main")
     parser.add_argument("--output", type=Path, default=Path("_build/study"))
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--crossed", action="store_true", help="every encoder with every objective")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
-    kind = "crossed" if given.crossed else "main"
-    contenders = design.crossed() if given.crossed else design.contenders()
-    folders = {part: given.output / kind / part for part in ("pilot", "table", "baselines")}
-    kept = {part: given.results / f"study_{kind}_{part}.parquet" for part in folders}
-    chosen = given.results / f"study_{kind}_chosen.parquet"
-    if given.part == "pilot":
-        jobs = list(pilot_jobs(contenders))
-        run_all(jobs, folders["pilot"], kept["pilot"], given.processes)
-    elif given.part == "choose":
-        write(choose(gather(folders["pilot"], kept["pilot"])), chosen)
+    sweep = SWEEPS[given.sweep]
+    parts = ("pilot", "table", "baselines")
+    folders = {part: given.output / given.sweep / part for part in parts}
+    kept = {part: given.results / f"study_{given.sweep}_{part}.parquet" for part in parts}
+    chosen = given.results / f"study_{given.sweep}_chosen.parquet"
+    if given.part == "choose":
+        write(choose(sweep, gather(folders["pilot"], kept["pilot"])), chosen)
         print(pd.read_parquet(chosen).to_string(index=False))
-    elif given.part == "table":
-        jobs = list(table_jobs(contenders, pd.read_parquet(chosen)))
-        run_all(jobs, folders["table"], kept["table"], given.processes)
-    elif given.part == "baselines":
-        run_all(list(baseline_jobs()), folders["baselines"], kept["baselines"], given.processes)
-    else:
+    elif given.part == "gather":
         for part, folder in folders.items():
             if len(table := gather(folder, kept[part])):
                 write_table(table, kept[part])
                 print(f"{kept[part]}: {table['job'].nunique()} jobs, {len(table):,} rows")
+    else:
+        jobs: Iterable[Job | Baseline]
+        if given.part == "pilot":
+            jobs = pilot_jobs(sweep)
+        elif given.part == "table":
+            jobs = table_jobs(sweep, pd.read_parquet(chosen))
+        else:
+            jobs = baseline_jobs(sweep)
+        run_all(list(jobs), folders[given.part], kept[given.part], given.processes)
 
 
 if __name__ == "__main__":

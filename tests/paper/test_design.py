@@ -6,6 +6,7 @@ import torch
 
 from locties import Task
 from locties_paper import design
+from locties_paper.sweeps import SWEEPS
 
 
 def places(n: int, seed: int) -> torch.Tensor:
@@ -36,21 +37,45 @@ def test_draws_have_other_points():
     assert len(set(map(tuple, first.lonlat.tolist())) & set(map(tuple, second.lonlat.tolist()))) < 9
 
 
-@pytest.mark.parametrize("made", [design.contenders, design.crossed])
-def test_every_contender_can_start_and_no_replicate_shares_a_seed_or_draw_with_the_pilot(made):
-    for name, each in made().items():
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_contender_can_start_and_no_replicate_shares_a_seed_or_draw_with_the_pilot(sweep):
+    for name, each in SWEEPS[sweep].contenders.items():
         assert each.name == name
         assert each.start(3).network_dim == 256
-        seeds = [seed for seed, _ in each.replicates()]
-        draws = [draw for _, few in each.replicates() for draw in few]
-        assert draws == list(range(design.REPLICATES))
+        seeds = [seed for seed, _ in each.replicates]
+        draws = [draw for _, few in each.replicates for draw in few]
+        assert len(set(seeds)) == len(seeds) >= 3
         assert design.PILOT_SEED not in seeds
         assert design.PILOT_DRAW not in draws
-        assert len(set(seeds)) >= 5
+
+
+@pytest.mark.parametrize("sweep", ["main", "crossed"])
+def test_the_answer_rests_on_all_draws(sweep):
+    for each in SWEEPS[sweep].contenders.values():
+        draws = [draw for _, few in each.replicates for draw in few]
+        assert draws == list(range(design.REPLICATES))
 
 
 def test_a_budget_scales_pairs_and_turns_of_salt():
-    salt = design.contenders()["salt"]
+    salt = SWEEPS["main"].contenders["salt"]
     small, whole = (salt.arguments(budget, seed=1) for budget in (1 / 16, 1.0))
     assert (small["pairs"], whole["pairs"]) == (28_800, 460_800)
     assert (small["epochs"], whole["epochs"]) == (5, 15)  # whole rounds of five modalities
+
+
+def test_the_paper_has_its_own_settings():
+    salt = SWEEPS["paper"].contenders["paper-salt"]
+    arguments = salt.arguments(*salt.budgets, seed=1)
+    assert (arguments["pairs"], arguments["batch"], arguments["epochs"]) == (5_000_000, 2048, 50)
+    assert salt.start(0).config["feature_options"] == {"degree": 40}
+
+
+def test_batches_are_compared_at_equal_steps():
+    contenders = SWEEPS["scale"].contenders
+    steps = set()
+    for batch in (256, 512, 1024, 2048, 4096):
+        each = contenders[f"batch_{batch}"]
+        arguments = each.arguments(*each.curve, seed=1)
+        assert arguments["batch"] == batch
+        steps.add(arguments["pairs"] / batch)
+    assert steps == {450}

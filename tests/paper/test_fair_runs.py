@@ -9,7 +9,9 @@ import torch
 
 from locties import Task
 from locties_paper import design, fair_runs
-from locties_paper.design import Contender
+from locties_paper.design import READS, Contender, Sweep, replicates
+from locties_paper.results import PUBLISHED_ROWS
+from locties_paper.sweeps import SWEEPS
 
 
 @pytest.fixture
@@ -30,9 +32,9 @@ def small(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.data
 def test_a_job_is_trained_and_scored_once(small, tmp_path, monkeypatch):
-    job = fair_runs.Job(small, 1.0, 100, [design.PILOT_DRAW], fair_runs.READS)
+    job = fair_runs.Job(small, 1.0, 100, [design.PILOT_DRAW], READS)
     rows = pd.read_parquet(fair_runs.run(job, tmp_path))
-    assert set(rows["read"]) == set(fair_runs.READS)
+    assert set(rows["read"]) == set(READS)
     assert set(rows["draw"]) == {design.PILOT_DRAW}
     assert set(rows["budget"]) == {1.0}
     assert rows.loc[rows["metric"] == "r2", "value"].max() > 0.9
@@ -66,6 +68,7 @@ def pilot_rows(values: dict[tuple[str, float, str], float]) -> pd.DataFrame:
 
 
 def test_the_best_budget_is_chosen_for_each_on_pilot_places():
+    sweep = Sweep("", [Contender("a", "melt", []), Contender("b", "melt", [])])
     rows = pilot_rows(
         {
             ("a", 0.25, "output"): 0.7,
@@ -76,29 +79,56 @@ def test_the_best_budget_is_chosen_for_each_on_pilot_places():
         }
     )
     of_a_table = rows.assign(draw=0, value=rows["value"].max() - rows["value"])
-    chosen = fair_runs.choose(pd.concat([rows, of_a_table])).set_index("contender")
+    chosen = fair_runs.choose(sweep, pd.concat([rows, of_a_table])).set_index("contender")
     assert chosen["budget"].to_dict() == {"a": 1.0, "b": 0.25}
 
 
+def test_a_single_budget_needs_no_pilot():
+    sweep = Sweep("", [Contender("a", "melt", [], budgets=(3.0,)), Contender("b", "melt", [])])
+    assert {job.contender.name for job in fair_runs.pilot_jobs(sweep)} == {"b"}
+    for rows in (pd.DataFrame(), pilot_rows({("b", 0.25, "output"): 0.7})):
+        chosen = fair_runs.choose(sweep, rows).set_index("contender")
+        assert chosen.loc["a", "budget"] == 3.0
+    assert list(chosen.index) == ["b", "a"]
+    with pytest.raises(ValueError, match="'b' has no best budget: run its pilot"):
+        list(fair_runs.table_jobs(sweep, chosen.loc[["a"]].reset_index()))
+
+
 def test_replicates_have_the_best_budget_and_the_strongest_single_all_up_to_one(small):
-    names = [f"clip-{modality}" for modality in design.FIVE]
-    made = {name: replace(small, name=name, budgets=(0.25, 1.0, 4.0)) for name in names}
-    made["fewer-seeds"] = replace(small, name="fewer-seeds", draws=2)
+    made = [replace(small, name=f"clip-{m}", budgets=(0.25, 1.0, 4.0)) for m in design.FIVE]
+    made.append(replace(made[0], name="fewer-seeds", replicates=replicates(5, draws=2)))
+    made.append(replace(made[0], name="curve", budgets=(), curve=(0.5, 2.0)))
     values = [0.5, 0.8, 0.5, 0.5, 0.5, 0.9]
-    chosen = pd.DataFrame({"contender": list(made), "budget": 0.25, "value": values})
-    jobs = [(j.contender.name, j.budget, j.draws) for j in fair_runs.table_jobs(made, chosen)]
+    names = [each.name for each in made[:-1]]
+    chosen = pd.DataFrame({"contender": names, "budget": 0.25, "value": values})
+    jobs = [
+        (job.contender.name, job.budget, list(job.draws))
+        for job in fair_runs.table_jobs(Sweep("", made), chosen)
+    ]
     assert jobs[:3] == [
         ("clip-imagery", 0.25, [0]),
         ("clip-rain", 0.25, [0]),
         ("clip-rain", 1.0, [0]),  # the strongest single
     ]
     assert ("fewer-seeds", 0.25, [0, 1]) in jobs
-    assert jobs[-1] == ("clip-toponyms", 0.25, [9])
-    assert len(jobs) == 6 * design.REPLICATES + design.REPLICATES // 2
+    assert jobs[-2:] == [("curve", 0.5, [9]), ("curve", 2.0, [9])]
+    assert len(jobs) == 8 * design.REPLICATES + design.REPLICATES // 2
+
+
+def test_rows_that_were_published_are_not_made_again():
+    chosen = pd.read_parquet(PUBLISHED_ROWS / "study_main_chosen.parquet")
+    for part, jobs in (
+        ("pilot", fair_runs.pilot_jobs(SWEEPS["main"])),
+        ("table", fair_runs.table_jobs(SWEEPS["main"], chosen)),
+        ("baselines", fair_runs.baseline_jobs(SWEEPS["main"])),
+    ):
+        table = pd.read_parquet(PUBLISHED_ROWS / f"study_main_{part}.parquet")
+        known = set(table.loc[table["encoder"] != "untrained", "job"])
+        assert len(known & {job.name for job in jobs}) > 0.7 * len(known), part
 
 
 def test_baselines_are_scored_at_the_draws_of_the_tables(small, tmp_path):
-    jobs = list(fair_runs.baseline_jobs())
+    jobs = list(fair_runs.baseline_jobs(SWEEPS["main"]))
     assert {job.draw for job in jobs} == set(range(design.REPLICATES))
     xyz = next(job for job in jobs if job.encoder == "xyz")
     rows = pd.read_parquet(fair_runs.run(xyz, tmp_path))

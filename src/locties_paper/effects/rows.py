@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from locties_paper.design import leaks
+from locties_paper.design import HARMONICS, leaks
 from locties_paper.figures.charts import METRICS
 
-HARMONICS = "+harmonics_10"
+__all__ = ["HARMONICS", "read_rows", "shared"]
 
 
 def read_rows(results: Path, kind: str = "main") -> pd.DataFrame:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from locties_paper.design import HARMONICS
 from locties_paper.effects import c1_strongest_single, c2_more_modalities, c3_headroom, training
 from locties_paper.effects.effect import Contrast, Names, beside, difference, members
-from locties_paper.effects.rows import HARMONICS, read_rows
+from locties_paper.effects.rows import read_rows
 from locties_paper.fair_runs import write
 
 # By question: the kind of rows, and what is compared in them.

@@ -23,9 +23,9 @@ from locties.saved import published
 from locties_paper import design
 from locties_paper.effects.effect import interval
 from locties_paper.effects.rows import read_rows, shared
-from locties_paper.fair_runs import BOOSTED
 from locties_paper.figures.charts import METRICS
 from locties_paper.site.downloads import FILES, TABLES
+from locties_paper.sweeps import BOOSTED, SWEEPS
 
 ALL = "mean of all tasks"
 CLEAN = "mean of tasks without leaks"
@@ -51,11 +51,10 @@ class Source(NamedTuple):
 def sources(results: Path) -> dict[str, Source]:
     """What can be ranked of the tables in a folder, by title."""
     found = {}
-    for title, kind, beside in (
-        ("the study, each at its best budget", "main", ["study_main_baselines"]),
-        ("encoders by objectives, each at its best budget", "crossed", []),
-    ):
-        tables = [f"study_{kind}_table", *beside]
+    for kind in ("main", "crossed"):
+        tables = [f"study_{kind}_table"]
+        if SWEEPS[kind].baselines:
+            tables.append(f"study_{kind}_baselines")
         if all((results / f"{name}.parquet").exists() for name in tables):
             code = 'shared(read_rows(Path("results")))'
             if kind != "main":
@@ -65,7 +64,9 @@ def sources(results: Path) -> dict[str, Source]:
                 f"from locties_paper.effects.rows import read_rows, shared\n\n{code}"
             )
             rows = shared(read_rows(results, kind))
-            found[title] = Source(rows[~rows["encoder"].str.contains("@")], code, tables)
+            found[SWEEPS[kind].title] = Source(
+                rows[~rows["encoder"].str.contains("@")], code, tables
+            )
     if (results / "open_tasks.parquet").exists():
         found["baselines on the open tasks"] = Source(
             pd.read_parquet(results / "open_tasks.parquet"),
@@ -106,20 +107,20 @@ def seen(encoder: str) -> frozenset[str]:
         >>> sorted(seen("clip-rain@0.25+harmonics_10"))
         ['rain']
     """
-    trained = design.contenders() | design.crossed()
+    trained = {n: each for sweep in SWEEPS.values() for n, each in sweep.contenders.items()}
     found: set[str] = set()
     for part in encoder.split("+"):
         name = part.partition("@")[0]
         if name in trained:
-            found |= set(trained[name].modalities) if any(trained[name].budgets) else set()
+            found |= set(trained[name].modalities) if trained[name].trains else set()
         elif name in ("raw", BOOSTED):
             found |= set(BASELINES["raw"]().values)
         elif name in published():
             found |= set(design.FIVE)  # at most
         elif name not in BASELINES and name not in PEERS:
             raise ValueError(
-                f"encoder {encoder!r}: {name!r} is not in locties_paper.design, so its modalities, "
-                "and what they leak, are unknown: add it there"
+                f"encoder {encoder!r}: {name!r} is in no sweep of locties_paper.sweeps, so "
+                "its modalities, and what they leak, are unknown: add it there"
             )
     return frozenset(found)
 

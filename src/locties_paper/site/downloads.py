@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from locties_paper.sweeps import SWEEPS
+
 LARGE = 10_000_000  # bytes above which a CSV is compressed
 FILES = "_static/results"  # where the book's site keeps the files
 
@@ -21,34 +23,25 @@ class Table(NamedTuple):
     command: str = ""
 
 
-FAIR = "python -m locties_paper.fair_runs"
 TIMINGS = "python benchmarks/side_by_side.py"
 TABLES = {
     "effects": Table(
         "The study: differences between contenders, each with two intervals.",
         "python -m locties_paper.effects.table",
     ),
-    "study_main_table": Table(
-        "The study: scores of every trained contender at its best budget, and of some at others.",
-        f"{FAIR} table",
-    ),
-    "study_main_baselines": Table(
-        "The study: scores of contenders without training.", f"{FAIR} baselines"
-    ),
-    "study_main_chosen": Table("The study: the best budget of each contender.", f"{FAIR} choose"),
-    "study_main_pilot": Table(
-        "The study: scores on pilot places, which choose the budgets.", f"{FAIR} pilot"
-    ),
-    "study_crossed_table": Table(
-        "The study: scores of every location encoder with two objectives.",
-        f"{FAIR} table --crossed",
-    ),
-    "study_crossed_chosen": Table(
-        "The study: the best budget of each of these.", f"{FAIR} choose --crossed"
-    ),
-    "study_crossed_pilot": Table(
-        "The study: their scores on pilot places.", f"{FAIR} pilot --crossed"
-    ),
+    **{
+        f"study_{name}_{part}": Table(
+            f"The study, {sweep.title}: {contents}.",
+            f"python -m locties_paper.fair_runs {part} --sweep {name}",
+        )
+        for name, sweep in SWEEPS.items()
+        for part, contents in (
+            ("table", "scores"),
+            ("baselines", "scores without training"),
+            ("chosen", "the best budgets"),
+            ("pilot", "scores on pilot places, which choose the budgets"),
+        )
+    },
     "erasure": Table(
         "What a probe reads of each modality's content, before and after tying.",
         "papermill book/erasure.ipynb",

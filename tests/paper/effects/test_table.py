@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from locties_paper import design
+from locties_paper.design import READS
 from locties_paper.effects import table
 from locties_paper.effects.rows import read_rows, shared
-from locties_paper.fair_runs import READS, UNTRAINED
+from locties_paper.sweeps import SWEEPS, UNTRAINED
 
 TASKS = {"embedded": ["elevation", "country"], "open": ["elevation", "biome", "house_value"]}
 READ_GAIN = {"output": 0.0, "output+harmonics_10": 0.01, "output+raw+harmonics_10": 0.02}
@@ -39,14 +39,14 @@ def cells(name: str, read: str, budget: float, seed: int, draw: int, value: floa
 @pytest.fixture
 def results(tmp_path):
     """Every contender, with a score by its number of modalities; regression is .1 better."""
-    for kind, made in (("main", design.contenders()), ("crossed", design.crossed())):
+    for kind in ("main", "crossed"):
         chosen, trained = [], []
-        for name, each in made.items():
+        for name, each in SWEEPS[kind].contenders.items():
             value = 0.5 + 0.02 * len(each.modalities) + 0.1 * (each.objective == "regression")
             best = each.budgets[0]
             chosen.append({"contender": name, "budget": best, "value": value})
             reads = [*READS, "output+raw+harmonics_10"]
-            for seed, draws in each.replicates():
+            for seed, draws in each.replicates:
                 for draw in [draw for draw in draws if draw < 4]:
                     for budget in {best, 1.0}:
                         for read in reads:

@@ -9,7 +9,6 @@ import pytest
 from scipy import stats
 
 from locties.evaluation import TASKS
-from locties_paper import design
 from locties_paper.figures.ranking import (
     ALL,
     CELL,
@@ -22,6 +21,7 @@ from locties_paper.figures.ranking import (
     sources,
 )
 from locties_paper.results import PUBLISHED_ROWS
+from locties_paper.sweeps import SWEEPS
 
 SCORED = {"split": "block", "probe": "ridge", "labels": "all", "metric": "r2"}
 
@@ -108,7 +108,7 @@ def test_raw_reads_the_rasters():
 
 
 def test_an_encoder_of_unknown_modalities_is_refused():
-    with pytest.raises(ValueError, match=r"'mine'.*locties_paper\.design.*add it"):
+    with pytest.raises(ValueError, match=r"'mine' is in no sweep.*add it"):
         rank_contenders(table(["mine"], ["elevation"]))
 
 
@@ -145,7 +145,7 @@ def test_the_published_page_holds_the_published_scores():
 
 @pytest.mark.slow
 def test_a_whole_study_fits_on_a_page():
-    encoders = list(design.contenders())
+    encoders = list(SWEEPS["main"].contenders)
     encoders += [f"{name}+harmonics_10" for name in encoders]
     open_tasks = [f"task {n}" for n in range(11)]
     parts = [
