@@ -58,32 +58,36 @@ def check(lonlat: LonLat) -> Tensor:
 longitude then latitude, in degrees.
     """
     points = read(lonlat)
-    longitude, latitude = points.unbind(1)
-    # Comparisons with NaN are false, so these tests also catch values that are not finite.
-    in_range = (longitude >= -180) & (longitude < 180) & (latitude.abs() <= 90)
-    if bool(in_range.all()):
+    valid, inside = _judged(points)
+    if bool((valid & inside).all()):
         return points
-    valid = longitude.isfinite() & (latitude.abs() <= 90)
     if not bool(valid.all()):
         raise _row_error(points, int((~valid).nonzero()[0]))
-    return torch.stack([torch.where(in_range, longitude, _wrapped(longitude)), latitude], dim=1)
+    return _wrapped(points, inside)
 
 
 def nan_if_wrong(lonlat: LonLat) -> Tensor:
     """`check` for exported graphs, which cannot raise: NaN for a place that it would refuse."""
-    longitude, latitude = read(lonlat).unbind(1)
-    inside = (longitude >= -180) & (longitude < 180)
-    wrapped = torch.where(inside, longitude, _wrapped(longitude))
+    points = read(lonlat)
+    valid, inside = _judged(points)
+    return torch.where(valid[:, None], _wrapped(points, inside), torch.nan)
+
+
+def _judged(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Which points (N, 2) are places, and which longitudes need no wrapping: (N,) bool."""
+    longitude, latitude = points.unbind(1)
+    # A comparison with NaN is false.
     valid = longitude.isfinite() & (latitude.abs() <= 90)
-    points = torch.stack([wrapped, latitude], dim=1)
-    return torch.where(valid[:, None], points, torch.nan)
+    return valid, (longitude >= -180) & (longitude < 180)
 
 
-def _wrapped(longitude: Tensor) -> Tensor:
-    """Longitudes in [-180, 180)."""
+def _wrapped(points: Tensor, inside: Tensor) -> Tensor:
+    """Points (N, 2) with longitudes in [-180, 180); those `inside` (N,) stay bit-identical."""
+    longitude, latitude = points.unbind(1)
     wrapped = torch.remainder(longitude + 180, 360) - 180
     # Just west of -180 the remainder rounds up to 360.
-    return torch.where(wrapped >= 180, wrapped - 360, wrapped)
+    wrapped = torch.where(wrapped >= 180, wrapped - 360, wrapped)
+    return torch.stack([torch.where(inside, longitude, wrapped), latitude], dim=1)
 
 
 def read(lonlat: LonLat, lon: str | None = None, lat: str | None = None) -> Tensor:
