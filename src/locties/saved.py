@@ -56,7 +56,6 @@ def find_folder(folder: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(folder, str | os.PathLike):
         raise ValueError(f"an encoder is loaded by its name or folder, not from {folder!r}")
-    folder = split_dim(folder)[0]
     path = Path(folder)
     if path.is_dir() and (isinstance(folder, Path) or str(folder) not in published()):
         return path
@@ -74,12 +73,12 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     It holds the constructor's arguments, ``origin``, ``sha256`` of the weights, ``config_sha256``
     of everything else, and ``locties``, the version that wrote them.
     """
-    return read_config_in(find_folder(folder))
+    return read_config_in(find_folder(split_dim(folder)[0]))
 
 
 def read_card(folder: str | os.PathLike[str]) -> str:
     """The model card of a saved encoder, in Markdown: its training, its scores, where it fails."""
-    path = find_folder(folder)
+    path = find_folder(split_dim(folder)[0])
     card = _read(path / CARD)
     _check_digest(path / CARD, card, read_config_in(path).get("card_sha256"))
     return card.decode()

@@ -65,9 +65,9 @@ def _everything() -> dict[str, Any]:
 
 
 def _encoder(name: str) -> dict[str, Any]:
-    from locties.saved import find_folder, read_config
+    from locties.saved import find_folder, read_config, split_dim
 
-    encoder, folder = locties.load(name), find_folder(name)
+    encoder, folder = locties.load(name), find_folder(split_dim(name)[0])
     config, card = read_config(name), folder / "card.md"
     return {
         "encoder": name,
