@@ -97,6 +97,9 @@ def test_an_encoder_with_a_month_depends_on_it_and_comes_back_from_disk(tmp_path
     assert july(PLACES).equal(found(PLACES, 7))
     assert found.month is None, "in_month changed the encoder itself"
     assert july.in_month(1)(PLACES).equal(found(PLACES, 1)), "months are fixed anew"
+    with pytest.raises(ValueError, match=r"fixed in month 7.*load\(folder\)\.in_month\(7\)"):
+        july.save(tmp_path / "july")
+    assert not (tmp_path / "july").exists()
 
 
 def test_many_places_in_months_are_embedded_in_parts_alike() -> None:
@@ -184,6 +187,12 @@ def test_a_name_with_a_dimension_that_is_not_nested_is_refused(saved: Path) -> N
             load(name)
     with pytest.raises(FileNotFoundError, match="no folder 'none'"):
         load("none:4")
+
+
+def test_two_dimensions_are_refused(saved: Path) -> None:
+    small(nested=[2, 4]).save(saved)
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*:4'"):
+        load(f"{saved}:4:2")
 
 
 @pytest.mark.parametrize("nested", [[4, 2], [2, 2], [6], [7], [0], [2.5], "2", 4, {2, 4}, [True]])

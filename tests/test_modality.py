@@ -134,6 +134,39 @@ def test_by_month_has_the_value_of_each_place_and_month_once():
     assert set(held_out.month.tolist()) == set(range(1, 13))
 
 
+class Drawing:
+    """Samples that draw as many tensors as they are told."""
+
+    def __init__(self, tensors):
+        self.tensors, self.announced = tensors, []
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return torch.zeros(len(index), 12)
+
+    def fresh(self, n, generator):
+        return tuple(torch.ones(n, 2) for _ in range(self.tensors))
+
+    def expect(self, index):
+        self.announced.append(index.tolist())
+
+
+@pytest.mark.parametrize(("month", "tensors"), [(None, 3), ([1, 2, 3], 2)])
+def test_fresh_samples_come_with_months_as_their_modality_has_them(month, tensors):
+    rain = Modality("rain", torch.zeros(3, 2), Drawing(tensors), profile_encoder(12), month=month)
+    with pytest.raises(ValueError, match=f"'rain' returned {tensors} tensors: let it return"):
+        rain.fresh(2, torch.Generator())
+
+
+def test_samples_in_months_announce_their_places():
+    samples = Drawing(2)
+    spread = in_every_month(Modality("rain", torch.zeros(3, 2), samples, profile_encoder(12)))
+    spread.samples.expect(torch.tensor([0, 4, 35]))
+    assert samples.announced == [[0, 1, 2]]
+
+
 def test_samples_without_a_month_are_the_same_in_all():
     spread = in_every_month(profiles())
     index = torch.tensor([3, 43, 83])  # one place in three months

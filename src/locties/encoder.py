@@ -62,9 +62,9 @@ class LocationEncoder(nn.Module):
         feature_options: keywords of the feature, e.g. ``{"degree": 10}``.
         network_options: keywords of the network, e.g. ``{"hidden": 256}``.
         seed: determines the initial weights; the global random state is neither read nor changed.
-        readout: "output" makes the network's output the embedding; a nested dimension makes its
-            first numbers the embedding; "layers" joins the outputs of all layers, each after its
-            activation and scaled to length one. You can also set it later.
+        readout: what the embedding is. "output": the output of the network. "layers": the outputs
+            of all layers side by side, each after its activation and scaled to length one. A number
+            in `nested`, such as 16: the first 16 numbers of the output. You can also set it later.
         nested: smaller dimensions than `dim`, in rising order, such as (16, 64). `locties.pretrain`
             then trains the first 16 and the first 64 numbers to be embeddings by themselves.
         time: None, or "month" for an encoder of places in a month. `locties.month.cyclic` of the
@@ -271,6 +271,12 @@ class LocationEncoder(nn.Module):
             >>> load("mine").config == encoder.config
             True
         """
+        if self.month is not None:
+            raise ValueError(
+                f"this encoder is fixed in month {self.month}, and a folder keeps no month: save "
+                f"the encoder that takes one, and fix it again with load(folder).in_month("
+                f"{self.month})"
+            )
         target = Path(folder).resolve()
         check_replaceable(target)
         state = self.state_dict()
@@ -302,8 +308,8 @@ class LocationEncoder(nn.Module):
             )
         if self.time is not None and self.month is None:
             raise ValueError(
-                "this encoder takes a month, which the graph cannot: fix one, as in "
-                "encoder.in_month(7).to_onnx(path)"
+                "this encoder takes a month, but an ONNX graph here has places as its only input: "
+                "write one graph for each month, as in encoder.in_month(7).to_onnx('july.onnx')"
             )
         places = torch.tensor(_PROBE, dtype=torch.float64)
         encoder = copy.deepcopy(self).cpu().eval().requires_grad_(False)

@@ -101,7 +101,15 @@ class Modality:
             raise ValueError(
                 f"modality {self.name!r} has fixed samples only: train with locations='fixed'"
             )
-        return draw(n, generator)
+        drawn, wanted = draw(n, generator), ["locations", "samples"]
+        if self.month is not None:
+            wanted.append("months, as the modality has them")
+        if len(drawn) != len(wanted):
+            raise ValueError(
+                f"samples.fresh of modality {self.name!r} returned {len(drawn)} tensors: let it "
+                f"return {len(wanted)}: {', '.join(wanted)}"
+            )
+        return drawn
 
     def to(self, device: torch.device) -> Modality:
         """A copy with samples and locations on `device`."""
@@ -116,25 +124,24 @@ class Modality:
 
 @dataclass(frozen=True, eq=False)
 class InMonths:
-    """Samples of P places, each place in M / P months.
+    """Samples of P places, all of them again in each of M / P turns.
 
     Args:
         of: the places and their samples.
-        place, month: (M,) int64, the row in `of` and the month of each new sample.
+        month: (M,) int64, the month of each new sample.
         monthly: whether the samples of `of` are (P, 12), January to December. A new sample is then
             the value of its month, (1,); else it is the same in all months.
     """
 
     of: Modality
-    place: Tensor
     month: Tensor
     monthly: bool
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        return self._in_month(self.of.samples[self.place[index]], self.month[index])
+        return self._in_month(self.of.samples[self._place(index)], self.month[index])
 
     def __len__(self) -> int:
-        return len(self.place)
+        return len(self.month)
 
     def fresh(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw new locations, and a month for each."""
@@ -146,16 +153,15 @@ class InMonths:
         """Announce samples to those that read ahead."""
         expect = getattr(self.of.samples, "expect", None)
         if expect is not None:
-            expect(self.place.cpu()[index])
+            expect(self._place(index))
 
     def to(self, device: torch.device) -> InMonths:
         """A copy on `device`."""
-        return replace(
-            self,
-            of=self.of.to(device),
-            place=self.place.to(device),
-            month=self.month.to(device),
-        )
+        return replace(self, of=self.of.to(device), month=self.month.to(device))
+
+    def _place(self, index: Tensor) -> Tensor:
+        """The row in `of` of each sample."""
+        return index % len(self.of.lonlat)
 
     def _in_month(self, samples: Tensor, month: Tensor) -> Tensor:
         return samples.gather(1, month[:, None] - 1) if self.monthly else samples
@@ -193,18 +199,13 @@ def in_every_month(modality: Modality) -> Modality:
 
 def _spread(modality: Modality, monthly: bool, turns: int = 12) -> Modality:
     """Each of N samples in `turns` different months; the first N have all places."""
-    n, device = len(modality.lonlat), modality.lonlat.device
-    turn, place = (
-        x.flatten()
-        for x in torch.meshgrid(
-            torch.arange(turns, device=device), torch.arange(n, device=device), indexing="ij"
-        )
-    )
-    month = (place + turn) % 12 + 1
+    place = torch.arange(len(modality.lonlat), device=modality.lonlat.device)
+    turn = torch.arange(turns, device=place.device)
+    month = ((turn[:, None] + place) % 12 + 1).flatten()
     return replace(
         modality,
-        lonlat=modality.lonlat[place],
-        samples=InMonths(replace(modality, validation=None), place, month, monthly),
+        lonlat=modality.lonlat.repeat(turns, 1),
+        samples=InMonths(replace(modality, validation=None), month, monthly),
         validation=modality.validation and _spread(modality.validation, monthly, turns=1),
         month=month,
     )

@@ -32,6 +32,16 @@ def check(month: Any, n: int) -> Tensor:
         ValueError: month at row 1 is 13: give whole numbers from 1, January, to 12, December, \
 or dates of numpy
     """
+    months = read(month, n)
+    whole = (months >= 1) & (months <= 12) & (months == months.round())  # false for NaN
+    if not bool(whole.all()):
+        row = int((~whole).nonzero()[0])
+        raise ValueError(f"month at row {row} is {months[row].item():g}: {_REMEDY}")
+    return months.long()
+
+
+def read(month: Any, n: int) -> Tensor:
+    """Months as numbers (n,), NaN where a date is missing; no value is checked."""
     months = month if isinstance(month, Tensor) else _tensor(month)
     if months.ndim == 0:
         months = months.expand(n)
@@ -42,11 +52,7 @@ or dates of numpy
         )
     if months.is_complex() or months.dtype == torch.bool:
         raise ValueError(f"month holds {months.dtype}: {_REMEDY}")
-    whole = (months >= 1) & (months <= 12) & (months == months.round())  # false for NaN
-    if not bool(whole.all()):
-        row = int((~whole).nonzero()[0])
-        raise ValueError(f"month at row {row} is {months[row].item():g}: {_REMEDY}")
-    return months.long()
+    return months
 
 
 def _tensor(month: Any) -> Tensor:
@@ -74,9 +80,10 @@ def of_dates(dates: np.ndarray) -> np.ndarray:
 
 
 def cyclic(month: Tensor) -> Tensor:
-    """Sine and cosine of the year's turn and of twice that, (N, 4) float32, of months (N,).
+    """The month as a place on a circle: (N,) months to (N, 4) float32.
 
-    December is next to January.
+    The first two numbers are the sine and cosine of an angle that goes round once a year, the other
+    two those of twice that angle. So December is as close to January as January is to February.
 
     Example:
         >>> cyclic(torch.tensor([3, 12])).round().abs()

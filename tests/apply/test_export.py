@@ -97,6 +97,28 @@ def globe(tmp_path_factory) -> Path:
 # ------------------------------------------------------------------------------ what is written
 
 
+def test_the_month_is_a_coordinate_of_a_store_and_a_tag_of_a_geotiff(tmp_path):
+    encoder = locties.LocationEncoder(
+        "xyz", "mlp", dim=5, network_options={"hidden": 8}, time="month"
+    )
+    stores = []
+    for month in (1, 7):
+        path = tmp_path / f"{month}.zarr"
+        locties.export_grid(encoder, path, 30, month=month, progress=False)
+        stores.append(xarray.open_zarr(path, decode_coords="all"))
+        here = locties.embed_grid(encoder, 30, month=month).to_xarray()
+        xarray.testing.assert_allclose(stores[-1], here, rtol=0, atol=1e-6)
+    both = xarray.concat(stores, "month")
+    np.testing.assert_array_equal(both["embedding"]["month"], [1, 7])
+    assert "month" not in both.attrs
+    with pytest.raises(FileExistsError, match="its month is '7', not '1'"):
+        locties.export_grid(encoder, path, 30, month=1, progress=False)
+    with rasterio.open(
+        locties.export_grid(encoder, tmp_path / "7.tif", 30, month=7, progress=False)
+    ) as dataset:
+        assert dataset.tags()["month"] == "7"
+
+
 def test_a_store_is_the_grid_with_cf_coordinates(globe):
     there = xarray.open_zarr(globe / "grid.zarr", decode_coords="all")
     assert there.attrs.pop("regions") == [[-180, -90, 180, 90]]

@@ -310,6 +310,22 @@ def test_rows_without_a_month_are_refused_or_dropped() -> None:
 
 
 @pytest.mark.parametrize(
+    "months",
+    [
+        [1, 13, np.nan, 2.5],
+        pd.Series([1, 13, None, 0], table().index, "Int64"),
+        pd.Series(["2024-01-31", "2024-13-01", None, "x"], table().index),
+    ],
+)
+def test_rows_without_a_month_beside_the_table_are_refused_or_dropped(months: object) -> None:
+    with pytest.raises(ValueError, match=r"3 of 4 rows .*month.* is not a month .* 1, 2, 3"):
+        locties.embed(seasonal(), table(), month=months)
+    with pytest.warns(UserWarning, match="3 of 4 rows"):
+        left = locties.embed(seasonal(), table(), month=months, invalid="drop")
+    pd.testing.assert_frame_equal(left, locties.embed(seasonal(), table()[:1], month=1))
+
+
+@pytest.mark.parametrize(
     ("encoder", "data", "month", "said"),
     [
         (
@@ -324,6 +340,8 @@ def test_rows_without_a_month_are_refused_or_dropped() -> None:
         (seasonal(), table().assign(month=list("abcd")), None, "'month' holds text, such as 'a'"),
         (seasonal(), table(), 13, "is 13: give whole numbers from 1"),
         (seasonal(), table(), [1, 2], r"shape \(2,\) and there are 4 places"),
+        (seasonal(), LONLAT, pd.Series([1, 2]), r"shape \(2,\) and there are 4 places"),
+        (seasonal(), table(), pd.Series([1, 2, 3, 4]), r"index of month .* month\.to_numpy\(\)"),
         ("melt", table(), 7, "takes no month, and month is 7: leave the month out"),
         (small().forward, table(), "y", "takes no month, and month is 'y': leave"),
     ],

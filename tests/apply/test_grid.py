@@ -136,6 +136,7 @@ def test_a_grid_in_a_month_is_the_encoder_in_that_month(network):
     assert not np.allclose(july.embedding, january.embedding)
     both = xarray.concat([january.to_xarray(), july.to_xarray()], "month")
     np.testing.assert_array_equal(both["month"], [1, 7])
+    assert "month" not in both.attrs, "both months would have the first one's"
     np.testing.assert_array_equal(
         both["embedding"].sel(month=7).transpose("lat", "lon", "dimension"), july.embedding
     )

@@ -74,6 +74,8 @@ def test_months_and_encoders_without_are_refused_with_a_remedy():
     encoder = LocationEncoder("xyz", "linear", dim=4, time="month")
     with pytest.raises(ValueError, match=r"none of a, b has months: add one of rain, .* without"):
         pretrain("melt", two_modalities(), encoder, **TINY)
+    with pytest.raises(ValueError, match=r"fixed in month 7: pass the one that takes a month"):
+        pretrain("clip", by_month(seasons()), encoder.in_month(7), **TINY)
 
 
 @pytest.mark.data

@@ -71,11 +71,18 @@ def grid(lon: np.ndarray, lat: np.ndarray, resolution: float, attributes: Mappin
 
 
 def embeddings(lon: np.ndarray, lat: np.ndarray, dim: int, metadata: Mapping[str, str]) -> Any:
-    """The `grid` of embeddings, with metadata from `locties.apply.metadata.describe`."""
+    """The `grid` of embeddings, with metadata from `locties.apply.metadata.describe`.
+
+    A month becomes a coordinate, as attributes of joined datasets are those of the first.
+    """
     about = {
         "title": "Embeddings of places",
         "source": f"{metadata.get('encoder')}, embedded by locties {metadata.get('locties')}",
-        **metadata,
+        **{name: text for name, text in metadata.items() if name != "month"},
     }
-    dimension = ("dimension", np.arange(dim, dtype=np.int32), DIMENSION)
-    return grid(lon, lat, 360 / len(lon), about).assign_coords(dimension=dimension)
+    coordinates: dict[str, Any] = {
+        "dimension": ("dimension", np.arange(dim, dtype=np.int32), DIMENSION)
+    }
+    if "month" in metadata:
+        coordinates["month"] = ((), np.int32(metadata["month"]), MONTH)
+    return grid(lon, lat, 360 / len(lon), about).assign_coords(coordinates)

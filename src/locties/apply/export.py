@@ -71,6 +71,7 @@ def export_grid(
     grid = cf.embeddings(lon, lat, dim, metadata)
     identity = {
         "weights_sha256": metadata.get("weights_sha256"),
+        "month": metadata.get("month"),
         "resolution_degrees": grid.attrs["resolution_degrees"],
         "dimensions": dim,
         "sample": sample[:, :8].tolist(),  # functions have no hash; this tells them apart

@@ -20,6 +20,7 @@ with needs("own", "locties.embed"):
     import pandas as pd
 
     from locties.apply.tables import (
+        NO_MONTH,
         Array,
         Problems,
         check_invalid,
@@ -111,8 +112,19 @@ def _months(encoder: Encoder, data: Any, month: Any, n: int) -> tuple[Array | No
                 f"the encoder takes no month, and month is {month!r}: leave the month out"
             )
         return None, []
+    if isinstance(month, pd.Series):
+        if isinstance(data, pd.DataFrame) and not month.index.equals(data.index):
+            raise ValueError(
+                "the index of month is not that of the data, so months could go to other rows: "
+                "pass month.to_numpy() if both are in the same order"
+            )
+        values, problems = months_of(month.to_frame("month"), "month")
+        return months.read(values, n).numpy(), problems
     if month is not None and not isinstance(month, str):
-        return months.check(month, n).cpu().numpy(), []
+        if np.ndim(month) == 0:
+            months.check(month, n)  # one wrong month is no matter of rows
+        values = months.read(month, n).double().cpu().numpy()
+        return values, [(f"'month' {NO_MONTH}", ~np.isin(values, range(1, 13)))]
     names = column_names(data)
     if names is None:
         raise ValueError(

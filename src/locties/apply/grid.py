@@ -54,8 +54,6 @@ class EmbeddingGrid(NamedTuple):
             array([135.,  45.], dtype=float32)
         """
         dataset = cf.embeddings(self.lon, self.lat, self.embedding.shape[-1], self.metadata)
-        if "month" in self.metadata:
-            dataset = dataset.assign_coords(month=((), int(self.metadata["month"]), cf.MONTH))
         embedding = np.moveaxis(self.embedding, -1, 0)
         return dataset.assign(embedding=(cf.AXES, embedding, cf.EMBEDDING, cf.GRID_MAPPING))
 

@@ -17,15 +17,15 @@ CRS = "EPSG:4326"
 
 
 def describe(encoder: Encoder) -> dict[str, str]:
-    """Metadata of an encoder's embeddings, as plain text by name.
+    """What made an embedding, as plain text by name.
 
     Returns:
         `encoder`: its name, from ``origin["name"]`` or ``origin["model"]``, else "embedding".
-        `weights_sha256`: hash of the weights of a `LocationEncoder`, as `LocationEncoder.save`
-        writes them, or ``origin["sha256"]`` of another callable. `licence`:
-        ``origin["licence"]``, else "not stated".
-        `crs`: of the coordinates. `locties`: the version. `month`: the one that
-        `LocationEncoder.in_month` fixed, if any.
+        `weights_sha256`: the sha256 of a `LocationEncoder`'s weights, which its ``config.json`` has
+        too unless it was saved with `as_int8`; or ``origin["sha256"]`` of another callable.
+        `licence`: ``origin["licence"]``, else "not stated".
+        `crs`: of the coordinates. `locties`: the version.
+        `month`: the month in which the encoder is fixed, if it is.
 
     Example:
         >>> encoder = LocationEncoder(features="xyz", network="linear", dim=4)

@@ -57,6 +57,7 @@ _BEGINNINGS = {
 _REFERENCES = re.compile(rb"(?i)gdal_streamed_alg|<OGR\w+DataSource|<[\w:]*Capabilities")
 TABLES = (*SEPARATORS, *PARQUET, *_BEGINNINGS, ".zip")
 _PARTS = range(4, 18)  # codes of multi-part geometry in well-known binary
+NO_MONTH = "is not a month from 1 to 12, nor a date"
 INVALID = ("raise", "drop", "keep")  # what to do with rows of labels that cannot be used
 _SHOWN = 5  # rows named in a message
 _MANY = 5  # with fewer places, their extent says nothing
@@ -589,6 +590,8 @@ def months_of(frame: Any, name: str) -> tuple[Array, Problems]:
     problems: Problems = []
     if kinds.is_datetime64_any_dtype(column):
         values = column.dt.month.to_numpy(dtype=np.float64, na_value=np.nan)
+    elif kinds.is_numeric_dtype(column):
+        values, problems = numbers_of(frame, name)
     else:
         dates = column.astype("string").str.extract(r"^\s*\d{4}-(\d\d)(?:-\d\d.*)?$")[0]
         if dates.notna().any():
@@ -596,7 +599,7 @@ def months_of(frame: Any, name: str) -> tuple[Array, Problems]:
         else:
             values, problems = numbers_of(frame, name)
     no_month = ~np.isin(values, np.arange(1, 13)) & ~any_of(problems, len(values))
-    return values, [*problems, (f"{name!r} is not a month from 1 to 12, nor a date", no_month)]
+    return values, [*problems, (f"{name!r} {NO_MONTH}", no_month)]
 
 
 def any_of(problems: Problems, n: int) -> Array:

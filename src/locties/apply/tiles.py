@@ -126,6 +126,8 @@ class _Store:
         self.tqdm = need("tqdm", "a grid on disk", "export").tqdm
         self.path, self.notes, self.grid, self.layers = path, path / ".locties", grid, layers
         self.identity, self.block = identity, side
+        # Such as the month; "crs" is the grid mapping.
+        self.scalars = {k: v.item() for k, v in grid.coords.items() if not v.dims and k != "crs"}
         height = grid.sizes["lat"]
         # Take a divisor of the height if one is near: chunks then have round edges.
         sides = range(min(side, height), side // 2, -1)
@@ -237,6 +239,7 @@ class _Store:
         for name, values in self.grid.coords.items():
             about = {"dimension_names": values.dims, "attributes": values.attrs}
             group.create_array(name, data=values.values, chunks=values.shape, **about)
+        beside = {"coordinates": " ".join(self.scalars)} if self.scalars else {}
         for name, layer in self.layers.items():
             shape, chunks = [self.grid.sizes["lat"], self.grid.sizes["lon"]], [self.side] * 2
             if layer.bands is not None:
@@ -250,7 +253,7 @@ class _Store:
                 fill_value=layer.missing,
                 compressors=self.zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
                 dimension_names=cf.AXES[-len(shape) :],
-                attributes={**layer.attributes, **cf.GRID_MAPPING},
+                attributes={**layer.attributes, **cf.GRID_MAPPING, **beside},
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Zarr 3 does not specify consolidated metadata yet
@@ -271,7 +274,7 @@ def _write_geotiff(
 ) -> None:
     """Copy pixels of a store to a GeoTIFF, block by block, and check what was written."""
     rasterio = need("rasterio", "a GeoTIFF", "export")
-    about, block = store.grid.attrs, store.block
+    about, block = store.grid.attrs | store.scalars, store.block
     top, bottom, left, right = pixels
     west, _, _, north = store.degrees(pixels)
     size = 180 / round(180 / about["resolution_degrees"])  # the attribute has only 12 digits

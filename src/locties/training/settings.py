@@ -155,6 +155,11 @@ def starting_encoder(encoder: LocationEncoder | None, seed: int) -> LocationEnco
         raise ValueError(
             f"encoder={encoder!r}: pass locties.LocationEncoder(...) or locties.load(...)"
         )
+    if encoder.month is not None:
+        raise ValueError(
+            f"the encoder is fixed in month {encoder.month}: pass the one that takes a month, and "
+            f"call in_month({encoder.month}) on run.encoder"
+        )
     return copy.deepcopy(encoder)
 
 
