@@ -96,6 +96,7 @@ class Contender:
         replicates: training seeds, each with its draws of points.
         reads: how it is read in the tables; `WITH_RAW` only at its best budget.
         settings: arguments of `locties.pretrain` other than the study's.
+        each_epoch: whether it is scored at the end of each epoch, and not of the run alone.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Contender:
     replicates: Sequence[tuple[int, Sequence[int]]] = replicates(REPLICATES)
     reads: Sequence[str] = READS[1:]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    each_epoch: bool = False
 
     @property
     def trains(self) -> bool:
@@ -134,6 +136,26 @@ class Contender:
         }
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """How encoders are scored: tiers, and arguments of `locties.evaluate`.
+
+    Attributes:
+        labels: None for all, 50, 200 and 1,000.
+        classes: whether tasks with classes are scored.
+        seconds: an estimate for one reading at one draw, on one thread of an AMD EPYC.
+    """
+
+    tiers: Sequence[str] = ("embedded", "open")
+    probes: Sequence[str] = ("ridge", "knn")
+    labels: str | None = None
+    classes: bool = True
+    seconds: float = 15.0
+
+
+SCORING = Scoring()
+
+
 class Sweep:
     """A part of the study, with tables of its own.
 
@@ -141,12 +163,17 @@ class Sweep:
         title: what it compares.
         contenders: by name.
         baselines: contenders without training, scored at the draws of the others.
+        scoring: of all of them.
     """
 
     def __init__(
-        self, title: str, contenders: Iterable[Contender], baselines: Sequence[str] = ()
+        self,
+        title: str,
+        contenders: Iterable[Contender],
+        baselines: Sequence[str] = (),
+        scoring: Scoring = SCORING,
     ) -> None:
-        self.title, self.baselines = title, baselines
+        self.title, self.baselines, self.scoring = title, baselines, scoring
         self.contenders = {each.name: each for each in contenders}
 
 

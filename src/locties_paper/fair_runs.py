@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,17 +34,17 @@ from locties import LocationEncoder, Task
 from locties.apply.metadata import Encoder
 from locties.data.manifest import manifest_hash
 from locties.evaluation.baselines import BASELINES, Joined, contender
+from locties.evaluation.raw import Raw
+from locties.training import SCHEDULES
 from locties_paper import design
-from locties_paper.design import READS, WITH_RAW, Contender, Sweep
+from locties_paper.design import READS, SCORING, WITH_RAW, Contender, Scoring, Sweep
 from locties_paper.figures.charts import METRICS
 from locties_paper.results import write_table
 from locties_paper.site.notebook import commit
-from locties_paper.sweeps import BOOSTED, SWEEPS
+from locties_paper.sweeps import BOOSTED, RASTERS, SWEEPS
 
-# On one thread of an AMD EPYC.
-SECONDS_A_BUDGET = {"nt_xent": 90.0, "regression": 25.0}
-SECONDS_A_READ = 15.0  # scores of both tiers at one draw
-TIERS = ("embedded", "open")
+SECONDS_A_BUDGET = {"nt_xent": 90.0, "regression": 25.0}  # on one thread of an AMD EPYC
+BOOSTING = Scoring(probes=["boosting"], classes=False, seconds=225.0)  # classes would take an hour
 
 
 @dataclass(frozen=True)
@@ -55,25 +56,45 @@ class Job:
     seed: int
     draws: Sequence[int]
     reads: Sequence[str] = READS
+    scoring: Scoring = SCORING
 
     @property
     def name(self) -> str:
         return f"{self.contender.name}@{self.budget:g}-{self.seed}"
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `locties.pretrain`, except the encoder."""
+        return self.contender.arguments(self.budget, self.seed)
+
+    @property
     def seconds(self) -> float:
         """An estimate of its cost on one thread."""
-        scoring = SECONDS_A_READ * len(self.draws) * len(self.reads)
+        times = self.arguments["epochs"] if self.contender.each_epoch else 1
+        scoring = self.scoring.seconds * len(self.draws) * len(self.reads) * times
         return SECONDS_A_BUDGET[self.contender.objective] * self.budget + scoring
 
     def run(self, folder: Path) -> pd.DataFrame:
         """Train the encoder, as far as that is not done, and score it."""
-        encoder = trained(self, folder / "runs" / self.name)
+        own = folder / "runs" / self.name
+        encoder = trained(self, own)
+        if not self.contender.each_epoch:
+            return self.score(encoder)
+        schedule = SCHEDULES[self.contender.schedule](self.contender.modalities)
+        tables = []
+        for epoch in range(1, self.arguments["epochs"] + 1):
+            table = self.score(locties.load(own / "epochs" / str(epoch)))
+            active = schedule.counts(epoch - 1, self.arguments["batch"])
+            tables.append(table.assign(epoch=epoch, active=", ".join(active)))
+        return pd.concat(tables)
+
+    def score(self, encoder: LocationEncoder) -> pd.DataFrame:
+        """The scores of an encoder of this run, in each reading."""
         tables = []
         for read in self.reads:
             parts = [BASELINES[name]() for name in read.split("+")[1:]]
             beside = Joined(encoder, *parts) if parts else encoder
-            table = score(beside, self.contender.name, self.draws)
+            table = score(beside, self.contender.name, self.draws, self.scoring)
             tables.append(table.assign(read=read))
         return pd.concat(tables).assign(seed=self.seed, budget=self.budget)
 
@@ -84,6 +105,7 @@ class Baseline:
 
     encoder: str
     draw: int
+    scoring: Scoring = SCORING
 
     @property
     def name(self) -> str:
@@ -92,22 +114,32 @@ class Baseline:
     @property
     def seconds(self) -> float:
         """An estimate of its cost on one thread."""
-        return SECONDS_A_READ * (15 if self.encoder == BOOSTED else 1)
+        return self.scoring.seconds
 
     def run(self, folder: Path) -> pd.DataFrame:
-        """Score it. Gradient boosting would take an hour for a task with many classes."""
-        if self.encoder == BOOSTED:
-            probe, made = "boosting", contender("raw")
-            table = score(made, BOOSTED, [self.draw], [probe], classes=False)
-        else:
-            table = score(contender(self.encoder), self.encoder, [self.draw])
+        """Score it."""
+        table = score(baseline(self.encoder), self.encoder, [self.draw], self.scoring)
         return table.assign(read="output", budget=0.0)
+
+
+def baseline(name: str) -> Encoder:
+    """A contender without training by its name in `locties_paper.sweeps`.
+
+    It is a name of `locties.evaluation.baselines.contender`, `BOOSTED`, or raw values without some
+    modalities, such as "raw-without-rain+harmonics_10".
+    """
+    first, *others = name.split("+")
+    if "-without-" in first:
+        left_out = first.partition("-without-")[2].split("-")
+        kept = [each for each in RASTERS if each not in left_out]
+        return Joined(Raw(kept), *map(contender, others))
+    return contender("raw" if name == BOOSTED else name)
 
 
 def pilot_jobs(sweep: Sweep) -> Iterator[Job]:
     """Every contender at every budget it tries, the shortest first."""
     jobs = [
-        Job(each, budget, design.PILOT_SEED, [design.PILOT_DRAW])
+        Job(each, budget, design.PILOT_SEED, [design.PILOT_DRAW], READS, sweep.scoring)
         for each in sweep.contenders.values()
         for budget in each.budgets
         if len(each.budgets) > 1
@@ -123,7 +155,7 @@ def table_jobs(sweep: Sweep, chosen: pd.DataFrame) -> Iterator[Job]:
     """
     best = dict(zip(chosen["contender"], chosen["budget"], strict=True))
     contenders = dict(sweep.contenders)
-    if {f"clip-{name}" for name in design.FIVE} <= contenders.keys():
+    if {f"clip-{name}" for name in design.FIVE} <= best.keys():
         single = contenders[design.strongest(chosen)]
         curve = [budget for budget in single.budgets if budget <= 1]
         contenders[single.name] = replace(single, curve=curve, reads=READS)
@@ -135,16 +167,20 @@ def table_jobs(sweep: Sweep, chosen: pd.DataFrame) -> Iterator[Job]:
         for replicate, (seed, draws) in enumerate(each.replicates):
             for budget in dict.fromkeys([*chosen_first, *each.curve]):
                 reads = [r for r in each.reads if r != WITH_RAW or budget == best[name]]
-                made.append((replicate, order, Job(each, budget, seed, draws, reads)))
+                job = Job(each, budget, seed, draws, reads, sweep.scoring)
+                made.append((replicate, order, job))
     yield from (job for _, _, job in sorted(made, key=lambda key: key[:2]))
 
 
 def baseline_jobs(sweep: Sweep) -> Iterator[Baseline]:
     """The contenders without training at every draw of the tables; the longest come last."""
     draws = {d for each in sweep.contenders.values() for _, few in each.replicates for d in few}
-    for longest in (False, True):
-        names = [name for name in sweep.baselines if (name == BOOSTED) == longest]
-        yield from (Baseline(name, draw) for draw in sorted(draws) for name in names)
+    jobs = [
+        Baseline(name, draw, BOOSTING if name == BOOSTED else sweep.scoring)
+        for draw in sorted(draws)
+        for name in sweep.baselines
+    ]
+    yield from sorted(jobs, key=lambda job: job.seconds)
 
 
 def run(job: Job | Baseline, folder: Path) -> Path:
@@ -156,39 +192,41 @@ def run(job: Job | Baseline, folder: Path) -> Path:
 
 
 def trained(job: Job, folder: Path) -> LocationEncoder:
-    """The trained encoder, from `folder` if it is there."""
+    """The trained encoder, from `folder` if it is there.
+
+    Those of a contender that is scored at each epoch are kept in ``folder/epochs``.
+    """
     encoder = job.contender.start(job.seed)
     if not job.budget:
         return encoder.eval()
+
+    def keep(encoder: LocationEncoder, epoch: int) -> None:
+        (folder / "epochs").mkdir(parents=True, exist_ok=True)
+        encoder.save(folder / "epochs" / str(epoch))
+
     if not (folder / "encoder").is_dir():
         run = locties.pretrain(
-            **job.contender.arguments(job.budget, job.seed),
+            **job.arguments,
             encoder=encoder,
             checkpoint=folder / "checkpoint",
             device="cpu",
             progress=False,
+            after_epoch=keep if job.contender.each_epoch else None,
         )
         run.save(folder)
         shutil.rmtree(folder / "checkpoint")
     return locties.load(folder / "encoder")
 
 
-def score(
-    encoder: Encoder,
-    name: str,
-    draws: Sequence[int],
-    probes: Sequence[str] = ("ridge", "knn"),
-    classes: bool = True,
-) -> pd.DataFrame:
-    """Rows of `locties.evaluate` on both tiers at some draws of points, folds and labels.
-
-    Without `classes`, only tasks with numbers are scored.
-    """
+def score(encoder: Encoder, name: str, draws: Sequence[int], scoring: Scoring) -> pd.DataFrame:
+    """Rows of `locties.evaluate` at some draws of points, folds and labels."""
     tables = []
     for draw in draws:
-        for tier in TIERS:
-            tasks = [task for task in _tasks(tier, draw) if classes or task.classes is None]
-            table = locties.evaluate(encoder, tasks, name=name, draw=draw, probes=probes)
+        for tier in scoring.tiers:
+            tasks = [t for t in _tasks(tier, draw) if scoring.classes or t.classes is None]
+            table = locties.evaluate(
+                encoder, tasks, name=name, draw=draw, probes=scoring.probes, labels=scoring.labels
+            )
             tables.append(table)
     return pd.concat(tables)
 

@@ -1,12 +1,14 @@
 """The parts of the study, each with contenders and tables of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from locties.evaluation.leakage import OPEN_LEAKS
 from locties_paper.design import (
     BATCH,
     FEATURES,
+    FIRST_SEED,
     FIVE,
     HARMONICS,
     KINDS,
@@ -17,6 +19,7 @@ from locties_paper.design import (
     TRIPLES,
     WITH_RAW,
     Contender,
+    Scoring,
     Sweep,
     replicates,
 )
@@ -132,6 +135,63 @@ def scale() -> Iterator[Contender]:
         yield replace(each, budgets=(), curve=curve, replicates=replicates(3), reads=READS)
 
 
+def counts() -> Iterator[Contender]:
+    """One, three and five modalities: with equal pairs in all, and with equal pairs of each."""
+    for each in main():
+        n = len(each.modalities)
+        one, more = each.schedule == "clip", each.schedule == "melt" and each.objective == "nt_xent"
+        if each.trains and (one or more) and set(each.modalities) <= set(FIVE):
+            curve = dict.fromkeys([n * A_MODALITY, 5 * A_MODALITY])
+            yield replace(each, budgets=(), curve=tuple(curve), reads=READS[1:])
+
+
+def turns() -> Iterator[Contender]:
+    """SALT at the ends of its turns, and MELT at the same times, on one draw of points."""
+    seeds = [(FIRST_SEED + seed, [0]) for seed in range(5)]
+    for name in ("salt", "melt"):
+        each = Contender(name, name, FIVE, budgets=(1.0,), reads=READS[:1], replicates=seeds)
+        yield replace(each, each_epoch=True)
+
+
+def probes() -> Iterator[Contender]:
+    """The answer's contenders, alone, at the budgets that the pilot of ``main`` chose."""
+    contenders = {each.name: each for each in main()}
+    for name, budget in BEST.items():
+        yield replace(
+            contenders[name],
+            budgets=(budget,),
+            curve=(),
+            replicates=replicates(5),
+            reads=READS[:1],
+        )
+
+
+def left_out() -> Iterator[Contender]:
+    """MELT and regression without the modalities that leak into some open task."""
+    for objective, name in (("nt_xent", "melt"), ("regression", "regression")):
+        for leaking in LEFT_OUT:
+            kept = [each for each in FIVE if each not in leaking]
+            yield Contender(without(name, leaking), "melt", kept, objective, reads=READS)
+
+
+def without(name: str, modalities: Sequence[str]) -> str:
+    """The name of a contender that lacks some modalities."""
+    return f"{name}-without-{'-'.join(modalities)}"
+
+
+A_MODALITY = 1 / 20  # pairs of each modality, times PAIRS
+# What the pilot of ``main`` chose for the probes' contenders: a test compares.
+BEST = {
+    "untrained": 0.0,
+    "melt": 1 / 16,
+    "salt": 1 / 4,
+    "regression": 1 / 4,
+    "clip-haze": 1 / 64,  # the strongest single
+}
+RASTERS = FIVE[:4]  # the modalities that `raw` reads
+# Those of the five that leak into an open task, for each such task.
+LEFT_OUT = sorted({tuple(n for n in FIVE if n in found) for found in OPEN_LEAKS.values()} - {()})
+
 SWEEPS = {
     "main": Sweep(
         "modalities and objectives, each at its best budget", main(), (*UNTRAINED, BOOSTED)
@@ -139,4 +199,17 @@ SWEEPS = {
     "crossed": Sweep("encoders by objectives, each at its best budget", crossed()),
     "paper": Sweep("the paper's own settings", paper()),
     "scale": Sweep("pairs, batches and frozen modality encoders", scale()),
+    "counts": Sweep("one, three and five modalities at equal pairs", counts()),
+    "turns": Sweep("along the turns of SALT", turns()),
+    "probes": Sweep(
+        "SatCLIP's probe",
+        probes(),
+        ("raw", "geoclip"),
+        Scoring(tiers=["open"], probes=["mlp"], labels="all", seconds=120.0),
+    ),
+    "left_out": Sweep(
+        "without the modality that leaks",
+        left_out(),
+        [without("raw", each) + read for each in LEFT_OUT for read in ("", HARMONICS)],
+    ),
 }

@@ -1,11 +1,13 @@
 """The design: what is a pilot place, and which runs there are."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from locties import Task
 from locties_paper import design
+from locties_paper.results import PUBLISHED_ROWS
 from locties_paper.sweeps import SWEEPS
 
 
@@ -79,3 +81,30 @@ def test_batches_are_compared_at_equal_steps():
         assert arguments["batch"] == batch
         steps.add(arguments["pairs"] / batch)
     assert steps == {450}
+
+
+def test_modalities_are_counted_at_equal_pairs_in_all_and_of_each():
+    contenders = SWEEPS["counts"].contenders
+    assert sorted(len(each.modalities) for each in contenders.values()) == [1] * 5 + [3] * 5 + [5]
+    for each in contenders.values():
+        own, whole = min(each.curve), max(each.curve)
+        assert own / len(each.modalities) == pytest.approx(1 / 20)
+        assert whole == pytest.approx(1 / 4)
+
+
+def test_each_leaking_modality_is_left_out():
+    kept = {name: set(each.modalities) for name, each in SWEEPS["left_out"].contenders.items()}
+    assert kept["melt-without-relief"] == {"imagery", "rain", "haze", "toponyms"}
+    leaking = [set(found) & set(design.FIVE) for found in design.LEAKING["open"].values()]
+    for found in filter(None, leaking):
+        assert set(design.FIVE) - found in kept.values()
+
+
+def test_probes_are_at_the_budgets_that_the_pilot_chose():
+    chosen = pd.read_parquet(PUBLISHED_ROWS / "study_main_chosen.parquet")
+    best = chosen.set_index("contender")["budget"]
+    contenders = SWEEPS["probes"].contenders
+    assert {name: each.budgets for name, each in contenders.items()} == {
+        name: (best[name],) for name in contenders
+    }
+    assert design.strongest(chosen) in contenders

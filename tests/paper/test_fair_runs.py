@@ -7,11 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
+import locties
 from locties import Task
+from locties.evaluation.raw import Raw
 from locties_paper import design, fair_runs
-from locties_paper.design import READS, Contender, Sweep, replicates
+from locties_paper.design import READS, Contender, Scoring, Sweep, replicates
 from locties_paper.results import PUBLISHED_ROWS
-from locties_paper.sweeps import SWEEPS
+from locties_paper.sweeps import BOOSTED, SWEEPS
+
+SCORING = Scoring(tiers=["embedded"])
 
 
 @pytest.fixture
@@ -22,7 +26,6 @@ def small(monkeypatch):
     monkeypatch.setattr(design, "PAIRS", 512)
     monkeypatch.setattr(design, "BATCH", 32)
     monkeypatch.setattr(design, "tasks", lambda tier, draw: [task])
-    monkeypatch.setattr(fair_runs, "TIERS", ("embedded",))
     fair_runs._tasks.cache_clear()
     tiny = {"features": "xyz", "network": "mlp", "network_options": {"hidden": 8}, "dim": 8}
     yield Contender("tiny", "melt", ["rain", "haze"], encoder=tiny, budgets=(1.0,))
@@ -32,7 +35,7 @@ def small(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.data
 def test_a_job_is_trained_and_scored_once(small, tmp_path, monkeypatch):
-    job = fair_runs.Job(small, 1.0, 100, [design.PILOT_DRAW], READS)
+    job = fair_runs.Job(small, 1.0, 100, [design.PILOT_DRAW], READS, SCORING)
     rows = pd.read_parquet(fair_runs.run(job, tmp_path))
     assert set(rows["read"]) == set(READS)
     assert set(rows["draw"]) == {design.PILOT_DRAW}
@@ -127,12 +130,44 @@ def test_rows_that_were_published_are_not_made_again():
         assert len(known & {job.name for job in jobs}) > 0.7 * len(known), part
 
 
-def test_baselines_are_scored_at_the_draws_of_the_tables(small, tmp_path):
-    jobs = list(fair_runs.baseline_jobs(SWEEPS["main"]))
-    assert {job.draw for job in jobs} == set(range(design.REPLICATES))
-    xyz = next(job for job in jobs if job.encoder == "xyz")
-    rows = pd.read_parquet(fair_runs.run(xyz, tmp_path))
+def test_baselines_are_scored_at_the_draws_of_the_tables_and_the_longest_last(small, tmp_path):
+    made = replace(small, replicates=replicates(2))
+    jobs = list(fair_runs.baseline_jobs(Sweep("", [made], (BOOSTED, "xyz"), SCORING)))
+    assert [(job.encoder, job.draw) for job in jobs] == [
+        ("xyz", 0),
+        ("xyz", 1),
+        (BOOSTED, 0),
+        (BOOSTED, 1),
+    ]
+    rows = pd.read_parquet(fair_runs.run(jobs[0], tmp_path))
     assert rows.loc[rows["metric"] == "r2", "value"].max() > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_a_run_is_scored_at_the_end_of_each_turn(small, tmp_path):
+    salt = replace(small, schedule="salt", each_epoch=True)
+    job = fair_runs.Job(salt, 1.0, 100, [0], READS[:1], SCORING)
+    assert job.seconds > 6 * SCORING.seconds  # three turns of each modality
+    rows = pd.read_parquet(fair_runs.run(job, tmp_path))
+    turns = rows[["epoch", "active"]].drop_duplicates().itertuples(index=False, name=None)
+    assert list(turns) == [(e, "rain" if e % 2 else "haze") for e in range(1, 7)]
+    last = rows.loc[rows["epoch"] == 6, "value"].reset_index(drop=True)
+    first = rows.loc[rows["epoch"] == 1, "value"].reset_index(drop=True)
+    whole = fair_runs.score(
+        locties.load(tmp_path / "runs" / job.name / "encoder"), "tiny", [0], SCORING
+    )
+    np.testing.assert_array_equal(last, whole["value"])
+    assert not np.allclose(first, last, equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_raw_values_can_lack_what_leaks():
+    place = torch.tensor([[-60.0, -3.1]])
+    kept = fair_runs.baseline("raw-without-rain-imagery")(place)
+    assert torch.equal(kept, Raw(["haze", "relief"])(place))
+    assert fair_runs.baseline("raw-without-rain-imagery+xyz")(place).shape[1] == kept.shape[1] + 3
 
 
 def test_jobs_that_were_gathered_are_not_run_again(small, tmp_path, monkeypatch, capsys):
