@@ -200,7 +200,7 @@ def test_the_reference_shows_what_can_be_called(open_page):
 
 
 def test_every_published_table_can_be_downloaded(open_page):
-    page = open_page(BOOK, "book/downloads.html")
+    page = open_page(BOOK, "book/reproducibility.html")
     links = page.locator("a.download")
     files = [BOOK / "book" / link.get_attribute("href") for link in links.all()]
     tables = {path.stem for path in (REPOSITORY / "results").glob("*.parquet")}

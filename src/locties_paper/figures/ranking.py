@@ -40,7 +40,7 @@ class Source(NamedTuple):
     Attributes:
         rows: of `locties.evaluate`, with columns seed and draw.
         code: Python that reads them, in a clone.
-        tables: the files behind them, by their names in the downloads.
+        tables: the files behind them, by their names in `results/`.
     """
 
     rows: pd.DataFrame

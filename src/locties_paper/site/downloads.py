@@ -1,19 +1,21 @@
-"""The book's page of downloads: every table of results as CSV and as Parquet.
+"""Every table of results as CSV and as Parquet, and on each page those that it reads.
 
-The pipeline runs ``python -m locties_paper.site.downloads BOOK FOLDER...``.
+The pipeline runs ``python -m locties_paper.site.downloads BOOK RESULTS`` on the staged book.
 """
 
 import sys
-from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+import nbformat
 import pandas as pd
 
 from locties_paper.sweeps import SWEEPS
 
 LARGE = 10_000_000  # bytes above which a CSV is compressed
 FILES = "_static/results"  # where the book's site keeps the files
+LIST = "tables.txt"  # the list of all tables, which the page on reproducibility includes
 
 
 class Table(NamedTuple):
@@ -88,44 +90,55 @@ TABLES = {
 }
 
 
-def write(folders: Sequence[Path], book: Path) -> None:
-    """Write ``downloads.md`` and the files that it links to.
+def write(results: Path, book: Path) -> None:
+    """Save the tables of a folder in `FILES` of the book, and link to them.
 
-    If two tables in `folders` (Parquet or CSV) have the same name, the first counts. `book` holds
-    the book's pages; the files go to `FILES` inside it, so that any page can link to them.
+    `LIST` gets a row for each table, and each notebook a last line with those that its code reads:
+    their files, the command that makes them, and the code and data that they were made with.
     """
-    tables: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted([*folder.glob("*.parquet"), *folder.glob("*.csv")]):
-            tables.setdefault(path.stem, path)
-    page = [
-        "# Downloads",
-        "Every table behind this book, as CSV (UTF-8, with a header) and as Parquet. "
-        "{doc}`reproducibility` says how they were made. On every other page, *CSV* below a table "
-        "saves that table.",
-        "The whole book as one PDF: `make pdf` prints it and links to it here.",
-    ]
+    paths = {path.stem: path for path in [*results.glob("*.parquet"), *results.glob("*.csv")]}
     (book / FILES).mkdir(parents=True, exist_ok=True)
-    for name in [
-        *(name for name in TABLES if name in tables),
-        *sorted(set(tables) - {*TABLES}),
-    ]:
-        read = pd.read_parquet if tables[name].suffix == ".parquet" else pd.read_csv
-        table = read(tables[name])
-        links = [
-            f'<a class="download" href="../{FILES}/{file.name}" download>{file.name}</a> '
-            f"({file.stat().st_size / 1e6:.2f} MB)"
-            for file in _save(table, book / FILES / name)
-        ]
+    rows, read = [], {}
+    for name in [*(name for name in TABLES if name in paths), *sorted({*paths} - {*TABLES})]:
+        path = paths[name]
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
         contents, command = TABLES.get(name, Table(""))
-        page += [
-            f"## {name}",
-            contents,
-            f"{len(table):,} rows: {' · '.join(links)}",
-            f"Columns: {', '.join(f'`{column}`' for column in table.columns)}.",
-            f"Made by `{command}`." if command else "",
-        ]
-    (book / "downloads.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
+        made = f"<code>{escape(command)}</code>" if command else ""
+        files = _save(table, book / FILES / name)
+        origin = [made] if made else []
+        for column in ("code", "data"):
+            if column in table:
+                origin.append(f"{column} {', '.join(sorted({str(v)[:12] for v in table[column]}))}")
+        links, made_by = ", ".join(map(_link, files)), "; ".join(origin)
+        cells = [name, escape(contents), f"{len(table):,}", links, made_by]
+        rows.append(f'<tr id="rows-{name}"><td>{"</td><td>".join(cells)}</td></tr>')
+        read[path.name] = links + (f", made by {made_by}" if made_by else "")
+    titles = ("table", "what it holds", "rows", "files", "made by")
+    (book / LIST).write_text(
+        f'<table class="table"><thead><tr><th>{"</th><th>".join(titles)}</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>\n",
+        encoding="utf-8",
+    )
+    for page in book.glob("*.ipynb"):
+        _name_rows(page, read)
+
+
+def _name_rows(page: Path, read: dict[str, str]) -> None:
+    """Add a line to a notebook that says which of the tables (by file name) its code reads."""
+    notebook = nbformat.read(page, as_version=4)
+    source = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    found = [line for name, line in read.items() if f'"{name}"' in source]
+    if found:
+        text = f'<p class="rows">Rows of this page: {". ".join(found)}.</p>'
+        notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="rows"))
+        nbformat.write(notebook, page)
+
+
+def _link(file: Path) -> str:
+    size = f"{file.stat().st_size / 1e6:.1f} MB"
+    return (
+        f'<a class="download" href="../{FILES}/{file.name}" download title="{size}">{file.name}</a>'
+    )
 
 
 def _save(table: pd.DataFrame, stem: Path) -> list[Path]:
@@ -142,4 +155,4 @@ def _save(table: pd.DataFrame, stem: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    write([Path(folder) for folder in sys.argv[2:]], Path(sys.argv[1]))
+    write(Path(sys.argv[2]), Path(sys.argv[1]))

@@ -17,7 +17,8 @@ TITLE = "Location encoders tied to several unpaired modalities"
 SUBTITLE = "MELT, SALT and two-modality baselines: a paper that can be run again"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu"]
-# The text about the PDF on the page of downloads, and the link that replaces it.
+# The page that lists all files, its text about the PDF, and the link that replaces this text.
+PAGE = "reproducibility.html"
 MENTION = "The whole book as one PDF"
 LINK = f'<a href="../locties.pdf">{MENTION}</a>'
 
@@ -82,11 +83,11 @@ def page_numbers(pdf: bytes) -> dict[str, int]:
 
 
 def link(pdf: Path, site: Path) -> None:
-    """Copy the PDF beside the pages of the built book, and link to it from the page of downloads.
+    """Copy the PDF beside the pages of the built book, and link to it from `PAGE`.
 
     Pages are built before the PDF, so a book without ``make pdf`` has no dead link.
     """
-    page = site / "book" / "downloads.html"
+    page = site / "book" / PAGE
     text = page.read_text("utf-8")
     if MENTION not in text:
         raise ValueError(f"{page} does not say {MENTION!r}: build the book again with `make book`")

@@ -3,7 +3,8 @@
 import pytest
 from pypdf import PdfReader
 
-from locties_paper.site import downloads, pdf
+from locties_paper.site import pdf
+from locties_paper.site.notebook import REPOSITORY
 
 SINGLE = """<html><head><title>book</title></head><body><nav>menu</nav>
 <article class="bd-article"><section id="book"><h1>book<a class="headerlink" href="#book">#</a></h1>
@@ -71,9 +72,8 @@ def test_the_site_links_to_it_once_it_is_there(tmp_path):
     site, paper = tmp_path / "html", tmp_path / "locties.pdf"
     (site / "book").mkdir(parents=True)
     paper.write_bytes(b"%PDF")
-    page = site / "book" / "downloads.html"
-    downloads.write([], tmp_path / "book")
-    page.write_text((tmp_path / "book" / "downloads.md").read_text())
+    page = site / "book" / pdf.PAGE
+    page.write_text((REPOSITORY / "book" / "reproducibility.ipynb").read_text("utf-8"))
     assert "<a" not in page.read_text(), "no link to what is not there"
     for _ in range(2):  # `make pdf` again changes nothing
         pdf.link(paper, site)
@@ -81,5 +81,5 @@ def test_the_site_links_to_it_once_it_is_there(tmp_path):
         assert f'href="../{paper.name}"' in page.read_text()
         assert (site / paper.name).read_bytes() == b"%PDF"
     page.write_text("no word of it")
-    with pytest.raises(ValueError, match=r"downloads\.html.*make book"):
+    with pytest.raises(ValueError, match=r"reproducibility\.html.*make book"):
         pdf.link(paper, site)

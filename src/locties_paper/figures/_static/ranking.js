@@ -106,7 +106,7 @@
         const links = element(inside, "p", `${file}: `);
         element(links, "a", "Parquet", { href: `${root.dataset.files}${file}.parquet`, download: "" });
         links.append(", ");
-        element(links, "a", "CSV", { href: `downloads.html#${file.replaceAll("_", "-")}` });
+        element(links, "a", "CSV", { href: `reproducibility.html#rows-${file}` });
       }
       element(inside, "p", "To make the rows again:");
       element(inside, "pre", table.commands.join("\n"));
