@@ -1,5 +1,7 @@
 """Nested dimensions: the loss, and what training with it does to the first numbers."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from pairs import a_batch
@@ -27,6 +29,29 @@ def test_it_is_the_mean_of_the_losses_on_the_first_numbers():
     ]
     loss = Nested(OBJECTIVES["vicreg"], [2, 3, 5])(batch)
     torch.testing.assert_close(loss, torch.stack([vicreg(first) for first in firsts]).mean())
+
+
+@pytest.mark.parametrize("objective", ["regression", "fidelity"])
+def test_contents_are_computed_once_for_all_dimensions(objective, monkeypatch):
+    batch = a_batch()
+    order = batch.modality.argsort(stable=True)
+    batch = Batch(*(x[order] for x in batch[:4]), {m: torch.randn(4, 6) for m in range(3)})
+    nested = Nested(OBJECTIVES[objective], [2, 3, 5])
+    nested.prepare({n: Modality(n, torch.zeros(9, 2), torch.randn(9, 6), None) for n in "abc"}, 5)
+    nested.double()
+    for part in nested.parts:  # heads start at zero, where every loss is the same
+        for decoder in part.decoders:
+            torch.nn.init.ones_(decoder.weight)
+    firsts = [
+        batch._replace(samples=batch.samples[:, :d], locations=batch.locations[:, :d])
+        for d in (2, 3, 5)
+    ]
+    plain = torch.stack([part(x) for part, x in zip(nested.parts, firsts, strict=True)]).mean()
+    module = import_module("locties.objectives.content")  # the package has a function of that name
+    calls, compute = [], module.content
+    monkeypatch.setattr(module, "content", lambda x: calls.append(len(x)) or compute(x))
+    torch.testing.assert_close(nested(batch), plain, rtol=0, atol=0)
+    assert calls == [4, 4, 4]
 
 
 def test_each_dimension_has_a_temperature_of_its_own_within_its_bounds():

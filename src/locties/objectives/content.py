@@ -1,7 +1,7 @@
 """The content of a sample, and the linear heads that read it from an embedding."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -61,11 +61,6 @@ class Decoder(nn.Linear):
         nn.init.zeros_(self.bias)
         self.standardise = Standardise(contents)
 
-    def content(self, samples: Tensor) -> Tensor:
-        """The standardised content (B, c) of samples (B, ...)."""
-        standardised: Tensor = self.standardise(content(samples))
-        return standardised
-
 
 def make_decoders(modalities: Mapping[str, Modality], dim: int) -> nn.ModuleList:
     """A `Decoder` for each modality, fitted to the scale of its first samples."""
@@ -79,7 +74,16 @@ def contents_of(
     """By number m of modality, the standardised contents (B_m, c_m) of a batch's samples."""
     if raw is None:
         raise ValueError(f"Batch.raw is None: {objective} needs the samples: pass Batch(raw=...)")
-    return {m: decoders[m].content(x) for m, x in raw.items()}
+    contents = (raw if isinstance(raw, ReadOnce) else ReadOnce(raw)).contents
+    return {m: decoders[m].standardise(x) for m, x in contents.items()}
+
+
+class ReadOnce(dict[int, Tensor]):
+    """The samples of a batch, whose contents are computed once for all who read them."""
+
+    @cached_property
+    def contents(self) -> dict[int, Tensor]:
+        return {m: content(x) for m, x in self.items()}
 
 
 def reading_error(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from locties.modality import Modality
 from locties.objectives.base import Batch, Objective
+from locties.objectives.content import ReadOnce
 
 
 class Nested(Objective):
@@ -40,6 +41,7 @@ class Nested(Objective):
             part.prepare(modalities, d)
 
     def forward(self, batch: Batch) -> Tensor:
+        batch = batch._replace(raw=batch.raw and ReadOnce(batch.raw))
         losses = [
             part(batch._replace(samples=batch.samples[:, :d], locations=batch.locations[:, :d]))
             for d, part in self._by_dim()
