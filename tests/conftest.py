@@ -121,7 +121,7 @@ def _no_kriging() -> Iterator[None]:
 
     tried = fit.candidates
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "candidates", lambda e: [c for c in tried(e) if c.probe != "kriging"])
+        patch.setattr(fit, "candidates", lambda *e: [c for c in tried(*e) if c.probe != "kriging"])
         yield
 
 

@@ -103,6 +103,19 @@ def test_geometry_comes_before_columns_of_coordinates() -> None:
     )
 
 
+def test_months_of_rows_go_with_their_labels() -> None:
+    frame = table(20).assign(month=np.arange(20) % 12 + 1, when="2024-07-31")
+    frame.loc[3, "month"] = 13
+    with pytest.raises(ValueError, match=r"1 of 20 rows .*'month' is not a month .*: row 3"):
+        locties.read_task(frame, "ph", month="month")
+    with pytest.warns(UserWarning, match="1 of 20 rows"):
+        task = locties.read_task(frame, "ph", month="", invalid="drop")
+    assert task.month.tolist() == frame["month"].drop(3).tolist()
+    assert task.target.tolist() == frame["ph"].drop(3).tolist()
+    assert set(locties.read_task(frame, "ph", month="when").month.tolist()) == {7}
+    assert locties.read_task(frame, "ph").month is None
+
+
 def test_longitudes_to_360_are_wrapped() -> None:
     frame = table().assign(lon=lambda t: np.linspace(0, 359.5, len(t)))
     lonlat = locties.read_task(frame, "ph").lonlat

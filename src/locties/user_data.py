@@ -46,6 +46,8 @@ with needs("data,own,study", "reading your own data"):
         coordinates,
         existing,
         float_points,
+        month_column,
+        months_of,
         read_table,
         suffix_of,
         swapping,
@@ -79,6 +81,7 @@ def read_task(
     *,
     lon: str | None = None,
     lat: str | None = None,
+    month: str | None = None,
     kind: str | None = None,
     unit: str = "",
     name: str | None = None,
@@ -94,6 +97,8 @@ def read_task(
         lon: column of longitudes, degrees (WGS84). By default the only one with a usual name, such
             as lon or Longitude. Not used if there is a geometry.
         lat: column of latitudes, found in the same way.
+        month: column of months, 1 to 12, or of dates, for an encoder that takes a month; "" finds
+            the only column called month. By default the task has no months.
         kind: "regression" or "classification". By default fractions are regression; text,
             categories and booleans are classification. Whole numbers can be counts or codes, even
             if a missing value turned them into floats: pass `kind`.
@@ -121,6 +126,10 @@ def read_task(
     lonlat, problems = coordinates(frame, lon, lat)
     skip = any_of(problems, len(lonlat))
     warn_if_swapped(lonlat[~skip], swapping(frame, lon, lat))
+    months = None
+    if month is not None:
+        months, without = months_of(frame, month_column([*map(str, frame.columns)], month or None))
+        problems = problems + without
     kind = kind or kind_of(frame, target, skip)
     values, unusable = target_values(frame, target, kind, skip)
     problems = problems + unusable
@@ -144,7 +153,8 @@ def read_task(
             "are not. To have one row for each place, average them",
             stacklevel=2,
         )
-    return Task(name or target, torch.from_numpy(lonlat), values, kind, unit)
+    of_rows = None if months is None else torch.from_numpy(months[keep])
+    return Task(name or target, torch.from_numpy(lonlat), values, kind, unit, month=of_rows)
 
 
 def read_modality(

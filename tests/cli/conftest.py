@@ -18,6 +18,13 @@ def encoder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def seasonal(tmp_path: Path) -> Path:
+    folder = tmp_path / "seasonal"
+    locties.LocationEncoder("xyz", "linear", dim=3, time="month").save(folder)
+    return folder
+
+
+@pytest.fixture
 def soil(tmp_path: Path) -> Path:
     """A table of places, with a measurement that depends on where they lie."""
     rng = np.random.default_rng(0)

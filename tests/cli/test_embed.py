@@ -434,13 +434,6 @@ def test_a_file_that_can_only_be_read_whole_is_refused_with_its_conversion(
     np.testing.assert_allclose(table.filter(regex=r"_\d{3}$"), expected, atol=1e-5)
 
 
-@pytest.fixture
-def seasonal(tmp_path: Path) -> Path:
-    folder = tmp_path / "seasonal"
-    locties.LocationEncoder("xyz", "linear", dim=3, time="month").save(folder)
-    return folder
-
-
 def test_embed_takes_a_month_as_a_number_or_a_column(seasonal: Path, tmp_path: Path) -> None:
     text = "lon,lat,month,day\n13.4,52.5,1,2024-07-31\n-60,-3.1,7,2024-12-01\n"
     function = locties.load(seasonal)

@@ -1,6 +1,7 @@
 """`locties evaluate`: rows, a compact table, labels of a user's own, and mistakes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -122,3 +123,48 @@ def test_a_targets_name_is_printed_as_it_is(target, tmp_path):
     result = run("xyz", "--points-file", tmp_path / "a.csv", *quick)
     assert result.exit_code == 0, result.stderr
     assert target.replace("\x1b", "\\x1b") in result.stdout
+
+
+def test_a_month_is_given_as_a_number_or_a_column(seasonal, tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, "toy", toy)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.uniform([0, 0], [60, 60], (200, 2)), columns=["lon", "lat"])
+    table["month"], table["when"] = rng.integers(1, 13, 200), "2024-07-01"
+    table["rain"] = np.cos(table["month"] / 6 * np.pi)
+    file = tmp_path / "rain.csv"
+    table.to_csv(file, index=False)
+    quick = ["--splits", "random", "--probes", "ridge", "--labels", "all", "--json"]
+
+    def score(*options: object) -> float:
+        result = run(seasonal, *options, *quick)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)[1]["value"]
+
+    rain = ("--points-file", file, "--target", "rain")
+    assert score(*rain) > 0.7
+    assert score(*rain, "--month", "month") > 0.7
+    assert score(*rain, "--month", "when") == score(*rain, "--month", "7") < 0.1
+    assert score("--tasks", "toy", "--points", 100, "--month", 7) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tasks", "toy"], "--month 7, or take --tasks monthly_temperature,monthly_prec"),
+        (["--tasks", "toy", "--month", "day"], "give a number, 1 to 12"),
+        (["--tasks", "toy", "--month", "13"], "is 13: give whole numbers from 1"),
+        (["--tasks", "seasons", "--month", "7"], "'toy' has its own months: drop --month 7"),
+    ],
+)
+def test_a_wrong_month_is_refused(options, said, seasonal, monkeypatch):
+    monkeypatch.setitem(TASKS, "toy", toy)
+    monkeypatch.setitem(TASKS, "seasons", lambda points: replace(toy(points), month=3))
+    result = run(seasonal, "--points", 100, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+def test_a_month_for_an_encoder_without_is_refused(encoder):
+    result = run(encoder, "--month", "7")
+    assert result.exit_code == 2
+    assert "takes no month: drop --month 7" in result.stderr

@@ -92,6 +92,17 @@ def test_at_given_places_the_columns_stay_and_predictions_follow(
     assert {"dissimilarity", "trusted", "nearest_label_km"} <= set(table)
 
 
+def test_a_month_is_that_of_the_map(points, seasonal, sites):
+    output = sites.with_name("july.csv")
+    at = ["--at", sites, "--output", output]
+    refused = run("map", points, "--target", "ph", "--encoder", seasonal, *at)
+    assert refused.exit_code == 2
+    assert "pass --month 7" in refused.stderr
+    result = run("map", points, "--target", "ph", "--encoder", seasonal, "--month", "7", *at)
+    assert result.exit_code == 0, result.stderr
+    assert len(pd.read_csv(output)) == 2
+
+
 def test_without_an_output_the_summary_is_printed_alone(points, encoder, tmp_path):
     before = sorted(tmp_path.iterdir())
     result = run("map", points, "--target", "biome", "--encoder", encoder)
@@ -119,6 +130,7 @@ WRONG = [
     (["--output", "ph.tif", "--kind", "classes"], "classification"),
     (["--output", "ph.tif", "--lon", "lgn"], "lgn"),
     (["--output", "ph.tif", "--invalid", "dorp"], "'drop'"),
+    (["--output", "ph.tif", "--encoder", "melt", "--month", "7"], "no encoder takes a month"),
 ]
 
 

@@ -7,6 +7,7 @@ import torch
 
 import locties
 from locties import Task, fit_map
+from locties.evaluation.baselines import BASELINES, Joined
 from locties.evaluation.splits import block_index
 
 pytestmark = pytest.mark.slow
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.slow
 RNG = np.random.default_rng(0)
 LONLAT = RNG.uniform([-20, 35], [40, 65], (100, 2))
 NOISE = RNG.normal(size=100)
+SEASONAL = locties.LocationEncoder("xyz", "linear", dim=3, time="month")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,18 @@ def test_few_labels_and_labels_of_a_region_are_mapped(n, places, degrees, covera
 
 
 @pytest.mark.usefixtures("no_kriging")
+def test_a_map_is_of_the_month_that_is_given():
+    joined = Joined(BASELINES["xyz"](), SEASONAL)
+    july = SEASONAL.in_month(7)(LONLAT)[:, 0].detach()
+    by_season, by_hand = (
+        fit_map(encoder, Task("warmth", LONLAT, july), month=month, progress=False)
+        for encoder, month in ((joined, 7), (joined.in_month(7), None))
+    )
+    pd.testing.assert_frame_equal(by_season.held_out, by_hand.held_out)
+    assert by_season.metadata["month"] == by_hand.metadata["month"] == "7"
+
+
+@pytest.mark.usefixtures("no_kriging")
 def test_a_map_of_a_region_says_how_large_its_blocks_are():
     lonlat = np.random.default_rng(0).uniform([5.7, 50.9], [5.8, 51.0], (60, 2))
     fitted = fit_map("melt", Task("zinc", lonlat, lonlat[:, 0]), progress=False)
@@ -125,7 +139,10 @@ def test_a_map_of_a_region_says_how_large_its_blocks_are():
         ({"encoder": "bset"}, "did you mean 'best'"),
         ({"target": "ph"}, "target='ph'.*Task"),
         ({"source": "soil.csv"}, "target is missing.*target='ph'"),
-        ({"source": Task("ph", LONLAT, NOISE, month=7)}, r"'ph' has months.*in_month\(7\)"),
+        ({"source": Task("ph", LONLAT, NOISE, month=7)}, "'ph' has months.*month=7"),
+        ({"month": 7}, "month=7: no encoder takes a month"),
+        ({"encoder": SEASONAL}, "takes a month.*pass month=7"),
+        ({"encoder": SEASONAL, "month": 13}, "is 13: give whole numbers from 1"),
         ({"source": Task("ph", LONLAT[:8], range(8))}, "8 labels.*needs 9.*smaller coverage"),
         ({"source": Task("ph", LONLAT[[0, 1] * 9], range(18))}, "2 places.*3 places.*add labels"),
     ],

@@ -83,14 +83,15 @@ def takes_month(encoder: Encoder) -> bool:
     return getattr(encoder, "time", None) is not None and getattr(encoder, "month", None) is None
 
 
-def in_month(encoder: Encoder, month: int) -> Encoder:
-    """`LocationEncoder.in_month`; ValueError for an encoder of another kind."""
-    if not isinstance(encoder, LocationEncoder):
+def in_month(encoder: Encoder, month: Any) -> Encoder:
+    """``encoder.in_month(month)``; ValueError for an encoder that has none."""
+    if not hasattr(encoder, "in_month"):
         raise ValueError(
             f"month={month!r}: only a LocationEncoder takes a month, not a "
             f"{type(encoder).__name__}: leave the month out"
         )
-    return encoder.in_month(month)
+    fixed: Encoder = encoder.in_month(month)
+    return fixed
 
 
 def column_names(name: str, dim: int) -> list[str]:

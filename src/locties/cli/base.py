@@ -147,6 +147,11 @@ def resuming() -> Iterator[None]:
         raise KeyboardInterrupt(f"{where}; the same command resumes") from None
 
 
+def number_of(month: str | None) -> int | None:
+    """The month that an option gives as a number; None if it gives none, or a column."""
+    return int(month) if month is not None and month.isdecimal() else None
+
+
 def read_labels(
     file: Path,
     target: str,
@@ -156,6 +161,7 @@ def read_labels(
     kind: str | None,
     invalid: str,
     unit: str = "",
+    month: str | None = None,
 ) -> Task:
     """Read the labels of a file. A wrong option raises before the file is opened."""
     from locties.apply.tables import INVALID, check_invalid
@@ -166,7 +172,7 @@ def read_labels(
     check_invalid(invalid, INVALID)
     with reading():
         return locties.read_task(
-            file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid
+            file, target, lon=lon, lat=lat, month=month, kind=kind, unit=unit, invalid=invalid
         )
 
 

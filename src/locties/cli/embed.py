@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from locties.cli.base import Lat, Lon, check_writable, find_encoder, reading, resuming, say
+from locties.cli.base import (
+    Lat,
+    Lon,
+    check_writable,
+    find_encoder,
+    number_of,
+    reading,
+    resuming,
+    say,
+)
 
 
 def embed(
@@ -65,7 +74,7 @@ def embed(
     if output != "-":
         ending_of(output)  # refuses a name that is not a table's
         check_writable(Path(output))
-    function, about = resolve(found, fixed := _number(month))
+    function, about = resolve(found, fixed := number_of(month))
     about["encoder"] = Path(encoder).resolve().name  # in a run's folder, the run's name
     column = (month or "") if takes_month(function) else None
     if column is None and fixed is None and month is not None:
@@ -100,11 +109,6 @@ def _embed(
         )
 
 
-def _number(month: str | None) -> int | None:
-    """The month that an option gives as a number; None if it gives none, or a column."""
-    return int(month) if month is not None and month.isdecimal() else None
-
-
 def _stdin() -> Any:
     if sys.stdin is None:
         raise OSError("stdin is closed: name a file")
@@ -118,11 +122,11 @@ def _export(encoder: str, file: str, output: str, resolution: float, month: str 
         raise ValueError(f"--grid needs no table: drop {file!r}, or drop --grid")
     if output == "-":
         raise ValueError("--grid writes a file: give --output FILE.zarr or FILE.tif")
-    if month is not None and _number(month) is None:
+    if month is not None and number_of(month) is None:
         raise ValueError(f"--grid has no columns: give --month as a number, 1 to 12, not {month!r}")
     import locties
 
     check_writable(Path(output))
     with resuming():
-        locties.export_grid(encoder, output, resolution, month=_number(month), progress=True)
+        locties.export_grid(encoder, output, resolution, month=number_of(month), progress=True)
     print(output)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +17,31 @@ from locties.cli.base import (
     Lat,
     Lon,
     find_contender,
+    number_of,
     print_json,
     read_labels,
     reading,
     split_names,
 )
+
+if TYPE_CHECKING:
+    from locties.evaluation.tasks import Task
+
+
+def _in_month(task: Task, month: int | None) -> Task:
+    """The task with a month at each point: `month`, or its own."""
+    from torch import tensor
+
+    from locties.evaluation.tasks import MONTHLY_TASKS
+
+    if month is None and task.month is None:
+        raise ValueError(
+            f"the encoder takes a month and task {task.name!r} has none: give one, with --month 7, "
+            f"or take --tasks {','.join(MONTHLY_TASKS)}"
+        )
+    if month is not None and task.month is not None:
+        raise ValueError(f"task {task.name!r} has its own months: drop --month {month}")
+    return task if month is None else replace(task, month=tensor(month))
 
 
 def evaluate(
@@ -48,6 +69,13 @@ def evaluate(
     ] = None,
     lon: Lon = None,
     lat: Lat = None,
+    month: Annotated[
+        str | None,
+        typer.Option(
+            help="Month, 1 to 12, or its column in POINTS-FILE, for an encoder that takes a month; "
+            "by default the column month."
+        ),
+    ] = None,
     kind: Kind = None,
     invalid: Invalid = "raise",
     as_json: Json = False,
@@ -61,6 +89,8 @@ def evaluate(
 
     Example: `locties evaluate melt --points-file soil.csv --target ph`
 
+    Example: `locties evaluate run --month 7 --points-file july_rain.csv --target mm`
+
     Example: `locties evaluate alphaearth.parquet+melt --points-file soil.csv --target ph`
     """
     if (points_file is None) != (target is None):
@@ -71,19 +101,35 @@ def evaluate(
         )
 
     import locties
+    from locties.apply.metadata import takes_month
     from locties.evaluation import TIERS, block_degrees, contender, folds
+    from locties.evaluation.tasks import MONTHLY_TASKS
     from locties.lonlat import BLOCK_DEGREES
 
-    judged = contender(find_contender(encoder))
+    judged, fixed = contender(find_contender(encoder)), number_of(month)
+    seasonal = takes_month(judged)
+    if month is not None and not seasonal:
+        raise ValueError(f"{encoder} takes no month: drop --month {month}")
     if points_file is not None:
         assert target is not None
-        task = read_labels(points_file, target, lon=lon, lat=lat, kind=kind, invalid=invalid)
+        column = (month or "") if seasonal and fixed is None else None
+        task = read_labels(
+            points_file, target, lon=lon, lat=lat, month=column, kind=kind, invalid=invalid
+        )
         with reading():
             folds(task.lonlat, "random")  # refuses too few labels
         chosen = [task]
+    elif month is not None and fixed is None:
+        raise ValueError(f"--month {month}: without --points-file, give a number, 1 to 12")
     else:
         known = TIERS[tier]
-        chosen = [known[name](points=points) for name in split_names(tasks or known)]
+        monthly = seasonal and fixed is None and tier == "embedded"
+        chosen = [
+            (MONTHLY_TASKS if name in MONTHLY_TASKS else known)[name](points=points)
+            for name in split_names(tasks or (MONTHLY_TASKS if monthly else known))
+        ]
+    if seasonal:
+        chosen = [_in_month(task, fixed) for task in chosen]
     rows = locties.evaluate(
         judged,
         chosen,

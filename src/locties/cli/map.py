@@ -62,6 +62,10 @@ def map_(
         float, typer.Option(help="Share of true values that the intervals should hold.")
     ] = 0.9,
     unit: Annotated[str, typer.Option(help="Unit of the target, such as mm.")] = "",
+    month: Annotated[
+        int | None,
+        typer.Option(help="Month of the map, 1 to 12, for an encoder that takes a month."),
+    ] = None,
     kind: Kind = None,
     lon: Lon = None,
     lat: Lat = None,
@@ -80,6 +84,8 @@ def map_(
 
     Example: `locties map points.csv --target ph --at sites.csv --output sites_ph.csv`
 
+    Example: `locties map july_rain.csv --target mm --encoder run --month 7 --output july.tif`
+
     Example: `locties map points.csv --target ph --bounds 5,47,15,55 --resolution 0.01 -o ph.zarr`
     """
     _check(output, at, report, grid=bounds is not None or resolution is not None or sea)
@@ -93,11 +99,11 @@ def map_(
 
     chosen_from = "auto" if "auto" in encoders else encoders
     check_coverage(coverage)
-    candidates(chosen_from)  # refuses unknown names
+    candidates(chosen_from, month)  # refuses unknown names
     task = read_labels(file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
     window = window_of(task.lonlat.numpy(), bounds, resolution)
     with reading():
-        fitted = fit_map(chosen_from, task, coverage=coverage, seed=seed)
+        fitted = fit_map(chosen_from, task, month=month, coverage=coverage, seed=seed)
     for line in fitted.summary().splitlines():
         print(printable(line))
     with resuming():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from locties import month as months
 from locties._util.registry import Registry, unknown
 from locties.apply.embedding_table import EmbeddingTable, is_table
-from locties.apply.metadata import Encoder, resolve, takes_month
+from locties.apply.metadata import Encoder, in_month, resolve, takes_month
 from locties.encoder import LocationEncoder
 from locties.evaluation.raw import Raw
 from locties.harmonics import spherical_harmonics
@@ -115,6 +115,10 @@ class Joined(nn.Module):
             if isinstance(part, nn.Module):  # takes its mode and device from this module
                 self.add_module(str(number), part)
         self.time = "month" if any(map(takes_month, self.encoders)) else None
+
+    def in_month(self, month: Any) -> "Joined":
+        """These encoders, those that take a month fixed in this one."""
+        return Joined(*(in_month(e, month) if takes_month(e) else e for e in self.encoders))
 
     def forward(self, lonlat: Tensor, month: Any = None) -> Tensor:
         """`(N, 2)` degrees, and `(N,)` months if a part takes them, to `(N, d)`."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from locties.apply.metadata import Encoder
+from locties.apply.metadata import Encoder, in_month, takes_month
 from locties.evaluation.baselines import Joined, contender
 from locties.evaluation.probes import PROBES, Probe, is_classification
 from locties.evaluation.protocol import called, checked_embedding
@@ -39,21 +38,28 @@ class Candidate:
         return f"{self.features}, {self.probe}"
 
 
-def candidates(encoder: Any) -> list[Candidate]:
+def candidates(encoder: Any, month: int | None = None) -> list[Candidate]:
     """The candidates for one encoder, several, or ``"auto"``: all that come with locties.
 
     Each encoder is tried with ridge, nearest neighbours, ridge with harmonics appended, and
     kriging. Coordinates alone are tried too: ridge on harmonics, nearest neighbours on the sphere,
-    kriging, and the mean or the commonest class.
+    kriging, and the mean or the commonest class. Encoders that take a month are taken in `month`.
     """
     if isinstance(encoder, str) and encoder == "auto":
         encoder = published()
     encoders = encoder if isinstance(encoder, list | tuple) else [encoder]
     if not encoders:
         raise ValueError(f"encoder={encoder!r}: give a name, a folder, a LocationEncoder or 'auto'")
+    named = [(called(each), contender(each)) for each in encoders]
+    seasonal = [name for name, function in named if takes_month(function)]
+    if seasonal and month is None:
+        raise ValueError(f"{seasonal[0]} takes a month, and a map is of one: pass month=7")
+    if month is not None and not seasonal:
+        raise ValueError(f"month={month!r}: no encoder takes a month: leave the month out")
     found = []
-    for each in encoders:
-        name, function = _named(each)
+    for name, function in named:
+        if takes_month(function):
+            function = in_month(function, month)
         harmonics, place = (Joined(function, contender(name)) for name in (HARMONICS, PLACE))
         found += [
             Candidate(name, name, "ridge", function),
@@ -65,10 +71,6 @@ def candidates(encoder: Any) -> list[Candidate]:
     for features, probe in alone:
         found.append(Candidate(COORDINATES, features, probe, contender(features)))
     return found
-
-
-def _named(encoder: str | Path | Encoder) -> tuple[str, Encoder]:
-    return called(encoder), contender(encoder)
 
 
 class Trial:

@@ -194,6 +194,7 @@ def fit_map(
     *,
     lon: str | None = None,
     lat: str | None = None,
+    month: int | None = None,
     kind: str | None = None,
     unit: str = "",
     invalid: str = "raise",
@@ -212,6 +213,7 @@ def fit_map(
         source: a table, as in `read_task`; or a `Task`, without `target`.
         target: the column to predict.
         lon, lat, kind, unit, invalid: see `read_task`.
+        month: 1 to 12, the month of the map, for encoders with a `time`.
         coverage: share of true values that intervals or sets should hold; for classes, where
             the true class has a label in other blocks.
         seed: determines the folds.
@@ -227,7 +229,7 @@ def fit_map(
         0   50.0  48.0  53.0
     """
     check_coverage(coverage)
-    tried = candidates(encoder)
+    tried = candidates(encoder, month)
     task = _task(source, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
     fold, random, notes = _folds(task, coverage, seed)
     bar = tqdm(tried, "Trying candidates", disable=not progress)
@@ -262,7 +264,7 @@ def _task(source: Any, target: str | None, **options: Any) -> Task:
         if source.month is not None:
             raise ValueError(
                 f"task {source.name!r} has months, and a map is of one: give a Task without month "
-                "with the targets of that month, and an encoder.in_month(7)"
+                "with the targets of that month, and month=7"
             )
         if source.classes is None:
             return source
@@ -520,7 +522,7 @@ def _metadata(candidate: Candidate, task: Task, coverage: float, seed: int) -> d
     digest = hashlib.sha256(task.lonlat.numpy().tobytes() + task.target.tobytes())
     digest.update("\n".join(task.classes or ()).encode())
     return {
-        **parts[0],
+        **{name: value for part in reversed(parts) for name, value in part.items()},
         **({"weights_sha256": "+".join(hashes)} if hashes else {}),
         "encoder": candidate.encoder,
         "features": candidate.features,
