@@ -112,7 +112,7 @@ def write(results: Path, book: Path) -> None:
         links, made_by = ", ".join(map(_link, files)), "; ".join(origin)
         cells = [name, escape(contents), f"{len(table):,}", links, made_by]
         rows.append(f'<tr id="rows-{name}"><td>{"</td><td>".join(cells)}</td></tr>')
-        read[path.name] = links + (f", made by {made_by}" if made_by else "")
+        read[path.name] = f"{name} ({links}; {made_by})" if made_by else f"{name} ({links})"
     titles = ("table", "what it holds", "rows", "files", "made by")
     (book / LIST).write_text(
         f'<table class="table"><thead><tr><th>{"</th><th>".join(titles)}</th></tr></thead>'
@@ -129,16 +129,15 @@ def _name_rows(page: Path, read: dict[str, str]) -> None:
     source = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     found = [line for name, line in read.items() if f'"{name}"' in source]
     if found:
-        text = f'<p class="rows">Rows of this page: {". ".join(found)}.</p>'
+        text = f'<p class="rows">Rows of this page: {", ".join(found)}.</p>'
         notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="rows"))
         nbformat.write(notebook, page)
 
 
 def _link(file: Path) -> str:
-    size = f"{file.stat().st_size / 1e6:.1f} MB"
-    return (
-        f'<a class="download" href="../{FILES}/{file.name}" download title="{size}">{file.name}</a>'
-    )
+    kind = "Parquet" if file.suffix == ".parquet" else "CSV"
+    title = f"{file.name}, {file.stat().st_size / 1e6:.1f} MB"
+    return f'<a class="download" href="../{FILES}/{file.name}" download title="{title}">{kind}</a>'
 
 
 def _save(table: pd.DataFrame, stem: Path) -> list[Path]:

@@ -44,7 +44,12 @@ def test_every_table_is_listed_with_links_to_its_files(book):
 
 def test_a_page_names_the_rows_that_it_reads_and_how_they_were_made(book):
     line = nbformat.read(book / "reads.ipynb", as_version=4).cells[-1].source
-    for part in ("effects.csv", downloads.TABLES["effects"].command, "code abc", "data def"):
+    for part in (
+        "results/effects.csv",
+        downloads.TABLES["effects"].command,
+        "code abc",
+        "data def",
+    ):
         assert part in line
     assert "more" not in line
     assert len(nbformat.read(book / "measures.ipynb", as_version=4).cells) == 1
