@@ -6,7 +6,7 @@ pairs.
 
 import pandas as pd
 
-from locties_paper.design import KINDS, strongest
+from locties_paper.design import FIVE, KINDS, strongest
 from locties_paper.effects.effect import Contrast
 
 
@@ -23,3 +23,18 @@ def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
         ("MELT minus strongest single, the paper's kinds", "melt-kinds", of_kinds),
         ("SALT minus strongest single, the paper's kinds", "salt-kinds", of_kinds),
     ]
+
+
+def paper_contrasts(chosen: pd.DataFrame) -> list[Contrast]:
+    """As above, with the paper's own settings, where no pilot says which single is strongest."""
+    singles = tuple(f"paper-clip-{name}" for name in FIVE)
+    made: list[Contrast] = [
+        (f"{text} minus {other}", f"paper-{name}", names)
+        for text, name in (("MELT", "melt"), ("SALT", "salt"))
+        for other, names in (
+            ("the mean of five singles", singles),
+            ("untrained", "paper-untrained"),
+        )
+    ]
+    made += [(f"MELT minus single on {name}", "paper-melt", f"paper-clip-{name}") for name in FIVE]
+    return [*made, ("MELT minus SALT", "paper-melt", "paper-salt")]

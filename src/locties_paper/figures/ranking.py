@@ -8,7 +8,6 @@ import html as markup
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -17,15 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from locties.evaluation import BASELINES
-from locties.peers import PEERS
-from locties.saved import published
 from locties_paper import design
 from locties_paper.effects.effect import interval
-from locties_paper.effects.rows import read_rows, shared
+from locties_paper.effects.rows import read_rows, seen, shared
 from locties_paper.figures.charts import METRICS
 from locties_paper.site.downloads import FILES, TABLES
-from locties_paper.sweeps import BOOSTED, SWEEPS
+from locties_paper.sweeps import SWEEPS
 
 ALL = "mean of all tasks"
 CLEAN = "mean of tasks without leaks"
@@ -97,32 +93,6 @@ class Ranking(NamedTuple):
     draws: np.ndarray
     leaks: dict[tuple[str, str], dict[int, list[str]]]
     tasks: dict[tuple[str, str], list[str]]
-
-
-@cache
-def seen(encoder: str) -> frozenset[str]:
-    """The modalities that a contender of the study was trained on or reads.
-
-    Example:
-        >>> sorted(seen("clip-rain@0.25+harmonics_10"))
-        ['rain']
-    """
-    trained = {n: each for sweep in SWEEPS.values() for n, each in sweep.contenders.items()}
-    found: set[str] = set()
-    for part in encoder.split("+"):
-        name = part.partition("@")[0]
-        if name in trained:
-            found |= set(trained[name].modalities) if trained[name].trains else set()
-        elif name in ("raw", BOOSTED):
-            found |= set(BASELINES["raw"]().values)
-        elif name in published():
-            found |= set(design.FIVE)  # at most
-        elif name not in BASELINES and name not in PEERS:
-            raise ValueError(
-                f"encoder {encoder!r}: {name!r} is in no sweep of locties_paper.sweeps, so "
-                "its modalities, and what they leak, are unknown: add it there"
-            )
-    return frozenset(found)
 
 
 def leaks(encoder: str, tier: str, task: str) -> list[str]:

@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from locties_paper.design import READS
 from locties_paper.effects import table
-from locties_paper.effects.rows import read_rows, shared
-from locties_paper.sweeps import SWEEPS, UNTRAINED
+from locties_paper.effects.rows import read_rows, shared, without_leaks
+from locties_paper.sweeps import SWEEPS
 
 TASKS = {"embedded": ["elevation", "country"], "open": ["elevation", "biome", "house_value"]}
 READ_GAIN = {"output": 0.0, "output+harmonics_10": 0.01, "output+raw+harmonics_10": 0.02}
@@ -39,27 +38,28 @@ def cells(name: str, read: str, budget: float, seed: int, draw: int, value: floa
 @pytest.fixture
 def results(tmp_path):
     """Every contender, with a score by its number of modalities; regression is .1 better."""
-    for kind in ("main", "crossed"):
+    for sweep in {sweep for sweep, _ in table.QUESTIONS.values()} | {"left_out"}:
         chosen, trained = [], []
-        for name, each in SWEEPS[kind].contenders.items():
+        for name, each in SWEEPS[sweep].contenders.items():
             value = 0.5 + 0.02 * len(each.modalities) + 0.1 * (each.objective == "regression")
-            best = each.budgets[0]
-            chosen.append({"contender": name, "budget": best, "value": value})
-            reads = [*READS, "output+raw+harmonics_10"]
+            best = [each.budgets[0]] if each.budgets else []
+            chosen += [(name, budget, value) for budget in best]
             for seed, draws in each.replicates:
                 for draw in [draw for draw in draws if draw < 4]:
-                    for budget in {best, 1.0}:
-                        for read in reads:
+                    for budget in {*best, *each.curve, 1.0}:
+                        for read in READ_GAIN:
                             trained += cells(name, read, budget, seed, draw, value - budget / 10)
-        pd.DataFrame(chosen).to_parquet(tmp_path / f"study_{kind}_chosen.parquet")
-        pd.DataFrame(trained).to_parquet(tmp_path / f"study_{kind}_table.parquet")
-    baselines = [
-        row
-        for name in UNTRAINED
-        for draw in range(4 if name == "raw" else 3)
-        for row in cells(name, "output", 0.0, 0, draw, 0.4)
-    ]
-    pd.DataFrame(baselines).to_parquet(tmp_path / "study_main_baselines.parquet")
+        columns = ["contender", "budget", "value"]
+        pd.DataFrame(chosen, columns=columns).to_parquet(tmp_path / f"study_{sweep}_chosen.parquet")
+        pd.DataFrame(trained).to_parquet(tmp_path / f"study_{sweep}_table.parquet")
+        if SWEEPS[sweep].baselines:
+            baselines = [
+                row
+                for name in SWEEPS[sweep].baselines
+                for draw in range(4 if name == "raw" else 3)
+                for row in cells(name, "output", 0.0, 0, draw, 0.3 if "without" in name else 0.4)
+            ]
+            pd.DataFrame(baselines).to_parquet(tmp_path / f"study_{sweep}_baselines.parquet")
     return tmp_path
 
 
@@ -73,19 +73,41 @@ def test_rows_name_budget_and_reading(results):
     assert set(leaking["open"]) == {"elevation"}
 
 
+def test_a_run_without_what_leaks_stands_for_its_contender(results):
+    rows = without_leaks(read_rows(results), read_rows(results, "left_out"))
+    scores = rows[rows["draw"] == 0].pivot_table("value", "encoder", "task")
+    budget = 1 / 16 / 10
+    assert scores.loc["melt", "biome"] == pytest.approx(0.6 - budget)
+    assert scores.loc["melt", "elevation"] == pytest.approx(0.58 - budget)  # relief is left out
+    assert scores.loc["raw", ["biome", "elevation"]].to_list() == pytest.approx([0.4, 0.3])
+    assert {"xyz", "clip-rain", "untrained", "melt+harmonics_10"} <= set(scores.index)
+    assert {"clip-relief", "salt", "best"}.isdisjoint(scores.index)
+    assert scores.notna().all(axis=None)
+    assert set(rows.loc[rows["encoder"] == "raw", "draw"]) == {0, 1, 2}  # that both have
+
+
 @pytest.mark.slow
 def test_effects_are_what_the_rows_say(results, monkeypatch):
     monkeypatch.setattr(table, "CELLS", ("labels",))
     monkeypatch.setattr(table, "GROUPS", {"open, no leaks": table.GROUPS["open, no leaks"]})
+    (results / "study_left_out_table.parquet").unlink()
     found = pd.DataFrame(table.effects(results))
     assert set(found["question"]) == set(table.QUESTIONS)
     overall = found[(found["by"] == "all") & (found["group"] == "open, no leaks")]
     assert set(overall["reading"]) == {"alone", "beside harmonics", "as named"}
-    value = overall[overall["reading"] != "beside harmonics"].set_index("contrast")["value"]
+    assert set(found["group"]) == {"open, no leaks"}
+    main = overall["question"].isin(["training", "C1", "C2", "C3", "C4"])
+    shown = overall[main & (overall["reading"] != "beside harmonics")]
+    value = shown.set_index("contrast")["value"]
     assert value["regression: five minus one"] == pytest.approx(0.08)
     assert value["MELT minus regression"] == pytest.approx(-0.1)
     assert value["budget: its best minus equal pairs"] == pytest.approx((1 - 1 / 16) / 10)
     assert value["reading: harmonics beside"] == pytest.approx(0.01)
+    assert value["MELT: budget 1 minus 0.25"] == pytest.approx(-0.075)
+    of = overall[overall["reading"] == "beside harmonics"].set_index(["question", "contrast"])
+    assert of["value"]["C2 counts", "five minus one, equal pairs of each"] == pytest.approx(0.06)
+    assert of["value"]["C7", "batch_2048 minus batch_1024"] == pytest.approx(-0.1)
+    assert of["value"]["C1 paper", "MELT minus single on rain"] == pytest.approx(0.08)
     assert set(overall["tasks"]) == {2}
     assert set(overall.loc[overall["question"] == "C3 crossed", "draws"]) == {4}
     assert np.isfinite(found[["value", "low", "high", "low_tasks"]].to_numpy(float)).all()

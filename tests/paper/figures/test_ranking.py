@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from locties.evaluation import TASKS
+from locties_paper.effects.rows import seen
 from locties_paper.figures.ranking import (
     ALL,
     CELL,
@@ -17,7 +18,6 @@ from locties_paper.figures.ranking import (
     html,
     leaks,
     rank_contenders,
-    seen,
     sources,
 )
 from locties_paper.results import PUBLISHED_ROWS

@@ -1,0 +1,85 @@
+"""Stability along the turns of SALT, and erasure against two references."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from locties_paper.design import FIVE
+from locties_paper.effects.c5_stability import stability
+from locties_paper.effects.c6_erasure import erasure
+
+
+def turn_rows(contender: str, value) -> pd.DataFrame:
+    """Scores along fifteen epochs at three seeds."""
+    return pd.DataFrame(
+        {
+            "encoder": contender,
+            "seed": seed,
+            "epoch": epoch,
+            "active": FIVE[(epoch - 1) % 5] if contender == "salt" else ", ".join(FIVE),
+            "tier": "open",
+            "task": task,
+            "metric": "r2",
+            "value": value(seed, epoch, task),
+        }
+        for seed in range(3)
+        for epoch in range(1, 16)
+        for task in ("biome", "house_value", "precipitation")
+    )
+
+
+def forgetful(seed: int, epoch: int, task: str) -> float:
+    """Rain, whose turns end at epochs 2, 7 and 12, forgets .02 an epoch; all else gains .01."""
+    if task == "precipitation":
+        return 0.8 - 0.02 * ((epoch - 2) % 5)
+    return 0.5 + 0.01 * epoch + 0.1 * seed
+
+
+def test_stability_measures_spread_drift_and_forgetting():
+    rows = [turn_rows("salt", forgetful), turn_rows("melt", lambda seed, epoch, task: 0.7)]
+    found = stability(pd.concat(rows)).set_index(["measure", "contender", "modality"])
+    assert found.loc[("spread", "salt", ""), "value"] == pytest.approx(0.1)
+    assert (
+        found.loc[("spread", "salt", ""), "low"] < 0.1 < found.loc[("spread", "salt", ""), "high"]
+    )
+    for name in FIVE:
+        assert found.loc[("drift", "salt", name), "value"] == pytest.approx(0.05)
+        assert found.loc[("drift", "melt", name), "value"] == pytest.approx(0)
+    forgotten = found.loc["forgetting"]
+    assert set(forgotten.index) == {("salt", "rain"), ("melt", "rain")}  # the others leak nowhere
+    assert forgotten.loc[("salt", "rain"), "value"] == pytest.approx(0.08)
+    assert forgotten.loc[("melt", "rain"), "value"] == pytest.approx(0)
+    assert set(found["seeds"]) == {3}
+
+
+def test_without_salt_only_the_spread_is_known():
+    found = stability(turn_rows("melt", lambda seed, epoch, task: seed / 10))
+    assert list(found["measure"]) == ["spread"]
+
+
+def test_erasure_is_against_both_references():
+    r2 = {(0.0, 0.0): 0.4, (0.0, 0.5): 0.45, (0.0, 1.0): 0.3, (1.0, 1.0): 0.5}
+    rows = pd.DataFrame(
+        {
+            "seed": seed,
+            "source": "modality",
+            "modality": modality,
+            "part": part,
+            "weight": weight,
+            "trained": trained,
+            "alignment": trained / 5 if trained else np.nan,
+            "r2": value + seed / 100 + (part == "shared"),
+        }
+        for (weight, trained), value in r2.items()
+        for seed in range(3)
+        for modality in ("rain", "haze")
+        for part in ("private", "shared", "placed")
+    )
+    found = erasure(rows).set_index(["part", "reference", "trained"])
+    assert set(found.index.unique("part")) == {"private", "shared"}
+    for trained, change in ((0.5, (0.05, -0.05)), (1.0, (-0.1, -0.2))):
+        for reference, expected in zip(("untrained", "content alone"), change, strict=True):
+            row = found.loc[("private", reference, trained)]
+            assert row["value"] == pytest.approx(expected)
+            assert row["alignment"] == pytest.approx(trained / 5)
+            assert row["seeds"] == 3
