@@ -205,7 +205,7 @@ SWEEPS = {
         "SatCLIP's probe",
         probes(),
         ("raw", "geoclip"),
-        Scoring(tiers=["open"], probes=["mlp"], labels="all", seconds=120.0),
+        Scoring(tiers=["open"], probes=["mlp"], labels="all", seconds=130.0),
     ),
     "left_out": Sweep(
         "without the modality that leaks",

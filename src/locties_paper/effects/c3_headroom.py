@@ -6,7 +6,7 @@ thing is changed at a time, to the level that is best on pilot places.
 
 import pandas as pd
 
-from locties_paper.design import FIVE
+from locties_paper.design import FIVE, HARMONICS
 from locties_paper.effects.effect import Contrast
 
 CROSSED = "nt_xent-harmonics_10-siren"
@@ -20,7 +20,7 @@ def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
         ("modalities: the best set of fewer", modalities, "melt"),
         ("objective: regression", "regression", "melt"),
         ("budget: its best minus equal pairs", "melt", "melt@1"),
-        ("reading: harmonics beside", "melt+harmonics_10", "melt"),
+        ("reading: harmonics beside", f"melt{HARMONICS}", "melt"),
     ]
 
 

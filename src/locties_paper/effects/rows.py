@@ -8,11 +8,9 @@ import pandas as pd
 from locties.evaluation import BASELINES
 from locties.peers import PEERS
 from locties.saved import published
-from locties_paper.design import FIVE, HARMONICS, LEAKING, leaks
+from locties_paper.design import FIVE, LEAKING, leaks
 from locties_paper.figures.charts import METRICS
 from locties_paper.sweeps import BOOSTED, LEFT_OUT, RASTERS, SWEEPS, without
-
-__all__ = ["HARMONICS", "read_rows", "seen", "shared", "without_leaks"]
 
 
 def read_rows(results: Path, sweep: str = "main") -> pd.DataFrame:

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from locties_paper.design import strongest
+from locties_paper.design import HARMONICS, strongest
 from locties_paper.effects.effect import Contrast
 
 
 def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders."""
-    both = "+raw+harmonics_10"
+    both, raw = f"+raw{HARMONICS}", f"raw{HARMONICS}"
     return [
         ("MELT minus untrained", "melt", "untrained"),
         ("SALT minus untrained", "salt", "untrained"),
@@ -20,16 +20,8 @@ def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
         ("MELT minus regression", "melt", "regression"),
         ("MELT minus GeoCLIP", "melt", "geoclip"),
         ("regression minus GeoCLIP", "regression", "geoclip"),
-        ("MELT joined with raw values minus raw values", f"melt{both}", "raw+harmonics_10"),
-        (
-            "regression joined with raw values minus raw values",
-            f"regression{both}",
-            "raw+harmonics_10",
-        ),
-        (
-            "untrained joined with raw values minus raw values",
-            f"untrained{both}",
-            "raw+harmonics_10",
-        ),
+        ("MELT joined with raw values minus raw values", f"melt{both}", raw),
+        ("regression joined with raw values minus raw values", f"regression{both}", raw),
+        ("untrained joined with raw values minus raw values", f"untrained{both}", raw),
         ("MELT joined with raw values minus untrained joined", f"melt{both}", f"untrained{both}"),
     ]
