@@ -200,7 +200,7 @@ def test_names_of_columns_can_be_given_or_be_numbers():
         (pd.concat([FLOATS, FLOATS.assign(e0=0.5)]), "several embeddings.* 200 rows.*year"),
         (FLOATS.iloc[:0], "no row"),
         (FLOATS.assign(e0=np.nan), "200 of 200 rows .*not finite"),
-        (FLOATS.rename(columns={"lon": "east"}), r"no column 'lon'.*lon="),
+        (FLOATS.rename(columns={"lon": "east"}), r"no column 'lon'.*name the columns .* 'lon'"),
     ],
 )
 def test_what_is_not_clear_is_refused(frame, message):
@@ -210,15 +210,20 @@ def test_what_is_not_clear_is_refused(frame, message):
 
 def test_the_remedies_for_a_file_work(tmp_path):
     path = tmp_path / "two.parquet"
-    for frame in (FLOATS.assign(month1=0.5, month2=1.0), beside(CODES, numbered(64))):
+    for frame in (
+        FLOATS.assign(month1=0.5, month2=1.0),
+        beside(CODES, numbered(64)),
+        FLOATS.rename(columns={"lon": "X", "lat": "y"}),
+        FLOATS.rename(columns={"lat": "Latitude"}).assign(Longitude=1.0, longitude=2.0),
+    ):
         frame.to_parquet(path)
         with pytest.raises(ValueError, match="python -c") as error:
             contender(str(path))
         [command] = re.findall(r"python -c .*", str(error.value))
         run_here(command)
-        assert contender(str(tmp_path / "two_new.parquet")).dim == len(frame.columns) - 2 - 2 * (
-            "month1" in frame
-        )
+        beside_it = {"month1", "month2", "Longitude", "longitude"} & {*frame.columns}
+        dim = len(frame.columns) - 2 - len(beside_it)
+        assert contender(str(tmp_path / "two_new.parquet")).dim == dim
 
 
 def test_a_repeated_row_is_no_fault():
@@ -233,15 +238,18 @@ def test_rows_without_an_embedding_are_named_and_can_be_dropped(tmp_path):
     values = NORMAL.copy()
     values[[3, 7], 1] = np.nan, np.inf
     frame = beside(values, numbered(4))
-    with pytest.raises(ValueError, match=r"2 of 200 rows.*not finite: rows 3, 7.*invalid='drop'"):
+    with pytest.raises(ValueError, match=r"2 of 200 rows of the table.*rows 3, 7.*invalid='drop'"):
         EmbeddingTable(frame)
     with pytest.warns(UserWarning, match="rows 3, 7"):
         table = EmbeddingTable(frame, invalid="drop", within_km=0)
     with pytest.raises(ValueError, match="2 of 200 places"):
         table(LONLAT)
     frame.to_parquet(tmp_path / "gaps.parquet")
-    with pytest.warns(UserWarning, match="rows 3, 7"):
-        contender(str(tmp_path / "gaps.parquet"))
+    for name in (str(tmp_path / "gaps.parquet"), tmp_path / "gaps.parquet"):
+        with pytest.raises(ValueError, match=r"rows 3, 7.*EmbeddingTable\(.*, invalid='drop'\)"):
+            contender(name)
+        with pytest.warns(UserWarning, match="rows 3, 7"):
+            contender(name, invalid="drop")
 
 
 @pytest.mark.parametrize(
@@ -250,7 +258,7 @@ def test_rows_without_an_embedding_are_named_and_can_be_dropped(tmp_path):
         (beside(np.where(np.arange(200)[:, None] == 5, -128, CODES), ALPHAEARTH), r"-128\): row 5"),
         (QUANTISED.assign(scale=QUANTISED["scale"].where(PLACES.index != 5)), "scale is .*: row 5"),
         (QUANTISED.assign(e3=QUANTISED["e3"].where(PLACES.index != 5)), "embedding .*: row 5"),
-        (PLACES.assign(e=[[0.5] * (3 - (i == 5)) for i in range(200)]), "embedding .*: row 5"),
+        (PLACES.assign(e=[[0.5] * (3 - (i == 5)) for i in range(200)]), "'e' has not 3 .*: row 5"),
         (FLOATS.assign(lat=FLOATS["lat"].where(PLACES.index != 5)), "missing: row 5"),
     ],
 )

@@ -102,6 +102,19 @@ def test_evaluate_takes_a_table_of_embeddings_and_joins_it(encoder, soil, tmp_pa
     assert "from the places of peer.parquet, such as (" in result.stderr
 
 
+def test_rows_of_a_table_of_embeddings_are_dropped_if_asked(soil, tmp_path):
+    table = pd.read_csv(soil)[["lon", "lat"]].assign(e0=1.5, e1=2.0)
+    table.loc[3, "e0"] = np.nan
+    table.to_csv(tmp_path / "peer.csv", index=False)
+    labels = ["--points-file", soil, "--target", "ph", "--probes", "ridge", "--labels", "all"]
+    refused = run(tmp_path / "peer.csv", *labels)
+    assert refused.exit_code == 2
+    assert "1 of 600 rows of peer.csv cannot be used" in refused.stderr
+    assert "pass --invalid drop to drop them" in refused.stderr
+    result = run(tmp_path / "peer.csv", *labels, "--invalid", "drop")
+    assert result.exit_code == 0, result.stderr
+
+
 def test_a_warning_of_the_library_is_one_line(encoder, soil):
     table = pd.read_csv(soil)
     pd.concat([table, table[:1]]).to_csv(soil, index=False)

@@ -138,6 +138,7 @@ def test_a_map_of_a_region_says_how_large_its_blocks_are():
         ({"encoder": []}, r"encoder=\[\].*'auto'"),
         ({"encoder": "bset"}, "did you mean 'best'"),
         ({"target": "ph"}, "target='ph'.*Task"),
+        ({"unit": "mm"}, "unit='mm' is for a table: leave it out"),
         ({"source": "soil.csv"}, "target is missing.*target='ph'"),
         ({"source": Task("ph", LONLAT, NOISE, month=7)}, "'ph' has months.*month=7"),
         ({"month": 7}, "month=7: no encoder takes a month"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ with needs("own,data", "a table of embeddings"):
         TABLES,
         Array,
         Problems,
+        UnclearColumns,
         check_invalid,
         column_of,
         coordinate_columns,
@@ -98,12 +100,14 @@ class EmbeddingTable:
         self.name = "the table" if file is None else Path(file).name
         if not len(frame):
             raise ValueError(f"{self.name} has no row")
-        lonlat, problems = coordinates(frame, lon, lat)
+        lonlat, problems = self._coordinates(frame, lon, lat)
         places = () if hasattr(frame, "to_crs") else coordinate_columns(frame, lon, lat)
         names = _chosen(frame, columns) if columns is not None else _guessed(frame, places)
         values, lacking = _values(frame, names)
         scale, unusable = _scale(frame, names, values)
-        keep = usable(problems + lacking + unusable, len(frame), invalid)
+        problems = [*problems, *lacking, *unusable]
+        drop = "locties.EmbeddingTable(..., invalid='drop')"
+        keep = usable(problems, len(frame), invalid, f" of {self.name}", drop)
         if not keep.any():
             raise ValueError(f"{self.name} has no row that can be used")
         points, values = float_points(lonlat[keep]), values[keep]
@@ -118,6 +122,21 @@ class EmbeddingTable:
         parts = (points.numpy(), self._values, self._scale)
         digest = hashlib.sha256(b"".join(part.tobytes() for part in parts if part is not None))
         self.origin = {"name": self.name, "sha256": digest.hexdigest()}
+
+    def _coordinates(self, frame: Any, lon: str | None, lat: str | None) -> tuple[Array, Problems]:
+        """As `coordinates`; on the command line, --lon and --lat are those of another table."""
+        try:
+            return coordinates(frame, lon, lat)
+        except UnclearColumns as error:
+            if lon or lat:
+                raise
+            remedy = "name the columns of longitude and latitude 'lon' and 'lat'"
+            if all(error.likely):
+                (x, *others), (y, *more) = error.likely
+                drop = f".drop(columns={json.dumps([*others, *more])})" if others or more else ""
+                names = f'{{{quoted(x)}: "lon", {quoted(y)}: "lat"}}'
+                remedy += ", with " + rewritten(frame, f"{drop}.rename(columns={names})")
+            raise ValueError(f"{self.name}: {error.problem}. In this table, {remedy}") from None
 
     def __call__(self, lonlat: LonLat) -> Tensor:
         """(N, 2) degrees to (N, dim) float32, on the device of `lonlat`."""
@@ -264,12 +283,17 @@ def _matrix(frame: Any, names: list[str]) -> Array:
     """Columns of numbers, or one of lists, as (N, dim); NaN where numbers are missing."""
     columns = [column_of(frame, name) for name in names]
     if len(names) == 1 and _is_lists(columns[0]):
-        dim = int(columns[0].dropna().map(len).mode()[0])
+        dim = int(_lengths(columns[0]).mode()[0])
         return np.stack([_row(values, dim) for values in columns[0]])
     kind = columns[0].dtype
     if isinstance(kind, np.dtype) and kind.kind in "iuf" and all(c.dtype == kind for c in columns):
         return frame[names].to_numpy()  # type: ignore[no-any-return]
     return np.stack([numbers_of(frame, name)[0] for name in names], axis=1)
+
+
+def _lengths(lists: Any) -> Any:
+    """How many numbers each list of a column has; NaN for what is no list."""
+    return lists.map(lambda values: len(values) if np.ndim(values) else np.nan)
 
 
 def _row(values: Any, dim: int) -> Array:
@@ -287,6 +311,11 @@ def _values(frame: Any, names: list[str]) -> tuple[Array, Problems]:
     raw = _matrix(frame, names)
     finite = np.asarray(np.isfinite(raw).all(axis=1))
     problems = [("the embedding has a value that is missing or not finite", ~finite)]
+    if raw.shape[1] != len(names):
+        lengths = _lengths(frame[names[0]])
+        other = (lengths.notna() & (lengths != raw.shape[1])).to_numpy()
+        what = f"{names[0]!r} has not {raw.shape[1]} numbers, as most lists have"
+        problems = [(what, other), (problems[0][0], ~finite & ~other)]
     raw = raw if finite.all() else np.where(finite[:, None], raw, np.zeros(1, raw.dtype))
     if raw.dtype.kind in "iu" or (finite.any() and (raw == np.rint(raw)).all()):
         low, high = raw.min(), raw.max()

@@ -68,6 +68,14 @@ _SUSPECT = 0.2
 _FIT = 0.95  # share of rows that must be possible when swapped
 
 
+class UnclearColumns(ValueError):
+    """Longitude and latitude are not found; `likely` are the columns that each could be."""
+
+    def __init__(self, problem: str, remedy: str, likely: Sequence[Sequence[str]]) -> None:
+        super().__init__(f"{problem}. {remedy}")
+        self.problem, self.likely = problem, likely
+
+
 def read_table(source: Any) -> Any:
     """A DataFrame or GeoDataFrame: the one given, or one read from a file.
 
@@ -360,22 +368,26 @@ def coordinate_columns(
     metres = [[name for name in names if name.strip().lower() == key] for key in "xy"]
     found, missing, hints = [], [], []
     usual = usual_columns(names)
-    for argument, given, likely, x in zip(("lon", "lat"), (lon, lat), usual, metres, strict=True):
+    candidates = [likely or x for likely, x in zip(usual, metres, strict=True)]
+    for argument, given, likely, also in zip(
+        ("lon", "lat"), (lon, lat), usual, candidates, strict=True
+    ):
         if given is None and len(likely) > 1:
-            raise ValueError(
-                f"several columns could be the {argument}: {', '.join(likely)}. Pass "
-                f"{argument}={likely[0]!r}, or another"
+            raise UnclearColumns(
+                f"several columns could be the {argument}: {', '.join(likely)}",
+                f"Pass {argument}={likely[0]!r}, or another",
+                candidates,
             )
         found.append(given or (likely[0] if likely else argument))
         if found[-1] not in names:
             missing.append(found[-1])
-            if likely or x:
-                hints.append(" or ".join(f"{argument}={name!r}" for name in likely or x))
+            if also:
+                hints.append(" or ".join(f"{argument}={name!r}" for name in also))
     if missing:
-        remedy = f"Pass {', '.join(hints)}" if hints else "Pass lon= and lat= with their names"
-        raise ValueError(
-            f"there is no column {' nor '.join(map(repr, missing))}; columns: "
-            f"{', '.join(names)}. {remedy}."
+        raise UnclearColumns(
+            f"there is no column {' nor '.join(map(repr, missing))}; columns: {', '.join(names)}",
+            f"Pass {', '.join(hints)}." if hints else "Pass lon= and lat= with their names.",
+            candidates,
         )
     return found[0], found[1]
 
@@ -617,14 +629,14 @@ def unusable_rows(problems: Problems) -> dict[int, str]:
     return found
 
 
-def complaint(problems: Problems, n: int) -> str:
-    """Which of n rows cannot be used, and why; empty if all can."""
+def complaint(problems: Problems, n: int, of: str = "") -> str:
+    """Which of n rows cannot be used, and why; empty if all can. `of` names their table."""
     wrong = any_of(problems, n)
     if not wrong.any():
         return ""
     reasons = reasons_text(problems)
     return (
-        f"{wrong.sum()} of {n} rows cannot be used (row 0 is the first below the header). "
+        f"{wrong.sum()} of {n} rows{of} cannot be used (row 0 is the first below the header). "
         f"{reasons[0].upper()}{reasons[1:]}"
     )
 
@@ -640,11 +652,16 @@ def check_invalid(invalid: str, known: Sequence[str] = ("raise", "drop")) -> Non
         raise unknown("value of invalid", invalid, known)
 
 
-def usable(problems: Problems, n: int, invalid: str) -> Array:
-    """Which of n rows can be used, (n,) bool: "drop" warns of the others, else they are refused."""
-    message = complaint(problems, n)
+def usable(
+    problems: Problems, n: int, invalid: str, of: str = "", drop: str = "invalid='drop'"
+) -> Array:
+    """Which of n rows can be used, (n,) bool: "drop" warns of the others, else they are refused.
+
+    `of` names their table, and `drop` is what to pass to drop them.
+    """
+    message = complaint(problems, n, of)
     if message and invalid != "drop":
-        raise ValueError(f"{message}. Correct them, or pass invalid='drop' to drop them")
+        raise ValueError(f"{message}. Correct them, or pass {drop} to drop them")
     if message:
         warnings.warn(f"{message}. They are dropped", stacklevel=4)
     return ~any_of(problems, n)

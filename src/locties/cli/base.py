@@ -43,8 +43,8 @@ Kind = Annotated[
 Invalid = Annotated[
     str,
     typer.Option(
-        help="raise, drop or keep: what to do with rows that cannot be used; keep takes a value "
-        "such as -9999 as measured."
+        help="raise, drop or keep: what to do with rows that cannot be used, also those of a table "
+        "of embeddings; keep takes a value such as -9999 as measured."
     ),
 ]
 EXIT_CODES = (
@@ -104,13 +104,17 @@ class Command(TyperCommand):
         if not options:
             return text
 
+        # An argument of a call is an option too.
+        names = "|".join(options)
+        text = re.sub(rf"locties\.\w+\(\.\.\., ((?:{names})='\w+')\)", r"\1", text)
+
         def option(found: re.Match[str]) -> str:
             given = options[found[1]]
             valued = found[2] and not getattr(given, "is_flag", False)
             value = shlex.quote(found[2].strip("'")) if valued else ""
             return f"{max(given.opts, key=len)} {value}".rstrip()
 
-        text = re.sub(rf"\b({'|'.join(options)})=('[^']*'|-?\w[\w.]*\b|(?=[ ,]))", option, text)
+        text = re.sub(rf"\b({names})=('[^']*'|-?\w[\w.]*\b|(?=[ ,]))", option, text)
         # A shell separates options by spaces alone.
         return re.sub(r"(--[\w-]+ (?:'[^']*'|[^\s']+)), (?=--)", r"\1 ", text)
 

@@ -106,7 +106,8 @@ def evaluate(
     from locties.evaluation.tasks import MONTHLY_TASKS
     from locties.lonlat import BLOCK_DEGREES
 
-    judged, fixed = contender(find_contender(encoder)), number_of(month)
+    judged = contender(find_contender(encoder), invalid="drop" if invalid == "drop" else "raise")
+    fixed = number_of(month)
     seasonal = takes_month(judged)
     if month is not None and not seasonal:
         raise ValueError(f"{encoder} takes no month: drop --month {month}")

@@ -99,11 +99,13 @@ def map_(
 
     chosen_from = "auto" if "auto" in encoders else encoders
     check_coverage(coverage)
-    candidates(chosen_from, month)  # refuses unknown names
+    candidates(chosen_from, month, invalid)  # refuses unknown names
     task = read_labels(file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
     window = window_of(task.lonlat.numpy(), bounds, resolution)
     with reading():
-        fitted = fit_map(chosen_from, task, month=month, coverage=coverage, seed=seed)
+        fitted = fit_map(
+            chosen_from, task, month=month, invalid=invalid, coverage=coverage, seed=seed
+        )
     for line in fitted.summary().splitlines():
         print(printable(line))
     with resuming():

@@ -131,16 +131,17 @@ class Joined(nn.Module):
         return F.normalize(part, dim=1) if getattr(encoder, "unit_length", True) else part
 
 
-def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
+def contender(encoder: str | Path | Encoder, seed: int = 0, *, invalid: str = "raise") -> Encoder:
     """The encoder for a name, a folder or an object.
 
     Args:
         encoder: a name in `BASELINES`, `MONTHLY_BASELINES` or `locties.peers.PEERS`, a published
             encoder, the folder of a saved one, or a table of embeddings for
-            `locties.EmbeddingTable`, which drops the rows that cannot be used. Plus signs join
-            several ("melt+geoclip+xyz"). "+layers" reads the encoder before it from all layers. A
-            `Path` is a folder or a table; a function or module is returned as it is.
+            `locties.EmbeddingTable`. Plus signs join several ("melt+geoclip+xyz"). "+layers" reads
+            the encoder before it from all layers. A `Path` is a folder or a table; a function or
+            module is returned as it is.
         seed: seed of the baseline "untrained_default".
+        invalid: what to do with rows of a table that cannot be used, "raise" or "drop".
 
     Returns:
         Function from lonlat `(N, 2)`, degrees, to `(N, d)`. An encoder given by name runs on a GPU
@@ -151,7 +152,7 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
         torch.Size([1, 259])
     """
     if isinstance(encoder, Path) and is_table(encoder):
-        return EmbeddingTable(encoder, invalid="drop")
+        return EmbeddingTable(encoder, invalid=invalid)
     if not isinstance(encoder, str):
         return resolve(encoder)[0]
     parts: list[Encoder] = []
@@ -162,7 +163,7 @@ def contender(encoder: str | Path | Encoder, seed: int = 0) -> Encoder:
                 raise ValueError(f"{before!r} has no layers to read: pass it without '+layers'")
             parts[-1].readout = "layers"
         else:
-            parts.append(_single(name, seed))
+            parts.append(_single(name, seed, invalid))
     made = Joined(*parts) if len(parts) > 1 else parts[0]
     return made.cuda() if isinstance(made, nn.Module) and torch.cuda.is_available() else made
 
@@ -177,7 +178,7 @@ def parts_of(encoder: str) -> list[str]:
     return [encoder] if Path(encoder).exists() else encoder.split("+")
 
 
-def _single(name: str, seed: int) -> Encoder:
+def _single(name: str, seed: int, invalid: str) -> Encoder:
     if name in BASELINES:
         return BASELINES[name](seed=seed)  # type: ignore[no-any-return]
     if name in MONTHLY_BASELINES:
@@ -187,7 +188,7 @@ def _single(name: str, seed: int) -> Encoder:
     if is_encoder(name):
         return resolve(name)[0]
     if is_table(name):
-        return EmbeddingTable(name, invalid="drop")
+        return EmbeddingTable(name, invalid=invalid)
     known = [*published(), *BASELINES, *MONTHLY_BASELINES, *PEERS]
     raise ValueError(
         f"{unknown('encoder', name, known)} Or give the folder of a saved one, or a table of "

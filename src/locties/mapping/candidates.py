@@ -38,19 +38,21 @@ class Candidate:
         return f"{self.features}, {self.probe}"
 
 
-def candidates(encoder: Any, month: int | None = None) -> list[Candidate]:
+def candidates(encoder: Any, month: int | None = None, invalid: str = "raise") -> list[Candidate]:
     """The candidates for one encoder, several, or ``"auto"``: all that come with locties.
 
     Each encoder is tried with ridge, nearest neighbours, ridge with harmonics appended, and
     kriging. Coordinates alone are tried too: ridge on harmonics, nearest neighbours on the sphere,
     kriging, and the mean or the commonest class. Encoders that take a month are taken in `month`.
+    `invalid` as in `fit_map`.
     """
     if isinstance(encoder, str) and encoder == "auto":
         encoder = published()
     encoders = encoder if isinstance(encoder, list | tuple) else [encoder]
     if not encoders:
         raise ValueError(f"encoder={encoder!r}: give a name, a folder, a LocationEncoder or 'auto'")
-    named = [(called(each), contender(each)) for each in encoders]
+    of_table = "drop" if invalid == "drop" else "raise"
+    named = [(called(each), contender(each, invalid=of_table)) for each in encoders]
     seasonal = [name for name, function in named if takes_month(function)]
     if seasonal and month is None:
         raise ValueError(f"{seasonal[0]} takes a month, and a map is of one: pass month=7")

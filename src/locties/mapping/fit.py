@@ -212,7 +212,8 @@ def fit_map(
         encoder: as in `evaluate`; or a list of them; or ``"auto"``, all that come with locties.
         source: a table, as in `read_task`; or a `Task`, without `target`.
         target: the column to predict.
-        lon, lat, kind, unit, invalid: see `read_task`.
+        lon, lat, kind, unit, invalid: see `read_task`. With invalid="drop", rows of a table of
+            embeddings that cannot be used are dropped too.
         month: 1 to 12, the month of the map, for encoders with a `time`.
         coverage: share of true values that intervals or sets should hold; for classes, where
             the true class has a label in other blocks.
@@ -229,7 +230,7 @@ def fit_map(
         0   50.0  48.0  53.0
     """
     check_coverage(coverage)
-    tried = candidates(encoder, month)
+    tried = candidates(encoder, month, invalid)
     task = _task(source, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
     fold, random, notes = _folds(task, coverage, seed)
     bar = tqdm(tried, "Trying candidates", disable=not progress)
@@ -261,6 +262,11 @@ def _task(source: Any, target: str | None, **options: Any) -> Task:
     if isinstance(source, Task):
         if target is not None:
             raise ValueError(f"target={target!r}: a Task has its own target; leave it out")
+        for name in ("lon", "lat", "kind", "unit"):
+            if options[name]:
+                raise ValueError(
+                    f"{name}={options[name]!r} is for a table: leave it out for a Task"
+                )
         if source.month is not None:
             raise ValueError(
                 f"task {source.name!r} has months, and a map is of one: give a Task without month "
