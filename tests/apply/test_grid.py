@@ -142,6 +142,19 @@ def test_a_grid_in_a_month_is_the_encoder_in_that_month(network):
     )
 
 
+def test_a_grid_too_large_for_the_memory_points_to_a_file(monkeypatch):
+    empty = np.empty
+
+    def full(shape, *options):
+        if np.prod(shape) > 100:
+            raise MemoryError
+        return empty(shape, *options)
+
+    monkeypatch.setattr(np, "empty", full)
+    with pytest.raises(MemoryError, match=r"30 degrees takes 0 GB.*locties\.export_grid"):
+        embed_grid(lambda lonlat: lonlat, 30)
+
+
 def test_a_grid_without_its_month_is_refused():
     with pytest.raises(ValueError, match="month is None: pass month=7"):
         embed_grid(LocationEncoder("spherical_harmonics", "linear", 4, time="month"), 30)

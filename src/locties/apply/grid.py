@@ -86,7 +86,15 @@ def embed_grid(
     row = 0
     for block in stream_grid(encoder, resolution, month=month):
         if row == 0:
-            embedding = np.empty((len(lat), *block.embedding.shape[1:]), np.float32)
+            shape = len(lat), *block.embedding.shape[1:]
+            try:
+                embedding = np.empty(shape, np.float32)
+            except MemoryError:
+                raise MemoryError(
+                    f"a grid of {resolution:g} degrees takes {4e-9 * math.prod(shape):.0f} GB of "
+                    "memory, more than there is: write it to a file with locties.export_grid, or "
+                    "take a larger resolution"
+                ) from None
             metadata = dict(block.metadata)
         embedding[row : row + len(block.lat)] = block.embedding
         row += len(block.lat)
