@@ -110,21 +110,29 @@ def test_it_leaves_a_run_as_the_library_makes_it(soil, tmp_path):
     assert f"--output {folder} holds a finished run: pass another" in again.stderr
 
 
-@pytest.mark.parametrize("left", ["file", "thesis.tex", "data/table.csv", "encoder and thesis.tex"])
+@pytest.mark.parametrize("left", ["file", "thesis.tex", "data/table.csv", "encoder/thesis.tex"])
 def test_a_folder_of_anything_else_is_refused_and_left_alone(left, soil, tmp_path):
     folder = tmp_path / "mine"
     if left == "file":
         folder.write_text("years of work")
     else:
-        for name in left.split(" and "):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text("years of work")
+        (folder / left).parent.mkdir(parents=True, exist_ok=True)
+        (folder / left).write_text("years of work")
     before = sorted(tmp_path.rglob("*"))
     result = run("pretrain", "clip", "-m", f"soil={soil}", "-o", folder, *TINY)
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"--output {folder}" in result.stderr
     assert "pass a new folder" in result.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_name_that_is_also_a_file_here_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "haze").mkdir()
+    result = run("pretrain", "clip", "-m", "haze", "-o", "run", *TINY, "--epochs", "99")
+    assert result.exit_code == 2
+    assert "-m haze is the modality of locties" in result.stderr
+    assert "write -m haze=./haze" in result.stderr
 
 
 @pytest.mark.slow

@@ -152,11 +152,17 @@ def pretrain(
 
 def _check_output(output: Path, state: Path) -> None:
     """Refuse a folder that holds anything but this command's run."""
+    from locties.saved import check_replaceable
+
     others = [path.name for path in output.glob("[!.]*") if path.name not in OUTPUTS]
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file: pass a new folder")
     if others:
         raise ValueError(f"--output {output} holds other files ({min(others)}): pass a new folder")
+    try:
+        check_replaceable(output / "encoder")
+    except FileExistsError as error:
+        raise ValueError(f"--output {output}: {error}") from None
     if (output / "settings.json").exists() and not (state / "state.pt").exists():
         raise ValueError(f"--output {output} holds a finished run: pass another, or delete it")
 
@@ -173,6 +179,12 @@ def _modalities(
 
     pairs = [item.partition("=") for item in split_names(items)]
     modalities: list[str | Modality] = [name for name, equals, _ in pairs if not equals]
+    for name in modalities:
+        if Path(str(name)).exists():
+            say(
+                f"warning: -m {name} is the modality of locties, not the file or folder {name!r} "
+                f"here; for that, write -m {name}=./{name}"
+            )
     files: dict[str, str] = {}
     for name, equals, file in pairs:
         if equals and files.setdefault(name, file) != file:
