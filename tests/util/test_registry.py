@@ -2,7 +2,7 @@
 
 import pytest
 
-from locties._util.registry import Registry, check_counts, check_seed, unknown
+from locties._util.registry import Registry, check_counts, check_options, check_seed, unknown
 
 
 @pytest.mark.parametrize("name", ["Siren", "SIREN", "sirne", "SIRNE", "siren "])
@@ -21,6 +21,11 @@ def test_a_name_like_no_other_lists_all(name):
     error = str(unknown("network", name, ["siren", "mlp"]))
     assert "did you mean" not in error
     assert "Known: mlp, siren." in error
+
+
+def test_keywords_that_a_function_only_hands_on_are_no_options():
+    with pytest.raises(ValueError, match=r"option of xyz 'args'.*Known: size\."):
+        check_options(lambda size, *args, **kwargs: None, {"args": 1}, "xyz")
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.0, True, "1", None, float("nan"), [1]])

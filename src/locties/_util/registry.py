@@ -52,7 +52,8 @@ class Registry(dict[str, Any]):
 
 def check_options(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
     """Raise ValueError for the first of `options` that is not a keyword of `function`."""
-    known = inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     for option in options:
         if option not in known:
             raise unknown(f"option of {what}", option, known)
