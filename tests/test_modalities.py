@@ -24,13 +24,14 @@ def offline(earth):
 def test_no_cell_holds_two_modalities(offline):
     cells = {name: set(cell_index(m.lonlat, CELL_DEGREES).tolist()) for name, m in offline.items()}
     for a, b in itertools.combinations(cells, 2):
-        if {a, b} == {"imagery", "imagery_frozen"}:
+        if {a, b} == {"imagery", "imagery_frozen"} or "rasters" in (a, b):
             continue  # one takes the place of the other
         assert not cells[a] & cells[b], f"{a} and {b} share a cell of about 50 km"
 
 
 @pytest.mark.data
 def test_validation_stands_in_blocks_of_its_own(offline):
+    offline = {name: m for name, m in offline.items() if name != "rasters"}  # all land is its own
     trained = torch.cat([m.lonlat for m in offline.values()])
     block = cell_index(trained, BLOCK_DEGREES)
     assert not sampling._is_held_out(block).any(), "a training sample in a held-out block"
@@ -89,6 +90,18 @@ def test_draws_depend_on_the_seed_alone(offline, name):
     assert not torch.equal(other.lonlat, offline[name].lonlat)
 
 
+@pytest.mark.data
+def test_rasters_join_the_values_of_other_modalities_at_a_point(offline, earth):
+    rasters = offline["rasters"]
+    index = torch.arange(50)
+    lonlat, columns = rasters.lonlat[index], rasters.samples[index]
+    assert torch.equal(columns[:, 12:15], earth.imagery.sample(lonlat) / 255)
+    assert torch.equal(columns[:, 44:56], earth.haze.sample(lonlat))
+    some = MODALITIES["rasters"](600, validation=100, groups=["haze", "position"])
+    assert torch.equal(some.samples[index][:, :12], columns[:, 44:56])
+    assert some.samples[index].shape == (50, 12 + 25)
+
+
 def test_names_are_hashed_when_they_are_read():
     names = [["Rome", "Roma"], ["Київ"], ["Ōsu"]]
     pool, all_rows = HashedNames(names), tokenise(names)
@@ -103,13 +116,16 @@ def test_fresh_locations_are_the_modality_s_own(offline, name):
     lonlat, samples = offline[name].fresh(50, torch.Generator().manual_seed(0))
     assert lonlat.shape == (50, 2)
     assert len(samples) == 50
-    owner = name.removesuffix("_frozen")
-    assert (sampling.owner(lonlat) == sampling.OWNERS.index(owner)).all()
+    owners = sampling.owner(lonlat)
+    if name == "rasters":  # all land is its own
+        assert len(owners.unique()) > 5
+    else:
+        assert (owners == sampling.OWNERS.index(name.removesuffix("_frozen"))).all()
 
 
 def test_every_modality_has_cells_of_its_own():
-    assert set(MODALITIES) - {"imagery_frozen"} == set(sampling.OWNERS)
-    others = {"night_lights", "temperature", "text", "imagery_frozen"}
+    assert set(MODALITIES) - {"imagery_frozen", "rasters"} == set(sampling.OWNERS)
+    others = {"night_lights", "temperature", "text", "imagery_frozen", "rasters"}
     assert set(MODALITIES) - set(EMBEDDED) == others
 
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from locties._util.registry import Registry, check_counts
 from locties.data import embedded, public, sampling
 from locties.data.embedded_features import imagery_features, text_features
 from locties.data.raster import Raster
+from locties.data.surroundings import land_share, place_density
+from locties.harmonics import harmonics_as
 from locties.modality import (
     FITTED,
     PATCH,
@@ -130,10 +135,15 @@ def _raster_modality(
     seed: int,
     validation: int,
 ) -> Modality:
-    """A modality read from rasters, at points uniform by area on the land cells that it owns."""
+    """A modality read from rasters, at points uniform by area on the land cells that it owns.
+
+    If it owns none, all land is its own.
+    """
+    everywhere = name not in sampling.OWNERS
 
     def draw(n: int, generator: torch.Generator, owned_by: str = name) -> Tensor:
-        return sampling.land_lonlat(embedded.load(), n, generator, owned_by=owned_by)
+        owner = None if everywhere else owned_by
+        return sampling.land_lonlat(embedded.load(), n, generator, owned_by=owner)
 
     check_counts(samples=samples, validation=validation)
     generator = _generator(name, seed)
@@ -161,6 +171,10 @@ def _patches(name: str, raster: Raster, unit: float, *sizes: int) -> Modality:
 
 def _sample(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
     return rasters[0].sample(lonlat)
+
+
+def _log_rain(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
+    return rasters[0].sample(lonlat).clamp_min(0).log1p()
 
 
 def _generator(name: str, seed: int) -> torch.Generator:
@@ -196,12 +210,8 @@ def rain(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modali
 
     Arguments: see `imagery`. Source: ERA5; see the manifest.
     """
-
-    def read(rasters: tuple[Raster, ...], lonlat: Tensor) -> Tensor:
-        return rasters[0].sample(lonlat).clamp_min(0).log1p()
-
     rasters = (embedded.load().rain,)
-    return _raster_modality("rain", rasters, read, profile_encoder, samples, seed, validation)
+    return _raster_modality("rain", rasters, _log_rain, profile_encoder, samples, seed, validation)
 
 
 def temperature(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
@@ -224,6 +234,74 @@ def haze(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modali
     """
     rasters = (embedded.load().haze,)
     return _raster_modality("haze", rasters, _sample, profile_encoder, samples, seed, validation)
+
+
+def rasters(
+    samples: int = 20_000,
+    seed: int = 0,
+    validation: int = 1024,
+    groups: Sequence[str] | None = None,
+) -> Modality:
+    """All that the rasters say of a place, and where it is, as profiles: (N, 87) float32.
+
+    Points are uniform by area on all land: they share no cells with other modalities, and held-out
+    points lie among the others. For regression, which can learn every value at every point.
+
+    Args:
+        samples, seed, validation: see `imagery`.
+        groups: which of the `RASTER_GROUPS` of columns to read; all by default.
+
+    Sources: those of imagery, relief, rain, haze and toponyms, and GSHHG's shores.
+    """
+    earth = embedded.load()
+    everything = _Everything(earth.imagery, earth.relief, earth.rain, earth.haze, *_surroundings())
+    read = partial(_columns, tuple(RASTER_GROUPS[g] for g in groups or RASTER_GROUPS))
+    return _raster_modality("rasters", everything, read, profile_encoder, samples, seed, validation)
+
+
+class _Everything(NamedTuple):
+    """Every raster that holds a value of each place on land."""
+
+    imagery: Raster
+    relief: Raster
+    rain: Raster
+    haze: Raster
+    settlements: Raster
+    land: Raster
+
+
+def _columns(
+    groups: Sequence[Callable[[_Everything, Tensor], Tensor]],
+    rasters: Sequence[Raster],
+    lonlat: Tensor,
+) -> Tensor:
+    everything = _Everything(*rasters)
+    return torch.cat([read(everything, lonlat) for read in groups], dim=1)
+
+
+def _patch_and_point(raster: Raster, lonlat: Tensor, side: int, unit: float) -> Tensor:
+    """The side x side means of a patch, and the value at its centre, in units of `unit`."""
+    means = F.adaptive_avg_pool2d(raster.patches(lonlat, PATCH), side).flatten(1)
+    return torch.cat([means, raster.sample(lonlat)], dim=1) / unit
+
+
+# The numbers of `rasters`: by name of a group, from rasters and lonlat (B, 2) to columns (B, c).
+RASTER_GROUPS: dict[str, Callable[[_Everything, Tensor], Tensor]] = {
+    "imagery": lambda of, lonlat: _patch_and_point(of.imagery, lonlat, 2, 255),  # 15
+    "relief": lambda of, lonlat: _patch_and_point(of.relief, lonlat, 4, 1000),  # 17
+    "rain": lambda of, lonlat: _log_rain((of.rain,), lonlat),  # 12
+    "haze": lambda of, lonlat: of.haze.sample(lonlat),  # 12
+    "settlements": lambda of, lonlat: of.settlements.sample(lonlat),  # 3
+    "land": lambda of, lonlat: of.land.sample(lonlat),  # 3
+    # Harmonics of 5 degrees. They keep smooth change over continents in the embedding.
+    "position": lambda of, lonlat: harmonics_as(lonlat, 5, torch.float32),  # 25
+}
+
+
+@lru_cache(maxsize=1)
+def _surroundings() -> tuple[Raster, Raster]:
+    earth = embedded.load()
+    return place_density(earth), land_share(earth)
 
 
 def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
@@ -332,6 +410,7 @@ MODALITIES = Registry(
     temperature=temperature,
     haze=haze,
     relief=relief,
+    rasters=rasters,
     toponyms=toponyms,
     text=text,
     imagery_frozen=imagery_frozen,

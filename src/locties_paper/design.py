@@ -33,6 +33,7 @@ from locties import LocationEncoder, Task
 from locties.evaluation import TIERS
 from locties.evaluation.leakage import LEAKS, OPEN_LEAKS
 from locties.evaluation.tasks import is_common
+from locties.modalities import rasters
 
 LEAKING = {"embedded": LEAKS, "open": OPEN_LEAKS}  # by tier and task, the modalities
 PAIRS = 460_800
@@ -96,6 +97,7 @@ class Contender:
         replicates: training seeds, each with its draws of points.
         reads: how it is read in the tables; `WITH_RAW` only at its best budget.
         settings: arguments of `locties.pretrain` other than the study's.
+        groups: the columns of the modality `rasters` to read, if not all.
         each_epoch: whether it is scored at the end of each epoch, and not of the run alone.
     """
 
@@ -110,6 +112,7 @@ class Contender:
     reads: Sequence[str] = READS[1:]
     settings: Mapping[str, Any] = field(default_factory=dict)
     each_epoch: bool = False
+    groups: Sequence[str] | None = None
 
     @property
     def trains(self) -> bool:
@@ -124,7 +127,9 @@ class Contender:
         """The arguments of `locties.pretrain`, except the encoder."""
         return {
             "schedule": self.schedule,
-            "modalities": list(self.modalities),
+            "modalities": list(self.modalities)
+            if self.groups is None
+            else [rasters(seed=seed, groups=self.groups)],
             "pairs": round(PAIRS * budget),
             "batch": BATCH,
             "epochs": len(self.modalities) * max(1, round(TURNS * budget)),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from locties.evaluation.leakage import OPEN_LEAKS
+from locties.modalities import RASTER_GROUPS
 from locties_paper.design import (
     BATCH,
     FEATURES,
@@ -14,6 +15,8 @@ from locties_paper.design import (
     KINDS,
     NETWORKS,
     PAIRS,
+    PILOT_DRAW,
+    PILOT_SEED,
     READS,
     REPLICATES,
     TRIPLES,
@@ -174,11 +177,62 @@ def left_out() -> Iterator[Contender]:
             yield Contender(without(name, leaking), "melt", kept, objective, reads=READS)
 
 
+def recipe() -> Iterator[Contender]:
+    """The recipe of the encoders to use, and runs that change one part of it; on pilot places.
+
+    In all of them an embedding also has its nested dimensions.
+    """
+    pilot = [(PILOT_SEED + seed, [PILOT_DRAW]) for seed in range(3)]
+    default = Contender(
+        "recipe",
+        "melt",
+        ["rasters"],
+        "regression",
+        RECIPE,
+        budgets=(),
+        curve=(2.0,),
+        replicates=pilot,
+        reads=READS,
+        settings={"locations": "fresh", "batch": 2048},
+    )
+    yield replace(default, curve=(1 / 2, 2.0, 8.0))
+    for group in RASTER_GROUPS:
+        kept = [each for each in RASTER_GROUPS if each != group]
+        yield replace(default, name=f"without_{group}", groups=kept)
+    for name, objective, modalities in (
+        ("contrast", "nt_xent", ["rasters"]),
+        ("unpaired", "regression", FIVE),
+        ("unpaired_contrast", "nt_xent", FIVE),
+    ):
+        yield replace(default, name=name, objective=objective, modalities=modalities)
+    fixed = {**default.settings, "locations": "fixed"}
+    yield replace(default, name="fixed_locations", settings=fixed)
+    for name, encoder in {
+        "harmonics_10": FEATURES["harmonics_10"],
+        "harmonics_40": FEATURES["harmonics_40"],
+        "fourier": FEATURES["fourier"],
+        "finest_128": {"feature_options": {**RECIPE["feature_options"], "finest": 128}},
+        "finest_1024": {"feature_options": {**RECIPE["feature_options"], "finest": 1024}},
+        "siren": NETWORKS["siren"],
+        "mlp": {"network": "mlp", "network_options": {"hidden": 256, "layers": 3}},
+        "not_nested": {"nested": ()},
+    }.items():
+        yield replace(default, name=name, encoder={**RECIPE, **encoder})
+
+
 def without(name: str, modalities: Sequence[str]) -> str:
     """The name of a contender that lacks some modalities."""
     return f"{name}-without-{'-'.join(modalities)}"
 
 
+# The encoder of the recipe: 2.0 million parameters.
+RECIPE: dict[str, Any] = {
+    "features": "hash_grid",
+    "feature_options": {"rows": 2**15},
+    **NETWORKS["residual"],
+    "dim": 256,
+    "nested": (16, 64),
+}
 A_MODALITY = 1 / 20  # pairs of each modality, times PAIRS
 # What the pilot of ``main`` chose for the probes' contenders: a test compares.
 BEST = {
@@ -212,4 +266,5 @@ SWEEPS = {
         left_out(),
         [without("raw", each) + read for each in LEFT_OUT for read in ("", HARMONICS)],
     ),
+    "recipe": Sweep("parts of the recipe for encoders to use, on pilot places", recipe()),
 }

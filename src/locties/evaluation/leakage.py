@@ -19,12 +19,13 @@ from locties.objectives.content import content
 # For each task, the modalities that hold the same quantity or come from the same source. Rain and
 # temperature come from one reanalysis, and climate zones are computed from both; relief and the
 # elevations of airports have different sources but are the same quantity; population, country,
-# toponyms and the places of texts come from one gazetteer, and texts name their country.
+# toponyms and the places of texts come from one gazetteer, and texts name their country. Rasters
+# hold rain, relief and the density of the gazetteer's settlements.
 LEAKS: dict[str, tuple[str, ...]] = {
-    "air_temperature": ("rain", "temperature"),
-    "elevation": ("relief",),
-    "population": ("toponyms", "text"),
-    "climate_zone": ("rain", "temperature"),
+    "air_temperature": ("rain", "temperature", "rasters"),
+    "elevation": ("relief", "rasters"),
+    "population": ("toponyms", "text", "rasters"),
+    "climate_zone": ("rain", "temperature", "rasters"),
     "country": ("toponyms", "text"),
 }
 # As above. MOSAIKS and pvlib took their elevations from the same terrain tiles on AWS: in the
@@ -32,9 +33,9 @@ LEAKS: dict[str, tuple[str, ...]] = {
 # richness of plants was computed from climate and relief.
 OPEN_LEAKS: dict[str, tuple[str, ...]] = {
     "air_temperature": ("temperature",),
-    "precipitation": ("rain",),
-    "elevation": ("relief",),
-    "plant_richness": ("rain", "temperature", "relief"),
+    "precipitation": ("rain", "rasters"),
+    "elevation": ("relief", "rasters"),
+    "plant_richness": ("rain", "temperature", "relief", "rasters"),
     "winter_temperature": ("temperature",),
     "summer_temperature": ("temperature",),
 }

@@ -28,6 +28,7 @@ SOURCES: dict[str, tuple[str, ...]] = Registry(
     temperature=("temperature", "land"),
     haze=("haze", "land"),
     relief=("relief", "land"),
+    rasters=("imagery", "relief", "rain", "haze", "places", "land"),
     toponyms=("places",),
     text=("text", "places"),
     imagery_frozen=("imagery", "land"),
