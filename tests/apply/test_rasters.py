@@ -17,6 +17,7 @@ import rasterio.warp
 import rioxarray
 import torch
 import xarray
+from command import run_here
 from raster_files import noise, read, write
 from rasterio.control import GroundControlPoint
 from rasterio.rio.main import main_group
@@ -336,7 +337,9 @@ def test_what_is_proposed_for_a_file_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["era5.nc", "deep.h5", "era5.zarr"])
-def test_variables_of_a_file_are_named(name: str, tmp_path: Path) -> None:
+def test_variables_of_a_file_are_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / name
     grid = {"latitude": np.arange(50.0, 40, -1), "longitude": np.arange(350.0, 370)}
     both = xarray.Dataset({key: (tuple(grid), noise(1, 10, 20)[0]) for key in ("t2m", "d2m")}, grid)
@@ -356,11 +359,16 @@ def test_variables_of_a_file_are_named(name: str, tmp_path: Path) -> None:
     proposed = str(error.value).partition(" as ")[2].partition(". On")[0]
     places, _ = read(eval(proposed, {"xarray": xarray}))
     assert places[:, 0].min() == pytest.approx(-10, abs=4)
-    if name == "era5.nc":
-        command = str(error.value).partition("as rio ")[2].removesuffix(" does")
-        rio(*shlex.split(command)[:-1], tmp_path / "t2m.tif")
-        rio("edit-info", tmp_path / "t2m.tif", "--crs", "EPSG:4326")
-        assert np.abs(np.sort(read(tmp_path / "t2m.tif")[0], 0) - np.sort(places, 0)).max() < 1e-4
+    before, _, command = (
+        str(error.value).partition("make a GeoTIFF of it, as ")[2].rpartition("rio ")
+    )
+    if before:
+        monkeypatch.chdir(tmp_path)
+        run_here(before.removesuffix(" && "))
+    command = command.removesuffix(" does")
+    rio(*shlex.split(command)[:-1], tmp_path / "t2m.tif")
+    rio("edit-info", tmp_path / "t2m.tif", "--crs", "EPSG:4326")
+    assert np.abs(np.sort(read(tmp_path / "t2m.tif")[0], 0) - np.sort(places, 0)).max() < 1e-4
 
 
 def test_gdals_name_of_a_variable_points_to_xarray() -> None:

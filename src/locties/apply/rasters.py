@@ -212,10 +212,15 @@ def _by_xarray(path: str | Path, names: Sequence[str] = ()) -> str:
     group, _, name = names[0].lstrip("/").rpartition("/")
     inside = f"{str(path)!r}" + (f", group={group!r}" if group else "")
     others = f" ({', '.join(names)})" if len(names) > 1 else ""
-    of_gdal = shlex.quote(f'NETCDF:"{path}":{name}')
+    file, first = path, ""
+    if Path(path).is_dir():  # GDAL does not read every Zarr
+        file = f"{name}.nc"
+        code = f"import xarray; xarray.open_dataset({inside})[[{name!r}]].to_netcdf({file!r})"
+        first = f"python -c {shlex.quote(code)} && "
+    of_gdal = shlex.quote(f'NETCDF:"{file}":{name}')
     return (
         f"pass one of them{others}, as xarray.open_dataset({inside})[{name!r}]. On the command "
-        f"line, make a GeoTIFF of it, as rio convert {of_gdal} {name}.tif does"
+        f"line, make a GeoTIFF of it, as {first}rio convert {of_gdal} {name}.tif does"
     )
 
 
