@@ -20,6 +20,7 @@ from locties.lonlat import (
     cell_index,
     check,
     distance_km,
+    read,
     to_xyz,
 )
 
@@ -90,6 +91,12 @@ def test_wrapped_longitude_is_in_range_and_the_same_place(dtype, longitude, lati
     assert -180 <= wrapped[0, 0] < 180
     tolerance = 1e-9 if dtype == torch.float64 else 2e-5
     assert (to_xyz(wrapped) - to_xyz(point.double())).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("points", [[BERLIN], np.array([BERLIN]), torch.tensor([BERLIN])])
+def test_columns_of_what_has_none_are_refused(points):
+    with pytest.raises(ValueError, match=r"lon='x'.* no named columns: leave them out"):
+        read(points, lon="x")
 
 
 def test_just_west_of_the_date_line_wraps_into_range():

@@ -95,7 +95,10 @@ def read(lonlat: LonLat, lon: str | None = None, lat: str | None = None) -> Tens
 
     `lon` and `lat` name the columns of a table whose names are unusual.
     """
-    points = lonlat if isinstance(lonlat, Tensor) else _tensor(lonlat, lon, lat)
+    if isinstance(lonlat, Tensor) and not (lon or lat):
+        points = lonlat
+    else:
+        points = _tensor(lonlat, lon, lat)
     if points.is_complex() or points.dtype == torch.bool:
         raise ValueError(f"lonlat holds {points.dtype}; {_REMEDY}.")
     if points.dtype not in (torch.float32, torch.float64):
@@ -145,6 +148,11 @@ def _named_columns(lonlat: Any, lon: str | None, lat: str | None) -> tuple[Any, 
     if rows:
         names = column_names(rows[0])
     if names is None:
+        if lon or lat:
+            raise ValueError(
+                f"lon={lon!r}, lat={lat!r}, and a {type(lonlat).__name__} has no named columns: "
+                "leave them out, longitude comes first"
+            )
         return None
     longitudes, latitudes = usual_columns(names)
     longitudes = longitudes if lon is None else [name for name in names if name == lon]

@@ -459,6 +459,7 @@ def test_embed_says_what_is_wrong_with_a_month(
         ((encoder, "--month", "day"), 2, "small takes no month: drop --month day"),
         ((seasonal, *grid), 2, "month is None: pass --month 7"),
         ((seasonal, *grid, "--month", "day"), 2, "--month as a number, 1 to 12, not 'day'"),
+        ((encoder, *grid, "--lon", "x"), 2, "drop --lon and --lat, or drop --grid"),
     ):
         result = run("embed", *command, input=text)
         assert (result.exit_code, result.stdout) == (code, "")

@@ -177,6 +177,12 @@ def test_a_wrong_month_is_refused(options, said, seasonal, monkeypatch):
     assert said in result.stderr
 
 
+def test_options_of_a_file_without_a_file_are_refused(encoder):
+    result = run(encoder, "--tasks", "elevation", "--lon", "x")
+    assert result.exit_code == 2
+    assert "--lon x is for --points-file" in result.stderr
+
+
 def test_a_month_for_an_encoder_without_is_refused(encoder):
     result = run(encoder, "--month", "7")
     assert result.exit_code == 2

@@ -62,6 +62,8 @@ def embed(
     """
     found = find_encoder(encoder)
     if grid is not None:
+        if lon or lat:
+            raise ValueError("--grid needs no table: drop --lon and --lat, or drop --grid")
         _export(found, file, output, grid, month)
         return
     if "-" not in (file, output) and Path(output).resolve() == Path(file).resolve():

@@ -99,6 +99,9 @@ def evaluate(
         raise ValueError(
             "give --tasks or --points-file, not both: the labels of a file are one task"
         )
+    for option, value in {"lon": lon, "lat": lat, "kind": kind}.items():
+        if points_file is None and value is not None:
+            raise ValueError(f"--{option} {value} is for --points-file: give both or neither")
 
     import locties
     from locties.apply.metadata import takes_month
