@@ -13,6 +13,7 @@ import pyogrio
 import pytest
 import shapely
 import torch
+from command import run_here
 
 import locties
 from locties._util import extras
@@ -101,6 +102,38 @@ def test_geometry_comes_before_columns_of_coordinates() -> None:
         degrees_apart(locties.read_task(shifted, "ph").lonlat, frame[["lon", "lat"]].to_numpy())
         == 0
     )
+
+
+def test_columns_that_are_named_come_before_a_geometry(tmp_path: Path) -> None:
+    frame = table()
+    shifted = points(frame).assign(x=frame["lon"] + 1, y=frame["lat"] + 1)
+    shifted.to_parquet(tmp_path / "shifted.parquet")
+    expected = frame[["lon", "lat"]].to_numpy() + 1
+    for source in (shifted, tmp_path / "shifted.parquet"):
+        task = locties.read_task(source, "ph", lon="x", lat="y")
+        assert degrees_apart(task.lonlat, expected) == 0
+    with pytest.raises(ValueError, match="no column 'z'"):
+        locties.read_task(shifted, "ph", lon="z", lat="y")
+    with pytest.raises(ValueError, match="no column 'x' nor 'y'"):
+        locties.embed("melt", shifted.geometry, lon="x", lat="y")
+
+
+def test_a_file_of_several_layers_is_refused_with_a_command_that_takes_one(tmp_path: Path) -> None:
+    path, frame = tmp_path / "two.gpkg", points(table(30))
+    pyogrio.write_dataframe(pd.DataFrame({"style": ["red"]}), path, layer="styles")
+    frame.to_file(path, layer="a")
+    assert len(locties.read_task(path, "ph").target) == 30, "a layer without geometry is no choice"
+    frame[:20].to_file(path, layer="b")
+    with pytest.raises(ValueError, match=r"several layers \(a, b\)") as error:
+        locties.read_task(path, "ph")
+    run_here(str(error.value).partition("of one: ")[2])
+    assert len(locties.read_task(tmp_path / "two_new.gpkg", "ph").target) == 30
+
+
+def test_a_raster_has_no_columns_of_coordinates(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").touch()
+    with pytest.raises(ValueError, match="a raster has no columns, lon or lat"):
+        locties.read_modality(tmp_path / "a.tif", name="a", lon="x")
 
 
 def test_months_of_rows_go_with_their_labels() -> None:
@@ -420,7 +453,7 @@ def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
 
 def test_a_name_that_stands_twice_in_a_header_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(",lon,lat,ph,ph,lon\n0,1,2,3.5,9.5,7\n")
-    with pytest.raises(ValueError, match="could be the lon: lon, lon"):
+    with pytest.raises(ValueError, match="several columns 'lon'"):
         locties.read_task(tmp_path / "a.csv", "ph")
     (tmp_path / "a.csv").write_text(",lon,lat,ph,ph\n0,1,2,3.5,9.5\n")
     with pytest.raises(ValueError, match="several columns 'ph'"):

@@ -24,6 +24,7 @@ with needs("own", "reading your own data"):
         coordinate_columns,
         coordinates,
         crs_name,
+        has_points,
         read_table,
         suffix_of,
         swapping,
@@ -117,7 +118,7 @@ def _table(
     )
     facts["rows"] = len(frame)
     facts["columns"] = [str(name) for name in frame.columns]
-    if hasattr(frame, "to_crs"):
+    if has_points(frame, lon, lat):
         facts["coordinates"] = f"points in {crs_name(frame.crs) if frame.crs else 'no CRS'}"
         places = {frame.geometry.name}
     else:

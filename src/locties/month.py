@@ -1,6 +1,7 @@
 """Months: whole numbers from 1, January, to 12, December."""
 
 import math
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def _tensor(month: Any) -> Tensor:
             raise TypeError
         return torch.tensor(values.astype(np.float64))
     except (TypeError, ValueError):
-        raise ValueError(f"month={month!r}: {_REMEDY}") from None
+        raise ValueError(f"month={reprlib.repr(month)}: {_REMEDY}") from None
 
 
 def of_dates(dates: np.ndarray) -> np.ndarray:

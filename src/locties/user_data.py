@@ -46,6 +46,7 @@ with needs("data,own,study", "reading your own data"):
         coordinates,
         existing,
         float_points,
+        has_points,
         month_column,
         months_of,
         read_table,
@@ -95,7 +96,7 @@ def read_task(
             with a geometry needs no coordinate columns.
         target: the column to predict.
         lon: column of longitudes, degrees (WGS84). By default the only one with a usual name, such
-            as lon or Longitude. Not used if there is a geometry.
+            as lon or Longitude; a geometry comes before it, unless `lon` or `lat` is given.
         lat: column of latitudes, found in the same way.
         month: column of months, 1 to 12, or of dates, for an encoder that takes a month; "" finds
             the only column called month. By default the task has no months.
@@ -230,8 +231,8 @@ def read_modality(
     beside = [beside] if isinstance(beside, str) else list(beside)
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     if kind == "raster":
-        if columns is not None:
-            raise ValueError("a raster has no columns: pass bands")
+        if columns is not None or lon or lat:
+            raise ValueError("a raster has no columns, lon or lat: leave them out, or pass bands")
         if patch not in (None, PATCH):
             raise ValueError(f"patch={patch}: the patch encoder reads {PATCH} pixels; or pass None")
         with open_raster(source) as raster:
@@ -373,7 +374,7 @@ def _profiles(
     """Usable rows: lonlat (N, 2) and their columns (N, C), float32."""
     lonlat, problems = coordinates(frame, lon, lat)
     if columns is None:
-        places = () if hasattr(frame, "to_crs") else coordinate_columns(frame, lon, lat)
+        places = () if has_points(frame, lon, lat) else coordinate_columns(frame, lon, lat)
         columns = measured_columns(frame, {*places})
     elif isinstance(columns, str) or not len(columns):
         raise ValueError(f"columns={columns!r}: give a list of at least one name")

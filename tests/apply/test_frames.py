@@ -338,6 +338,8 @@ def test_rows_without_a_month_beside_the_table_are_refused_or_dropped(months: ob
         (seasonal(), LONLAT, None, "ndarray has no columns: pass month=7"),
         (seasonal(), table().assign(month=1, Month=2), None, "2 columns are called month"),
         (seasonal(), table().assign(month=list("abcd")), None, "'month' holds text, such as 'a'"),
+        (seasonal(), table().assign(month="Jul"), None, "'Jul': give months as .* 2024-07-31"),
+        (seasonal(), table(), ["Jul"] * 4, r"month=\['Jul', .*: give whole numbers"),
         (seasonal(), table(), 13, "is 13: give whole numbers from 1"),
         (seasonal(), table(), [1, 2], r"shape \(2,\) and there are 4 places"),
         (seasonal(), LONLAT, pd.Series([1, 2]), r"shape \(2,\) and there are 4 places"),

@@ -88,6 +88,7 @@ def test_usual_names_are_found_in_any_case_and_order(names, found) -> None:
         (["lon", "lat", "Latitude"], ["lat, Latitude", "Pass lat='lat', or another"]),
         (["x", "y"], ["no column 'lon' nor 'lat'", "Pass lon='x', lat='y'"]),
         (["east", "lat"], ["no column 'lon'", "east, lat", "Pass lon= and lat="]),
+        (["lon", "lat", "lon"], ["several columns 'lon': rename them"]),
     ],
 )
 def test_names_that_are_not_clear_are_listed_with_what_to_pass(names, words) -> None:
@@ -95,6 +96,11 @@ def test_names_that_are_not_clear_are_listed_with_what_to_pass(names, words) -> 
         coordinate_columns(pd.DataFrame(columns=names))
     for word in words:
         assert word in str(error.value)
+
+
+def test_one_column_is_not_both_coordinates() -> None:
+    with pytest.raises(ValueError, match="both 'lat': name the column of each"):
+        coordinate_columns(pd.DataFrame(columns=["lon", "lat"]), lon="lat")
 
 
 @pytest.mark.parametrize("given", [{}, {"lon": "x", "lat": "y"}])

@@ -31,6 +31,7 @@ with needs("own,data", "a table of embeddings"):
         coordinate_columns,
         coordinates,
         float_points,
+        has_points,
         numbers_of,
         read_table,
         suffix_of,
@@ -101,7 +102,7 @@ class EmbeddingTable:
         if not len(frame):
             raise ValueError(f"{self.name} has no row")
         lonlat, problems = self._coordinates(frame, lon, lat)
-        places = () if hasattr(frame, "to_crs") else coordinate_columns(frame, lon, lat)
+        places = () if has_points(frame, lon, lat) else coordinate_columns(frame, lon, lat)
         names = _chosen(frame, columns) if columns is not None else _guessed(frame, places)
         values, lacking = _values(frame, names)
         scale, unusable = _scale(frame, names, values)

@@ -56,7 +56,7 @@ def embed(
             such a table; a GeoDataFrame or GeoSeries of points in any CRS; or any other input of
             `locties.lonlat.check`.
         lon: column of longitudes. By default the only one with a usual name, such as lon or
-            Longitude. Not used if there is a geometry.
+            Longitude; a geometry comes before it, unless `lon` or `lat` is given.
         lat: column of latitudes, found in the same way.
         month: for an encoder with a `time`: one month for all rows, an array of months, as for
             `locties.month.check`, or a column of months or dates. By default the only column

@@ -119,6 +119,7 @@ def _read_file(source: str | Path) -> Any:
             return pd.read_parquet(path)
         if suffix in TABLES:
             location, options = _vector(path, suffix)
+            options = options or _layer(path, location)  # a GML has one, and could name a URL
             frame = need("geopandas", "geometry", "own").read_file(location, **options)
             if location.lower().endswith(".fgb"):
                 _check_count(path, frame, location)
@@ -130,6 +131,20 @@ def _read_file(source: str | Path) -> Any:
         "spreadsheet as CSV; rename text to .csv if commas are between its fields, to .tsv if tabs "
         "are"
     )
+
+
+def _layer(path: Path, location: str) -> dict[str, str]:
+    """The option of geopandas for the only layer with geometry; ValueError if there are several."""
+    found = need("pyogrio", "geometry", "own").list_layers(location)
+    layers = [name for name, kind in found if kind is not None]
+    if len(layers) > 1:
+        one, new = quoted(layers[0]), quoted(str(path.with_name(f"{path.stem}_new.gpkg")))
+        code = f"geopandas.read_file({quoted(location)}, layer={one}).to_file({new})"
+        raise ValueError(
+            f"{path} has several layers ({', '.join(layers)}): make a file of one: python -c "
+            + shlex.quote(f"import geopandas; {code}")
+        )
+    return {"layer": layers[0]} if layers else {}
 
 
 def _check_count(path: Path, frame: Any, location: str) -> None:
@@ -187,7 +202,8 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
             )
         except pd.errors.ParserWarning:
             raise ValueError(
-                f"{path} has more fields in its rows than in its header: name every column"
+                f"{path} has more fields in its rows than in its header, {shown(','.join(header))}:"
+                " name every column there, or delete lines above the header"
             ) from None
         except UnicodeDecodeError as error:
             raise not_utf8(path, error) from None
@@ -364,7 +380,7 @@ def coordinate_columns(
     Usual names are lon, Longitude, lng, decimalLatitude and the like, in any case; each must occur
     once. x and y must be given: they are often metres.
     """
-    names = [str(name) for name in frame.columns]
+    names = [str(name) for name in getattr(frame, "columns", ())]
     metres = [[name for name in names if name.strip().lower() == key] for key in "xy"]
     found, missing, hints = [], [], []
     usual = usual_columns(names)
@@ -373,6 +389,7 @@ def coordinate_columns(
         ("lon", "lat"), (lon, lat), usual, candidates, strict=True
     ):
         if given is None and len(likely) > 1:
+            column_of(frame, likely[0])  # refuses a repeated name
             raise UnclearColumns(
                 f"several columns could be the {argument}: {', '.join(likely)}",
                 f"Pass {argument}={likely[0]!r}, or another",
@@ -389,17 +406,16 @@ def coordinate_columns(
             f"Pass {', '.join(hints)}." if hints else "Pass lon= and lat= with their names.",
             candidates,
         )
+    if found[0] == found[1]:
+        raise ValueError(f"lon and lat are both {found[0]!r}: name the column of each")
     return found[0], found[1]
 
 
 def coordinates(
     frame: Any, lon: str | None = None, lat: str | None = None
 ) -> tuple[Array, Problems]:
-    """Coordinates (N, 2) float64, degrees, and the rows in which they cannot be used.
-
-    A GeoDataFrame or GeoSeries gives its geometry, not its columns.
-    """
-    if hasattr(frame, "to_crs"):
+    """Coordinates (N, 2) float64, degrees, and the rows in which they cannot be used."""
+    if has_points(frame, lon, lat):
         lonlat, problems = _from_geometry(frame)
         project = f"they are not in the CRS {crs_name(frame.crs)}; name theirs: " + rewritten(
             frame, '.set_crs("EPSG:...", allow_override=True)'
@@ -423,9 +439,14 @@ def coordinates(
     return lonlat, problems + out_of_range(lonlat, unread, swap, project, scale)
 
 
+def has_points(frame: Any, lon: str | None, lat: str | None) -> bool:
+    """Whether the places are a frame's geometry, as no column is named."""
+    return hasattr(frame, "to_crs") and not (lon or lat)
+
+
 def swapping(frame: Any, lon: str | None = None, lat: str | None = None) -> str:
     """What to do if longitude and latitude of a table are swapped."""
-    if hasattr(frame, "to_crs"):
+    if has_points(frame, lon, lat):
         points = "geopandas.points_from_xy(t.geometry.y, t.geometry.x, crs=t.crs)"
         return "swap them: " + rewritten(frame, f".pipe(lambda t: t.set_geometry({points}))")
     lon, lat = coordinate_columns(frame, lon, lat)
@@ -606,8 +627,14 @@ def months_of(frame: Any, name: str) -> tuple[Array, Problems]:
         values, problems = numbers_of(frame, name)
     else:
         dates = column.astype("string").str.extract(r"^\s*\d{4}-(\d\d)(?:-\d\d.*)?$")[0]
+        texts = column.dropna().astype("string")
         if dates.notna().any():
             values = dates.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+        elif len(texts) and not is_number(texts).any():
+            raise ValueError(
+                f"column {name!r} holds text, such as {shown(texts.iloc[0])}: give months as "
+                "numbers, 1 to 12, or as dates such as 2024-07-31, or name another column"
+            )
         else:
             values, problems = numbers_of(frame, name)
     no_month = ~np.isin(values, np.arange(1, 13)) & ~any_of(problems, len(values))
