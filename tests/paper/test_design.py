@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+import locties
 from locties import Task
 from locties_paper import design
 from locties_paper.results import PUBLISHED_ROWS
@@ -112,3 +113,16 @@ def test_probes_are_at_the_budgets_that_the_pilot_chose():
         name: (best[name],) for name in contenders
     }
     assert design.strongest(chosen) in contenders
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_regression_takes_a_quarter_of_the_operations_of_melt():
+    """C4 compares the two at equal operations."""
+    flops = {}
+    for name in ("melt", "regression"):
+        each = SWEEPS["main"].contenders[name]
+        arguments = each.arguments(1 / 16, seed=0) | {"pairs": 1024, "epochs": 1, "samples": 1024}
+        run = locties.pretrain(**arguments, encoder=each.start(0), device="cpu", progress=False)
+        flops[name] = run.history["flops"].iloc[-1]
+    assert flops["melt"] / flops["regression"] == pytest.approx(4, rel=0.05)

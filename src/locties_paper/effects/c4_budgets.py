@@ -1,8 +1,8 @@
 """C4: what do more pairs do, to the mean and to each probe?
 
-The table of effects has each contrast for ridge and for nearest neighbours too. A pair takes a
-quarter of the operations in regression, which has no modality encoders: so it stands beside MELT at
-four times the pairs.
+The table of effects has each contrast for ridge and for nearest neighbours too. Regression has no
+modality encoders, so a pair takes a quarter of the operations that it takes in MELT. At equal
+operations it has four times the pairs.
 """
 
 import pandas as pd
