@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -101,7 +100,13 @@ class EmbeddingTable:
         self.name = "the table" if file is None else Path(file).name
         if not len(frame):
             raise ValueError(f"{self.name} has no row")
-        lonlat, problems = self._coordinates(frame, lon, lat)
+        try:
+            lonlat, problems = coordinates(frame, lon, lat)
+        except UnclearColumns as error:  # --lon and --lat are those of another table
+            raise ValueError(
+                f"{self.name}: {error.problem}. Rename one column 'lon' and one 'lat', and drop "
+                "others of the kind, or name them to locties.EmbeddingTable"
+            ) from None
         places = () if has_points(frame, lon, lat) else coordinate_columns(frame, lon, lat)
         names = _chosen(frame, columns) if columns is not None else _guessed(frame, places)
         values, lacking = _values(frame, names)
@@ -123,21 +128,6 @@ class EmbeddingTable:
         parts = (points.numpy(), self._values, self._scale)
         digest = hashlib.sha256(b"".join(part.tobytes() for part in parts if part is not None))
         self.origin = {"name": self.name, "sha256": digest.hexdigest()}
-
-    def _coordinates(self, frame: Any, lon: str | None, lat: str | None) -> tuple[Array, Problems]:
-        """As `coordinates`; on the command line, --lon and --lat are those of another table."""
-        try:
-            return coordinates(frame, lon, lat)
-        except UnclearColumns as error:
-            if lon or lat:
-                raise
-            remedy = "name the columns of longitude and latitude 'lon' and 'lat'"
-            if all(error.likely):
-                (x, *others), (y, *more) = error.likely
-                drop = f".drop(columns={json.dumps([*others, *more])})" if others or more else ""
-                names = f'{{{quoted(x)}: "lon", {quoted(y)}: "lat"}}'
-                remedy += ", with " + rewritten(frame, f"{drop}.rename(columns={names})")
-            raise ValueError(f"{self.name}: {error.problem}. In this table, {remedy}") from None
 
     def __call__(self, lonlat: LonLat) -> Tensor:
         """(N, 2) degrees to (N, dim) float32, on the device of `lonlat`."""

@@ -69,11 +69,11 @@ _FIT = 0.95  # share of rows that must be possible when swapped
 
 
 class UnclearColumns(ValueError):
-    """Longitude and latitude are not found; `likely` are the columns that each could be."""
+    """Longitude and latitude are not found; the remedy is for tables that take `lon` and `lat`."""
 
-    def __init__(self, problem: str, remedy: str, likely: Sequence[Sequence[str]]) -> None:
+    def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}. {remedy}")
-        self.problem, self.likely = problem, likely
+        self.problem = problem
 
 
 def read_table(source: Any) -> Any:
@@ -384,27 +384,22 @@ def coordinate_columns(
     metres = [[name for name in names if name.strip().lower() == key] for key in "xy"]
     found, missing, hints = [], [], []
     usual = usual_columns(names)
-    candidates = [likely or x for likely, x in zip(usual, metres, strict=True)]
-    for argument, given, likely, also in zip(
-        ("lon", "lat"), (lon, lat), usual, candidates, strict=True
-    ):
+    for argument, given, likely, x in zip(("lon", "lat"), (lon, lat), usual, metres, strict=True):
         if given is None and len(likely) > 1:
             column_of(frame, likely[0])  # refuses a repeated name
             raise UnclearColumns(
                 f"several columns could be the {argument}: {', '.join(likely)}",
                 f"Pass {argument}={likely[0]!r}, or another",
-                candidates,
             )
         found.append(given or (likely[0] if likely else argument))
         if found[-1] not in names:
             missing.append(found[-1])
-            if also:
-                hints.append(" or ".join(f"{argument}={name!r}" for name in also))
+            if likely or x:
+                hints.append(" or ".join(f"{argument}={name!r}" for name in likely or x))
     if missing:
         raise UnclearColumns(
             f"there is no column {' nor '.join(map(repr, missing))}; columns: {', '.join(names)}",
             f"Pass {', '.join(hints)}." if hints else "Pass lon= and lat= with their names.",
-            candidates,
         )
     if found[0] == found[1]:
         raise ValueError(f"lon and lat are both {found[0]!r}: name the column of each")
