@@ -181,6 +181,10 @@ def test_options_of_a_file_without_a_file_are_refused(encoder):
     result = run(encoder, "--tasks", "elevation", "--lon", "x")
     assert result.exit_code == 2
     assert "--lon x is for --points-file" in result.stderr
+    for option in (["--points", "10"], ["--tier", "open"]):
+        result = run(encoder, "--points-file", "soil.csv", "--target", "ph", *option)
+        assert result.exit_code == 2
+        assert f"{' '.join(option)} is for --tasks" in result.stderr
 
 
 def test_a_month_for_an_encoder_without_is_refused(encoder):

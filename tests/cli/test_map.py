@@ -127,6 +127,7 @@ WRONG = [
     (["--output", "ph.tif", "--coverage", "90"], "--coverage 90"),
     (["--output", "ph.tif", "--target", "hp"], "'hp'"),
     (["--output", "ph.tif", "--encoder", "metl"], "did you mean 'melt'"),
+    (["--output", "ph.tif", "--encoder", "Auto"], "did you mean 'auto'"),
     (["--output", "ph.tif", "--kind", "classes"], "classification"),
     (["--output", "ph.tif", "--lon", "lgn"], "lgn"),
     (["--output", "ph.tif", "--invalid", "dorp"], "'drop'"),

@@ -133,6 +133,10 @@ def test_a_name_that_is_also_a_file_here_is_said(tmp_path, monkeypatch):
     assert result.exit_code == 2
     assert "-m haze is the modality of locties" in result.stderr
     assert "write -m haze=./haze" in result.stderr
+    (tmp_path / "soil.csv").touch()
+    result = run("pretrain", "clip", "-m", "soil.csv", "-o", "run", *TINY)
+    assert result.exit_code == 2
+    assert "-m soil.csv is a file or folder: give it a name, -m NAME=soil.csv" in result.stderr
 
 
 @pytest.mark.slow

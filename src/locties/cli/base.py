@@ -225,13 +225,13 @@ def find_encoder(name: str, others: Sequence[str] = ()) -> str:
     return name
 
 
-def find_contender(name: str) -> str:
+def find_contender(name: str, others: Sequence[str] = ()) -> str:
     """The name to give to `contender`. Each part is a table, or as in `find_encoder`."""
     from locties.apply.embedding_table import is_table
     from locties.evaluation.baselines import BASELINES, MONTHLY_BASELINES, parts_of
     from locties.peers import PEERS
 
-    others = [*BASELINES, *MONTHLY_BASELINES, *PEERS, "layers"]
+    others = [*others, *BASELINES, *MONTHLY_BASELINES, *PEERS, "layers"]
     return "+".join(
         part if is_table(part) else find_encoder(part, others) for part in parts_of(name)
     )

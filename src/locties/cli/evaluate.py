@@ -55,8 +55,12 @@ def evaluate(
     tasks: Annotated[
         list[str] | None, typer.Option(help="One or more; by default all of the tier.")
     ] = None,
-    tier: Annotated[str, typer.Option(help="embedded or open.")] = "embedded",
-    points: Annotated[int, typer.Option(help="Largest number of points in a task.")] = 5000,
+    tier: Annotated[
+        str | None, typer.Option(help="embedded, the default, or open.", show_default=False)
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(help="Largest number of points in a task; by default 5000.")
+    ] = None,
     labels: Annotated[list[str], typer.Option(help="all, or numbers of labels.")] = ["all"],  # noqa: B006
     probes: Annotated[list[str], typer.Option(help="ridge, knn, mlp.")] = ["ridge", "knn"],  # noqa: B006
     splits: Annotated[list[str], typer.Option(help="random, block.")] = ["random", "block"],  # noqa: B006
@@ -99,6 +103,9 @@ def evaluate(
         raise ValueError(
             "give --tasks or --points-file, not both: the labels of a file are one task"
         )
+    for option, value in {"tier": tier, "points": points}.items():
+        if points_file is not None and value is not None:
+            raise ValueError(f"--{option} {value} is for --tasks: drop it, or --points-file")
     for option, value in {"lon": lon, "lat": lat, "kind": kind}.items():
         if points_file is None and value is not None:
             raise ValueError(f"--{option} {value} is for --points-file: give both or neither")
@@ -126,10 +133,10 @@ def evaluate(
     elif month is not None and fixed is None:
         raise ValueError(f"--month {month}: without --points-file, give a number, 1 to 12")
     else:
-        known = TIERS[tier]
-        monthly = seasonal and fixed is None and tier == "embedded"
+        known, most = TIERS[tier or "embedded"], 5000 if points is None else points
+        monthly = seasonal and fixed is None and known is TIERS["embedded"]
         chosen = [
-            (MONTHLY_TASKS if name in MONTHLY_TASKS else known)[name](points=points)
+            (MONTHLY_TASKS if name in MONTHLY_TASKS else known)[name](points=most)
             for name in split_names(tasks or (MONTHLY_TASKS if monthly else known))
         ]
     if seasonal:

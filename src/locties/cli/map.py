@@ -90,7 +90,7 @@ def map_(
     """
     _check(output, at, report, grid=bounds is not None or resolution is not None or sea)
     check_writable(output, report)
-    encoders = [name if name == "auto" else find_contender(name) for name in split_names(encoder)]
+    encoders = [find_contender(name, ["auto"]) for name in split_names(encoder)]
 
     from locties.mapping.candidates import candidates
     from locties.mapping.conformal import check_coverage

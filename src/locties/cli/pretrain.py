@@ -180,11 +180,14 @@ def _modalities(
     pairs = [item.partition("=") for item in split_names(items)]
     modalities: list[str | Modality] = [name for name, equals, _ in pairs if not equals]
     for name in modalities:
-        if Path(str(name)).exists():
-            say(
-                f"warning: -m {name} is the modality of locties, not the file or folder {name!r} "
-                f"here; for that, write -m {name}=./{name}"
-            )
+        if not Path(str(name)).exists():
+            continue
+        if name not in locties.MODALITIES:
+            raise ValueError(f"-m {name} is a file or folder: give it a name, -m NAME={name}")
+        say(
+            f"warning: -m {name} is the modality of locties, not the file or folder {name!r} here; "
+            f"for that, write -m {name}=./{name}"
+        )
     files: dict[str, str] = {}
     for name, equals, file in pairs:
         if equals and files.setdefault(name, file) != file:
