@@ -32,8 +32,10 @@ GIVEN = {
     "maps": {"encoder": ENCODER},
     "errors": {"encoder": ENCODER},
 }
-# Modules that only draw or print: a change there repeats no training and no scoring.
+# Modules that only draw or print: a change there repeats no training and no scoring. Nor does a
+# change of scores repeat a training.
 SHOWN = ["locties.maps", "locties_paper.figures", "locties_paper.site"]
+SCORED = [*SHOWN, "locties.evaluation"]
 
 # What each notebook took, by profile: `python -m locties_paper.times` keeps it.
 with open("results/book_times.csv") as file:
@@ -107,7 +109,7 @@ rule pretrain:
         history=f"{RUN}/history.parquet",
         settings=f"{RUN}/settings.json",
         time=f"{OUT}/times/pretrain.csv",
-    params: values=PARAMETERS["pretrain"], code=code("pretrain", without=SHOWN)
+    params: values=PARAMETERS["pretrain"], code=code("pretrain", without=SCORED)
     resources: seconds=SECONDS.get("pretrain", 0)
     priority: 1  # others wait for it
     retries: 1
