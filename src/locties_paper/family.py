@@ -1,0 +1,79 @@
+"""Train the encoders to use, in three sizes: ``python -m locties_paper.family --output FOLDER``.
+
+The recipe is the default of the sweep ``recipe`` in `locties_paper.sweeps`, which was chosen on
+pilot places alone. Runs take hours on one thread, and resume when they are started again. Then
+publish them:
+
+    python -m locties_paper.publish small=FOLDER/small base=FOLDER/base large=FOLDER/large
+"""
+
+import argparse
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import locties
+from locties import LocationEncoder
+from locties_paper.sweeps import RECIPE, SWEEPS
+
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Size:
+    """One encoder of the family: the options of its grid and network, and the pairs it sees."""
+
+    grid: dict[str, Any]
+    network: dict[str, Any]
+    pairs: int
+
+    def start(self) -> LocationEncoder:
+        """The encoder before training."""
+        options = {"feature_options": self.grid, "network_options": self.network}
+        return LocationEncoder(**{**RECIPE, **options}, seed=SEED)
+
+
+SIZES = {
+    "small": Size(
+        {"levels": 10, "finest": 256, "rows": 2**12}, {"hidden": 128, "layers": 2}, 4_000_000
+    ),
+    "base": Size(
+        {"levels": 12, "finest": 512, "rows": 2**15}, {"hidden": 256, "layers": 2}, 8_000_000
+    ),
+    "large": Size(
+        {"levels": 14, "finest": 1024, "rows": 2**17}, {"hidden": 256, "layers": 2}, 16_000_000
+    ),
+}
+
+
+def train(name: str, output: Path) -> None:
+    """Train an encoder of the family into a folder of its name, unless it is there."""
+    size, folder = SIZES[name], output / name
+    if (folder / "encoder").is_dir():
+        return
+    recipe = SWEEPS["recipe"].contenders["recipe"]
+    arguments = {**recipe.arguments(1.0, SEED), "pairs": size.pairs, "epochs": 20}
+    run = locties.pretrain(
+        **arguments, encoder=size.start(), checkpoint=folder / "checkpoint", device="cpu"
+    )
+    run.save(folder)
+    shutil.rmtree(folder / "checkpoint")
+
+
+def main() -> None:
+    """The command line; see the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SIZES)}; all")
+    parser.add_argument("--output", type=Path, default=Path("_build/family"))
+    given = parser.parse_args()
+    if unknown := set(given.names) - SIZES.keys():
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SIZES)}")
+    for name in given.names or SIZES:
+        train(name, given.output)
+
+
+if __name__ == "__main__":
+    main()
