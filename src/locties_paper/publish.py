@@ -27,7 +27,7 @@ PICTURE = REPOSITORY / "book" / "_static" / "embedding.png"
 
 
 def publish(runs: Mapping[str, str | Path], to: Path = PUBLISHED, picture: Path = PICTURE) -> None:
-    """Save the encoders of runs by name, with their origin, and draw the first of them.
+    """Save the encoders of runs by name as int8, with their origin, and draw the first of them.
 
     Raises ValueError, before anything is saved, if the code was changed and not committed.
     """
@@ -35,7 +35,7 @@ def publish(runs: Mapping[str, str | Path], to: Path = PUBLISHED, picture: Path 
         raise ValueError(f"the code of {commit()} is not committed: commit it, then publish")
     ready = {name: described(name, Path(run)) for name, run in runs.items()}
     for name, encoder in ready.items():
-        encoder.save(to / name)
+        encoder.save(to / name, as_int8=True)
     drawn = next(iter(ready.values()))
     figure = maps.draw_rgb(maps.embedding_rgb(locties.embed_grid(drawn, 0.5)))
     figure.savefig(picture, dpi=120)

@@ -40,7 +40,12 @@ PAPER_BUDGET = 5_000_000 / PAIRS
 # Contenders without training, as `locties.evaluation.baselines.contender` names them.
 UNTRAINED = (
     *("constant", "xyz", "harmonics_10", "harmonics_40"),
-    *(name + read for name in ("raw", "geoclip", "best") for read in ("", HARMONICS)),
+    *(
+        name + read
+        for name in ("raw", "geoclip", "best", "small", "base", "large")
+        for read in ("", HARMONICS)
+    ),
+    "large" + "+raw" + HARMONICS,
 )
 BOOSTED = "raw_boosting"  # gradient boosting on raw values, of tasks with numbers
 

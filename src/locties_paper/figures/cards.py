@@ -5,7 +5,7 @@ continent of encoders that have none. ``python -m locties_paper.open_tasks`` mak
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from locties._util.registry import Registry
 from locties.data import manifest, sampling
 from locties.encoder import load
 from locties.evaluation import TASKS, TIERS
-from locties.saved import WEIGHTS, find_folder, published, read_config
+from locties.saved import FORMAT_INT8, WEIGHTS, find_folder, published, read_config
 from locties_paper import results
 from locties_paper.design import LEAKING
 from locties_paper.geography import GROUPINGS, predict_with_best_probe, score_groups
@@ -38,6 +38,7 @@ METHODS = {
     "melt": "MELT, in which every batch holds all modalities",
     "salt": "SALT, in which one modality is active in each epoch",
     "clip": "the two-modality baseline in the style of SatCLIP",
+    "regression": "regression: it learned to predict what a modality says of each place",
 }
 PAPERS = {
     "melt": (
@@ -47,6 +48,10 @@ PAPERS = {
     "clip": (
         "Klemmer, K., Rolf, E., Robinson, C., Mackey, L., Russwurm, M. (2025). SatCLIP: global, "
         "general-purpose location embeddings with satellite imagery. AAAI 2025."
+    ),
+    "regression": (
+        "Müller, T., Evans, A., Schied, C., Keller, A. (2022). Instant Neural Graphics Primitives "
+        "with a Multiresolution Hash Encoding. ACM Transactions on Graphics 41."
     ),
 }
 PAPERS["salt"] = PAPERS["melt"]
@@ -93,7 +98,7 @@ def card(encoder: str | Path, folder: str | Path = results.PUBLISHED_ROWS) -> st
     parts = [
         f"# {name}",
         f"A location encoder: longitude and latitude in, {loaded.dim} numbers out. Trained on "
-        f"{_and(origin['modalities'])} by {METHODS[origin['schedule']]}.",
+        f"{_and(origin['modalities'])} by {METHODS[_method(origin)]}.",
         f'```python\nembedding = locties.load("{name}")([[13.4, 52.5]])  # (1, {loaded.dim})\n```',
         "## Recipe",
         _recipe(path, config),
@@ -115,10 +120,15 @@ def card(encoder: str | Path, folder: str | Path = results.PUBLISHED_ROWS) -> st
         "The code has the MIT licence. The training data have other terms; whether these reach the "
         "weights is not settled:",
         _data(origin["modalities"]),
-        f"Cite: {PAPERS[origin['schedule']]} Encoder {name} of locties {config['locties']}, "
+        f"Cite: {PAPERS[_method(origin)]} Encoder {name} of locties {config['locties']}, "
         f"sha256 {config['sha256'][:12]}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _method(origin: Mapping[str, Any]) -> str:
+    """The key of a method in `METHODS` and `PAPERS`."""
+    return str(origin["objective" if origin["objective"] in METHODS else "schedule"])
 
 
 def _of(config: dict[str, Any], folder: str | Path, table: str) -> pd.DataFrame:
@@ -293,14 +303,14 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 def shipped() -> pd.DataFrame:
     """The shipped encoders, one row for each.
 
-    Columns name, schedule, modalities, dim (length of an embedding), megabytes and sha256 (its
+    Columns name, method, modalities, dim (length of an embedding), megabytes and sha256 (its
     first 12 digits).
     """
     rows = []
     for name in published():
         config = read_config(name)
         origin = config["origin"]
-        row = {"name": name, "schedule": origin["schedule"]}
+        row = {"name": name, "method": _method(origin)}
         row |= {"modalities": ", ".join(origin["modalities"]), "dim": load(name).dim}
         row |= {"megabytes": (find_folder(name) / WEIGHTS).stat().st_size / 1e6}
         rows.append(row | {"sha256": config["sha256"][:12]})
@@ -315,7 +325,8 @@ def write(encoders: Sequence[str | Path], folder: Path = results.PUBLISHED_ROWS)
     if missing:
         results.write_table(pd.concat([*known, *map(by_continent, missing)]), path)
     for each in encoders:
-        load(each).save(find_folder(each), card(each, folder))
+        as_int8 = read_config(each)["format"] == FORMAT_INT8
+        load(each).save(find_folder(each), card(each, folder), as_int8=as_int8)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,29 @@
+"""The family of encoders to use: its sizes, and a run that leaves an encoder to publish."""
+
+import pytest
+import torch
+
+import locties
+from locties_paper import family
+
+
+@pytest.mark.parametrize(("name", "megabytes"), [("small", 2), ("base", 10), ("large", 25)])
+def test_a_file_of_each_size_is_small_enough(name, megabytes, tmp_path):
+    family.SIZES[name].start().save(tmp_path / name, as_int8=name == "large")
+    assert (tmp_path / name / "model.safetensors").stat().st_size < megabytes * 1e6
+
+
+@pytest.mark.data
+def test_a_run_trains_nested_dimensions_by_regression(monkeypatch, tmp_path):
+    grid = {"levels": 2, "finest": 8, "rows": 64, "degree": 2}
+    tiny = family.Size(grid, {"hidden": 8, "layers": 1}, pairs=4096)
+    monkeypatch.setitem(family.SIZES, "tiny", tiny)
+    family.train("tiny", tmp_path)
+    encoder = locties.load(tmp_path / "tiny" / "encoder")
+    assert list(encoder.nested) == [16, 64]
+    moved = [
+        not torch.equal(after, before)
+        for after, before in zip(encoder.parameters(), tiny.start().parameters(), strict=True)
+    ]
+    assert all(moved)
+    assert not (tmp_path / "tiny" / "checkpoint").exists()
