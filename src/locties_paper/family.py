@@ -18,6 +18,7 @@ from locties import LocationEncoder
 from locties_paper.sweeps import RECIPE, SWEEPS
 
 SEED = 1
+EPOCHS = 20  # a run that was stopped goes on from the end of the last
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def train(name: str, output: Path) -> None:
     if (folder / "encoder").is_dir():
         return
     recipe = SWEEPS["recipe"].contenders["recipe"]
-    arguments = {**recipe.arguments(1.0, SEED), "pairs": size.pairs, "epochs": 20}
+    arguments = {**recipe.arguments(1.0, SEED), "pairs": size.pairs, "epochs": EPOCHS}
     run = locties.pretrain(
         **arguments, encoder=size.start(), checkpoint=folder / "checkpoint", device="cpu"
     )

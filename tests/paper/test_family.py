@@ -16,7 +16,8 @@ def test_a_file_of_each_size_is_small_enough(name, megabytes, tmp_path):
 @pytest.mark.data
 def test_a_run_trains_nested_dimensions_by_regression(monkeypatch, tmp_path):
     grid = {"levels": 2, "finest": 8, "rows": 64, "degree": 2}
-    tiny = family.Size(grid, {"hidden": 8, "layers": 1}, pairs=4096)
+    tiny = family.Size(grid, {"hidden": 8, "layers": 1}, pairs=8192)
+    monkeypatch.setattr(family, "EPOCHS", 2)
     monkeypatch.setitem(family.SIZES, "tiny", tiny)
     family.train("tiny", tmp_path)
     encoder = locties.load(tmp_path / "tiny" / "encoder")

@@ -310,7 +310,7 @@ def shipped() -> pd.DataFrame:
     for name in published():
         config = read_config(name)
         origin = config["origin"]
-        row = {"name": name, "method": _method(origin)}
+        row: dict[str, Any] = {"name": name, "method": _method(origin)}
         row |= {"modalities": ", ".join(origin["modalities"]), "dim": load(name).dim}
         row |= {"megabytes": (find_folder(name) / WEIGHTS).stat().st_size / 1e6}
         rows.append(row | {"sha256": config["sha256"][:12]})
