@@ -48,7 +48,7 @@ assert use_multilingual()(["Lima"]).shape == (1, 512)
 assert efficientnet_lite0(side=64)([np.zeros((16, 16, 3), np.uint8)]).shape == (1, 1280)
 through_frozen = ("text", "imagery_frozen")
 modalities = [make(100, 0, 40) for name, make in MODALITIES.items() if name not in through_frozen]
-assert len(modalities) == 7
+assert len(modalities) == 8
 encoder = locties.LocationEncoder("spherical_harmonics", "siren", 16, {"degree": 5}, {"hidden": 16})
 run = locties.pretrain("melt", modalities, encoder, pairs=240, batch=60, epochs=2, progress=False)
 evaluate(run.encoder, tasks, probes="knn", labels="all")

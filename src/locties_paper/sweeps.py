@@ -40,12 +40,7 @@ PAPER_BUDGET = 5_000_000 / PAIRS
 # Contenders without training, as `locties.evaluation.baselines.contender` names them.
 UNTRAINED = (
     *("constant", "xyz", "harmonics_10", "harmonics_40"),
-    *(
-        name + read
-        for name in ("raw", "geoclip", "best", "small", "base", "large")
-        for read in ("", HARMONICS)
-    ),
-    "large" + "+raw" + HARMONICS,
+    *(name + read for name in ("raw", "geoclip", "best") for read in ("", HARMONICS)),
 )
 BOOSTED = "raw_boosting"  # gradient boosting on raw values, of tasks with numbers
 
@@ -203,15 +198,15 @@ def recipe() -> Iterator[Contender]:
     yield replace(default, curve=(1 / 2, 2.0, 8.0))
     for group in RASTER_GROUPS:
         kept = [each for each in RASTER_GROUPS if each != group]
-        yield replace(default, name=f"without_{group}", groups=kept)
+        yield replace(default, name=f"recipe-without_{group}", groups=kept)
     for name, objective, modalities in (
         ("contrast", "nt_xent", ["rasters"]),
         ("unpaired", "regression", FIVE),
         ("unpaired_contrast", "nt_xent", FIVE),
     ):
-        yield replace(default, name=name, objective=objective, modalities=modalities)
+        yield replace(default, name=f"recipe-{name}", objective=objective, modalities=modalities)
     fixed = {**default.settings, "locations": "fixed"}
-    yield replace(default, name="fixed_locations", settings=fixed)
+    yield replace(default, name="recipe-fixed_locations", settings=fixed)
     for name, encoder in {
         "harmonics_10": FEATURES["harmonics_10"],
         "harmonics_40": FEATURES["harmonics_40"],
@@ -222,7 +217,7 @@ def recipe() -> Iterator[Contender]:
         "mlp": {"network": "mlp", "network_options": {"hidden": 256, "layers": 3}},
         "not_nested": {"nested": ()},
     }.items():
-        yield replace(default, name=name, encoder={**RECIPE, **encoder})
+        yield replace(default, name=f"recipe-{name}", encoder={**RECIPE, **encoder})
 
 
 def without(name: str, modalities: Sequence[str]) -> str:

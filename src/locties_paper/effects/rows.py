@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from locties.evaluation import BASELINES
+from locties.modalities import MODALITIES
 from locties.peers import PEERS
-from locties.saved import published
+from locties.saved import published, read_config
 from locties_paper.design import FIVE, LEAKING, leaks
 from locties_paper.figures.charts import METRICS
 from locties_paper.sweeps import BOOSTED, LEFT_OUT, RASTERS, SWEEPS, without
@@ -82,7 +83,8 @@ def seen(encoder: str) -> frozenset[str]:
         elif name in ("raw", BOOSTED):
             found |= set(RASTERS)
         elif name in published():
-            found |= set(FIVE)  # at most
+            origin = set(read_config(name)["origin"]["modalities"])
+            found |= origin if origin <= set(MODALITIES) else set(FIVE)  # of an earlier edition
         elif name not in BASELINES and name not in PEERS:
             raise ValueError(
                 f"encoder {encoder!r}: {name!r} is in no sweep of locties_paper.sweeps, so "
