@@ -115,8 +115,9 @@ def write(results: Path, book: Path) -> None:
         read[path.name] = f"{name} ({links}; {made_by})" if made_by else f"{name} ({links})"
     titles = ("table", "what it holds", "rows", "files", "made by")
     (book / LIST).write_text(
-        f'<table class="table"><thead><tr><th>{"</th><th>".join(titles)}</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>\n",
+        '<div class="pst-scrollable-table-container"><table class="table">'
+        f"<thead><tr><th>{'</th><th>'.join(titles)}</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>\n",
         encoding="utf-8",
     )
     for page in book.glob("*.ipynb"):
