@@ -1,20 +1,25 @@
-"""Train the encoders to use, in three sizes: ``python -m locties_paper.family --output FOLDER``.
+"""Train the encoders to use: ``python -m locties_paper.family --output FOLDER``.
+
+There are three sizes, and `seasonal`, which takes a month.
 
 The recipe is the default of the sweep ``recipe`` in `locties_paper.sweeps`, which was chosen on
 pilot places alone. Runs take hours on one thread, and resume when they are started again. Then
 publish them:
 
-    python -m locties_paper.publish small=FOLDER/small base=FOLDER/base large=FOLDER/large
+    python -m locties_paper.publish large=FOLDER/large base=FOLDER/base small=FOLDER/small \\
+        seasonal=FOLDER/seasonal
 """
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import locties
 from locties import LocationEncoder
+from locties.modalities import MONTHLY
 from locties_paper.sweeps import RECIPE, SWEEPS
 
 SEED = 1
@@ -23,16 +28,18 @@ EPOCHS = 20  # a run that was stopped goes on from the end of the last
 
 @dataclass(frozen=True)
 class Size:
-    """One encoder of the family: the options of its grid and network, and the pairs it sees."""
+    """One encoder of the family: the options of its grid and network, and its training."""
 
     grid: dict[str, Any]
     network: dict[str, Any]
     pairs: int
+    modalities: Sequence[str] = ("rasters",)
+    time: str | None = None
 
     def start(self) -> LocationEncoder:
         """The encoder before training."""
         options = {"feature_options": self.grid, "network_options": self.network}
-        return LocationEncoder(**{**RECIPE, **options}, seed=SEED)
+        return LocationEncoder(**{**RECIPE, **options}, seed=SEED, time=self.time)
 
 
 SIZES = {
@@ -45,6 +52,13 @@ SIZES = {
     "large": Size(
         {"levels": 14, "finest": 1024, "rows": 2**17}, {"hidden": 256, "layers": 2}, 16_000_000
     ),
+    "seasonal": Size(
+        {"levels": 10, "finest": 256, "rows": 2**12},
+        {"hidden": 256, "layers": 2},
+        8_000_000,
+        MONTHLY,
+        "month",
+    ),
 }
 
 
@@ -54,7 +68,11 @@ def train(name: str, output: Path) -> None:
     if (folder / "encoder").is_dir():
         return
     recipe = SWEEPS["recipe"].contenders["recipe"]
-    arguments = {**recipe.arguments(1.0, SEED), "pairs": size.pairs, "epochs": EPOCHS}
+    arguments = recipe.arguments(1.0, SEED) | {
+        "modalities": list(size.modalities),
+        "pairs": size.pairs,
+        "epochs": EPOCHS,
+    }
     run = locties.pretrain(
         **arguments, encoder=size.start(), checkpoint=folder / "checkpoint", device="cpu"
     )
