@@ -6,8 +6,7 @@ The recipe is the default of the sweep ``recipe`` in `locties_paper.sweeps`, whi
 pilot places alone. Runs take hours on one thread, and resume when they are started again. Then
 publish them:
 
-    python -m locties_paper.publish large=FOLDER/large base=FOLDER/base small=FOLDER/small \\
-        seasonal=FOLDER/seasonal
+    python -m locties_paper.publish large=FOLDER/large base=FOLDER/base ...
 """
 
 import argparse
