@@ -1,0 +1,38 @@
+"""What a part of the recipe is worth: differences that can be worked out by hand."""
+
+import pandas as pd
+import pytest
+
+from locties_paper.effects.recipe import recipe
+
+
+def rows(name: str, budget: float, level: float) -> list[dict]:
+    """Scores at three seeds: two open tasks without leaks, one with, and an embedded one."""
+    tasks = {"biome": 0.0, "country": 0.2, "elevation": -5.0}
+    made = []
+    for seed, off in ((100, -0.01), (101, 0.0), (102, 0.01)):
+        for tier, of_tier in (("open", tasks), ("embedded", {"elevation": 0.4})):
+            for task, more in of_tier.items():
+                row = {"encoder": name, "budget": budget, "read": "output", "seed": seed}
+                row |= {"tier": tier, "task": task, "metric": "accuracy"}
+                own = off if name == "recipe" else 2 * off
+                made.append({**row, "value": level + more + own})
+    return made
+
+
+def test_a_change_is_compared_seed_by_seed_on_tasks_without_leaks():
+    table = recipe(pd.DataFrame(rows("recipe", 2.0, 0.5) + rows("recipe-siren", 2.0, 0.4)))
+    assert list(table["change"]) == ["recipe", "siren"]
+    siren = table.iloc[1]
+    assert siren["open"] == pytest.approx(0.5)
+    assert siren["embedded"] == pytest.approx(0.8)
+    assert siren["difference"] == pytest.approx(-0.1)
+    # The difference varies over seeds by -.01, 0 and .01: t is 4.303 with two degrees of freedom.
+    assert siren["high"] - siren["difference"] == pytest.approx(4.303 * 0.01 / 3**0.5, abs=1e-4)
+    assert siren["seeds"] == 3
+
+
+def test_another_budget_of_the_recipe_is_a_change_too():
+    table = recipe(pd.DataFrame(rows("recipe", 2.0, 0.5) + rows("recipe", 8.0, 0.6)))
+    longer = table[table["budget"] == 8.0].iloc[0]
+    assert longer["difference"] == pytest.approx(0.1)
