@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from locties import LocationEncoder
 from locties.lonlat import to_xyz
-from locties_paper.figures.explorer import Explorer, explore
+from locties_paper.figures.explorer import Explorer, cosine, explore
 from locties_paper.site.notebook import REPOSITORY
 
 BOOK = REPOSITORY / "_build" / "html"
@@ -31,14 +32,29 @@ def explorer() -> Explorer:
     return explore(encoders, resolution=5, population=1_000_000)
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory, explorer) -> Path:
-    """A folder with the explorer as a page of its own."""
-    folder = tmp_path_factory.mktemp("alone")
+def written(folder: Path, explorer: Explorer) -> Path:
+    """The folder, with an explorer as a page of its own."""
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Explorer</title>'
     head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
     (folder / "explorer.html").write_text(f"{head}<main>{explorer.html()}</main>", encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, explorer) -> Path:
+    return written(tmp_path_factory.mktemp("alone"), explorer)
+
+
+@pytest.fixture(scope="module")
+def of_months() -> Explorer:
+    """Two encoders; the second takes a month."""
+    seasonal = LocationEncoder("xyz", "mlp", dim=16, time="month").eval()
+    return explore({"MELT": to_xyz, "Seasonal": seasonal}, resolution=5, population=1_000_000)
+
+
+@pytest.fixture(scope="module")
+def with_months(tmp_path_factory, of_months) -> Path:
+    return written(tmp_path_factory.mktemp("months"), of_months)
 
 
 @pytest.fixture(scope="module", params=["alone", "book"])
@@ -132,7 +148,7 @@ def test_the_keyboard_leads_to_the_nearest_places(page):
 
 
 def test_a_city_is_found_by_its_name(page):
-    city = page.locator(".explorer-choice input")
+    city = page.get_by_label("City")
     city.fill("lagos")
     city.press("Enter")
     assert [rows[0] for rows in lists(page)] == [[LAGOS, "1.00", "0"]] * 3
@@ -148,6 +164,60 @@ def test_the_list_can_leave_out_what_is_near(page):
     for rows in lists(page):
         assert len(rows) == 8
         assert min(int(row[2].replace(",", "")) for row in rows) >= 5000
+
+
+def test_a_slider_changes_the_month_of_encoders_that_take_one(open_page, with_months, of_months):
+    page = open_page(with_months, "explorer.html")
+    slider = page.get_by_role("slider", name="Month", exact=True)
+    assert slider.get_attribute("aria-valuetext") == "January"
+    before, drawn = lists(page), colours(page)
+    slider.focus()
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "July"
+    assert page.locator("label", has=slider).inner_text().split() == ["Month", "July"]
+    assert page.locator("figcaption").all_inner_texts() == ["MELT", "Seasonal in July"]
+    assert "In Seasonal in July: " in said(page)
+    assert [old == new for old, new in zip(drawn, colours(page), strict=True)] == [True, False]
+    assert lists(page)[0] == before[0]
+    cells = of_months.cells.find(torch.from_numpy(of_months.lonlat))
+    nairobi = int(cells[of_months.cities.index("Nairobi")])
+    similar = cosine(of_months.encoders["Seasonal"][6].codes, nairobi)
+    best = np.sort(similar[np.unique(cells)])[::-1][:8]
+    assert [row[1] for row in lists(page)[1]] == [f"{value:.2f}" for value in best]
+
+
+def test_the_month_stays_when_another_place_is_chosen(open_page, with_months):
+    page = open_page(with_months, "explorer.html")
+    page.get_by_label("City").fill("lagos")
+    page.keyboard.press("Enter")
+    january = lists(page)
+    page.get_by_role("slider").fill("7")
+    july = lists(page)
+    assert july[1] != january[1]
+    page.get_by_label("City").fill("nairobi")
+    page.keyboard.press("Enter")
+    page.get_by_label("City").fill("lagos")
+    page.keyboard.press("Enter")
+    assert lists(page) == july
+
+
+def test_the_slider_fits_a_phone(open_page, with_months):
+    phone = {"viewport": {"width": 360, "height": 780}, "has_touch": True, "is_mobile": True}
+    page = open_page(with_months, "explorer.html", **phone)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    box = page.get_by_role("slider").bounding_box()
+    assert box["width"] >= 100
+    assert box["height"] >= 24, "a finger can hit it"
+    before = lists(page)
+    page.get_by_role("slider").tap(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    assert lists(page) != before
+
+
+def test_there_is_no_slider_where_no_encoder_takes_a_month(open_page, alone):
+    page = open_page(alone, "explorer.html")
+    assert page.get_by_label("City").is_visible()
+    assert not page.locator("[name=month]").is_visible()
 
 
 def paste(page, text: str) -> str:
@@ -172,7 +242,7 @@ def test_ones_own_points_are_compared_by_their_mean(open_page, alone, explorer):
     assert all(old != new for old, new in zip(drawn, colours(page), strict=True))
     cells = explorer.cells.find(torch.tensor(points))
     cities = explorer.cells.find(torch.from_numpy(explorer.lonlat))
-    for shown, kept in zip(lists(page), explorer.encoders.values(), strict=True):
+    for shown, [kept] in zip(lists(page), explorer.encoders.values(), strict=True):
         unit = kept.codes / np.linalg.norm(kept.codes.astype(float), axis=1, keepdims=True)
         mean = unit[cells].mean(axis=0)
         similar = unit @ (mean / np.linalg.norm(mean))

@@ -1,6 +1,7 @@
 """An interactive map: click a place, and the Earth is coloured by similarity to it.
 
-`explore` embeds the land with several encoders and compresses the embeddings for a page.
+`explore` embeds the land with several encoders and compresses the embeddings for a page. An encoder
+that takes a month is embedded in all twelve, and the page has a slider.
 `Explorer.html` puts data, style and script into one piece of HTML that needs no network. At a
 click, the script computes `cosine`.
 """
@@ -9,9 +10,10 @@ import base64
 import html
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain
 from string import Template
 from typing import Any, NamedTuple
 
@@ -26,9 +28,12 @@ from torch import Tensor
 from locties import maps
 from locties._util.registry import unknown
 from locties.apply.grid import embed_points, pixel_centres
+from locties.apply.metadata import Encoder, takes_month
 from locties.data import embedded
 from locties.data.sampling import SOUTHERN_LIMIT
 from locties.lonlat import check
+from locties.month import MONTHS
+from locties.saved import published
 
 COMPARED = 256  # places for which similarities are checked against the full embedding
 STEP = 8  # dimensions are added in steps
@@ -36,6 +41,8 @@ SAMPLES = 6  # points along each side of a cell that are tested for land
 COAST_DEGREES = 0.1  # tolerance of a simplified coast: a fifth of a pixel on a wide page
 SMALLEST_ISLAND, SMALLEST_LAKE = 0.7, 2.0  # degrees
 COLOURS = 64
+SHOWN = 3  # maps side by side
+PREFERRED = ("large", "seasonal", "melt", "salt", "clip")
 
 
 class Cells(NamedTuple):
@@ -138,7 +145,7 @@ class Explorer:
 
     Attributes:
         cells: of land.
-        encoders: by title, the compressed embeddings of the cells.
+        encoders: by title, the compressed embeddings of the cells: one, or one for each month.
         cities: P names, the largest city first.
         countries: P codes (ISO 3166-1 alpha-2).
         lonlat: (P, 2) float32, degrees, of the cities.
@@ -147,7 +154,7 @@ class Explorer:
     """
 
     cells: Cells
-    encoders: dict[str, Compressed]
+    encoders: dict[str, list[Compressed]]
     cities: list[str]
     countries: list[str]
     lonlat: np.ndarray
@@ -155,30 +162,38 @@ class Explorer:
     low: float
 
     def nearest(self, city: str, title: str, count: int = 8) -> list[str]:
-        """The cities most similar to `city`, itself first. A cell stands for its largest city."""
+        """The cities most similar to `city`, itself first. A cell stands for its largest city.
+
+        An encoder that takes a month is read in January.
+        """
         if city not in self.cities:
             raise unknown("city", city, self.cities)
         chosen = self.cities.index(city)
         cell = self.cells.find(torch.from_numpy(self.lonlat))
         first = dict(zip(reversed(cell.tolist()), reversed(range(len(cell))), strict=True))
         first[int(cell[chosen])] = chosen
-        similar = cosine(self.encoders[title].codes, cell[chosen])
+        similar = cosine(self.encoders[title][0].codes, cell[chosen])
         order = sorted(first, key=lambda position: -similar[position])
         return [self.cities[first[position]] for position in order[:count]]
 
+    @property
+    def _in_january(self) -> list[str]:
+        """The titles of the first maps, which are those of January."""
+        return [
+            title if len(kept) == 1 else f"{title} in {MONTHS[0]}"
+            for title, kept in self.encoders.items()
+        ]
+
     def draw(self) -> Figure:
         """The first maps as a picture, for readers without scripts."""
-        titles = list(self.encoders)
-        figure, axes = maps.globe(1, len(titles), width=4.0 * len(titles))
+        figure, axes = maps.globe(1, len(self.encoders), width=4.0 * len(self.encoders))
         chosen = self.lonlat[self.cities.index(self.place)]
         [at] = self.cells.find(torch.from_numpy(chosen[None]))
         lon, lat = np.meshgrid(*pixel_centres(0.5))
         points = torch.from_numpy(np.stack([lon, lat], axis=-1).reshape(-1, 2))
         position = self.cells.find(points).reshape(lon.shape)
-        for title, ax in zip(titles, axes, strict=True):
-            field = np.where(
-                position < 0, np.nan, cosine(self.encoders[title].codes, int(at))[position]
-            )
+        for title, kept, ax in zip(self._in_january, self.encoders.values(), axes, strict=True):
+            field = np.where(position < 0, np.nan, cosine(kept[0].codes, int(at))[position])
             label = f"cosine similarity to {self.place}"
             maps.draw_field(field, label, limits=(self.low, 1), title=title, ax=ax)
             maps.mark(ax, chosen.tolist(), self.place)
@@ -196,9 +211,15 @@ class Explorer:
             "columns": self.cells.columns.tolist(),
             "cells": _text(self.cells.number),
             "encoders": [
-                {"title": title, "dim": kept.codes.shape[1], "codes": _text(kept.codes)}
+                {
+                    "title": title,
+                    "months": [
+                        {"dim": each.codes.shape[1], "codes": _text(each.codes)} for each in kept
+                    ],
+                }
                 for title, kept in self.encoders.items()
             ],
+            "months": MONTHS,
             "cities": [
                 [name, country, *np.round(lonlat.astype(float), 2).tolist()]
                 for name, country, lonlat in zip(
@@ -223,13 +244,19 @@ class Explorer:
             picture=base64.b64encode(picture.getvalue()).decode(),
             alt=html.escape(
                 f"World maps of cosine similarity to {self.place} in "
-                f"{', '.join(self.encoders)}: one map each."
+                f"{', '.join(self._in_january)}: one map each."
             ),
         )
 
 
+def chosen_by_default() -> list[str]:
+    """The names of the encoders to show: the first of `PREFERRED` that come with locties."""
+    there = published()
+    return [name for name in PREFERRED if name in there][:SHOWN]
+
+
 def explore(
-    encoders: Mapping[str, Callable[[Tensor], Tensor]],
+    encoders: Mapping[str, Encoder],
     resolution: float = 1.5,
     tolerance: float = 0.05,
     population: int = 300_000,
@@ -238,7 +265,8 @@ def explore(
     """Embed the land with several encoders, for a page.
 
     Args:
-        encoders: by title, a function from lonlat (N, 2) to (N, dim), in the order of the maps.
+        encoders: by title, a function from lonlat (N, 2), and months (N,) if it has a `time`, to
+            (N, dim), in the order of the maps.
         resolution: height of a cell, degrees; it must divide 180.
         tolerance: largest error of a cosine similarity on the page.
         population: of the smallest city listed.
@@ -258,12 +286,16 @@ def explore(
     cities = [places.names[i][0] for i in large.tolist()]
     if place not in cities:
         raise unknown(f"city of {population:,} inhabitants", place, cities)
+    lonlat = torch.from_numpy(cells.lonlat)
     kept = {
-        title: compress(embed_points(encoder, torch.from_numpy(cells.lonlat)), tolerance)
+        title: [
+            compress(embed_points(encoder, lonlat, month), tolerance)
+            for month in _months(encoder, len(lonlat))
+        ]
         for title, encoder in encoders.items()
     }
     some = np.random.default_rng(0).permutation(len(cells.number))[:COMPARED]
-    low = min(float(np.quantile(cosine(each.codes, some), 0.1)) for each in kept.values())
+    low = min(float(np.quantile(cosine(each.codes, some), 0.1)) for each in chain(*kept.values()))
     return Explorer(
         cells,
         kept,
@@ -273,6 +305,13 @@ def explore(
         place,
         low=np.floor(10 * low) / 10,
     )
+
+
+def _months(encoder: Encoder, n: int) -> list[Tensor] | list[None]:
+    """Every month, for n places, that an encoder takes; None alone if it takes none."""
+    if not takes_month(encoder):
+        return [None]
+    return [torch.full((n,), month) for month in range(1, len(MONTHS) + 1)]
 
 
 def _text(values: np.ndarray) -> str:

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from locties import LocationEncoder
 from locties.lonlat import to_xyz
+from locties_paper.figures import explorer as module
 from locties_paper.figures.explorer import (
     Cells,
     Compressed,
     Explorer,
+    chosen_by_default,
     compress,
     cosine,
     explore,
@@ -42,6 +45,11 @@ def kept(embedding) -> Compressed:
 def explorer() -> Explorer:
     encoders = {"Position": to_xyz, "Lat & <lon>": lambda lonlat: torch.cos(lonlat / 50)}
     return explore(encoders, resolution=10, population=3_000_000)
+
+
+@pytest.fixture(scope="module")
+def seasonal() -> LocationEncoder:
+    return LocationEncoder("xyz", "mlp", dim=16, time="month").eval()
 
 
 def data(page: str) -> dict:
@@ -118,10 +126,11 @@ def test_the_nearest_of_a_city_begins_with_itself(explorer):
 @pytest.mark.slow
 def test_the_page_holds_what_was_computed(explorer):
     held = data(explorer.html())
-    for encoder, (title, kept) in zip(held["encoders"], explorer.encoders.items(), strict=True):
-        codes = np.frombuffer(base64.b64decode(encoder["codes"]), np.int8)
+    for encoder, (title, [kept]) in zip(held["encoders"], explorer.encoders.items(), strict=True):
+        [month] = encoder["months"]
+        codes = np.frombuffer(base64.b64decode(month["codes"]), np.int8)
         assert encoder["title"] == title
-        np.testing.assert_array_equal(codes.reshape(-1, encoder["dim"]), kept.codes)
+        np.testing.assert_array_equal(codes.reshape(-1, month["dim"]), kept.codes)
     numbers = np.frombuffer(base64.b64decode(held["cells"]), "<i4")
     np.testing.assert_array_equal(numbers, explorer.cells.number)
     assert sum(held["columns"]) > len(numbers)
@@ -139,3 +148,19 @@ def test_the_page_is_small_whole_and_for_those_without_a_script_too(explorer):
     assert page.count("<script") == page.count("</script>") == 2
     picture = re.search(r'<noscript><img[^>]+alt="([^"]+)"', page)
     assert picture[1].endswith("Nairobi in Position, Lat &amp; &lt;lon&gt;: one map each.")
+
+
+def test_an_encoder_with_a_month_has_an_embedding_of_each(seasonal):
+    july = seasonal.in_month(7)
+    made = explore({"all": seasonal, "July": july}, resolution=10, population=3_000_000)
+    assert {title: len(kept) for title, kept in made.encoders.items()} == {"all": 12, "July": 1}
+    codes = [kept.codes for kept in made.encoders["all"]]
+    np.testing.assert_array_equal(codes[6], made.encoders["July"][0].codes)
+    assert not np.array_equal(codes[0], codes[6])
+
+
+def test_the_family_is_shown_once_it_is_published(monkeypatch):
+    monkeypatch.setattr(module, "published", lambda: ["best", "clip", "melt", "salt"])
+    assert chosen_by_default() == ["melt", "salt", "clip"]
+    monkeypatch.setattr(module, "published", lambda: ["base", "clip", "large", "melt", "seasonal"])
+    assert chosen_by_default() == ["large", "seasonal", "melt"]

@@ -1,5 +1,6 @@
-/* The explorer: a choice of place colours three maps by similarity to it and fills three lists.
-   Nothing moves by itself, so there is no motion to reduce. */
+/* The explorer: a choice of place colours the map of each encoder by similarity to it and fills its
+   list. A slider changes the month of encoders that take one. Nothing moves by itself, so there is
+   no motion to reduce. */
 (() => {
   "use strict";
 
@@ -99,7 +100,7 @@
       }, { away: Infinity });
 
     // -------------------------------------------------------------------------------- similarity
-    const encoders = data.encoders.map(({ title, dim, codes }) => {
+    function unit({ dim, codes }) {
       const values = new Float32Array(new Int8Array(bytes(codes)));
       for (let i = 0; i < values.length; i += dim) {
         let square = 0;
@@ -107,11 +108,21 @@
         const length = Math.sqrt(square);
         for (let k = i; k < i + dim; k++) values[k] /= length;
       }
-      return { title, dim, values, similarity: new Float32Array(numbers.length) };
-    });
+      return { dim, values };
+    }
+    const encoders = data.encoders.map(({ title, months }) => ({
+      title,
+      months: months.map(unit), // only one if the encoder takes no month
+      similarity: new Float32Array(numbers.length),
+    }));
+    const seasonal = encoders.filter(({ months }) => months.length > 1);
+    const month = () => form.elements.month.valueAsNumber - 1;
+    const titleOf = (encoder) =>
+      seasonal.includes(encoder) ? `${encoder.title} in ${data.months[month()]}` : encoder.title;
 
     /* Similarity of every cell to the mean of some cells, which are counted as often as listed. */
-    function compare({ dim, values, similarity }, cells) {
+    function compare({ months, similarity }, cells) {
+      const { dim, values } = months[months.length > 1 ? month() : 0];
       const own = new Float64Array(dim);
       for (const cell of cells) for (let k = 0; k < dim; k++) own[k] += values[cell * dim + k];
       const length = Math.hypot(...own);
@@ -134,7 +145,7 @@
     for (const city of cities) element(options, "option", "", { value: city.name });
     for (const encoder of encoders) {
       const figure = element(maps, "figure", "", { class: "explorer-map" });
-      element(figure, "figcaption", encoder.title);
+      encoder.caption = element(figure, "figcaption");
       encoder.canvas = element(figure, "canvas", "", { role: "img" });
       encoder.picture = document.createElement("canvas");
       encoder.table = element(lists, "table");
@@ -296,7 +307,8 @@
       }
       candidates.sort((a, b) => b.similarity - a.similarity || a.distance - b.distance);
       near.set(encoder, candidates.slice(0, LISTED));
-      const { table, title, canvas } = encoder;
+      const { table, canvas } = encoder, title = titleOf(encoder);
+      encoder.caption.textContent = title;
       table.replaceChildren();
       element(table, "caption", `${title}: nearest to ${chosen.name}`);
       const head = element(element(table, "thead"), "tr");
@@ -319,22 +331,33 @@
       for (const encoder of encoders) fill(encoder);
       const words = encoders.map((encoder) => {
         const others = near.get(encoder).filter(({ city }) => city !== chosen).slice(0, SPOKEN);
-        return `${encoder.title}: ${others.map(({ city }) => city.name).join("; ")}.`;
+        return `${titleOf(encoder)}: ${others.map(({ city }) => city.name).join("; ")}.`;
       });
       said.textContent = `${chosen.whereabouts ?? chosen.name}. Most like ${chosen.points ? "their mean" : "it"} in ${words.join(" In ")}`;
       draw();
     }
 
-    function choose(place) {
+    function colour(some) {
       const began = performance.now();
-      chosen = place;
-      if (!place.points) cursor = place;
-      for (const encoder of encoders) {
-        compare(encoder, place.cells ?? [place.cell]);
+      for (const encoder of some) {
+        compare(encoder, chosen.cells ?? [chosen.cell]);
         paint(encoder);
       }
       list();
       root.dataset.milliseconds = (performance.now() - began).toFixed(1);
+    }
+
+    function choose(place) {
+      chosen = place;
+      if (!place.points) cursor = place;
+      colour(encoders);
+    }
+
+    /* The slider's month in words, for the eye and for a screen reader. */
+    function nameMonth() {
+      const slider = form.elements.month, name = data.months[month()];
+      slider.nextElementSibling.textContent = name;
+      slider.setAttribute("aria-valuetext", name);
     }
 
     function whereabouts(point) {
@@ -424,6 +447,10 @@
       if (event.inputType !== "insertText" && byName.has(plain(event.target.value))) chooseCity(named(event.target.value));
     });
     form.elements.away.addEventListener("change", list);
+    form.elements.month.addEventListener("input", () => {
+      nameMonth();
+      colour(seasonal);
+    });
 
     own.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -447,6 +474,8 @@
     new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
+    find("month").hidden = !seasonal.length;
+    nameMonth();
     root.hidden = false;
     layOut();
     chooseCity(cities.find((city) => city.name.startsWith(`${data.place}, `)));
