@@ -18,7 +18,8 @@ unexport PYTHONDONTWRITEBYTECODE
 CONFIG = --config profile=$(PROFILE)
 
 # The operating system's lock replaces snakemake's, which outlives a snakemake that was killed.
-PIPELINE = $(BIN)/python -m locties._util.lock _build $(BIN)/snakemake --nolock --cores $(CORES) \
+LOCKED = $(BIN)/python -m locties._util.lock _build
+PIPELINE = $(LOCKED) $(BIN)/snakemake --nolock --cores $(CORES) \
 	--rerun-incomplete --keep-going --quiet rules host reason $(FLAGS) $(CONFIG) --
 
 # Notebooks are tests too: nbval runs their cells and compares what they print. A file's tests stay
@@ -44,7 +45,15 @@ help:  ## Show this list
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Until there is a book, the committed notebooks give a first look: they ran with smoke parameters.
 book: plan  ## Run the notebooks and render the book: PROFILE=smoke|laptop|full
+	@if ! test -e _build/html/index.html; then mkdir -p _build; \
+		$(LOCKED) $(BIN)/python -m locties_paper.site.build book _build/preview --preview \
+			> _build/preview.log 2>&1 \
+			|| { cat _build/preview.log; echo "The preview failed."; exit 1; }; \
+		echo "A preview with small runs is at $(CURDIR)/_build/preview/index.html"; \
+		echo "The book follows."; \
+	fi
 	$(PIPELINE) book
 	@$(BIN)/python -m locties_paper.times $(PROFILE)
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
@@ -60,7 +69,7 @@ plan: .venv/.installed  ## Show what the book runs and what it takes; run nothin
 
 results: .venv/.installed  ## Run a part of the study, its cost first: SWEEP=main|crossed|paper|scale|counts|turns|probes|left_out
 	for part in pilot choose table baselines gather; do \
-		$(BIN)/python -m locties._util.lock _build $(BIN)/python -m locties_paper.fair_runs $$part \
+		$(LOCKED) $(BIN)/python -m locties_paper.fair_runs $$part \
 			--sweep $(SWEEP) --processes $(CORES) || exit 1; done
 	$(BIN)/python -m locties_paper.effects.table
 

@@ -11,7 +11,7 @@ import yaml
 from papermill import inspect_notebook
 
 from locties._util.registry import unknown
-from locties_paper.dependencies import digest
+from locties_paper.dependencies import code_cells, digest
 from locties_paper.site.notebook import check_parameters
 
 with open("experiments.yaml") as file:
@@ -23,7 +23,6 @@ if PROFILE not in PROFILES:
 OUT = f"_build/{PROFILE}"
 RUN, ENCODER, SCORES = f"{OUT}/run", f"{OUT}/run/encoder", f"{OUT}/scores.parquet"
 NOTEBOOKS = sorted(Path(path).stem for path in glob("book/*.ipynb"))
-PAGES = [path.removeprefix("book/") for path in glob("book/*.md")]
 
 # The run of the page on pretraining is the one that these pages score and show.
 GIVEN = {
@@ -63,8 +62,7 @@ def parameters(name):
 
 def reads(name):
     """The run of `pretrain`, if a notebook is given it, and the published tables that it reads."""
-    cells = json.loads(Path(f"book/{name}.ipynb").read_text())["cells"]
-    source = "".join(line for cell in cells for line in cell["source"])
+    source = "\n".join(code_cells(f"book/{name}.ipynb"))
     tables = sorted(glob("results/*"))
     named = [path for path in tables if Path(path).name in source]
     if "PUBLISHED_ROWS" in source and ("PUBLISHED_ROWS.glob" in source or not named):
@@ -93,7 +91,8 @@ ruleorder: pretrain > evaluate > notebook
 localrules: book, pdf
 
 
-# Snakemake compares each job's params, so a job runs again when its code has changed.
+# Snakemake compares each job's params, so a job runs again when its code has changed. Notebooks are
+# `ancient`: a newer one with the same code does not run again.
 rule datasets:
     output: "_build/data.txt"
     params: code=code("locties.data.embedded")
@@ -102,7 +101,7 @@ rule datasets:
 
 
 rule pretrain:
-    input: data="_build/data.txt", notebook="book/pretrain.ipynb"
+    input: data="_build/data.txt", notebook=ancient("book/pretrain.ipynb")
     output:
         directory(ENCODER),
         notebook=f"{OUT}/book/pretrain.ipynb",
@@ -118,7 +117,7 @@ rule pretrain:
 
 
 rule evaluate:
-    input: ENCODER, data="_build/data.txt", notebook="book/evaluate.ipynb"
+    input: ENCODER, data="_build/data.txt", notebook=ancient("book/evaluate.ipynb")
     output:
         notebook=f"{OUT}/book/evaluate.ipynb",
         table=SCORES,
@@ -134,7 +133,7 @@ rule notebook:
     input:
         lambda wildcards: reads(wildcards.name),
         data="_build/data.txt",
-        notebook="book/{name}.ipynb",
+        notebook=ancient("book/{name}.ipynb"),
     output: notebook=f"{OUT}/book/{{name}}.ipynb", time=f"{OUT}/times/{{name}}.csv"
     params:
         values=lambda wildcards: PARAMETERS[wildcards.name],
@@ -145,25 +144,20 @@ rule notebook:
     shell: PAPERMILL
 
 
-# A fresh stage and a fresh build each time: an incremental build hides warnings.
+# Text and captions come from book/, outputs from the executed notebooks.
 rule book:
     input:
         "_config.yml", "_toc.yml", "book/references.bib", glob("book/_static/*"), glob("results/*"),
         glob("src/**/*.py", recursive=True),  # the API reference comes from their docstrings
-        pages=expand("book/{page}", page=PAGES),
-        notebooks=expand(f"{OUT}/book/{{name}}.ipynb", name=NOTEBOOKS),
+        glob("book/*.md"), glob("book/*.ipynb"),
+        expand(f"{OUT}/book/{{name}}.ipynb", name=NOTEBOOKS),
     output: "_build/html/index.html", time=f"{OUT}/times/site.csv"
     resources: seconds=SECONDS.get("site", 0)
     log: f"{OUT}/logs/site.log"
     shell:
         """
-        rm -rf _build/stage _build/html _build/.doctrees
-        mkdir -p _build/stage/book
-        cp _config.yml _toc.yml _build/stage
-        cp -r {input.pages} {input.notebooks} book/references.bib book/_static _build/stage/book
-        python -m locties_paper.site.downloads _build/stage/book results
         TIMEFORMAT='%R,%U'
-        {{ time jupyter-book build _build/stage --path-output . -W -n --keep-going > {log} 2>&1; }} \
+        {{ time python -m locties_paper.site.build {OUT}/book _build/html > {log} 2>&1; }} \
             2> {output.time} || {{ cat {log}; exit 1; }}
         """
 
@@ -175,8 +169,9 @@ rule pdf:
     log: f"{OUT}/logs/pdf.log"
     shell:
         """
-        rm -rf _build/singlehtml
-        jupyter-book build _build/stage --path-output . --builder singlehtml \
+        rm -rf _build/stage/_build/singlehtml
+        jupyter-book build _build/stage --builder singlehtml \
             -W -n --keep-going > {log} 2>&1 || {{ cat {log}; exit 1; }}
-        python -m locties_paper.site.pdf _build/singlehtml/book/introduction.html _build/html {output}
+        python -m locties_paper.site.pdf \
+            _build/stage/_build/singlehtml/book/introduction.html _build/html {output}
         """

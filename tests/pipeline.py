@@ -22,9 +22,9 @@ EVALUATE |= {"splits": "random", "probes": "ridge", "appended": ""}
 
 
 def lay_out(folder: Path, copied: bool = False) -> Path:
-    """Make `folder` look like the repository, its sources copied if they are to be changed."""
+    """Make `folder` look like the repository, `src` and `book` copied if they are to be changed."""
     for name in ("Snakefile", "src", "book", "results"):
-        if copied and name == "src":
+        if copied and name in ("src", "book"):
             ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
             shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
         else:

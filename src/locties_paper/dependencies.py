@@ -1,7 +1,7 @@
 """Find the code that a notebook or a module depends on, from its imports.
 
 The pipeline runs a job again when the `digest` of its code changes. Comments, docstrings and layout
-do not count, so rewording them repeats no training.
+of modules do not count, nor does a notebook's text, so rewording them repeats no training.
 """
 
 import ast
@@ -23,6 +23,8 @@ def digest(*start: str | Path, without: Sequence[str] = (), root: Path = SOURCES
         root: the folder that holds the packages.
     """
     total, root = hashlib.sha256(), root.resolve()
+    for notebook in filter(_is_notebook, start):
+        total.update(json.dumps(code_cells(notebook)).encode())
     for path in files(*start, without=without, root=root):
         total.update(str(path.relative_to(root)).encode() + _content(path))
     return total.hexdigest()[:12]
@@ -55,14 +57,23 @@ def files(*start: str | Path, without: Sequence[str] = (), root: Path = SOURCES)
     return sorted({*found.values(), *data})
 
 
+def code_cells(notebook: str | Path) -> list[str]:
+    """The sources of a notebook's code cells."""
+    cells = json.loads(Path(notebook).read_text("utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def _is_notebook(start: str | Path) -> bool:
+    return Path(start).suffix == ".ipynb"
+
+
 def _started(start: str | Path, root: Path) -> list[str]:
-    if Path(start).suffix != ".ipynb":
+    if not _is_notebook(start):
         if _file(str(start), root) is None:
             raise ValueError(f"no module {start!r} in {root}: give a dotted name, or a notebook")
         return [str(start)]
-    cells = json.loads(Path(start).read_text())["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    lines = [line for line in "\n".join(code).splitlines() if not line.startswith(("%", "!"))]
+    code = "\n".join(code_cells(start))
+    lines = [line for line in code.splitlines() if not line.startswith(("%", "!"))]
     return _imported("\n".join(lines), "", root)
 
 

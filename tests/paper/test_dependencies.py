@@ -78,6 +78,17 @@ def test_the_digest_changes_with_code_and_data_alone(root, file, old, new, count
     assert (dependencies.digest("lib.near", root=root) != before) == counts
 
 
+@pytest.mark.parametrize(("kind", "counts"), [("markdown", False), ("code", True)])
+def test_a_notebooks_code_changes_its_digest_and_its_text_does_not(root, kind, counts):
+    page = root / "page.ipynb"
+    cells = [{"cell_type": each, "source": ["import lib"]} for each in ("markdown", "code")]
+    page.write_text(json.dumps({"cells": cells}))
+    before = dependencies.digest(page, root=root)
+    next(cell for cell in cells if cell["cell_type"] == kind)["source"] += ["\n", "lib"]
+    page.write_text(json.dumps({"cells": cells}))
+    assert (dependencies.digest(page, root=root) != before) == counts
+
+
 @pytest.mark.parametrize(
     ("notebook", "needed"),
     [

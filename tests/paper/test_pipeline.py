@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 import torch
@@ -92,7 +93,9 @@ def test_a_killed_training_goes_on_to_the_same_encoder(checkout):
         assert torch.equal(weight, weights[name]), name
 
 
-def test_real_changes_of_code_run_again_what_imports_it(tmp_path, commands, monkeypatch):
+def test_real_changes_of_code_run_again_what_uses_it_and_text_does_not(
+    tmp_path, commands, monkeypatch
+):
     checkout = lay_out(tmp_path, copied=True)
     run = "_build/smoke/run"
     made = f"mkdir -p {run}/encoder; touch {run}/history.parquet {run}/settings.json {TABLE}"
@@ -109,12 +112,23 @@ def test_real_changes_of_code_run_again_what_imports_it(tmp_path, commands, monk
         with Path("src", file).open("a") as source:
             source.write(text)
 
+    def append(kind: str, text: str) -> None:
+        page = nbformat.read("book/evaluate.ipynb", as_version=4)
+        last = next(cell for cell in reversed(page.cells) if cell.cell_type == kind)
+        last.source += text
+        nbformat.write(page, "book/evaluate.ipynb")
+
     assert run_again() == []
+    append("markdown", "\n\nRead effects.parquet too.")
     probes = Path("src/locties/evaluation/probes.py")
     probes.write_text(probes.read_text().replace('"""', '"""Reworded. ', 1))
     add("locties/modalities.py", "# A comment.\n")
     assert run_again() == []
     add("locties/apply/grid.py", "\nADDED = 1\n")
+    assert run_again() == ["evaluate"]
+    grid = Path("src/locties/apply/grid.py")
+    grid.write_text(grid.read_text().removesuffix("\nADDED = 1\n"))
+    append("code", "\nADDED = 1")
     assert run_again() == ["evaluate"]
     add("locties/modalities.py", "\nADDED = 1\n")
     assert run_again() == ["evaluate", "pretrain"]

@@ -1,9 +1,8 @@
 """Every table of results as CSV and as Parquet, and on each page those that it reads.
 
-The pipeline runs ``python -m locties_paper.site.downloads BOOK RESULTS`` on the staged book.
+`locties_paper.site.build` calls `write` on the staged book.
 """
 
-import sys
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -152,7 +151,3 @@ def _save(table: pd.DataFrame, stem: Path) -> list[Path]:
         table.to_csv(csv, index=False, compression={"method": "gzip", "mtime": 0})
     table.to_parquet(parquet, index=False)
     return [csv, parquet]
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[2]), Path(sys.argv[1]))
