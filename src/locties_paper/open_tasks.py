@@ -19,6 +19,7 @@ from tqdm import tqdm
 import locties
 from locties import Task, maps
 from locties._util.files import written_aside
+from locties.apply.metadata import takes_month
 from locties.evaluation import BASELINES, OPEN_TASKS, contender
 from locties.saved import published, read_config
 from locties_paper import results
@@ -87,9 +88,11 @@ def _common(task: Task) -> tuple[pd.Series, list[str]]:
 def score(tasks: Mapping[str, Task]) -> pd.DataFrame:
     """The scores of every baseline and shipped encoder on every task: rows of `locties.evaluate`.
 
-    The column ``sha256`` has the checksum of a shipped encoder's weights, and is else empty.
+    Encoders that take a month are left out. The column ``sha256`` has the checksum of a shipped
+    encoder's weights, and is else empty.
     """
     made = {name: contender(name) for name in [*BASELINES, *published()]}
+    made = {name: encoder for name, encoder in made.items() if not takes_month(encoder)}
     weights = {name: read_config(name)["sha256"] for name in published()}
     pairs = [(task, name) for task in tasks.values() for name in made]
     rows = [

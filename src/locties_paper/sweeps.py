@@ -37,10 +37,12 @@ PAPER_ENCODER: dict[str, Any] = {
 PAPER = {"batch": 2048, "epochs": 50, "learning_rate": 1e-4, "samples": 100_000}
 PAPER_BUDGET = 5_000_000 / PAIRS
 
+FAMILY = ("small", "base", "large")  # the encoders to use; `locties_paper.family` trains them
 # Contenders without training, as `locties.evaluation.baselines.contender` names them.
 UNTRAINED = (
     *("constant", "xyz", "harmonics_10", "harmonics_40"),
-    *(name + read for name in ("raw", "geoclip", "best") for read in ("", HARMONICS)),
+    *(name + read for name in ("raw", "geoclip", "best", *FAMILY) for read in ("", HARMONICS)),
+    f"large+raw{HARMONICS}",
 )
 BOOSTED = "raw_boosting"  # gradient boosting on raw values, of tasks with numbers
 

@@ -15,10 +15,10 @@ from locties.evaluation.baselines import Joined, contender
 from locties.evaluation.probes import PROBES, Probe, is_classification
 from locties.evaluation.protocol import called, checked_embedding
 from locties.evaluation.tasks import Task
-from locties.saved import published
 
 Array = NDArray[np.float64]
 
+AUTO = ("large", "small", "best")  # that come with locties: fine, coarse, and by contrast
 COORDINATES = "coordinates"
 HARMONICS = "harmonics_10"
 PLACE = "xyz"
@@ -39,7 +39,7 @@ class Candidate:
 
 
 def candidates(encoder: Any, month: int | None = None, invalid: str = "raise") -> list[Candidate]:
-    """The candidates for one encoder, several, or ``"auto"``: all that come with locties.
+    """The candidates for one encoder, several, or ``"auto"``, which is `AUTO`.
 
     Each encoder is tried with ridge, nearest neighbours, ridge with harmonics appended, and
     kriging. Coordinates alone are tried too: ridge on harmonics, nearest neighbours on the sphere,
@@ -47,7 +47,7 @@ def candidates(encoder: Any, month: int | None = None, invalid: str = "raise") -
     `invalid` as in `fit_map`.
     """
     if isinstance(encoder, str) and encoder == "auto":
-        encoder = published()
+        encoder = AUTO
     encoders = encoder if isinstance(encoder, list | tuple) else [encoder]
     if not encoders:
         raise ValueError(f"encoder={encoder!r}: give a name, a folder, a LocationEncoder or 'auto'")

@@ -79,6 +79,9 @@ CITE_ENCODER = {
     "melt": _TIED,
     "salt": _TIED,
     "clip": _SATCLIP,
+    "regression": "Müller, Evans, Schied and Keller (2022), Instant Neural Graphics Primitives "
+    "with a Multiresolution Hash Encoding. ACM Transactions on Graphics 41, arXiv 2201.05989: the "
+    "encoder's grid",
     "geoclip": "Vivanco Cepeda, Nayak and Shah (2023), GeoCLIP: Clip-inspired alignment between "
     "locations and images for effective worldwide geo-localization. NeurIPS, arXiv 2309.16020: the "
     "encoder",
@@ -209,7 +212,7 @@ def fit_map(
     fitted to all labels.
 
     Args:
-        encoder: as in `evaluate`; or a list of them; or ``"auto"``, all that come with locties.
+        encoder: as in `evaluate`; or a list of them; or ``"auto"``: "large", "small" and "best".
         source: a table, as in `read_task`; or a `Task`, without `target`.
         target: the column to predict.
         lon, lat, kind, unit, invalid: see `read_task`. With invalid="drop", rows of a table of
@@ -397,6 +400,8 @@ def _cite(candidate: Candidate, task: Task) -> list[str]:
     for part in getattr(candidate.function, "encoders", [candidate.function]):
         origin = getattr(part, "origin", {})
         method = origin.get("schedule") or type(part).__name__.lower()
+        if origin.get("objective") == "regression":
+            method = "regression"
         cited.append(CITE_ENCODER.get(method) or origin.get("citation", ""))
     return [each for each in dict.fromkeys(cited) if each]
 

@@ -16,6 +16,7 @@ from locties_paper.effects import (
     c3_headroom,
     c4_budgets,
     c7_scale,
+    family,
     probes,
     training,
 )
@@ -36,6 +37,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[pd.DataFrame], list[Contrast]]]] = {
     "C7": ("scale", c7_scale.contrasts),
     "C7 main": ("main", c7_scale.main_contrasts),
     "probes": ("probes", probes.contrasts),
+    "family": ("main", family.contrasts),
 }
 # Tasks that the five modalities do not leak into come first: they are the headline.
 GROUPS = {

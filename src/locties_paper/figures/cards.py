@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from locties._util.registry import Registry
+from locties.apply.metadata import takes_month
 from locties.data import manifest, sampling
 from locties.encoder import load
 from locties.evaluation import TASKS, TIERS
@@ -94,12 +95,14 @@ def card(encoder: str | Path, folder: str | Path = results.PUBLISHED_ROWS) -> st
     """
     path, config, loaded = find_folder(encoder), read_config(encoder), load(encoder)
     name = path.name
-    origin = config["origin"]
+    origin, month = config["origin"], ", month=7" * takes_month(loaded)
     parts = [
         f"# {name}",
-        f"A location encoder: longitude and latitude in, {loaded.dim} numbers out. Trained on "
-        f"{_and(origin['modalities'])} by {METHODS[_method(origin)]}.",
-        f'```python\nembedding = locties.load("{name}")([[13.4, 52.5]])  # (1, {loaded.dim})\n```',
+        f"A location encoder: longitude{', latitude and month' if month else ' and latitude'} in, "
+        f"{loaded.dim} numbers out. Trained on {_and(origin['modalities'])} by "
+        f"{METHODS[_method(origin)]}.",
+        f'```python\nembedding = locties.load("{name}")([[13.4, 52.5]]{month})  '
+        f"# (1, {loaded.dim})\n```",
         "## Recipe",
         _recipe(path, config),
         "## Scores",
@@ -321,7 +324,11 @@ def write(encoders: Sequence[str | Path], folder: Path = results.PUBLISHED_ROWS)
     """Write the cards of encoders, and measure first what ``continents.parquet`` lacks."""
     path = folder / "continents.parquet"
     known = [pd.read_parquet(path)] if path.exists() else []
-    missing = [each for each in encoders if _of(read_config(each), folder, "continents").empty]
+    missing = [
+        each
+        for each in encoders
+        if _of(read_config(each), folder, "continents").empty and not takes_month(load(each))
+    ]
     if missing:
         results.write_table(pd.concat([*known, *map(by_continent, missing)]), path)
     for each in encoders:
