@@ -51,6 +51,7 @@ DATASETS: dict[str, Callable[[], tuple[Tensor, Array]]] = {
 }
 SPLITS = ("random", "spatial")
 ENCODERS = (
+    *("small", "base", "large", "large+harmonics_10", "large+raw+harmonics_10"),
     *("best", "best+harmonics_10", "melt", "salt", "clip"),
     *("raw", "raw+harmonics_10", "harmonics_10", "harmonics_40"),
 )
