@@ -18,6 +18,7 @@ import torch
 
 import locties
 from locties import maps
+from locties.apply.metadata import takes_month
 from locties.data.manifest import manifest_hash
 from locties.saved import PUBLISHED
 from locties_paper.figures.cards import sources
@@ -27,7 +28,7 @@ PICTURE = REPOSITORY / "book" / "_static" / "embedding.png"
 
 
 def publish(runs: Mapping[str, str | Path], to: Path = PUBLISHED, picture: Path = PICTURE) -> None:
-    """Save the encoders of runs by name as int8, with their origin, and draw the first of them.
+    """Save the encoders of runs by name as int8, with their origin; draw the first without a month.
 
     Raises ValueError, before anything is saved, if the code was changed and not committed.
     """
@@ -36,9 +37,9 @@ def publish(runs: Mapping[str, str | Path], to: Path = PUBLISHED, picture: Path 
     ready = {name: described(name, Path(run)) for name, run in runs.items()}
     for name, encoder in ready.items():
         encoder.save(to / name, as_int8=True)
-    drawn = next(iter(ready.values()))
-    figure = maps.draw_rgb(maps.embedding_rgb(locties.embed_grid(drawn, 0.5)))
-    figure.savefig(picture, dpi=120)
+    for drawn in [encoder for encoder in ready.values() if not takes_month(encoder)][:1]:
+        figure = maps.draw_rgb(maps.embedding_rgb(locties.embed_grid(drawn, 0.5)))
+        figure.savefig(picture, dpi=120)
 
 
 def described(name: str, run: Path) -> locties.LocationEncoder:
