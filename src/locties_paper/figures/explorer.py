@@ -239,6 +239,7 @@ class Explorer:
             controls=(static / "controls.css").read_text("utf-8"),
             style=(static / "explorer.css").read_text("utf-8"),
             points=(static / "points.js").read_text("utf-8"),
+            element=(static / "element.js").read_text("utf-8"),
             script=(static / "explorer.js").read_text("utf-8"),
             data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
             picture=base64.b64encode(picture.getvalue()).decode(),

@@ -202,6 +202,7 @@ def html(given: Mapping[str, Source]) -> str:
     return Template((static / "ranking.html").read_text("utf-8")).substitute(
         controls=(static / "controls.css").read_text("utf-8"),
         style=(static / "ranking.css").read_text("utf-8"),
+        element=(static / "element.js").read_text("utf-8"),
         script=(static / "ranking.js").read_text("utf-8"),
         # A closing tag would end the script; JSON reads \u003c as the same character.
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),

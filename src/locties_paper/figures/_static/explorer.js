@@ -36,14 +36,6 @@
     return out.buffer;
   }
 
-  function element(parent, name, text = "", attributes = {}) {
-    const made = document.createElement(name);
-    made.textContent = text;
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    parent.append(made);
-    return made;
-  }
-
   function kilometres(a, b) {
     const half = (x) => Math.sin((x * RADIANS) / 2) ** 2;
     const across = Math.cos(a.lat * RADIANS) * Math.cos(b.lat * RADIANS) * half(a.lon - b.lon);

@@ -12,14 +12,6 @@
   const words = (value) => WORDS[value] ?? value.replaceAll("_", " ");
   const score = (thousandths) => (thousandths / 1000).toFixed(3).replace("-", "−");
 
-  function element(parent, name, text = "", attributes = {}) {
-    const made = document.createElement(name);
-    made.textContent = text;
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    parent.append(made);
-    return made;
-  }
-
   function drawn(parent, name, attributes) {
     const made = document.createElementNS(SVG, name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
