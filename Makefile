@@ -67,7 +67,7 @@ pdf: .venv/.installed  ## Print the book with a Chromium: _build/locties.pdf
 plan: .venv/.installed  ## Show what the book runs and what it takes; run nothing
 	@$(BIN)/python -m locties_paper.plan $(CORES) $(CONFIG)
 
-results: .venv/.installed  ## Run a part of the study, its cost first: SWEEP=main|crossed|paper|scale|counts|turns|probes|left_out
+results: .venv/.installed  ## Run a part of the study, its cost first: SWEEP=main|crossed|paper|scale|counts|turns|probes|left_out|recipe
 	for part in pilot choose table baselines gather; do \
 		$(LOCKED) $(BIN)/python -m locties_paper.fair_runs $$part \
 			--sweep $(SWEEP) --processes $(CORES) || exit 1; done

@@ -55,7 +55,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Location encoders tied to several unpaired geospatial modalities.
+    """Train location encoders, score them, and use them to embed places and to make maps.
 
     Results go to stdout; progress, warnings and errors to stderr.
 

@@ -43,13 +43,13 @@ Kind = Annotated[
 Invalid = Annotated[
     str,
     typer.Option(
-        help="raise, drop or keep: what to do with rows that cannot be used, also those of a table "
-        "of embeddings; keep takes a value such as -9999 as measured."
+        help="Rows that cannot be used, also in a table of embeddings: raise stops, drop leaves "
+        "them out. keep takes a value such as -9999 as measured."
     ),
 ]
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 a file cannot be used as asked, or the run failed; 2 the command is "
-    "wrong, whatever its files hold; 130 interrupted."
+    "Exit codes: 0 done; 1 a file cannot be used, or the run failed; 2 the command itself is "
+    "wrong; 130 interrupted."
 )
 
 

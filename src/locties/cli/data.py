@@ -15,7 +15,10 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def main() -> None:
-    """The datasets: list, fetch, verify, build.
+    """List, check, download or build the datasets.
+
+    Data of the tier embedded come with installed packages, as do frozen encoders (frozen). Those of
+    the tiers open and paper are downloaded by `fetch`.
 
     Example: `locties data build`
     """
@@ -89,7 +92,7 @@ def fetch(
     """Download datasets into the cache folder, each file verified by size and sha256.
 
     Files that are already there are kept, and a broken download resumes. Nothing else in locties
-    opens a connection.
+    opens a connection, except `locties features chips` if you give it addresses.
 
     Example: `locties data fetch stations biomes`
     """

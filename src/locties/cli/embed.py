@@ -22,7 +22,9 @@ from locties.cli.base import (
 
 
 def embed(
-    encoder: Annotated[str, typer.Argument(help="A published encoder, or a folder.")],
+    encoder: Annotated[
+        str, typer.Argument(help="A published encoder, or the folder of one or of a run.")
+    ],
     file: Annotated[
         str, typer.Argument(help="CSV, TSV, Parquet or GeoParquet; - is CSV from stdin.")
     ] = "-",
@@ -34,24 +36,24 @@ def embed(
     month: Annotated[
         str | None,
         typer.Option(
-            help="Month, 1 to 12, or its column, for an encoder that takes a month; by default the "
-            "column month."
+            help="For an encoder that takes a month: 1 to 12, or its column; by default the column "
+            "month."
         ),
     ] = None,
     invalid: Annotated[
-        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
+        str, typer.Option(help="Rows that cannot be used: raise stops, drop leaves them out.")
     ] = "raise",
     grid: Annotated[
         float | None,
         typer.Option(
-            help="Embed the globe in pixels of this size, in degrees, to OUTPUT .zarr or .tif."
+            help="Embed the globe in pixels of this size in degrees; OUTPUT is .zarr or .tif."
         ),
     ] = None,
 ) -> None:
     """Embed the places of a table: append the embedding to its columns.
 
-    Longitude and latitude are degrees (WGS84). From a GeoParquet the points are read, in any CRS;
-    if OUTPUT is a Parquet file, it is GeoParquet too. Memory holds a few thousand rows at a time.
+    Longitude and latitude are degrees (WGS84). The points of a GeoParquet may have any CRS; if
+    OUTPUT is a Parquet file, it is then GeoParquet too. Memory holds a few thousand rows at a time.
     If a command that writes a file is stopped, the same command resumes.
 
     Example: `locties embed melt < sites.csv > embedded.csv`

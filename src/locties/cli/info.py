@@ -30,7 +30,9 @@ def info(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the names to choose from and where the data are, or describe an encoder.
+    """List all names (encoders, modalities, tasks and so on), or describe an encoder.
+
+    The list also says where the data are.
 
     Example: `locties info melt`
     """

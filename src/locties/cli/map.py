@@ -38,7 +38,9 @@ def map_(
     ] = None,
     encoder: Annotated[
         list[str],
-        typer.Option(help="Encoders or tables of embeddings to choose from: one or more, or auto."),
+        typer.Option(
+            help="Encoders or tables of embeddings to choose from; auto: several published ones."
+        ),
     ] = ["auto"],  # noqa: B006
     bounds: Annotated[
         str | None,
@@ -52,7 +54,7 @@ def map_(
         bool, typer.Option("--sea", help="Map the sea and the great lakes too.")
     ] = False,
     at: Annotated[
-        Path | None, typer.Option(help="Predict at the places of this table instead.")
+        Path | None, typer.Option(help="Predict at the places of this table, not on a grid.")
     ] = None,
     report: Annotated[
         Path | None,
@@ -64,7 +66,7 @@ def map_(
     unit: Annotated[str, typer.Option(help="Unit of the target, such as mm.")] = "",
     month: Annotated[
         int | None,
-        typer.Option(help="Month of the map, 1 to 12, for an encoder that takes a month."),
+        typer.Option(help="For an encoder that takes a month: the month of the map, 1 to 12."),
     ] = None,
     kind: Kind = None,
     lon: Lon = None,

@@ -20,7 +20,12 @@ SCORES = ("validation_loss", "recall_at_10")
 
 
 def pretrain(
-    schedule: Annotated[str, typer.Argument(help="melt, salt or clip.")],
+    schedule: Annotated[
+        str,
+        typer.Argument(
+            help="melt (all modalities in every batch), salt (in turn) or clip (one modality)."
+        ),
+    ],
     modality: Annotated[
         list[str],
         typer.Option(
@@ -47,7 +52,7 @@ def pretrain(
     dim: Annotated[int, typer.Option(help="Length of an embedding.")] = 256,
     nested: Annotated[
         list[str] | None,
-        typer.Option(help="Smaller dimensions, such as 16,64, that become embeddings too."),
+        typer.Option(help="Such as 16,64: the first 16 and 64 numbers become embeddings too."),
     ] = None,
     objective: Annotated[
         str, typer.Option(help="Loss; NAME:OPTION=VALUE,... sets its options.")
@@ -73,20 +78,19 @@ def pretrain(
         typer.Option(help="Bands of rasters, from 1; NAME=BAND,... for one raster."),
     ] = None,
     invalid: Annotated[
-        str, typer.Option(help="raise or drop: what to do with rows that cannot be used.")
+        str, typer.Option(help="Rows that cannot be used: raise stops, drop leaves them out.")
     ] = "raise",
     device: Annotated[str, typer.Option(help="auto takes a GPU if there is one.")] = "auto",
     as_json: Json = False,
 ) -> None:
     """Train a location encoder with one modality or several.
 
-    The defaults take tens of minutes on two cores; the command measures and prints the time at the
-    start.
+    With the defaults this takes tens of minutes on two cores; an estimate is printed at the start.
 
     The folder OUTPUT gets `encoder/`, `history.parquet` and `settings.json`. If the command is
-    stopped, the same command resumes from `checkpoint/` there, which you can delete when the run is
-    done. `locties info` lists the names to choose from. `-m soil=soil.tif` is data of your own:
-    samples in the cells of other modalities are dropped. `-m text=FOLDER` is a folder that `locties
+    stopped, the same command resumes from `checkpoint/` there; delete that folder when the run is
+    done. `locties info` lists the names to choose from. `-m soil=soil.tif` adds data of your own,
+    without samples in the cells of other modalities. `-m text=FOLDER` is a folder that `locties
     features` wrote.
 
     Example: `locties pretrain melt -m imagery -m rain --output run --pairs 60000 --batch 512
