@@ -68,6 +68,10 @@ TABLES = {
     "benchmarks_step": Table(
         "Where the time of a training step goes, by torch's profiler.", TIMINGS
     ),
+    "benchmarks_family": Table(
+        "Timings of the encoders to use, beside GeoCLIP and SatCLIP, and what int8 costs them.",
+        "python benchmarks/family.py small base large",
+    ),
     "light_install": Table(
         "A fresh install without extras: time, size and packages.",
         "python benchmarks/light_install.py",
