@@ -13,6 +13,8 @@ export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 # Keep compiled modules: without them each process of the tests compiles for 5 s.
 unexport PYTHONDONTWRITEBYTECODE
+# Under another backend of matplotlib the notebooks would show no figures.
+unexport MPLBACKEND
 
 # Settings of every target of the pipeline. FLAGS go to snakemake, for example for a cluster.
 CONFIG = --config profile=$(PROFILE)
