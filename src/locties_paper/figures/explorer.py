@@ -260,6 +260,7 @@ def explore(
     encoders: Mapping[str, Encoder],
     resolution: float = 1.5,
     tolerance: float = 0.05,
+    month_tolerance: float = 0.1,
     population: int = 300_000,
     place: str = "Nairobi",
 ) -> Explorer:
@@ -270,6 +271,7 @@ def explore(
             (N, dim), in the order of the maps.
         resolution: height of a cell, degrees; it must divide 180.
         tolerance: largest error of a cosine similarity on the page.
+        month_tolerance: the same for an encoder that takes a month: its twelve maps are large.
         population: of the smallest city listed.
         place: the city shown first, by its name in GeoNames.
 
@@ -288,13 +290,11 @@ def explore(
     if place not in cities:
         raise unknown(f"city of {population:,} inhabitants", place, cities)
     lonlat = torch.from_numpy(cells.lonlat)
-    kept = {
-        title: [
-            compress(embed_points(encoder, lonlat, month), tolerance)
-            for month in _months(encoder, len(lonlat))
-        ]
-        for title, encoder in encoders.items()
-    }
+    kept = {}
+    for title, encoder in encoders.items():
+        months = _months(encoder, len(lonlat))
+        allowed = tolerance if len(months) == 1 else month_tolerance
+        kept[title] = [compress(embed_points(encoder, lonlat, month), allowed) for month in months]
     some = np.random.default_rng(0).permutation(len(cells.number))[:COMPARED]
     low = min(float(np.quantile(cosine(each.codes, some), 0.1)) for each in chain(*kept.values()))
     return Explorer(

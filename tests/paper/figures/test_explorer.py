@@ -151,12 +151,20 @@ def test_the_page_is_small_whole_and_for_those_without_a_script_too(explorer):
 
 
 def test_an_encoder_with_a_month_has_an_embedding_of_each(seasonal):
-    july = seasonal.in_month(7)
-    made = explore({"all": seasonal, "July": july}, resolution=10, population=3_000_000)
+    encoders = {"all": seasonal, "July": seasonal.in_month(7)}
+    made = explore(encoders, 10, month_tolerance=0.05, population=3_000_000)
     assert {title: len(kept) for title, kept in made.encoders.items()} == {"all": 12, "July": 1}
     codes = [kept.codes for kept in made.encoders["all"]]
     np.testing.assert_array_equal(codes[6], made.encoders["July"][0].codes)
     assert not np.array_equal(codes[0], codes[6])
+
+
+def test_months_may_have_a_tolerance_of_their_own(seasonal):
+    encoders = {"all": seasonal, "July": seasonal.in_month(7)}
+    with pytest.raises(ValueError, match=r"1e-06.*allow more"):
+        explore(encoders, 10, month_tolerance=1e-6, population=3_000_000)
+    with pytest.raises(ValueError, match=r"1e-06.*allow more"):
+        explore(encoders, 10, tolerance=1e-6, population=3_000_000)
 
 
 def test_the_family_is_shown_once_it_is_published(monkeypatch):
