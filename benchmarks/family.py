@@ -1,7 +1,7 @@
 """Time the encoders to use beside GeoCLIP and SatCLIP, and measure what int8 costs them.
 
-    python benchmarks/family.py small base large=path/to/encoder --satclip path/to/satclip \\
-        --output results/benchmarks_family.parquet
+    python benchmarks/family.py small=RUN/encoder base=RUN/encoder large=RUN/encoder \\
+        --satclip path/to/satclip --output results/benchmarks_family.parquet
 
 Each encoder embeds the same points, then a grid of the globe in blocks that are not kept. GeoCLIP
 is used if it is installed. ``--satclip`` is a clone of SatCLIP's repository; it needs einops.
@@ -11,7 +11,8 @@ their times are scaled up. One thread is timed by processor time, several by wal
 
 A row's `ratio` is its time as a multiple of the first encoder's in the same round. `int8_largest`
 and `int8_mean` compare the numbers of an embedding with those of the same encoder saved as int8;
-`root_mean_square` is the size of such a number.
+`root_mean_square` is the size of such a number. A published encoder can be given by its name alone,
+but is int8 already, so it is not compared.
 """
 
 import argparse

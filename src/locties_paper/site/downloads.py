@@ -70,7 +70,7 @@ TABLES = {
     ),
     "benchmarks_family": Table(
         "Timings of the encoders to use, beside GeoCLIP and SatCLIP, and what int8 costs them.",
-        "python benchmarks/family.py small base large",
+        "python benchmarks/family.py",
     ),
     "light_install": Table(
         "A fresh install without extras: time, size and packages.",
