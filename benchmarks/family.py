@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +32,7 @@ import torch
 from parts import encoder, places
 from rich.console import Console
 from rich.table import Table
-from side_by_side import Work, measure, on_threads, peers, processor, satclip
+from side_by_side import Work, conditions, measure, on_threads, satclip
 
 import locties
 from locties import LocationEncoder
@@ -165,13 +164,7 @@ def main() -> None:
         on_threads(count, partial(measured, found, *size)) for count in chosen.threads
     )
     table = table.merge(int8_differences(given, family), how="left", on="contender").assign(
-        machine=processor(),
-        cores=os.cpu_count(),
-        load=f"{load:.1f} to {os.getloadavg()[0]:.1f}",
-        torch=torch.__version__,
-        code=code,
-        peers=peers(chosen.satclip),
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        code=code, **conditions(load, chosen.satclip)
     )
     show(table)
     if chosen.output:

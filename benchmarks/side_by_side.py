@@ -533,6 +533,18 @@ def step_parts() -> pd.DataFrame:
     return table.reset_index().assign(threads=torch.get_num_threads())
 
 
+def conditions(load: float, satclip: Path | None) -> dict[str, object]:
+    """What was true of the machine and of other code; `load` is that before the timings."""
+    return {
+        "machine": processor(),
+        "cores": os.cpu_count(),
+        "load": f"{load:.1f} to {os.getloadavg()[0]:.1f}",
+        "torch": torch.__version__,
+        "peers": peers(satclip),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
 def processor() -> str:
     found = [
         line.partition(":")[2].strip()
@@ -592,15 +604,7 @@ def main() -> None:
             within.append(on_threads(threads, step_parts))
     table = pd.concat(tables, ignore_index=True)
     goals = judge(table)
-    table = table.drop(columns="times").assign(
-        machine=processor(),
-        cores=os.cpu_count(),
-        load=f"{load:.1f} to {os.getloadavg()[0]:.1f}",
-        torch=torch.__version__,
-        code=code,
-        peers=peers(chosen.satclip),
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
-    )
+    table = table.drop(columns="times").assign(code=code, **conditions(load, chosen.satclip))
     show(table, goals)
     if chosen.output:
         written = {"": table, "_goals": goals} | ({"_step": pd.concat(within)} if within else {})

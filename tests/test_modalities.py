@@ -100,6 +100,9 @@ def test_rasters_join_the_values_of_other_modalities_at_a_point(offline, earth):
     some = MODALITIES["rasters"](600, validation=100, groups=["haze", "position"])
     assert torch.equal(some.samples[index][:, :12], columns[:, 44:56])
     assert some.samples[index].shape == (50, 12 + 25)
+    for groups in ([], ["haez"]):
+        with pytest.raises(ValueError, match=r"haez|groups=\[\].*haze"):
+            MODALITIES["rasters"](600, validation=100, groups=groups)
 
 
 def test_names_are_hashed_when_they_are_read():

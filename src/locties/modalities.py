@@ -255,7 +255,10 @@ def rasters(
     """
     earth = embedded.load()
     everything = _Everything(earth.imagery, earth.relief, earth.rain, earth.haze, *_surroundings())
-    read = partial(_columns, tuple(RASTER_GROUPS[g] for g in groups or RASTER_GROUPS))
+    wanted = RASTER_GROUPS if groups is None else groups
+    if not wanted:
+        raise ValueError(f"groups={groups!r}: name one or more of {', '.join(RASTER_GROUPS)}")
+    read = partial(_columns, tuple(RASTER_GROUPS[g] for g in wanted))
     return _raster_modality("rasters", everything, read, profile_encoder, samples, seed, validation)
 
 
@@ -286,16 +289,19 @@ def _patch_and_point(raster: Raster, lonlat: Tensor, side: int, unit: float) -> 
 
 
 # The numbers of `rasters`: by name of a group, from rasters and lonlat (B, 2) to columns (B, c).
-RASTER_GROUPS: dict[str, Callable[[_Everything, Tensor], Tensor]] = {
-    "imagery": lambda of, lonlat: _patch_and_point(of.imagery, lonlat, 2, 255),  # 15
-    "relief": lambda of, lonlat: _patch_and_point(of.relief, lonlat, 4, 1000),  # 17
-    "rain": lambda of, lonlat: _log_rain((of.rain,), lonlat),  # 12
-    "haze": lambda of, lonlat: of.haze.sample(lonlat),  # 12
-    "settlements": lambda of, lonlat: of.settlements.sample(lonlat),  # 3
-    "land": lambda of, lonlat: of.land.sample(lonlat),  # 3
-    # Harmonics of 5 degrees. They keep smooth change over continents in the embedding.
-    "position": lambda of, lonlat: harmonics_as(lonlat, 5, torch.float32),  # 25
-}
+RASTER_GROUPS: dict[str, Callable[[_Everything, Tensor], Tensor]] = Registry(
+    "group of rasters",
+    **{
+        "imagery": lambda of, lonlat: _patch_and_point(of.imagery, lonlat, 2, 255),  # 15
+        "relief": lambda of, lonlat: _patch_and_point(of.relief, lonlat, 4, 1000),  # 17
+        "rain": lambda of, lonlat: _log_rain((of.rain,), lonlat),  # 12
+        "haze": lambda of, lonlat: of.haze.sample(lonlat),  # 12
+        "settlements": lambda of, lonlat: of.settlements.sample(lonlat),  # 3
+        "land": lambda of, lonlat: of.land.sample(lonlat),  # 3
+        # Harmonics of 5 degrees. They keep smooth change over continents in the embedding.
+        "position": lambda of, lonlat: harmonics_as(lonlat, 5, torch.float32),  # 25
+    },
+)
 
 
 @lru_cache(maxsize=1)

@@ -56,7 +56,8 @@ def without_leaks(rows: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
     for leaking in LEFT_OUT:
         of = [t for t, found in LEAKING["open"].items() if set(found) & set(FIVE) == set(leaking)]
         mine = rows[rows["task"].isin(of)]
-        kept.append(mine[[not seen(name) & set(leaking) for name in mine["encoder"]]])
+        pairs = zip(mine["encoder"], mine["task"], strict=True)
+        kept.append(mine[[not seen(name) & set(LEAKING["open"][task]) for name, task in pairs]])
         ending = without("", leaking)
         parts = left_out["encoder"].str.partition("+")
         others = left_out[parts[0].str.endswith(ending) & left_out["task"].isin(of)]

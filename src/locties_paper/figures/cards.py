@@ -238,7 +238,7 @@ def _worst(errors: pd.DataFrame) -> str:
     return (
         "The continent with the largest error for each task of the embedded tier: the mean "
         "absolute error, or the error rate for classes, in block folds with the better probe. The "
-        "book's chapter on errors has errors by climate and other encoders.\n\n"
+        "book's page on errors shows errors by climate too, and those of other encoders.\n\n"
         + _table(["task", "worst on", "error there", f"on {LAND}"], lines)
     )
 

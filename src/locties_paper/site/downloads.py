@@ -49,7 +49,7 @@ TABLES = {
     ),
     "continents": Table(
         "Errors of the shipped encoders by continent and on all land.",
-        "python -m locties_paper.figures.cards best clip melt salt",
+        "python -m locties_paper.figures.cards large base small",
     ),
     "open_tasks": Table(
         "Scores of baselines and shipped encoders on the tasks of the open tier.",

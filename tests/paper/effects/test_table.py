@@ -113,3 +113,14 @@ def test_effects_are_what_the_rows_say(results, monkeypatch):
     assert np.isfinite(found[["value", "low", "high", "low_tasks"]].to_numpy(float)).all()
     labels = found[(found["by"] == "labels") & (found["contrast"] == "MELT minus SALT")]
     assert set(labels["level"]) == {"all", "50"}
+
+
+def test_an_encoder_of_all_rasters_is_left_out_where_they_leak():
+    tasks = ["elevation", "precipitation", "plant_richness", "biome"]
+    rows = pd.DataFrame(
+        [(name, "open", task, task != "biome", 0) for name in ("large", "xyz") for task in tasks],
+        columns=["encoder", "tier", "task", "leaks", "draw"],
+    )
+    found = without_leaks(rows, rows[:1].assign(encoder="melt-without-relief"))
+    assert set(found["encoder"]) == {"xyz"}
+    assert set(found["task"]) == set(tasks)
