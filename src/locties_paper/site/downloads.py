@@ -1,8 +1,11 @@
-"""Every table of results as CSV and as Parquet, and on each page those that it reads.
+"""Every table of results as CSV and as Parquet, and under each figure those that it was drawn from.
 
 `locties_paper.site.build` calls `write` on the staged book.
 """
 
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +62,10 @@ TABLES = {
         "Scores of maps from few labels, beside a random forest and kriging.",
         "python -m locties_paper.map_study",
     ),
+    "map_tree_species": Table(
+        "The map of tree species from few labels, with its intervals.",
+        "python -m locties_paper.map_study",
+    ),
     "coordbench": Table(
         "Encoders of locties under CoordBench's linear probe.", "python -m locties_paper.coordbench"
     ),
@@ -96,26 +103,27 @@ TABLES = {
 def write(results: Path, book: Path) -> None:
     """Save the tables of a folder in `FILES` of the book, and link to them.
 
-    `LIST` gets a row for each table, and each notebook a last line with those that its code reads:
-    their files, the command that makes them, and the code and data that they were made with.
+    `LIST` gets a row for each table: its files, the command that makes it, and the code and data
+    that it was made with. So does a line under each figure and table of a notebook.
     """
     paths = {path.stem: path for path in [*results.glob("*.parquet"), *results.glob("*.csv")]}
     (book / FILES).mkdir(parents=True, exist_ok=True)
-    rows, read = [], {}
+    rows, said = [], {}
     for name in [*(name for name in TABLES if name in paths), *sorted({*paths} - {*TABLES})]:
         path = paths[name]
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
         contents, command = TABLES.get(name, Table(""))
-        made = f"<code>{escape(command)}</code>" if command else ""
         files = _save(table, book / FILES / name)
-        origin = [made] if made else []
+        origin = [f"<code>{escape(command)}</code>"] if command else []
         for column in ("code", "data"):
             if column in table:
-                origin.append(f"{column} {', '.join(sorted({str(v)[:12] for v in table[column]}))}")
+                # A commit whole, with "-dirty" if it has it; 12 digits of the SHA-256 of the data.
+                values = {str(value)[: 12 if column == "data" else None] for value in table[column]}
+                origin.append(f"{column} {', '.join(sorted(values))}")
         links, made_by = ", ".join(map(_link, files)), "; ".join(origin)
         cells = [name, escape(contents), f"{len(table):,}", links, made_by]
         rows.append(f'<tr id="rows-{name}"><td>{"</td><td>".join(cells)}</td></tr>')
-        read[path.name] = f"{name} ({links}; {made_by})" if made_by else f"{name} ({links})"
+        said[path.name] = f"{name} ({'; '.join(filter(None, [links, made_by]))})"
     titles = ("table", "what it holds", "rows", "files", "made by")
     (book / LIST).write_text(
         '<div class="pst-scrollable-table-container"><table class="table">'
@@ -124,18 +132,82 @@ def write(results: Path, book: Path) -> None:
         encoding="utf-8",
     )
     for page in book.glob("*.ipynb"):
-        _name_rows(page, read)
+        _name_rows(page, said)
 
 
-def _name_rows(page: Path, read: dict[str, str]) -> None:
-    """Add a line to a notebook that says which of the tables (by file name) its code reads."""
+def _name_rows(page: Path, said: Mapping[str, str]) -> None:
+    """Add a line under each figure, and under each table of rows, that says where it is from."""
     notebook = nbformat.read(page, as_version=4)
-    source = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    found = [line for name, line in read.items() if f'"{name}"' in source]
-    if found:
-        text = f'<p class="rows">Rows of this page: {", ".join(found)}.</p>'
-        notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="rows"))
-        nbformat.write(notebook, page)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    found = origins([cell.source for cell in code], said)
+    read = {cell.id: files for cell, files in zip(code, found, strict=True)}
+    source = f'<a class="download" href="../_sources/book/{page.name}" download>notebook</a>'
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type != "code" or "remove-cell" in cell.metadata.get("tags", []):
+            continue
+        shown = "".join(str(out.get("data", "")) for out in cell.outputs)
+        if "image/png" in shown or ("<table" in shown and read[cell.id]):
+            rows = ", ".join(said[file] for file in read[cell.id])
+            text = f"Rows: {rows}." if rows else f"Drawn by the code above ({source})."
+            cells.append(
+                nbformat.v4.new_markdown_cell(f'<p class="rows">{text}</p>', id=f"rows-{cell.id}")
+            )
+    notebook.cells = cells
+    nbformat.write(notebook, page)
+
+
+def origins(sources: Sequence[str], files: Iterable[str]) -> list[list[str]]:
+    """The files behind each cell: those that it names, and those behind the names that it uses.
+
+    Args:
+        sources: the code of the cells, in order.
+        files: file names to look for. An f-string may name several.
+
+    Example:
+        >>> origins(['scores = read("a.csv")', "scores.plot()", "1 + 1"], ["a.csv", "b.csv"])
+        [['a.csv'], ['a.csv'], []]
+    """
+    behind: dict[str, set[str]] = {}
+    found = []
+    for source in sources:
+        here: set[str] = set()
+        for nodes, named in _statements(ast.parse(source).body):
+            used = {file for node in nodes for file in files if _names(node, file)}
+            for node in nodes:
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                    used |= behind.get(node.id, set())
+            behind |= dict.fromkeys(named, used)
+            here |= used
+        found.append([file for file in files if file in here])
+    return found
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[tuple[list[ast.AST], set[str]]]:
+    """Each statement, also inside blocks: the nodes of its own, and the names that it sets."""
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef):
+            yield [*ast.walk(statement)], {statement.name}
+            continue
+        parts = [*ast.iter_child_nodes(statement)]
+        nodes = [n for part in parts if not isinstance(part, ast.stmt) for n in ast.walk(part)]
+        stored = [n for n in nodes if isinstance(getattr(n, "ctx", None), ast.Store)]
+        names = [n.value if isinstance(n, ast.Subscript) else n for n in stored]
+        inside = [
+            n for each in nodes if isinstance(each, ast.comprehension) for n in ast.walk(each)
+        ]
+        yield nodes, {n.id for n in names if isinstance(n, ast.Name) and n not in inside}
+        yield from _statements([part for part in parts if isinstance(part, ast.stmt)])
+
+
+def _names(node: ast.AST, file: str) -> bool:
+    if isinstance(node, ast.JoinedStr):
+        texts = [
+            str(p.value) if isinstance(p, ast.Constant) else "*" for p in ast.iter_child_nodes(node)
+        ]
+        return len(texts) > 1 and fnmatch(file, "".join(texts))
+    return isinstance(node, ast.Constant) and node.value == file
 
 
 def _link(file: Path) -> str:

@@ -1,5 +1,6 @@
 """The tables of results, in both formats, and where the pages link to them."""
 
+import itertools
 import re
 
 import nbformat
@@ -13,6 +14,10 @@ RUNS = pd.DataFrame(
 )
 
 
+def shown(kind: str, content: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("display_data", {kind: content})
+
+
 @pytest.fixture
 def book(tmp_path):
     results, book = tmp_path / "results", tmp_path / "book"
@@ -20,9 +25,20 @@ def book(tmp_path):
     book.mkdir()
     RUNS.assign(code="abc", data="def").to_parquet(results / "effects.parquet", index=False)
     RUNS.to_csv(results / "more.csv", index=False)
-    for name, source in {"reads": 'table = read("effects.parquet")', "measures": "1 + 1"}.items():
-        cells = [nbformat.v4.new_code_cell(source)]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), book / f"{name}.ipynb")
+    cells = [
+        nbformat.v4.new_code_cell(source, outputs=[output], id=id)
+        for id, source, output in (
+            (
+                "table",
+                'table = read("effects.parquet")\ntable',
+                shown("text/html", "<table></table>"),
+            ),
+            ("figure", "table.plot()", shown("image/png", "")),
+            ("own", "plt.plot([1, 2])", shown("image/png", "")),
+            ("text", "print(table)", nbformat.v4.new_output("stream", text="1")),
+        )
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), book / "page.ipynb")
     downloads.write(results, book)
     return book
 
@@ -42,17 +58,37 @@ def test_every_table_is_listed_with_links_to_its_files(book):
         assert (book / link).is_file()
 
 
-def test_a_page_names_the_rows_that_it_reads_and_how_they_were_made(book):
-    line = nbformat.read(book / "reads.ipynb", as_version=4).cells[-1].source
-    for part in (
-        "results/effects.csv",
-        downloads.TABLES["effects"].command,
-        "code abc",
-        "data def",
-    ):
-        assert part in line
-    assert "more" not in line
-    assert len(nbformat.read(book / "measures.ipynb", as_version=4).cells) == 1
+def test_under_a_figure_are_its_rows_and_how_they_were_made(book):
+    cells = nbformat.read(book / "page.ipynb", as_version=4).cells
+    below = {cell.id: after.source for cell, after in itertools.pairwise(cells)}
+    for id in ("table", "figure"):
+        for part in (
+            "results/effects.csv",
+            "results/effects.parquet",
+            downloads.TABLES["effects"].command,
+            "code abc",
+            "data def",
+        ):
+            assert part in below[id]
+        assert "more" not in below[id]
+    assert "_sources/book/page.ipynb" in below["own"], "it has no rows, so the notebook"
+    assert "rows-text" not in {cell.id for cell in cells}, "nothing to see, so no line"
+
+
+@pytest.mark.parametrize(
+    ("cells", "last"),
+    [
+        (['t = read("a.csv")', "u = t + 1", "draw(u)"], ["a.csv"]),
+        (['t = read("a.csv")', "t = 1", "draw(t)"], []),
+        (['t = read("a.csv")', "def f():\n    return t", "draw(f())"], ["a.csv"]),
+        (['t = {}\nif 1:\n    t["x"] = read("a.csv")', "draw(t)"], ["a.csv"]),
+        (['t = [r for r in read("a.csv")]', "r = 1", "draw(r)"], []),
+        (['kind = "b"\ndraw(read(f"{kind}_c.csv"))'], ["b_c.csv"]),
+        (['draw(f"{1}")'], []),
+    ],
+)
+def test_a_cell_is_traced_to_its_files(cells, last):
+    assert downloads.origins(cells, ["a.csv", "b_c.csv"])[-1] == last
 
 
 def test_a_large_table_is_compressed_and_the_same_each_time(tmp_path, monkeypatch):
