@@ -207,6 +207,13 @@ def recipe() -> Iterator[Contender]:
         ("unpaired_contrast", "nt_xent", FIVE),
     ):
         yield replace(default, name=f"recipe-{name}", objective=objective, modalities=modalities)
+    both = {"objective_options": {"weight": 0.5, "read": "locations"}}
+    yield replace(
+        default,
+        name="recipe-contrast_and_regression",
+        objective="fidelity",
+        settings={**default.settings, **both},
+    )
     fixed = {**default.settings, "locations": "fixed"}
     yield replace(default, name="recipe-fixed_locations", settings=fixed)
     for name, encoder in {

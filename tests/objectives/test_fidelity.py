@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import locties
 from locties.modality import Modality, profile_encoder
-from locties.objectives import Batch, Fidelity, NTXent, fidelity, nt_xent_formula
+from locties.objectives import Batch, Fidelity, NTXent, Regression, fidelity, nt_xent_formula
 
 
 def a_decoded_batch() -> tuple[Batch, list[nn.Linear], dict[int, Tensor]]:
@@ -65,6 +65,23 @@ def test_fidelity_without_weight_is_nt_xent():
     one = torch.zeros_like(place)
     batch = Batch(samples.float(), locations.float(), one, place, {0: profiles})
     assert objective(batch).item() == NTXent()(batch).item()
+
+
+def test_fidelity_that_reads_locations_is_regression_beside_contrast():
+    profiles = torch.randn(4, 3)
+    regression, joint = Regression(), Fidelity(weight=0.3, read="locations")
+    for objective in (regression, joint):
+        torch.manual_seed(0)
+        objective.prepare({"a": a_modality("a", profiles)}, 5)
+    samples, locations, _, place, _ = a_batch(pairs=4)
+    batch = Batch(samples.float(), locations.float(), place * 0, place, {0: profiles})
+    expected = 0.7 * NTXent()(batch).item() + 0.3 * regression(batch).item()
+    assert joint(batch).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_fidelity_refuses_to_read_what_a_batch_has_not():
+    with pytest.raises(ValueError, match=r"'place'.*locations, samples"):
+        Fidelity(read="place")
 
 
 def test_an_untrained_decoder_has_an_error_of_one():

@@ -1,15 +1,18 @@
 """Fidelity: align samples with locations, and keep what alignment would erase."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from locties._util.registry import check_choice
 from locties.modality import Modality
 from locties.objectives.base import Batch, Negatives
 from locties.objectives.content import contents_of, make_decoders, reading_error
 from locties.objectives.contrastive import Direction, NTXent, nt_xent
+
+Read = Literal["samples", "locations"]
 
 
 def fidelity(
@@ -20,13 +23,17 @@ def fidelity(
     weight: float = 0.5,
     direction: Direction = "modality_to_location",
     negatives: Negatives = "joint",
+    read: Read = "samples",
 ) -> Tensor:
-    """Alignment, plus the error of reading each sample's content from its embedding.
+    """Alignment, plus the error of reading each sample's content from an embedding.
 
     With M the modalities in the batch, z_i the embedding of sample i (not normalised), x_i its
     standardised `content` (c_m numbers) and W_m, b_m the linear decoder of its modality::
 
         L = (1 - weight) nt_xent + weight 1/M sum_m 1/(B_m c_m) sum_(i in m) |W_m z_i + b_m - x_i|^2
+
+    If content is read from locations, e_i takes the place of z_i in the second term, which is then
+    the loss of `Regression`: contrast and regression together.
 
     The second term is one minus the share of content that can be read linearly: about 1 for a
     decoder that predicts the mean, 0 for a perfect one. Computed in float32, or in float64 if an
@@ -36,14 +43,16 @@ def fidelity(
         batch, log_scale, direction, negatives: see `nt_xent`.
         decoders: by number m of modality, from (B_m, d) to (B_m, c_m).
         contents: by number m of modality, (B_m, c_m) of its samples, in the order of the batch.
-        weight: 0 is `nt_xent`; 1 is a linear auto-encoder of contents, without alignment.
+        weight: 0 is `nt_xent`; 1 is the second term alone, without alignment.
+        read: whose embeddings content is read from.
 
     Source: a design of this project. Thoreau, Levillain and Derksen (arXiv 2509.17943) ask what
     alignment erases; the objective is not theirs.
     """
     with torch.autocast(batch.samples.device.type, enabled=False):
         alignment = nt_xent(batch, log_scale, direction, negatives)
-        error = reading_error(batch.samples.to(batch.dtype), batch.modality, decoders, contents)
+        embeddings = getattr(batch, read).to(batch.dtype)
+        error = reading_error(embeddings, batch.modality, decoders, contents)
         return (1 - weight) * alignment + weight * error
 
 
@@ -52,7 +61,8 @@ class Fidelity(NTXent):
 
     If a batch holds no sample of a modality, its decoder and encoder stay unchanged.
 
-    `weight` is the share of the loss that keeps content, in [0, 1].
+    `weight` is the share of the loss that keeps content, in [0, 1]. `read` says whose embeddings
+    keep it, those of "samples" or of "locations".
     """
 
     reads_samples = True
@@ -62,11 +72,13 @@ class Fidelity(NTXent):
         weight: float = 0.5,
         direction: Direction = "modality_to_location",
         negatives: Negatives = "joint",
+        read: Read = "samples",
     ) -> None:
         super().__init__(direction, negatives)
+        check_choice("embeddings to read", read, get_args(Read))
         if not 0 <= weight <= 1:
             raise ValueError(f"weight={weight}: it must be in [0, 1]")
-        self.weight = weight
+        self.weight, self.read = weight, read
         self.decoders: Any = nn.ModuleList()
 
     def prepare(self, modalities: Mapping[str, Modality], dim: int) -> None:
@@ -83,4 +95,5 @@ class Fidelity(NTXent):
             self.weight,
             self.direction,
             self.negatives,
+            self.read,
         )
