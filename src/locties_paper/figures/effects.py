@@ -32,6 +32,34 @@ def draw_effects(effects: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_by_task(gains: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+    """Gains over other contenders task by task: one panel for each split, with 95% intervals.
+
+    Args:
+        gains: of `locties_paper.effects.family.by_task`.
+        labels: contenders in column other, and their names in the legend.
+    """
+    tasks = list(dict.fromkeys(gains["task"]))
+    panels = list(gains.groupby("split"))
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(7.5, 1.2 + 0.36 * len(tasks)), sharey=True, layout="constrained"
+    )
+    for ax, (split, panel) in zip(axes, panels, strict=True):
+        ax.axvline(0, color="0.6", linewidth=0.8)
+        for number, (name, label) in enumerate(labels.items()):
+            mine = panel[panel["other"] == name].set_index("task").loc[tasks]
+            down = np.arange(len(tasks)) + 0.24 * (number - (len(labels) - 1) / 2)
+            ax.hlines(down, mine["low"], mine["high"], color=COLOURS[number], linewidth=2)
+            style = {"color": COLOURS[number], "label": label, "markersize": 5}
+            ax.plot(mine["value"], down, "osD^"[number], **style)
+        ax.set(title=f"{split} folds", xlabel=DIFFERENCE)
+    axes[0].set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks])
+    axes[0].invert_yaxis()
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
 def draw_budgets(rows: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Mean score against the training pairs: one panel for each probe, one line a contender.
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from locties_paper import design
-from locties_paper.figures.effects import draw_budgets, draw_effects
+from locties_paper.figures.effects import draw_budgets, draw_by_task, draw_effects
 
 
 def test_effects_are_drawn_with_both_intervals():
@@ -43,3 +43,22 @@ def test_budgets_are_drawn_in_pairs_and_lines_differ():
     assert melt.get_ydata() == pytest.approx([0.0625, 0.25])
     assert melt.get_color() != salt.get_color()
     assert none.get_linestyle() == ":"
+
+
+def test_gains_by_task_have_a_panel_for_each_split_and_a_row_for_each_task():
+    gains = pd.DataFrame(
+        [
+            (split, task, other, value, value - 0.01, value + 0.01)
+            for split, off in (("block", 0.0), ("random", 0.1))
+            for task, value in (("tree_species", 0.2 + off), ("biome", -0.1 + off))
+            for other in ("geoclip", "raw")
+        ],
+        columns=["split", "task", "other", "value", "low", "high"],
+    )
+    block, random = draw_by_task(gains, {"raw": "rasters", "geoclip": "GeoCLIP"}).axes
+    assert [tick.get_text() for tick in block.get_yticklabels()] == ["tree species", "biome"]
+    assert [line.get_label() for line in block.lines[1:]] == ["rasters", "GeoCLIP"]
+    assert block.lines[1].get_xdata() == pytest.approx([0.2, -0.1])
+    assert random.lines[1].get_xdata() == pytest.approx([0.3, 0.0])
+    first = [tuple(part[:, 0]) for part in random.collections[0].get_segments()]
+    assert first[0] == pytest.approx((0.29, 0.31))
