@@ -30,7 +30,7 @@ PIPELINE = $(LOCKED) $(BIN)/snakemake --nolock --cores $(CORES) \
 PYTEST = $(BIN)/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder --durations=10
 NBVAL = --nbval --nbval-sanitize-with tests/sanitise.cfg
 
-.PHONY: help book pdf quick test check lint wheel plan results notebooks clean
+.PHONY: help book pdf archive quick test check lint wheel plan results notebooks clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -65,6 +65,9 @@ pdf: .venv/.installed  ## Print the book with a Chromium: _build/locties.pdf
 	@$(BIN)/python -c "from locties_paper.site import pdf; pdf.require_chromium()"
 	$(PIPELINE) pdf
 	@echo "The book is at $(CURDIR)/_build/locties.pdf"
+
+archive: book  ## Save the book as Markdown, with figures and results, in one dated zip
+	@$(BIN)/python -m locties_paper.site.archive _build/html _build
 
 plan: .venv/.installed  ## Show what the book runs and what it takes; run nothing
 	@$(BIN)/python -m locties_paper.plan $(CORES) $(CONFIG)
