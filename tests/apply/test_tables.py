@@ -98,6 +98,16 @@ def test_names_that_are_not_clear_are_listed_with_what_to_pass(names, words) -> 
         assert word in str(error.value)
 
 
+def test_points_as_text_are_recognised_and_the_remedy_works() -> None:
+    frame = pd.DataFrame({"wkt": ["POINT (13.4 52.5)", "POINT (2.3 48.8)"], "ph": [5.1, 6.2]})
+    with pytest.raises(ValueError, match="Column 'wkt' has points as WKT") as caught:
+        coordinate_columns(frame)
+    expression = str(caught.value).partition("WKT: ")[2].partition(" gives")[0]
+    points = eval(expression, {"geopandas": geopandas, "frame": frame})
+    placed = frame.assign(lon=points.x, lat=points.y)
+    assert locties.read_task(placed, target="ph").lonlat[0].tolist() == pytest.approx([13.4, 52.5])
+
+
 def test_one_column_is_not_both_coordinates() -> None:
     with pytest.raises(ValueError, match="both 'lat': name the column of each"):
         coordinate_columns(pd.DataFrame(columns=["lon", "lat"]), lon="lat")

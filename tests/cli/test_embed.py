@@ -460,6 +460,7 @@ def test_embed_says_what_is_wrong_with_a_month(
         ((seasonal, *grid), 2, "month is None: pass --month 7"),
         ((seasonal, *grid, "--month", "day"), 2, "--month as a number, 1 to 12, not 'day'"),
         ((encoder, *grid, "--lon", "x"), 2, "drop --lon and --lat, or drop --grid"),
+        ((encoder, *grid, "--invalid", "drop"), 2, "drop --invalid drop, or drop --grid"),
     ):
         result = run("embed", *command, input=text)
         assert (result.exit_code, result.stdout) == (code, "")

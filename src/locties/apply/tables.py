@@ -399,11 +399,23 @@ def coordinate_columns(
     if missing:
         raise UnclearColumns(
             f"there is no column {' nor '.join(map(repr, missing))}; columns: {', '.join(names)}",
-            f"Pass {', '.join(hints)}." if hints else "Pass lon= and lat= with their names.",
+            f"Pass {', '.join(hints)}." if hints else _without_hints(frame),
         )
     if found[0] == found[1]:
         raise ValueError(f"lon and lat are both {found[0]!r}: name the column of each")
     return found[0], found[1]
+
+
+def _without_hints(frame: Any) -> str:
+    """The remedy for a table in which no column has a usual name."""
+    columns = frame.items() if isinstance(frame, pd.DataFrame) else []
+    for name, column in columns:
+        if len(column) and re.match(r"\s*point\b", str(column.iloc[0]), re.IGNORECASE):
+            return (
+                f"Column {str(name)!r} has points as WKT: geopandas.GeoSeries.from_wkt(frame["
+                f"{str(name)!r}]) gives points, whose .x and .y are the columns to write."
+            )
+    return "Pass lon= and lat= with their names."
 
 
 def coordinates(

@@ -18,13 +18,13 @@ def main() -> None:
     """List, check, download or build the datasets.
 
     Data of the tier embedded come with installed packages, as do frozen encoders (frozen). Those of
-    the tiers open and paper are downloaded by `fetch`.
+    the tier open are downloaded by `fetch`.
 
     Example: `locties data build`
     """
 
 
-Tier = Annotated[str | None, typer.Option(help="embedded, open, paper or frozen; all by default.")]
+Tier = Annotated[str | None, typer.Option(help="embedded, open or frozen; all by default.")]
 
 
 @app.command("list", cls=Command)
@@ -52,7 +52,7 @@ def list_data(tier: Tier = None, as_json: Json = False) -> None:
 
 @app.command(cls=Command)
 def verify(
-    tier: Annotated[str, typer.Option(help="embedded, open, paper or frozen.")] = "embedded",
+    tier: Annotated[str, typer.Option(help="embedded, open or frozen.")] = "embedded",
     as_json: Json = False,
 ) -> None:
     """Check every file of a tier by size and sha256; exit with 1 if one fails.
@@ -75,9 +75,8 @@ def verify(
 @app.command(cls=Command)
 def fetch(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Datasets; all of the tier by default.")
+        list[str] | None, typer.Argument(help="Datasets of the open tier; all by default.")
     ] = None,
-    tier: Annotated[str, typer.Option(help="open or paper.")] = "open",
     mirror: Annotated[
         Path | None,
         typer.Option(
@@ -100,7 +99,7 @@ def fetch(
     from locties.data.fetch import fetch as fetch_source
 
     fetched = []
-    for source in choose(names or [], tier):
+    for source in choose(names or []):
         paths = fetch_source(source, mirror)
         fetched += [
             {"name": source.name, "path": str(path), "bytes": file.bytes, "sha256": file.sha256}

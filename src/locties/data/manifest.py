@@ -21,7 +21,7 @@ with needs("data", "locties.data"):
     import yaml
     from platformdirs import user_cache_path
 
-TIERS = ("embedded", "open", "paper", "frozen")
+TIERS = ("embedded", "open", "frozen")
 
 
 @dataclass(frozen=True)
