@@ -1,5 +1,8 @@
 // Beside each table of a page, a link that saves it as CSV: what is shown, with the text of a cell
 // that spans several repeated in each, so that every row stands for itself.
+// An interval in a cell stays on one line.
+const INTERVAL = /\[[-+−\d., ]+\]|[-+−\d.]+ to [-+−\d.]+/g;
+
 document.addEventListener("DOMContentLoaded", () => {
   const page = location.pathname.split("/").pop().replace(/\.html$/, "");
 
@@ -33,6 +36,10 @@ document.addEventListener("DOMContentLoaded", () => {
     (table) => !table.closest(".explorer, .ranking, .highlight, dl.field-list, table table")
   );
   shown.forEach((table, i) => {
+    for (const cell of table.querySelectorAll("td")) {
+      if (cell.children.length) continue;
+      cell.innerHTML = cell.innerHTML.replace(INTERVAL, '<span class="interval">$&</span>');
+    }
     const link = document.createElement("a");
     link.className = "table-csv";
     link.textContent = "CSV";

@@ -20,11 +20,12 @@ METRICS = {"r2": "R²", "accuracy": "accuracy"}
 ERRORS = {"mae": "mean absolute error", "error_rate": "error rate"}
 PAIRS = "training pairs (thousands)"
 LOSS = "validation loss (nats)"
+WIDTH = 8  # inches; in the book's column of 6.5 inches, text of 9 points has 7
 
 
 def draw_history(history: pd.DataFrame) -> Figure:
     """Validation loss and recall of each modality along one run: the `history` of a `Run`."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.2), layout="constrained")
     for (name, rows), colour in zip(history.groupby("modality", sort=False), COLOURS, strict=False):
         style: dict[str, Any] = {"color": colour, "marker": ".", "label": name}
         left.plot(rows["pairs"] / 1000, rows["validation_loss"], **style)
@@ -153,13 +154,13 @@ def draw_leakage(
     best = best_probe(runs, tier).pivot_table("value", ["split", "encoder"], "task")
     rows = _unique(of_tier(runs, tier)["encoder"])
     figure, axes = plt.subplots(
-        1, 2, figsize=(10, 1.6 + 0.42 * len(rows)), sharey=True, layout="constrained"
+        1, 2, figsize=(WIDTH, 1.6 + 0.42 * len(rows)), sharey=True, layout="constrained"
     )
     cells = list(itertools.product(enumerate(rows), enumerate(tasks)))
     framed = [(i, j) for (i, row), (j, task) in cells if row in leaks.get(task, ())]
     for split, ax in zip(("random", "block"), axes, strict=True):
         shown = best.loc[split].loc[rows, list(tasks)].to_numpy()
-        image = _heat_map(ax, shown, framed, digits=2, size=11, vmin=0, vmax=1)
+        image = _heat_map(ax, shown, framed, digits=2, size=9, vmin=0, vmax=1)
         ax.set_xticks(range(len(tasks)), [task.replace("_", "\n") for task in tasks], fontsize=9)
         ax.set_title(f"{split} folds", fontsize=11)
     axes[0].set_yticks(range(len(rows)), rows)
@@ -230,7 +231,7 @@ def draw_by_month(errors: pd.DataFrame) -> Figure:
     `errors` have columns encoder, task, unit, month (1 to 12) and value.
     """
     tasks = _unique(errors["task"])
-    figure, axes = _subplots(1, len(tasks), (10, 3.4))
+    figure, axes = _subplots(1, len(tasks), (WIDTH, 3.2))
     for task, ax in zip(tasks, axes[0], strict=True):
         of_task = errors[errors["task"] == task]
         lines = of_task.groupby("encoder", sort=False)
@@ -274,7 +275,7 @@ def draw_diagnostics(
         diagnostics: by encoder, the result of `diagnose`.
         dimensions: by encoder, the intrinsic dimension by number of points.
     """
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 3.2), layout="constrained")
     colours = dict(zip(diagnostics, COLOURS, strict=False))
     rank = {name: found["effective_rank"] for name, found in diagnostics.items()}
     left.barh(list(rank)[::-1], list(rank.values())[::-1], color=list(colours.values())[::-1])
@@ -304,7 +305,7 @@ def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
     """
     cases = benchmarks.groupby(["case", "size"], sort=False)
     heights = [0.8 + 0.3 * len(rows) for _, rows in cases]
-    figure, axes = _subplots(len(cases), 1, (8, sum(heights)), height_ratios=heights)
+    figure, axes = _subplots(len(cases), 1, (WIDTH, sum(heights)), height_ratios=heights)
     for ((case, size), rows), ax in zip(cases, axes.flat, strict=True):
         rows = rows.sort_values("seconds", ascending=False)
         ax.hlines(rows["contender"], rows["fastest"], rows["slowest"], color="black", linewidth=1)
@@ -320,14 +321,14 @@ def draw_side_by_side(benchmarks: pd.DataFrame) -> Figure:
 
 
 def draw_growth(benchmarks: pd.DataFrame) -> Figure:
-    """Measured time and its floor as each size grows: a panel for each case, four in a row.
+    """Measured time and its floor as each size grows: a panel for each case, three in a row.
 
     `benchmarks` has rows of ``benchmarks/side_by_side.py`` for the cases "<what> by <size>".
     """
     cases = benchmarks.groupby("case", sort=False)
-    columns = min(4, len(cases))
+    columns = min(3, len(cases))
     lines = -(-len(cases) // columns)
-    figure, axes = _subplots(lines, columns, (2.5 * columns, 0.4 + 2.6 * lines))
+    figure, axes = _subplots(lines, columns, (WIDTH, 0.4 + 2.4 * lines))
     for ax in axes.flat[len(cases) :]:
         ax.remove()
     # Panels of the same work share whole decades.
@@ -340,7 +341,7 @@ def draw_growth(benchmarks: pd.DataFrame) -> Figure:
         ax.loglog(rows["size"], 1000 * rows["seconds"], "o-", color=BLUE, label="measured")
         ax.loglog(rows["size"], 1000 * rows["floor"], "--", color="0.4", label="floor")
         ax.set(xlabel=size, title=what, ylim=(lowest[what], highest[what]))
-        ax.set_xticks(rows["size"], [f"{value:,}" for value in rows["size"]], fontsize=8)
+        ax.set_xticks(rows["size"], [f"{value:,}" for value in rows["size"]], fontsize=9)
         ax.minorticks_off()
     for ax in axes[:, 0]:
         ax.set_ylabel("milliseconds")
@@ -409,8 +410,8 @@ def _subplots(
 
 
 def _panels(rows: int, columns: Sequence[str], height: float) -> tuple[Figure, np.ndarray]:
-    """A grid of panels, 10 inches wide, titled along the top; each row `height` inches high."""
-    size = (10, 0.6 + rows * height)
+    """A grid of panels, titled along the top; each row is `height` inches high."""
+    size = (WIDTH, 0.6 + rows * height)
     figure, axes = _subplots(rows, len(columns), size, sharey="row", sharex="col")
     for ax, name in zip(axes[0], columns, strict=True):
         ax.set_title(name.replace("_", " "), fontsize=10)

@@ -70,7 +70,7 @@ def draw_budgets(rows: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     rows = rows[rows["metric"].isin(METRICS)]
     panels = {"both probes": rows, **dict(iter(rows.groupby("probe")))}
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(9, 3.4), sharey=True, layout="constrained", squeeze=False
+        1, len(panels), figsize=(8, 3.4), sharey=True, layout="constrained", squeeze=False
     )
     for ax, (title, panel) in zip(axes[0], panels.items(), strict=True):
         for number, (name, label) in enumerate(labels.items()):

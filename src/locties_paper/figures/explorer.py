@@ -13,7 +13,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import chain
 from string import Template
 from typing import Any, NamedTuple
 
@@ -296,7 +295,11 @@ def explore(
         allowed = tolerance if len(months) == 1 else month_tolerance
         kept[title] = [compress(embed_points(encoder, lonlat, month), allowed) for month in months]
     some = np.random.default_rng(0).permutation(len(cells.number))[:COMPARED]
-    low = min(float(np.quantile(cosine(each.codes, some), 0.1)) for each in chain(*kept.values()))
+    # The scale fits most encoders: one alone that has lower similarities must not set it for all.
+    tenths = [
+        np.mean([np.quantile(cosine(each.codes, some), 0.1) for each in months])
+        for months in kept.values()
+    ]
     return Explorer(
         cells,
         kept,
@@ -304,7 +307,7 @@ def explore(
         [places.countries[code] for code in places.country[large].tolist()],
         places.lonlat[large].numpy(),
         place,
-        low=np.floor(10 * low) / 10,
+        low=np.floor(10 * float(np.median(tenths))) / 10,
     )
 
 

@@ -150,6 +150,20 @@ def test_the_page_is_small_whole_and_for_those_without_a_script_too(explorer):
     assert picture[1].endswith("Nairobi in Position, Lat &amp; &lt;lon&gt;: one map each.")
 
 
+def test_one_encoder_of_opposites_does_not_set_the_scale_of_all():
+    def near(lonlat):
+        return torch.cat([to_xyz(lonlat), torch.ones(len(lonlat), 1)], dim=1)  # no cosine below 0
+
+    low = {
+        names: explore(
+            {str(i): encoder for i, encoder in enumerate(names)}, 10, population=3_000_000
+        ).low
+        for names in ((to_xyz,), (near,), (to_xyz, near, near))
+    }
+    assert low[to_xyz,] < -0.5 < 0 <= low[near,]
+    assert low[to_xyz, near, near] == low[near,]
+
+
 def test_an_encoder_with_a_month_has_an_embedding_of_each(seasonal):
     encoders = {"all": seasonal, "July": seasonal.in_month(7)}
     made = explore(encoders, 10, month_tolerance=0.05, population=3_000_000)
