@@ -80,7 +80,6 @@ def small_figures() -> Iterator[None]:
     """For speed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("locties.mapping.report.DPI", 40)
-        patch.setattr("locties.mapping.report.SHEET_DPI", 40)
         yield
 
 

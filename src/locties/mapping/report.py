@@ -49,7 +49,7 @@ UNCERTAINTY = "cividis"
 TRUSTED, UNTRUSTED, OTHERS = CATEGORIES[4], CATEGORIES[5], "#999999"
 INSIDE, OUTSIDE = "#0077BB", "#EE7733"  # Paul Tol's bright scheme
 WIDTH, DPI = 7.0, 150
-SHEET_DPI = 100
+SHEET = 1.3  # of WIDTH for two figures: text stays legible where the sheet is shown small
 
 Draw = Callable[[Axes], None]
 
@@ -458,13 +458,13 @@ def _sheet(fitted: LocationMap, pictures: Sequence[_Picture]) -> bytes:
     """All figures in one picture."""
     height = WIDTH * max(picture.aspect for picture in pictures[:3]) * 0.9 + 1.2
     with mpl.rc_context(_style(LIGHT)):
-        figure = Figure((2 * WIDTH, 2 * height), layout="constrained")
+        figure = Figure((SHEET * WIDTH, SHEET * height), layout="constrained")
         for ax, picture in zip(figure.subplots(2, 2).flat, pictures, strict=True):
             picture.draw(ax)
             ax.set_title(picture.title)
         name, chosen = printable(fitted.task.name), printable(fitted.chosen)
         figure.suptitle(f"{name}: {chosen}, {len(fitted.task.target)} labels", fontsize=14)
-        return _png(figure, SHEET_DPI)
+        return _png(figure, DPI)
 
 
 # -------------------------------------------------------------------------------------- the page

@@ -161,7 +161,8 @@ def draw_leakage(
     for split, ax in zip(("random", "block"), axes, strict=True):
         shown = best.loc[split].loc[rows, list(tasks)].to_numpy()
         image = _heat_map(ax, shown, framed, digits=2, size=9, vmin=0, vmax=1)
-        ax.set_xticks(range(len(tasks)), [task.replace("_", "\n") for task in tasks], fontsize=9)
+        names = [task.replace("_", " ") for task in tasks]
+        ax.set_xticks(range(len(tasks)), names, fontsize=9, rotation=30, ha="right")
         ax.set_title(f"{split} folds", fontsize=11)
     axes[0].set_yticks(range(len(rows)), rows)
     figure.colorbar(image, ax=axes, label="R² or accuracy", shrink=0.9, extend="min")
