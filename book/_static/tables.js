@@ -36,9 +36,9 @@ document.addEventListener("DOMContentLoaded", () => {
     (table) => !table.closest(".explorer, .ranking, .highlight, dl.field-list, table table")
   );
   shown.forEach((table, i) => {
-    for (const cell of table.querySelectorAll("td")) {
-      if (cell.children.length) continue;
-      cell.innerHTML = cell.innerHTML.replace(INTERVAL, '<span class="interval">$&</span>');
+    for (const part of table.querySelectorAll("td, td *")) {
+      if (part.children.length) continue;
+      part.innerHTML = part.innerHTML.replace(INTERVAL, '<span class="interval">$&</span>');
     }
     const link = document.createElement("a");
     link.className = "table-csv";

@@ -99,6 +99,11 @@ TABLES = {
     ),
 }
 
+# What functions read of the folder that they are given.
+READERS = {
+    "read_rows": [f"study_main_{part}.parquet" for part in ("table", "chosen", "baselines")],
+}
+
 
 def write(results: Path, book: Path) -> None:
     """Save the tables of a folder in `FILES` of the book, and link to them.
@@ -202,6 +207,8 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[tuple[list[ast.AST], set[s
 
 
 def _names(node: ast.AST, file: str) -> bool:
+    if isinstance(node, ast.Name):
+        return file in READERS.get(node.id, ())
     if isinstance(node, ast.JoinedStr):
         texts = [
             str(p.value) if isinstance(p, ast.Constant) else "*" for p in ast.iter_child_nodes(node)

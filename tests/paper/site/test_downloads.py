@@ -85,10 +85,11 @@ def test_under_a_figure_are_its_rows_and_how_they_were_made(book):
         (['t = [r for r in read("a.csv")]', "r = 1", "draw(r)"], []),
         (['kind = "b"\ndraw(read(f"{kind}_c.csv"))'], ["b_c.csv"]),
         (['draw(f"{1}")'], []),
+        (["t = read_rows(folder)", "draw(t)"], ["study_main_table.parquet"]),
     ],
 )
 def test_a_cell_is_traced_to_its_files(cells, last):
-    assert downloads.origins(cells, ["a.csv", "b_c.csv"])[-1] == last
+    assert downloads.origins(cells, ["a.csv", "b_c.csv", "study_main_table.parquet"])[-1] == last
 
 
 def test_a_large_table_is_compressed_and_the_same_each_time(tmp_path, monkeypatch):
