@@ -3,44 +3,39 @@
 import pandas as pd
 
 from locties_paper.design import READS, leaks
-from locties_paper.effects.effect import interval
+from locties_paper.effects.effect import difference
 from locties_paper.figures.charts import METRICS
 
 DEFAULT = "recipe"
 
 
 def recipe(rows: pd.DataFrame, budget: float = 2.0) -> pd.DataFrame:
-    """The scores of each run without one part, and how far they are from the recipe's.
+    """How far each change of one part is from the recipe, over open tasks without leaks and others.
 
     Args:
         rows: of the sweep ``recipe``.
         budget: of the runs that are compared; the recipe itself also has other budgets.
 
     Returns:
-        One row for each change and reading, best first: change, budget, read, open (mean over open
-        tasks without leaks), embedded (mean over embedded tasks), difference (of the mean of both
-        from the recipe's at `budget`), low and high (its 95% interval over seeds) and seeds.
+        One row for each change and reading, best first: change, budget, read, score (mean over
+        embedded tasks and open tasks without leaks), then the columns of `Effect`: the difference
+        from the recipe at `budget`, and its intervals over seeds and over tasks.
     """
     rows = rows[rows["metric"].isin(METRICS)]
-    kept = rows[(rows["tier"] == "embedded") | ~leaks(rows)]
-    keys = ["encoder", "budget", "read", "seed"]
-    by_task = kept.groupby([*keys, "tier", "task"])["value"].mean().reset_index()
-    scores = by_task.pivot_table("value", keys, "tier")
-    mean = scores.mean(axis=1)
-    default = mean[DEFAULT, budget, READS[0]]
+    rows = rows[(rows["tier"] == "embedded") | ~leaks(rows)]
+    rows = rows.assign(task=rows["tier"] + " " + rows["task"], draw=rows["seed"])
+    run = ["encoder", "budget", "read"]
+    default = rows[(rows[run] == [DEFAULT, budget, READS[0]]).all(axis=1)]
     found = []
-    for (name, pairs, read), own in scores.groupby(level=keys[:3]):
-        apart = (mean[name, pairs, read] - default).dropna()
-        value = float(apart.mean())
+    for (name, pairs, read), mine in rows.groupby(run):
+        both = pd.concat([mine.assign(encoder="change"), default.assign(encoder="default")])
         found.append(
             {
                 "change": name.removeprefix(f"{DEFAULT}-"),
                 "budget": pairs,
                 "read": read,
-                **own[["open", "embedded"]].mean(),
-                "difference": value,
-                **dict(zip(("low", "high"), interval(apart.to_numpy(), value), strict=True)),
-                "seeds": len(apart),
+                "score": mine.groupby(["seed", "task"])["value"].mean().mean(),
+                **difference(both, "change", "default")._asdict(),
             }
         )
-    return pd.DataFrame(found).sort_values("difference", ascending=False, ignore_index=True)
+    return pd.DataFrame(found).sort_values("value", ascending=False, ignore_index=True)

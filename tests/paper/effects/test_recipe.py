@@ -24,15 +24,15 @@ def test_a_change_is_compared_seed_by_seed_on_tasks_without_leaks():
     table = recipe(pd.DataFrame(rows("recipe", 2.0, 0.5) + rows("recipe-siren", 2.0, 0.4)))
     assert list(table["change"]) == ["recipe", "siren"]
     siren = table.iloc[1]
-    assert siren["open"] == pytest.approx(0.5)
-    assert siren["embedded"] == pytest.approx(0.8)
-    assert siren["difference"] == pytest.approx(-0.1)
+    assert siren["score"] == pytest.approx(0.4 + (0.0 + 0.2 + 0.4) / 3)
+    assert siren["value"] == pytest.approx(-0.1)
     # The difference varies over seeds by -.01, 0 and .01: t is 4.303 with two degrees of freedom.
-    assert siren["high"] - siren["difference"] == pytest.approx(4.303 * 0.01 / 3**0.5, abs=1e-4)
-    assert siren["seeds"] == 3
+    assert siren["high"] - siren["value"] == pytest.approx(4.303 * 0.01 / 3**0.5, abs=1e-4)
+    assert siren["low_tasks"] == pytest.approx(siren["high_tasks"])  # every task loses the same
+    assert (siren["seeds"], siren["tasks"]) == (3, 3)
 
 
 def test_another_budget_of_the_recipe_is_a_change_too():
     table = recipe(pd.DataFrame(rows("recipe", 2.0, 0.5) + rows("recipe", 8.0, 0.6)))
     longer = table[table["budget"] == 8.0].iloc[0]
-    assert longer["difference"] == pytest.approx(0.1)
+    assert longer["value"] == pytest.approx(0.1)
