@@ -11,6 +11,7 @@ up to half an hour on one thread, and resume when they are started again. Then p
 
 import argparse
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 
 import locties
 from locties import LocationEncoder
+from locties.evaluation import Task
 from locties.modalities import MONTHLY
+from locties_paper.results import scores
 from locties_paper.sweeps import RECIPE, SWEEPS
 
 SEED = 1
@@ -77,6 +80,19 @@ def train(name: str, output: Path) -> None:
     )
     run.save(folder)
     shutil.rmtree(folder / "checkpoint")
+
+
+def cost_of_int8(name: str, task: Task) -> float:
+    """The largest change of a score on a task when an encoder is stored as int8."""
+    whole = locties.load(name)
+    with tempfile.TemporaryDirectory() as folder:
+        whole.save(Path(folder) / name, as_int8=True)
+        stored = locties.load(Path(folder) / name)
+    before, after = (
+        scores(locties.evaluate(encoder, [task], labels="all"), tier=task.tier)["value"].to_numpy()
+        for encoder in (whole, stored)
+    )
+    return float(abs(before - after).max())
 
 
 def main() -> None:

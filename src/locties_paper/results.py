@@ -62,6 +62,18 @@ def write_table(table: pd.DataFrame, to: str | Path) -> None:
         table.to_parquet(aside, index=False, compression="zstd")
 
 
+def with_interval(value: float, low: float, high: float, form: str = "+.3f") -> str:
+    """A value and its interval as text, the value alone without one, and nothing without a value.
+
+    Example:
+        >>> with_interval(0.02, 0.01, 0.03), with_interval(0.02, float("nan"), float("nan"))
+        ('+0.020 [+0.010, +0.030]', '+0.020')
+    """
+    if pd.isna(value):
+        return ""
+    return f"{value:{form}}" + ("" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]")
+
+
 def edition(rows: pd.DataFrame) -> str:
     """A sentence for readers if rows were made on other data than the installed ones, else ""."""
     older = sorted(set(rows["data"]) - {manifest_hash()})

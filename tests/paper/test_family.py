@@ -1,9 +1,11 @@
 """The family of encoders to use: its sizes, and a run that leaves an encoder to publish."""
 
+import numpy as np
 import pytest
 import torch
 
 import locties
+from locties.evaluation import Task
 from locties_paper import family
 
 
@@ -28,3 +30,16 @@ def test_a_run_trains_nested_dimensions_by_regression(monkeypatch, tmp_path):
     ]
     assert all(moved)
     assert not (tmp_path / "tiny" / "checkpoint").exists()
+
+
+def test_int8_costs_a_smooth_encoder_little_and_a_fragile_one_more(monkeypatch, tmp_path):
+    places = np.random.default_rng(0).uniform([-180, -60], [180, 60], (300, 2))
+    task = Task("warmth", places, np.cos(np.radians(places[:, 1])), tier="embedded")
+    encoder = locties.LocationEncoder("xyz", "linear", dim=8, seed=0)
+    encoder.save(tmp_path / "fine")
+    with torch.no_grad():  # next to one large weight, int8 keeps nothing of the others
+        for weight in encoder.parameters():
+            weight.data.flatten()[0] = 1e4
+    encoder.save(tmp_path / "fragile")
+    monkeypatch.chdir(tmp_path)
+    assert family.cost_of_int8("fine", task) < 0.01 < family.cost_of_int8("fragile", task)

@@ -65,3 +65,10 @@ def test_rows_of_other_data_say_so():
     older = results.edition(pd.DataFrame({"data": [manifest_hash(), "abc" * 20]}))
     assert ("abc" * 4) in older
     assert "abcabcabcabc" in older
+
+
+def test_an_interval_is_written_only_where_there_is_one():
+    nan = float("nan")
+    assert results.with_interval(0.5, 0.4, 0.6, ".1f") == "0.5 [0.4, 0.6]"
+    assert results.with_interval(-0.5, nan, nan, ".1f") == "-0.5"
+    assert results.with_interval(nan, nan, nan) == ""

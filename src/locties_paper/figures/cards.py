@@ -4,19 +4,21 @@
 continent of encoders that have none. ``python -m locties_paper.open_tasks`` makes the scores.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markdown_it import MarkdownIt
 
 from locties._util.registry import Registry
 from locties.apply.metadata import takes_month
 from locties.data import manifest, sampling
 from locties.encoder import load
 from locties.evaluation import TASKS, TIERS
-from locties.saved import FORMAT_INT8, WEIGHTS, find_folder, published, read_config
+from locties.saved import FORMAT_INT8, WEIGHTS, find_folder, published, read_card, read_config
 from locties_paper import results
 from locties_paper.design import LEAKING
 from locties_paper.geography import GROUPINGS, predict_with_best_probe, score_groups
@@ -301,6 +303,15 @@ def _and(words: Iterable[str]) -> str:
 def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def folded(name: str) -> str:
+    """The card of a published encoder as HTML, behind a summary and below headings of level 2."""
+    page = MarkdownIt("commonmark").enable("table").render(read_card(name))
+    page = page.replace("<table>", '<table class="table">')
+    page = re.sub(r"(</?h)(\d)>", lambda tag: f"{tag[1]}{int(tag[2]) + 2}>", page)
+    page = f"<details><summary>Card of {name}</summary>{page}</details>"
+    return f'<div style="overflow-x: auto">{page}</div>'
 
 
 def shipped() -> pd.DataFrame:

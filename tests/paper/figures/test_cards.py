@@ -241,3 +241,13 @@ def test_the_table_of_what_ships():
     assert list(table.index) == published()
     assert table.loc["melt", "dim"] == locties.load("melt")([[13.4, 52.5]]).shape[1]
     assert read_config("melt")["sha256"].startswith(table.loc["melt", "sha256"])
+
+
+def test_a_folded_card_has_its_tables_and_headings_below_those_of_a_page():
+    page = cards.folded("melt")
+    assert page.count("<details>") == page.count("</details>") == 1
+    assert "<summary>Card of melt</summary>" in page
+    assert "<h3>" in page
+    assert "<h1>" not in page
+    assert "<h2>" not in page
+    assert '<table class="table">' in page
