@@ -13,12 +13,6 @@ from matplotlib import pyplot as plt
 from locties_paper.figures import charts
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture
 def runs():
     rows = []
