@@ -8,7 +8,6 @@ import pytest
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot as plt
 
 from locties_paper.figures import charts
 
