@@ -72,7 +72,7 @@ archive: book  ## Save the book as Markdown, with figures and results, in one da
 plan: .venv/.installed  ## Show what the book runs and what it takes; run nothing
 	@$(BIN)/python -m locties_paper.plan $(CORES) $(CONFIG)
 
-results: .venv/.installed  ## Run a part of the study, its cost first: SWEEP=main|crossed|paper|scale|counts|turns|probes|left_out|recipe
+results: .venv/.installed  ## Run a part of the study, its cost first: SWEEP=main|crossed|paper|scale|counts|turns|probes|left_out|own|recipe
 	for part in pilot choose table baselines gather; do \
 		$(LOCKED) $(BIN)/python -m locties_paper.fair_runs $$part \
 			--sweep $(SWEEP) --processes $(CORES) || exit 1; done

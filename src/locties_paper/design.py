@@ -21,7 +21,7 @@ two draws; other sweeps have fewer seeds.
 """
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,8 +34,14 @@ from locties.evaluation import TIERS
 from locties.evaluation.leakage import LEAKS, OPEN_LEAKS
 from locties.evaluation.tasks import is_common
 from locties.modalities import rasters
+from locties_paper.own_targets import OWN, modality_of
 
-LEAKING = {"embedded": LEAKS, "open": OPEN_LEAKS}  # by tier and task, the modalities
+TASKS: dict[str, Mapping[str, Callable[..., Task]]] = {**TIERS, "own": OWN}  # by tier
+LEAKING: dict[str, Mapping[str, Sequence[str]]] = {  # by tier and task, the modalities
+    "embedded": LEAKS,
+    "open": OPEN_LEAKS,
+    "own": {name: (modality_of(name),) for name in OWN},
+}
 PAIRS = 460_800
 BATCH = 1024
 TURNS = 3  # of SALT, for each modality, at a budget of 1
@@ -211,9 +217,7 @@ def is_pilot(task: Task) -> np.ndarray:
 
 def tasks(tier: str, draw: int) -> list[Task]:
     """The tasks of a tier at one draw of points: pilot places for `PILOT_DRAW`, else all others."""
-    return [
-        _part(TIERS[tier][name](POINTS * 5 // 4, draw), draw == PILOT_DRAW) for name in TIERS[tier]
-    ]
+    return [_part(make(POINTS * 5 // 4, draw), draw == PILOT_DRAW) for make in TASKS[tier].values()]
 
 
 def _part(task: Task, pilot: bool) -> Task:

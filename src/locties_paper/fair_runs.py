@@ -39,6 +39,7 @@ from locties.training import SCHEDULES
 from locties_paper import design
 from locties_paper.design import READS, SCORING, WITH_RAW, Contender, Scoring, Sweep
 from locties_paper.figures.charts import METRICS
+from locties_paper.own_targets import own_values
 from locties_paper.results import write_table
 from locties_paper.site.notebook import commit
 from locties_paper.sweeps import BOOSTED, RASTERS, SWEEPS
@@ -126,14 +127,16 @@ class Baseline:
 def baseline(name: str) -> Encoder:
     """A contender without training by its name in `locties_paper.sweeps`.
 
-    It is a name of `locties.evaluation.baselines.contender`, `BOOSTED`, or raw values without some
-    modalities, such as "raw-without-rain+harmonics_10".
+    It is a name of `locties.evaluation.baselines.contender`, `BOOSTED`, raw values without some
+    modalities, such as "raw-without-rain+harmonics_10", or of one alone, such as "raw-only-rain".
     """
     first, *others = name.split("+")
     if "-without-" in first:
         left_out = first.partition("-without-")[2].split("-")
         kept = [each for each in RASTERS if each not in left_out]
         return Joined(Raw(kept), *map(contender, others))
+    if "-only-" in first:
+        return own_values(first.partition("-only-")[2])
     return contender("raw" if name == BOOSTED else name)
 
 

@@ -161,10 +161,10 @@ def turns() -> Iterator[Contender]:
 def probes() -> Iterator[Contender]:
     """The answer's contenders, alone, at the budgets that the pilot of ``main`` chose."""
     contenders = {each.name: each for each in main()}
-    for name, budget in BEST.items():
+    for name in ("untrained", "melt", "salt", "regression", STRONGEST):
         yield replace(
             contenders[name],
-            budgets=(budget,),
+            budgets=(BEST[name],),
             curve=(),
             replicates=replicates(5),
             reads=READS[:1],
@@ -229,6 +229,23 @@ def recipe() -> Iterator[Contender]:
         yield replace(default, name=f"recipe-{name}", encoder={**RECIPE, **encoder})
 
 
+def own() -> Iterator[Contender]:
+    """Joint training and training on each modality alone, on what one modality alone holds.
+
+    A modality alone has the pairs of that modality in joint training, and its best budget too.
+    """
+    contenders = {each.name: each for each in main()}
+    few: dict[str, Any] = {"budgets": (), "replicates": replicates(5), "reads": READS[:1]}
+    yield replace(contenders["untrained"], **{**few, "budgets": (0.0,)})
+    for name in ("melt", "salt", "regression"):
+        yield replace(contenders[name], curve=JOINT, **few)
+    alone = tuple(budget / len(FIVE) for budget in JOINT)
+    for name in FIVE:
+        curve = tuple(dict.fromkeys([*alone, BEST[f"clip-{name}"]]))
+        yield replace(contenders[f"clip-{name}"], curve=curve, **few)
+        yield replace(contenders[f"regression-{name}"], curve=alone, **few)
+
+
 def without(name: str, modalities: Sequence[str]) -> str:
     """The name of a contender that lacks some modalities."""
     return f"{name}-without-{'-'.join(modalities)}"
@@ -243,14 +260,20 @@ RECIPE: dict[str, Any] = {
     "nested": (16, 64),
 }
 A_MODALITY = 1 / 20  # pairs of each modality, times PAIRS
-# What the pilot of ``main`` chose for the probes' contenders: a test compares.
+JOINT = (1 / 16, 1 / 4, 1.0)  # budgets of joint training on targets of one modality
+# What the pilot of ``main`` chose: a test compares.
 BEST = {
     "untrained": 0.0,
     "melt": 1 / 16,
     "salt": 1 / 4,
     "regression": 1 / 4,
-    "clip-haze": 1 / 64,  # the strongest single
+    "clip-imagery": 1 / 4,
+    "clip-rain": 1 / 16,
+    "clip-haze": 1 / 64,
+    "clip-relief": 1 / 64,
+    "clip-toponyms": 1 / 64,
 }
+STRONGEST = "clip-haze"  # of them, on pilot places
 RASTERS = FIVE[:4]  # the modalities that `raw` reads
 # Those of the five that leak into an open task, for each such task.
 LEFT_OUT = sorted({tuple(n for n in FIVE if n in found) for found in OPEN_LEAKS.values()} - {()})
@@ -274,6 +297,15 @@ SWEEPS = {
         "without the modality that leaks",
         left_out(),
         [without("raw", each) + read for each in LEFT_OUT for read in ("", HARMONICS)],
+    ),
+    "own": Sweep(
+        "what one modality alone holds",
+        own(),
+        [
+            *("raw", *(f"raw-only-{name}" for name in FIVE)),
+            *(without("raw", [name]) for name in RASTERS),
+        ],
+        Scoring(tiers=["own"], labels="all", seconds=4.0),
     ),
     "recipe": Sweep("parts of the recipe for encoders to use, on pilot places", recipe()),
 }

@@ -9,7 +9,7 @@ import locties
 from locties import Task
 from locties_paper import design
 from locties_paper.results import PUBLISHED_ROWS
-from locties_paper.sweeps import SWEEPS
+from locties_paper.sweeps import BEST, STRONGEST, SWEEPS
 
 
 def places(n: int, seed: int) -> torch.Tensor:
@@ -108,11 +108,22 @@ def test_each_leaking_modality_is_left_out():
 def test_probes_are_at_the_budgets_that_the_pilot_chose():
     chosen = pd.read_parquet(PUBLISHED_ROWS / "study_main_chosen.parquet")
     best = chosen.set_index("contender")["budget"]
+    assert {name: best[name] for name in BEST} == BEST
+    assert design.strongest(chosen) == STRONGEST
     contenders = SWEEPS["probes"].contenders
     assert {name: each.budgets for name, each in contenders.items()} == {
         name: (best[name],) for name in contenders
     }
-    assert design.strongest(chosen) in contenders
+
+
+def test_a_modality_alone_has_the_pairs_that_it_has_in_joint_training():
+    contenders = SWEEPS["own"].contenders
+    joint = contenders["melt"].curve
+    assert contenders["salt"].curve == contenders["regression"].curve == joint
+    for name in design.FIVE:
+        alone = contenders[f"clip-{name}"].curve
+        assert {budget / 5 for budget in joint} | {BEST[f"clip-{name}"]} == set(alone)
+        assert set(contenders[f"regression-{name}"].curve) <= set(alone)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from locties_paper.effects import (
     c2_more_modalities,
     c3_headroom,
     c4_budgets,
+    c6_erasure,
     c7_scale,
     family,
     probes,
@@ -34,6 +35,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[pd.DataFrame], list[Contrast]]]] = {
     "C3": ("main", c3_headroom.contrasts),
     "C3 crossed": ("crossed", c3_headroom.crossed_contrasts),
     "C4": ("main", c4_budgets.contrasts),
+    "C6": ("own", c6_erasure.contrasts),
     "C7": ("scale", c7_scale.contrasts),
     "C7 main": ("main", c7_scale.main_contrasts),
     "probes": ("probes", probes.contrasts),
@@ -81,6 +83,9 @@ def effects(results: Path) -> Iterator[dict[str, object]]:
 def _groups(results: Path, sweep: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of a sweep in each group of tasks."""
     rows = read_rows(results, sweep)
+    if sweep == "own":
+        yield from c6_erasure.groups(rows)
+        return
     yield from ((group, rows.query(query)) for group, query in GROUPS.items())
     if sweep == "main" and (results / "study_left_out_table.parquet").exists():
         yield LEFT_OUT, without_leaks(rows, read_rows(results, "left_out"))

@@ -6,7 +6,8 @@ import pytest
 
 from locties_paper.design import FIVE
 from locties_paper.effects.c5_stability import stability
-from locties_paper.effects.c6_erasure import erasure
+from locties_paper.effects.c6_erasure import erasure, groups
+from locties_paper.own_targets import OWN, modality_of
 
 
 def turn_rows(contender: str, value) -> pd.DataFrame:
@@ -55,6 +56,28 @@ def test_stability_measures_spread_drift_and_forgetting():
 def test_without_salt_only_the_spread_is_known():
     found = stability(turn_rows("melt", lambda seed, epoch, task: seed / 10))
     assert list(found["measure"]) == ["spread"]
+
+
+def test_a_single_is_the_encoder_of_the_modality_that_the_target_belongs_to():
+    names = ["melt@1", *(f"clip-{name}@0.2" for name in FIVE), "raw-only-rain", "raw"]
+    rows = pd.DataFrame(
+        {"encoder": name, "draw": draw, "task": task, "value": float(modality_of(task) in name)}
+        for name in names
+        for draw in range(2)
+        for task in OWN
+        if (name, draw) != ("clip-haze@0.2", 1)
+    )
+    found = dict(groups(rows))
+    for title, of in found.items():
+        scores = of.groupby("encoder")["value"].mean()
+        assert scores["single@0.2"] == 1, title
+        assert scores["melt@1"] == 0
+    assert set(found["own targets, haze"].query("encoder == 'single@0.2'")["draw"]) == {0}
+    whole = found["own targets"]
+    assert set(whole["encoder"]) == {"melt@1", "single@0.2"}
+    assert set(whole.query("encoder == 'single@0.2'")["draw"]) == {0}  # haze lacks the other
+    assert {"own values", "raw"} <= set(found["own targets, rain"]["encoder"])
+    assert "other values" in set(found["own targets, toponyms"]["encoder"])
 
 
 def test_erasure_is_against_both_references():

@@ -4,15 +4,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from locties_paper.design import FIVE
 from locties_paper.effects import table
 from locties_paper.effects.rows import read_rows, shared, without_leaks
+from locties_paper.own_targets import OWN
 from locties_paper.sweeps import SWEEPS
 
 TASKS = {"embedded": ["elevation", "country"], "open": ["elevation", "biome", "house_value"]}
+OWN_TASKS = {"own": list(OWN)}
 READ_GAIN = {"output": 0.0, "output+harmonics_10": 0.01, "output+raw+harmonics_10": 0.02}
 
 
-def cells(name: str, read: str, budget: float, seed: int, draw: int, value: float) -> list[dict]:
+def cells(
+    name: str,
+    read: str,
+    budget: float,
+    seed: int,
+    draw: int,
+    value: float,
+    tiers: dict[str, list[str]] = TASKS,
+) -> list[dict]:
     return [
         {
             "encoder": name,
@@ -28,7 +39,7 @@ def cells(name: str, read: str, budget: float, seed: int, draw: int, value: floa
             "metric": "r2",
             "value": value + READ_GAIN[read] + draw / 100,
         }
-        for tier, tasks in TASKS.items()
+        for tier, tasks in tiers.items()
         for task in tasks
         for split in ("random", "block")
         for labels in ("all", "50")
@@ -40,7 +51,7 @@ def results(tmp_path_factory):
     """Every contender, with a score by its number of modalities; regression is .1 better."""
     folder = tmp_path_factory.mktemp("results")
     for sweep in {sweep for sweep, _ in table.QUESTIONS.values()} | {"left_out"}:
-        chosen, trained = [], []
+        chosen, trained, tiers = [], [], OWN_TASKS if sweep == "own" else TASKS
         for name, each in SWEEPS[sweep].contenders.items():
             value = 0.5 + 0.02 * len(each.modalities) + 0.1 * (each.objective == "regression")
             best = [each.budgets[0]] if each.budgets else []
@@ -49,7 +60,8 @@ def results(tmp_path_factory):
                 for draw in [draw for draw in draws if draw < 4]:
                     for budget in {*best, *each.curve, 1.0}:
                         for read in READ_GAIN:
-                            trained += cells(name, read, budget, seed, draw, value - budget / 10)
+                            score = value - budget / 10
+                            trained += cells(name, read, budget, seed, draw, score, tiers)
         columns = ["contender", "budget", "value"]
         pd.DataFrame(chosen, columns=columns).to_parquet(folder / f"study_{sweep}_chosen.parquet")
         pd.DataFrame(trained).to_parquet(folder / f"study_{sweep}_table.parquet")
@@ -58,7 +70,9 @@ def results(tmp_path_factory):
                 row
                 for name in SWEEPS[sweep].baselines
                 for draw in range(4 if name == "raw" else 3)
-                for row in cells(name, "output", 0.0, 0, draw, 0.3 if "without" in name else 0.4)
+                for row in cells(
+                    name, "output", 0.0, 0, draw, 0.3 if "without" in name else 0.4, tiers
+                )
             ]
             pd.DataFrame(baselines).to_parquet(folder / f"study_{sweep}_baselines.parquet")
     return folder
@@ -95,7 +109,8 @@ def test_effects_are_what_the_rows_say(results, monkeypatch):
     assert set(found["question"]) == set(table.QUESTIONS)
     overall = found[(found["by"] == "all") & (found["group"] == "open, no leaks")]
     assert set(overall["reading"]) == {"alone", "beside harmonics", "as named"}
-    assert set(found["group"]) == {"open, no leaks", table.LEFT_OUT}
+    parts = {f"own targets, {name}" for name in FIVE}
+    assert set(found["group"]) == {"open, no leaks", table.LEFT_OUT, "own targets", *parts}
     main = overall["question"].isin(["training", "C1", "C2", "C3", "C4"])
     shown = overall[main & (overall["reading"] != "beside harmonics")]
     value = shown.set_index("contrast")["value"]
@@ -111,6 +126,18 @@ def test_effects_are_what_the_rows_say(results, monkeypatch):
     assert set(overall["tasks"]) == {2}
     assert set(overall.loc[overall["question"] == "C3 crossed", "draws"]) == {4}
     assert np.isfinite(found[["value", "low", "high", "low_tasks"]].to_numpy(float)).all()
+    of = found[(found["by"] == "all") & (found["question"] == "C6")].set_index(
+        ["group", "contrast"]
+    )
+    for group, tasks in (("own targets", 10), ("own targets, toponyms", 2)):
+        # Four modalities more are worth .08, and four fifths of a budget of 1 cost .08.
+        assert of["value"][group, "MELT minus single, budget 1"] == pytest.approx(0.0, abs=1e-9)
+        assert of["value"][group, "SALT minus untrained, budget 1"] == pytest.approx(-0.1)
+        assert of["tasks"][group, "regression minus regression on one, budget 0.25"] == tasks
+    own_values = of["value"]["own targets, rain", "MELT minus own values"]
+    assert own_values - of["value"]["own targets, rain", "MELT minus other values"] == (
+        pytest.approx(-0.1)
+    )
     labels = found[(found["by"] == "labels") & (found["contrast"] == "MELT minus SALT")]
     assert set(labels["level"]) == {"all", "50"}
 
