@@ -1,4 +1,4 @@
-"""What each part of the recipe for the encoders to use is worth, on pilot places."""
+"""What each part of an encoder and of its training is worth, on pilot places."""
 
 import pandas as pd
 
@@ -6,34 +6,34 @@ from locties_paper.design import READS, leaks
 from locties_paper.effects.effect import difference
 from locties_paper.figures.charts import METRICS
 
-DEFAULT = "recipe"
 
-
-def recipe(rows: pd.DataFrame, budget: float = 2.0) -> pd.DataFrame:
-    """How far each change of one part is from the recipe, over open tasks without leaks and others.
+def recipe(
+    rows: pd.DataFrame, budget: float = 2.0, default: str = "recipe", read: str = READS[0]
+) -> pd.DataFrame:
+    """How far each run is from a default, over embedded tasks and open tasks without leaks.
 
     Args:
-        rows: of the sweep ``recipe``.
-        budget: of the runs that are compared; the recipe itself also has other budgets.
+        rows: of the sweep ``recipe``, or of the pilot of another.
+        budget, default, read: of the run with which all others are compared.
 
     Returns:
-        One row for each change and reading, best first: change, budget, read, score (mean over
-        embedded tasks and open tasks without leaks), then the columns of `Effect`: the difference
-        from the recipe at `budget`, and its intervals over seeds and over tasks.
+        One row for each contender, budget and reading, best first: change (its name without that of
+        the default), budget, read, score (mean over these tasks), then the columns of `Effect`: the
+        difference from the default, and its intervals over seeds and over tasks.
     """
     rows = rows[rows["metric"].isin(METRICS)]
     rows = rows[(rows["tier"] == "embedded") | ~leaks(rows)]
     rows = rows.assign(task=rows["tier"] + " " + rows["task"], draw=rows["seed"])
     run = ["encoder", "budget", "read"]
-    default = rows[(rows[run] == [DEFAULT, budget, READS[0]]).all(axis=1)]
+    first = rows[(rows[run] == [default, budget, read]).all(axis=1)]
     found = []
-    for (name, pairs, read), mine in rows.groupby(run):
-        both = pd.concat([mine.assign(encoder="change"), default.assign(encoder="default")])
+    for (name, pairs, reading), mine in rows.groupby(run):
+        both = pd.concat([mine.assign(encoder="change"), first.assign(encoder="default")])
         found.append(
             {
-                "change": name.removeprefix(f"{DEFAULT}-"),
+                "change": name.removeprefix(f"{default}-"),
                 "budget": pairs,
-                "read": read,
+                "read": reading,
                 "score": mine.groupby(["seed", "task"])["value"].mean().mean(),
                 **difference(both, "change", "default")._asdict(),
             }
