@@ -1,6 +1,6 @@
 // Beside each table of a page, a link that saves it as CSV: what is shown, with the text of a cell
 // that spans several repeated in each, so that every row stands for itself.
-// An interval in a cell stays on one line.
+// An interval in a cell stays on one line, unless the table would then be too wide.
 const INTERVAL = /\[[-+−\d., ]+\]|[-+−\d.]+ to [-+−\d.]+/g;
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -40,6 +40,8 @@ document.addEventListener("DOMContentLoaded", () => {
       if (part.children.length) continue;
       part.innerHTML = part.innerHTML.replace(INTERVAL, '<span class="interval">$&</span>');
     }
+    const { scrollWidth, clientWidth } = table.parentElement;
+    table.classList.toggle("tight", scrollWidth > clientWidth);
     const link = document.createElement("a");
     link.className = "table-csv";
     link.textContent = "CSV";

@@ -18,6 +18,19 @@ WIDE = pd.DataFrame(
 pytestmark = pytest.mark.site
 
 
+def opened(tmp_path_factory, open_page, body: str):
+    """A page with the script and the style of the book."""
+    folder = tmp_path_factory.mktemp("book")
+    style = SCRIPT.with_name("locties.css").read_text()
+    (folder / "results.html").write_text(
+        f"<!doctype html><meta charset='utf-8'><script>{SCRIPT.read_text()}</script>"
+        f"<style>{style}</style>"
+        f"<table><tr><td>menu</td></tr></table><article class='bd-article'>{body}</article>",
+        encoding="utf-8",
+    )
+    return open_page(folder, "results.html")
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, open_page):
     plain = pd.DataFrame({"task": ["elevation", "biome"], "value": [0.5, 0.75]})
@@ -27,13 +40,7 @@ def page(tmp_path_factory, open_page):
         '<div class="explorer"><table><tr><td>Nairobi</td></tr></table></div>'
         '<dl class="field-list"><dd><table><tr><td>x</td></tr></table></dd></dl>'
     )
-    folder = tmp_path_factory.mktemp("book")
-    (folder / "results.html").write_text(
-        f"<!doctype html><meta charset='utf-8'><script>{SCRIPT.read_text()}</script>"
-        f"<table><tr><td>menu</td></tr></table><article class='bd-article'>{body}</article>",
-        encoding="utf-8",
-    )
-    return open_page(folder, "results.html")
+    return opened(tmp_path_factory, open_page, body)
 
 
 def links(page, what: str) -> list[str]:
@@ -71,3 +78,15 @@ def test_a_screen_reader_tells_them_apart_and_print_leaves_them_out(page):
     assert names == [f"Save table {i} of this page as CSV" for i in (1, 2)]
     styles = (SCRIPT.parent / "locties.css").read_text().split("@media print")[1]
     assert re.search(r"\.table-csv \{\s*display: none", styles)
+
+
+def test_an_interval_stays_on_one_line_where_it_fits(tmp_path_factory, open_page):
+    table = "<table><tr><td>+0.1 [-0.05, +0.15]</td></tr></table>"
+    body = f'<div style="overflow: auto; width: 300px">{table}</div>'
+    page = opened(tmp_path_factory, open_page, body + body.replace("300px", "60px"))
+    wide, narrow = page.eval_on_selector_all(
+        ".interval", "(all) => all.map((interval) => interval.getClientRects().length)"
+    )
+    assert wide == 1
+    assert narrow > 1
+    assert saved(page, 0).strip() == '"+0.1 [-0.05, +0.15]"'
