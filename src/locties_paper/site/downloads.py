@@ -190,20 +190,29 @@ def origins(sources: Sequence[str], files: Iterable[str]) -> list[list[str]]:
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[tuple[list[ast.AST], set[str]]]:
-    """Each statement, also inside blocks: the nodes of its own, and the names that it sets."""
+    """Each statement, also inside blocks: the nodes of its own, and the names that it sets.
+
+    Names of a function's or a comprehension's own are left out.
+    """
     for statement in body:
-        if isinstance(statement, ast.FunctionDef):
-            yield [*ast.walk(statement)], {statement.name}
-            continue
+        function = isinstance(statement, ast.FunctionDef)
         parts = [*ast.iter_child_nodes(statement)]
-        nodes = [n for part in parts if not isinstance(part, ast.stmt) for n in ast.walk(part)]
-        stored = [n for n in nodes if isinstance(getattr(n, "ctx", None), ast.Store)]
-        names = [n.value if isinstance(n, ast.Subscript) else n for n in stored]
-        inside = [
-            n for each in nodes if isinstance(each, ast.comprehension) for n in ast.walk(each)
-        ]
-        yield nodes, {n.id for n in names if isinstance(n, ast.Name) and n not in inside}
-        yield from _statements([part for part in parts if isinstance(part, ast.stmt)])
+        inner = [] if function else [part for part in parts if isinstance(part, ast.stmt)]
+        nodes = [node for part in parts if part not in inner for node in ast.walk(part)]
+        own = {node.arg for node in nodes if isinstance(node, ast.arg)}
+        for scope in nodes if not function else [statement]:
+            if isinstance(scope, ast.comprehension | ast.FunctionDef):
+                own |= _set_in(ast.walk(scope))
+        outer = [n for n in nodes if not (isinstance(n, ast.Name) and n.id in own)]
+        yield outer, {statement.name} if isinstance(statement, ast.FunctionDef) else _set_in(outer)
+        yield from _statements(inner)
+
+
+def _set_in(nodes: Iterable[ast.AST]) -> set[str]:
+    """The names that nodes set, whole or an item of."""
+    stored = [n for n in nodes if isinstance(getattr(n, "ctx", None), ast.Store)]
+    targets = [n.value if isinstance(n, ast.Subscript) else n for n in stored]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _names(node: ast.AST, file: str) -> bool:

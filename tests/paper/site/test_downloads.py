@@ -85,6 +85,9 @@ def test_under_a_figure_are_its_rows_and_how_they_were_made(book):
         (['t = [r for r in read("a.csv")]', "r = 1", "draw(r)"], []),
         (['kind = "b"\ndraw(read(f"{kind}_c.csv"))'], ["b_c.csv"]),
         (['draw(f"{1}")'], []),
+        (['t = read("a.csv")', "def f(t):\n    return t", "draw(f(1))"], []),
+        (['t = read("a.csv")', "def f():\n    t = 1\n    return t", "draw(f())"], []),
+        (['t = read("a.csv")', "draw([t for t in range(3)])"], []),
         (["t = read_rows(folder)", "draw(t)"], ["study_main_table.parquet"]),
     ],
 )
