@@ -71,12 +71,12 @@ class Gathered:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """N samples, at `index` (N,), of a pool of P places; fresh ones are drawn from the whole pool.
+    """N samples out of a pool of P places; fresh ones are drawn from the whole pool.
 
     Args:
         lonlat: (P, 2) degrees.
         pool: P samples, as a tensor (P, ...) or any `Samples`.
-        index: (N,) int64.
+        index: (N,) int64, the samples in the pool.
     """
 
     lonlat: Tensor
@@ -100,7 +100,7 @@ class Chosen:
 
 
 class HashedNames:
-    """Rows of `tokenise`; on a CPU each is computed when first read: all would take 3 s."""
+    """Rows of `tokenise`. On a CPU each is computed when first read, since all would take 3 s."""
 
     def __init__(self, names: Sequence[list[str]]) -> None:
         self.names = names
@@ -137,7 +137,7 @@ def _raster_modality(
 ) -> Modality:
     """A modality read from rasters, at points uniform by area on the land cells that it owns.
 
-    If it owns none, all land is its own.
+    If it owns no cells, points are drawn on all land.
     """
     everywhere = name not in sampling.OWNERS
 
@@ -244,8 +244,8 @@ def rasters(
 ) -> Modality:
     """All that the rasters say of a place, and where it is, as profiles: (N, 87) float32.
 
-    Points are uniform by area on all land: they share no cells with other modalities, and held-out
-    points lie among the others. For regression, which can learn every value at every point.
+    Use it for regression, which can learn every value at every point. Points are uniform by area on
+    all land, also on cells of other modalities, and held-out points lie among training points.
 
     Args:
         samples, seed, validation: see `imagery`.
@@ -313,8 +313,8 @@ def _surroundings() -> tuple[Raster, Raster]:
 def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
     """Names of populated places in all their scripts: rows of `tokenise`, (N, TOKENS) int64.
 
-    Samples are as dense as places, not uniform by area. If there are fewer than `samples` places in
-    this modality's cells, all are taken.
+    Samples are dense where places are dense, not uniform by area. If this modality's cells hold
+    fewer than `samples` places, all are taken.
 
     Arguments: see `imagery`. Source: GeoNames (cities500); see the manifest.
     """
@@ -338,8 +338,8 @@ def toponyms(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Mo
 def text(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
     """Wikipedia's summaries of cities and countries, by frozen multilingual USE: (N, 512) float32.
 
-    A place has a summary in each of up to three languages. If there are fewer than `samples` in
-    this modality's cells (about 1,400), all are taken.
+    A place has a summary in each of up to three languages. If this modality's cells hold fewer than
+    `samples` of them (they hold about 1,400), all are taken.
 
     Arguments: see `imagery`. Source: Wikipedia, joined to GeoNames by `locties.data.articles`.
     """
@@ -360,8 +360,8 @@ def text(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modali
 def imagery_frozen(samples: int = 20_000, seed: int = 0, validation: int = 1024) -> Modality:
     """The patches of `imagery` by frozen EfficientNet-Lite0: (N, 1280) float32.
 
-    It owns the cells of `imagery`, so train with one of the two. Its points are the same for every
-    seed, and fewer are the first of more, since their features are computed once.
+    It has the cells of `imagery`, so train with only one of the two. Features are computed once, so
+    points are the same for every seed, and n points are the first n of any larger number.
 
     Args:
         samples: number of samples.
@@ -405,7 +405,7 @@ def night_lights(samples: int = 20_000, seed: int = 0, validation: int = 1024) -
     return _patches("night_lights", public.night_lights(), 255, samples, seed, validation)
 
 
-# The default set: they need no fetched file, and none of them is itself the answer to a task.
+# The default set. It needs no fetched file.
 EMBEDDED = ("imagery", "rain", "haze", "relief", "toponyms")
 # Profiles of twelve months: for an encoder with a month, `pretrain` takes them month by month.
 MONTHLY = ("rain", "temperature", "haze")

@@ -27,24 +27,24 @@ def fidelity(
 ) -> Tensor:
     """Alignment, plus the error of reading each sample's content from an embedding.
 
-    With M the modalities in the batch, z_i the embedding of sample i (not normalised), x_i its
+    With M modalities in the batch, z_i the embedding of sample i (not normalised), x_i its
     standardised `content` (c_m numbers) and W_m, b_m the linear decoder of its modality::
 
         L = (1 - weight) nt_xent + weight 1/M sum_m 1/(B_m c_m) sum_(i in m) |W_m z_i + b_m - x_i|^2
 
-    If content is read from locations, e_i takes the place of z_i in the second term, which is then
-    the loss of `Regression`: contrast and regression together.
+    If content is read from locations, the second term has e_i, the embedding of the location, in
+    place of z_i. It is then the loss of `Regression`: contrast and regression together.
 
-    The second term is one minus the share of content that can be read linearly: about 1 for a
-    decoder that predicts the mean, 0 for a perfect one. Computed in float32, or in float64 if an
-    embedding has it.
+    The second term is the share of content that the decoders do not read: about 1 for decoders that
+    predict the mean, 0 for perfect ones. It is computed in float32, or in float64 if an embedding
+    has it.
 
     Args:
         batch, log_scale, direction, negatives: see `nt_xent`.
         decoders: by number m of modality, from (B_m, d) to (B_m, c_m).
         contents: by number m of modality, (B_m, c_m) of its samples, in the order of the batch.
         weight: 0 is `nt_xent`; 1 is the second term alone, without alignment.
-        read: whose embeddings content is read from.
+        read: "samples" or "locations": the embeddings from which content is read.
 
     Source: a design of this project. Thoreau, Levillain and Derksen (arXiv 2509.17943) ask what
     alignment erases; the objective is not theirs.
@@ -61,7 +61,7 @@ class Fidelity(NTXent):
 
     If a batch holds no sample of a modality, its decoder and encoder stay unchanged.
 
-    `weight` is the share of the loss that keeps content, in [0, 1]. `read` says whose embeddings
+    `weight`, in [0, 1], is the weight of the term that keeps content. `read` says which embeddings
     keep it, those of "samples" or of "locations".
     """
 

@@ -1,4 +1,4 @@
-"""Are the encoders to use better than coordinates, raw values, GeoCLIP and the old encoders?"""
+"""Are `small`, `base` and `large` better than coordinates, raw values, GeoCLIP and `best`?"""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ OTHERS = {
 def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders.
 
-    The others are read beside harmonics, which is their better reading; the family is read alone.
+    The others are joined with harmonics, which helps them; the family is scored alone.
     """
     raw = OTHERS["raw values"]
     return [
@@ -40,8 +40,8 @@ def by_task(rows: pd.DataFrame, encoder: str, others: Iterable[str]) -> pd.DataF
         encoder, others: names in its column encoder.
 
     Returns:
-        One row for each split, task and other contender: split, task, other, value, low, high (the
-        95% interval over draws of points) and draws; tasks with the largest gains come first.
+        One row for each split, task and other contender, tasks with the largest gains first: split,
+        task, other, value, low and high (the 95% interval over draws of points), and draws.
     """
     found = []
     for (split, task), cell in rows.groupby(["split", "task"]):
@@ -57,11 +57,11 @@ def by_task(rows: pd.DataFrame, encoder: str, others: Iterable[str]) -> pd.DataF
 
 
 def ranks(rows: pd.DataFrame, encoders: Iterable[str]) -> pd.DataFrame:
-    """The mean rank of contenders among each other, over tasks, splits, probes and labels.
+    """The mean rank of each contender, over tasks, splits, probes and numbers of labels.
 
     Args:
-        rows: from `read_rows`, of tasks that are to count.
-        encoders: names in its column encoder.
+        rows: from `read_rows`, of the tasks that count.
+        encoders: those to rank, by their names in its column encoder.
 
     Returns:
         One row for each, best first: encoder, rank (1 is the best), low and high (its 95% interval

@@ -10,16 +10,18 @@ from locties_paper.figures.charts import METRICS
 def recipe(
     rows: pd.DataFrame, budget: float = 2.0, default: str = "recipe", read: str = READS[0]
 ) -> pd.DataFrame:
-    """How far each run is from a default, over embedded tasks and open tasks without leaks.
+    """The score of each run minus that of a default run.
+
+    Scores are means over all embedded tasks and over the open tasks without leaks.
 
     Args:
-        rows: of the sweep ``recipe``, or of the pilot of another.
-        budget, default, read: of the run with which all others are compared.
+        rows: of the sweep ``recipe``, or of the pilot of another sweep.
+        budget, default, read: the default run, with which all others are compared.
 
     Returns:
         One row for each contender, budget and reading, best first: change (its name without that of
-        the default), budget, read, score (mean over these tasks), then the columns of `Effect`: the
-        difference from the default, and its intervals over seeds and over tasks.
+        the default), budget, read, score (the mean), then the columns of `Effect`: the difference
+        from the default, and its intervals over seeds and over tasks.
     """
     rows = rows[rows["metric"].isin(METRICS)]
     rows = rows[(rows["tier"] == "embedded") | ~leaks(rows)]

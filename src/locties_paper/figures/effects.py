@@ -15,10 +15,10 @@ SCORE = "mean score (R² or accuracy)"
 
 
 def draw_effects(effects: pd.DataFrame) -> Figure:
-    """Effects in rows, with a thick interval over replicates and a thin one over tasks.
+    """Effects in rows: a thick interval over replicates or seeds, and a thin one over tasks.
 
     Args:
-        effects: rows of ``effects.parquet``, one for each contrast.
+        effects: a row for each effect, with contrast and the columns of `Effect`.
     """
     down = np.arange(len(effects))
     figure, ax = plt.subplots(figsize=(7.5, 0.9 + 0.3 * len(effects)), layout="constrained")
@@ -33,11 +33,11 @@ def draw_effects(effects: pd.DataFrame) -> Figure:
 
 
 def draw_by_task(gains: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """Gains over other contenders task by task: one panel for each split, with 95% intervals.
+    """Gains over other contenders, task by task, with 95% intervals: a panel for each split.
 
     Args:
-        gains: of `locties_paper.effects.family.by_task`.
-        labels: contenders in column other, and their names in the legend.
+        gains: from `locties_paper.effects.family.by_task`.
+        labels: from names in its column other to names in the legend.
     """
     tasks = list(dict.fromkeys(gains["task"]))
     panels = list(gains.groupby("split"))
@@ -61,11 +61,11 @@ def draw_by_task(gains: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
 
 
 def draw_budgets(rows: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """Mean score against the training pairs: one panel for each probe, one line a contender.
+    """Mean score against training pairs: a panel for each probe, a line for each contender.
 
     Args:
-        rows: of ``study_*_pilot.parquet``, in one reading.
-        labels: the contenders that are drawn, 14 at most, and their names in the legend.
+        rows: from ``study_*_pilot.parquet``, all with the same reading.
+        labels: from the contenders to draw, 14 at most, to their names in the legend.
     """
     rows = rows[rows["metric"].isin(METRICS)]
     panels = {"both probes": rows, **dict(iter(rows.groupby("probe")))}

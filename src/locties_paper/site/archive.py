@@ -1,6 +1,6 @@
-"""Save the built book for archives: Markdown, figures and tables of results in one dated zip.
+"""Save the built book in one dated zip: Markdown, figures and tables of results.
 
-`make archive` calls it. The Markdown comes from the HTML, so numbers and references are filled in.
+`make archive` calls it. The Markdown is made from the HTML, which has all numbers and references.
 """
 
 import re
@@ -49,9 +49,9 @@ def _language(pre: Tag) -> str:
 
 
 def write(site: Path, to: Path) -> Path:
-    """Zip a built book in a folder: its pages, their figures, and the tables of results.
+    """Zip the pages, figures and tables of the built book `site` into the folder `to`.
 
-    The name has the version and the date of the commit.
+    The name of the zip has the version and the date of the commit.
     """
     date = subprocess.check_output(
         ["git", "-C", str(REPOSITORY), "log", "-1", "--format=%cs"], text=True

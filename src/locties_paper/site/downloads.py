@@ -1,4 +1,4 @@
-"""Every table of results as CSV and as Parquet, and under each figure those that it was drawn from.
+"""Offer every table of results for download, and name under each figure the tables behind it.
 
 `locties_paper.site.build` calls `write` on the staged book.
 """
@@ -109,7 +109,7 @@ def write(results: Path, book: Path) -> None:
     """Save the tables of a folder in `FILES` of the book, and link to them.
 
     `LIST` gets a row for each table: its files, the command that makes it, and the code and data
-    that it was made with. So does a line under each figure and table of a notebook.
+    that it was made with. A line under each figure and table of a notebook says the same.
     """
     paths = {path.stem: path for path in [*results.glob("*.parquet"), *results.glob("*.csv")]}
     (book / FILES).mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def write(results: Path, book: Path) -> None:
 
 
 def _name_rows(page: Path, said: Mapping[str, str]) -> None:
-    """Add a line under each figure, and under each table of rows, that says where it is from."""
+    """Add a line under each figure and each table of results that says where it is from."""
     notebook = nbformat.read(page, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = origins([cell.source for cell in code], said)
@@ -164,11 +164,11 @@ def _name_rows(page: Path, said: Mapping[str, str]) -> None:
 
 
 def origins(sources: Sequence[str], files: Iterable[str]) -> list[list[str]]:
-    """The files behind each cell: those that it names, and those behind the names that it uses.
+    """The files behind each cell: those that it names, and those behind the variables it uses.
 
     Args:
         sources: the code of the cells, in order.
-        files: file names to look for. An f-string may name several.
+        files: file names to look for. An f-string in a cell may name several.
 
     Example:
         >>> origins(['scores = read("a.csv")', "scores.plot()", "1 + 1"], ["a.csv", "b.csv"])
@@ -190,9 +190,9 @@ def origins(sources: Sequence[str], files: Iterable[str]) -> list[list[str]]:
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[tuple[list[ast.AST], set[str]]]:
-    """Each statement, also inside blocks: the nodes of its own, and the names that it sets.
+    """The nodes of each statement and the names that it sets, also for statements in blocks.
 
-    Names of a function's or a comprehension's own are left out.
+    Arguments and local names of functions and comprehensions are left out.
     """
     for statement in body:
         function = isinstance(statement, ast.FunctionDef)
@@ -209,7 +209,7 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[tuple[list[ast.AST], set[s
 
 
 def _set_in(nodes: Iterable[ast.AST]) -> set[str]:
-    """The names that nodes set, whole or an item of."""
+    """The names that these nodes set, also by an item: ``a`` in ``a[0] = 1``."""
     stored = [n for n in nodes if isinstance(getattr(n, "ctx", None), ast.Store)]
     targets = [n.value if isinstance(n, ast.Subscript) else n for n in stored]
     return {target.id for target in targets if isinstance(target, ast.Name)}
