@@ -19,7 +19,7 @@ OTHERS = {
 def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders.
 
-    The others are joined with harmonics, which helps them; the family is scored alone.
+    The others are joined with harmonics; the family is scored alone.
     """
     raw = OTHERS["raw values"]
     return [
