@@ -6,8 +6,11 @@ Three measures of SALT, each beside MELT at the same times, since all encoders c
 - *drift*: the change of the headline score between the ends of a modality's own turns;
 - *forgetting*: the loss in the tasks into which a modality leaks, from the end of its turn to just
   before its next one.
+
+`spread` takes the replicates of ``main``, where points and folds vary with the seed.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,9 +19,27 @@ from scipy import stats
 
 from locties_paper.design import LEAKING, leaks
 from locties_paper.effects.effect import LEVEL, interval
+from locties_paper.effects.rows import shared
 from locties_paper.figures.charts import METRICS
 
 COLUMNS = ["measure", "contender", "modality", "value", "low", "high", "seeds"]
+
+
+def spread(rows: pd.DataFrame, contenders: Sequence[str]) -> pd.DataFrame:
+    """The standard deviation of the headline score over the replicates that all contenders have.
+
+    Args:
+        rows: from `read_rows`.
+        contenders: names in its column encoder.
+
+    Returns:
+        One row for each: contender, value, low, high (95%, by chi-squared) and replicates.
+    """
+    kept = rows[(rows["tier"] == "open") & ~rows["leaks"] & rows["encoder"].isin(contenders)]
+    tasks = shared(kept).groupby(["encoder", "draw", "task"])["value"].mean()
+    scores = tasks.groupby(["encoder", "draw"]).mean()
+    found = [(name, *_spread(scores[name])) for name in contenders]
+    return pd.DataFrame(found, columns=["contender", "value", "low", "high", "replicates"])
 
 
 def stability(rows: pd.DataFrame) -> pd.DataFrame:

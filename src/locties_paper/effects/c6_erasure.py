@@ -18,31 +18,44 @@ from locties_paper.own_targets import modality_of
 from locties_paper.sweeps import BEST, JOINT, RASTERS, without
 
 PARTS = ("private", "shared")
-COLUMNS = ["source", "part", "reference", "trained", "alignment", "value", "low", "high", "seeds"]
+RUN = ["weight", "trained", "alignment"]
+COLUMNS = ["source", "part", "reference", *RUN, "value", "low", "high", "seeds"]
 OWN_TARGETS = "own targets"
+VALUES = ("own values", "other values")
+# What is trained on one modality alone, and the joint training with the same objective.
+JOINT_BY_KIND = {
+    "single": {"MELT": "melt", "SALT": "salt"},
+    "regression on one": {"regression": "regression"},
+}
 
 
 def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
-    """What is compared: a description, and the names of two contenders in `groups`."""
-    best = ("MELT", "melt"), ("SALT", "salt"), ("regression", "regression")
-    made: list[Contrast] = [
-        (f"{text} minus {reference}", f"{name}@{BEST[name]:g}", reference)
-        for text, name in best
-        for reference in ("own values", "other values")
-    ]
-    for text, name in best[:2]:
-        title = f"{text} minus single, each at its best budget"
-        made.append((title, f"{name}@{BEST[name]:g}", "single"))
-    for budget in JOINT:
-        for text, name in best:
-            single = "regression on one" if name == "regression" else "single"
-            for title, other in (
-                (single, f"{single}@{budget / len(FIVE):g}"),
-                ("untrained", "untrained"),
-            ):
-                made.append(
-                    (f"{text} minus {title}, budget {budget:g}", f"{name}@{budget:g}", other)
+    """What is compared: a description, and the names of two contenders in `groups`.
+
+    At a budget of joint training, a modality alone has the pairs that it has there. With about
+    equal pairs in all, it has four times as many.
+    """
+    made: list[Contrast] = []
+    for kind, joint in JOINT_BY_KIND.items():
+        for text, name in joint.items():
+            best = f"{name}@{BEST[name]:g}"
+            made += [(f"{text} minus {values}", best, values) for values in VALUES]
+            if kind == "single":
+                made.append((f"{text} minus single, each at its best budget", best, kind))
+            made.append(
+                (
+                    f"{text} minus {kind}, about equal pairs",
+                    f"{name}@{JOINT[-2]:g}",
+                    f"{kind}@{JOINT[-1] / len(FIVE):g}",
                 )
+            )
+        for budget in JOINT:
+            alone, at = f"{kind}@{budget / len(FIVE):g}", f"budget {budget:g}"
+            for text, name in joint.items():
+                given = f"{name}@{budget:g}"
+                made.append((f"{text} minus {kind}, {at}", given, alone))
+                made.append((f"{text} minus untrained, {at}", given, "untrained"))
+            made.append((f"{kind} minus untrained, {at}", alone, "untrained"))
     return made
 
 
@@ -76,26 +89,25 @@ def _named(rows: pd.DataFrame, modality: str) -> pd.DataFrame:
 
 
 def erasure(rows: pd.DataFrame) -> pd.DataFrame:
-    """The R² of content in tied encoders minus that in a reference, with intervals over seeds.
+    """The R² of content in aligned encoders minus that in a reference, with intervals over seeds.
 
     Args:
         rows: of ``erasure.parquet``, which ``book/erasure.ipynb`` makes.
 
     Returns:
-        Columns `COLUMNS`; source is the embedding of the "modality" or the "location", trained the
-        length of the run, and alignment its mean recall at 10 of held-out samples.
+        Columns `COLUMNS`; source is the embedding of the "modality" or the "location", weight that
+        of fidelity in the loss, trained the length of the run, and alignment its mean recall at 10
+        of held-out samples.
     """
     shown = rows[rows["part"].isin(PARTS)]
-    wide = shown.pivot_table("r2", ["source", "part", "seed"], ["weight", "trained"])
-    tied = rows[(rows["weight"] == 0) & (rows["trained"] > 0)]
-    alignment = tied.groupby("trained")["alignment"].mean()
+    runs = shown.pivot_table("r2", ["source", "part", "seed"], ["weight", "trained"])
+    aligned = rows[(rows["weight"] < 1) & (rows["trained"] > 0)]
+    alignment = aligned.groupby(["weight", "trained"])["alignment"].mean()
     found = []
     for reference, column in (("untrained", (0.0, 0.0)), ("content alone", (1.0, 1.0))):
-        for length, aligned in alignment.items():
-            change = wide[0.0, length] - wide[column]
+        for run, recall in alignment.items():
+            change = runs[run] - runs[column]
             for (source, part), own in change.groupby(["source", "part"]):
                 ends = interval(own.to_numpy(), own.mean())
-                found.append(
-                    (source, part, reference, length, aligned, own.mean(), *ends, len(own))
-                )
+                found.append((source, part, reference, *run, recall, own.mean(), *ends, len(own)))
     return pd.DataFrame(found, columns=COLUMNS)

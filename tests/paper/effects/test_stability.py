@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from locties_paper.design import FIVE
-from locties_paper.effects.c5_stability import stability
+from locties_paper.effects.c5_stability import spread, stability
 from locties_paper.effects.c6_erasure import erasure, groups
 from locties_paper.own_targets import OWN, modality_of
 
@@ -53,6 +53,26 @@ def test_stability_measures_spread_drift_and_forgetting():
     assert set(found["seeds"]) == {3}
 
 
+def test_spread_is_over_the_replicates_that_all_contenders_have():
+    scores = {"melt": [0.5, 0.6, 0.7, 9.0], "salt": [0.4, 0.4, 0.7]}
+    rows = pd.DataFrame(
+        {"encoder": name, "draw": draw, "tier": "open", "task": task, "leaks": leaks}
+        | {"value": -9.0 * draw if leaks else value + more}
+        for name, values in scores.items()
+        for draw, value in enumerate(values)
+        for task, more, leaks in (
+            ("biome", 0.1, False),
+            ("richness", -0.1, False),
+            ("rain", 0, True),
+        )
+    )
+    found = spread(rows, ["melt", "salt"]).set_index("contender")
+    assert found["value"].tolist() == pytest.approx([0.1, np.sqrt(0.03)])
+    assert found["replicates"].tolist() == [3, 3]
+    # Chi-squared with two degrees of freedom: 7.378 and 0.0506 at 97.5% and 2.5%.
+    assert found.loc["melt", ["low", "high"]].tolist() == pytest.approx([0.0521, 0.628], rel=0.01)
+
+
 def test_without_salt_only_the_spread_is_known():
     found = stability(turn_rows("melt", lambda seed, epoch, task: seed / 10))
     assert list(found["measure"]) == ["spread"]
@@ -81,7 +101,7 @@ def test_a_single_is_the_encoder_of_the_modality_that_the_target_belongs_to():
 
 
 def test_erasure_is_against_both_references():
-    r2 = {(0.0, 0.0): 0.4, (0.0, 0.5): 0.45, (0.0, 1.0): 0.3, (1.0, 1.0): 0.5}
+    r2 = {(0, 0): 0.4, (0, 0.5): 0.45, (0, 1): 0.3, (0.5, 1): 0.45, (1, 1): 0.5}
     rows = pd.DataFrame(
         {
             "seed": seed,
@@ -90,7 +110,7 @@ def test_erasure_is_against_both_references():
             "part": part,
             "weight": weight,
             "trained": trained,
-            "alignment": trained / 5 if trained else np.nan,
+            "alignment": trained / 5 - weight / 10 if trained else np.nan,
             "r2": value + seed / 100 + (part == "shared"),
         }
         for (weight, trained), value in r2.items()
@@ -98,11 +118,15 @@ def test_erasure_is_against_both_references():
         for modality in ("rain", "haze")
         for part in ("private", "shared", "placed")
     )
-    found = erasure(rows).set_index(["part", "reference", "trained"])
+    found = erasure(rows).set_index(["part", "reference", "weight", "trained"])
     assert set(found.index.unique("part")) == {"private", "shared"}
-    for trained, change in ((0.5, (0.05, -0.05)), (1.0, (-0.1, -0.2))):
+    for run, change in (
+        ((0, 0.5), (0.05, -0.05)),
+        ((0, 1), (-0.1, -0.2)),
+        ((0.5, 1), (0.05, -0.05)),
+    ):
         for reference, expected in zip(("untrained", "content alone"), change, strict=True):
-            row = found.loc[("private", reference, trained)]
+            row = found.loc[("private", reference, *run)]
             assert row["value"] == pytest.approx(expected)
-            assert row["alignment"] == pytest.approx(trained / 5)
+            assert row["alignment"] == pytest.approx(run[1] / 5 - run[0] / 10)
             assert row["seeds"] == 3
