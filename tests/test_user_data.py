@@ -21,6 +21,7 @@ from locties.data import sampling
 from locties.data.manifest import DataError
 from locties.lonlat import CELL_DEGREES, cell_index
 from locties.modality import Modality, profile_encoder
+from locties.user_data import in_one_month
 
 EUROPE = (5.0, 40.0, 25.0, 60.0)
 WORLD = (-180.0, -55.0, 180.0, 70.0)
@@ -240,6 +241,26 @@ def test_swapped_columns_that_put_land_into_the_sea_are_said(region, kind) -> No
         assert remedy == "pass lon='lat', lat='lon'"
         task = locties.read_task(given, "ph", lon="lat", lat="lon")
     assert np.allclose(task.lonlat, frame[["lon", "lat"]])
+
+
+def test_swapped_columns_are_said_even_if_some_places_are_at_sea_either_way() -> None:
+    """A box around western Europe: a fifth of its places are at sea, and most if swapped."""
+    europe = table(200, (-4, 43, 15, 54))
+    with pytest.warns(UserWarning, match=r"of 200 places lie in the sea.*swapped"):
+        locties.read_task(europe.rename(columns={"lon": "lat", "lat": "lon"}), "ph")
+
+
+def test_labels_of_several_months_are_not_taken_for_one_in_silence() -> None:
+    frame = table(60, REGIONS["Germany"])
+    with pytest.warns(UserWarning, match="'Month' is not read, and every label counts as of month"):
+        given = in_one_month(frame.assign(Month=np.arange(60) % 12 + 1), 7)
+    assert len(given) == 60
+    with pytest.warns(UserWarning, match="keep the rows of that month first"):
+        in_one_month(frame.assign(month="Jul"), 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        in_one_month(frame.assign(month=7), 7)
+        in_one_month(frame, 7)
 
 
 @pytest.mark.filterwarnings("error")
@@ -577,7 +598,7 @@ def test_two_of_ones_own_share_no_cell() -> None:
 def test_no_cell_left_says_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"'soil' has no sample left.*beside=\(\)"):
         locties.read_modality(table(), name="soil", beside=sampling.OWNERS)
-    with pytest.raises(ValueError, match="unknown modality in beside 'rian': did you mean"):
+    with pytest.raises(ValueError, match="unknown modality trained beside it 'rian': did you mean"):
         locties.read_modality(table(), name="soil", beside=["rian"])
 
 

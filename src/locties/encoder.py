@@ -230,7 +230,7 @@ class LocationEncoder(nn.Module):
         if month is None:
             raise ValueError(
                 "this encoder takes a month beside each place, and month is None: pass month=7, or "
-                "any of 1 to 12, or fix it with encoder.in_month(7)"
+                "any of 1 to 12, or give encoder.in_month(7) in place of the encoder"
             )
         if torch.compiler.is_exporting() and month == self.month:  # `in_month` has checked it
             return torch.full_like(points[:, 0], month, dtype=torch.int64)

@@ -74,6 +74,7 @@ _OFFSHORE = 0.3  # degrees: no land within this distance
 # Shares of places at sea as they are, and on land if swapped, from which columns seem swapped.
 _FAR_AT_SEA, _NEARLY_ALL = 0.1, 0.9  # far from land
 _AT_SEA, _MOST = 0.35, 0.8
+_MORE_ON_LAND = 0.4  # share of places that are on land only if swapped
 
 
 def read_task(
@@ -317,7 +318,7 @@ def _free(points: Tensor, beside: Sequence[str | Modality]) -> Tensor:
         if other_name in sampling.OWNERS:
             free &= owners != sampling.OWNERS.index(other_name)
         elif isinstance(other, str):
-            raise unknown("modality in beside", other, sampling.OWNERS)
+            raise unknown("modality trained beside it", other, sampling.OWNERS)
         if not isinstance(other, str):
             taken = cell_index(other.lonlat.cpu(), CELL_DEGREES)
             free &= ~torch.isin(cell_index(points, CELL_DEGREES), taken)
@@ -326,6 +327,24 @@ def _free(points: Tensor, beside: Sequence[str | Modality]) -> Tensor:
 
 def _is_validation(points: Tensor) -> Tensor:
     return sampling.owner(points) == sampling.VALIDATION
+
+
+def in_one_month(source: Any, month: int) -> Any:
+    """The table of a source whose labels count as of one month; a warning if it says others."""
+    frame = read_table(source)
+    named = [str(name) for name in frame.columns if str(name).strip().lower() == "month"]
+    for name in named:
+        try:
+            months, _ = months_of(frame, name)
+        except ValueError:
+            months = np.array([np.nan])
+        if (months != month).any():
+            warnings.warn(
+                f"column {name!r} is not read, and every label counts as of month {month}: if "
+                "labels are of several months, keep the rows of that month first",
+                stacklevel=4,
+            )
+    return frame
 
 
 def warn_if_swapped(lonlat: Array, swap: str) -> None:
@@ -349,7 +368,8 @@ def warn_if_swapped(lonlat: Array, swap: str) -> None:
     far = ~np.any([*around], axis=0)
     sea, swapped = ~dry(lonlat), dry(lonlat[:, ::-1])
     if (far.mean() >= _FAR_AT_SEA and swapped.mean() >= _NEARLY_ALL) or (
-        sea.mean() >= _AT_SEA and swapped.mean() >= _MOST
+        sea.mean() >= _AT_SEA
+        and (swapped.mean() >= _MOST or swapped.mean() - (1 - sea.mean()) >= _MORE_ON_LAND)
     ):
         warnings.warn(
             f"{sea.sum()} of {len(lonlat)} places lie in the sea, and {swapped.sum()} lie on land "

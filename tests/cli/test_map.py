@@ -101,6 +101,10 @@ def test_a_month_is_that_of_the_map(points, seasonal, sites):
     result = run("map", points, "--target", "ph", "--encoder", seasonal, "--month", "7", *at)
     assert result.exit_code == 0, result.stderr
     assert len(pd.read_csv(output)) == 2
+    dated = sites.with_name("dated.csv")
+    pd.read_csv(points).assign(month=3).to_csv(dated, index=False)
+    result = run("map", dated, "--target", "ph", "--encoder", seasonal, "--month", "7")
+    assert "every label counts as of month 7" in result.stderr
 
 
 def test_without_an_output_the_summary_is_printed_alone(points, encoder, tmp_path):

@@ -107,6 +107,9 @@ def test_few_labels_and_labels_of_a_region_are_mapped(n, places, degrees, covera
     assert "nan" not in str(fitted).replace("95% interval nan to nan", "")
     block = fitted.held_out.groupby(["lon", "lat"])["block"].nunique()
     assert (block == 1).all()
+    wide = ~np.isfinite(fitted.coverage["mean_width"])
+    assert str(fitted).count("not measured") == wide.sum()
+    assert "inf" not in str(fitted)
 
 
 @pytest.mark.usefixtures("no_kriging")

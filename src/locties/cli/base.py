@@ -166,17 +166,23 @@ def read_labels(
     invalid: str,
     unit: str = "",
     month: str | None = None,
+    fixed: int | None = None,
 ) -> Task:
-    """Read the labels of a file. A wrong option raises before the file is opened."""
+    """Read the labels of a file. A wrong option raises before the file is opened.
+
+    If a month is `fixed`, all labels count as of that month, and have no months of their own.
+    """
     from locties.apply.tables import INVALID, check_invalid
     from locties.evaluation.tasks import check_kind
+    from locties.user_data import in_one_month
 
     if kind is not None:
         check_kind(kind)
     check_invalid(invalid, INVALID)
     with reading():
+        source = file if fixed is None else in_one_month(file, fixed)
         return locties.read_task(
-            file, target, lon=lon, lat=lat, month=month, kind=kind, unit=unit, invalid=invalid
+            source, target, lon=lon, lat=lat, month=month, kind=kind, unit=unit, invalid=invalid
         )
 
 

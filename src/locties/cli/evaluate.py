@@ -126,7 +126,14 @@ def evaluate(
         assert target is not None
         column = (month or "") if seasonal and fixed is None else None
         task = read_labels(
-            points_file, target, lon=lon, lat=lat, month=column, kind=kind, invalid=invalid
+            points_file,
+            target,
+            lon=lon,
+            lat=lat,
+            month=column,
+            kind=kind,
+            invalid=invalid,
+            fixed=fixed,
         )
         with reading():
             folds(task.lonlat, "random")  # refuses too few labels

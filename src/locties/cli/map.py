@@ -102,7 +102,9 @@ def map_(
     chosen_from = "auto" if "auto" in encoders else encoders
     check_coverage(coverage)
     candidates(chosen_from, month, invalid)  # refuses unknown names
-    task = read_labels(file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
+    task = read_labels(
+        file, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid, fixed=month
+    )
     window = window_of(task.lonlat.numpy(), bounds, resolution)
     with reading():
         fitted = fit_map(

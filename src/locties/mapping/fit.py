@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,7 +39,7 @@ from locties.mapping.conformal import (
     labelled,
 )
 from locties.mapping.output import Outputs
-from locties.user_data import read_task
+from locties.user_data import in_one_month, read_task
 
 Array = NDArray[np.float64]
 
@@ -234,6 +235,8 @@ def fit_map(
     """
     check_coverage(coverage)
     tried = candidates(encoder, month, invalid)
+    if month is not None and not isinstance(source, Task):
+        source = in_one_month(source, month)
     task = _task(source, target, lon=lon, lat=lat, kind=kind, unit=unit, invalid=invalid)
     fold, random, notes = _folds(task, coverage, seed)
     bar = tqdm(tried, "Trying candidates", disable=not progress)
@@ -487,8 +490,8 @@ def _reason(trials: list[Trial], chosen: Trial, judge: _Judge, choices: list[str
     same = sum(name == candidate.name for name in choices)
     said = (
         f"Chosen: {candidate.name}, which predicts held-out blocks best of {len(trials)} "
-        f"candidates ({_text(judge.metric, score)}). Without one of the folds, the choice stayed "
-        f"the same in {same} of {len(choices)}."
+        f"candidates ({_text(judge.metric, score)}). With one fold left out, the choice was the "
+        f"same in {same} of {len(choices)} cases."
     )
     if candidate.features == "constant":
         return f"{said} No candidate beats one value for all places."
@@ -516,6 +519,11 @@ def _score_text(row: Any) -> str:
 
 
 def _coverage_text(row: Any, task: Task) -> str:
+    if not math.isfinite(row["mean_width"]):
+        return (
+            f"Coverage on {row['where']}: not measured. With one fold left out, the labels are too "
+            "few for finite intervals."
+        )
     size = f"mean width {row['mean_width']:.3g}{f' {task.unit}' if task.unit else ''}"
     if task.classes:
         size = f"mean size of a set {row['mean_width']:.1f} of {len(task.classes)} classes"
