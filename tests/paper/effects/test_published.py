@@ -46,3 +46,22 @@ def test_published_effects_follow_from_the_rows(contrast, other, table, read):
     ]
     assert published["value"].item() == pytest.approx(fmean(means), abs=1e-9)
     assert published["draws"].item() == len({cell[0] for cell in both})
+
+
+def test_what_rain_loses_follows_from_the_rows():
+    rows = pd.read_parquet(PUBLISHED_ROWS / "study_own_table.parquet")
+    scores: dict[str, dict[tuple, float]] = {"melt": {}, "clip-rain": {}}
+    for row in rows.itertuples():
+        budget = {"melt": 0.25, "clip-rain": 0.05}.get(row.encoder)
+        if budget == row.budget and row.task.startswith("rain") and row.metric == "r2":
+            scores[row.encoder][row.draw, row.task, row.split, row.probe] = row.value
+    both = scores["melt"].keys() & scores["clip-rain"].keys()
+    effects = pd.read_parquet(PUBLISHED_ROWS / "effects.parquet")
+    published = effects[
+        (effects["contrast"] == "MELT minus single, budget 0.25")
+        & (effects["group"] == "own targets, rain")
+        & (effects["by"] == "all")
+    ]
+    apart = fmean(scores["melt"][cell] - scores["clip-rain"][cell] for cell in both)
+    assert published["value"].item() == pytest.approx(apart, abs=1e-9)
+    assert published["draws"].item() * 8 == len(both)  # two targets, folds and probes
