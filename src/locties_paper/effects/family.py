@@ -8,20 +8,12 @@ from locties_paper.design import HARMONICS
 from locties_paper.effects.effect import Contrast, difference, interval
 from locties_paper.sweeps import FAMILY
 
-OTHERS = {
-    "harmonics": "harmonics_10",
-    "raw values": f"raw{HARMONICS}",
-    "GeoCLIP": f"geoclip{HARMONICS}",
-    "best": f"best{HARMONICS}",
-}
+OTHERS = {"harmonics": "harmonics_10", "raw values": "raw", "GeoCLIP": "geoclip", "best": "best"}
 
 
 def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
-    """What is compared: a description, and the names of two contenders.
-
-    The others are joined with harmonics; the family is scored alone.
-    """
-    raw = OTHERS["raw values"]
+    """What is compared: a description, and the names of two contenders."""
+    raw = f"raw{HARMONICS}"
     return [
         *(
             (f"{name} minus {description}", name, other)
