@@ -53,6 +53,7 @@ with needs("data,own,study", "reading your own data"):
         suffix_of,
         swapping,
         usable,
+        usual_months,
     )
     from locties.data import embedded, sampling
     from locties.data.frozen_folder import ARRAY, MANIFEST, Mapped, read_features
@@ -332,8 +333,7 @@ def _is_validation(points: Tensor) -> Tensor:
 def in_one_month(source: Any, month: int) -> Any:
     """The table of a source whose labels count as of one month; a warning if it says others."""
     frame = read_table(source)
-    named = [str(name) for name in frame.columns if str(name).strip().lower() == "month"]
-    for name in named:
+    for name in usual_months([*map(str, frame.columns)]):
         try:
             months, _ = months_of(frame, name)
         except ValueError:

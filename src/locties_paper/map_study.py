@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import r2_score
 from tqdm import tqdm
 
 import locties
@@ -182,7 +183,7 @@ def measure(task: Task, labels: int, seed: int, name: str) -> dict[str, float]:
         miss = np.maximum(answer.low - truth, 0) + np.maximum(truth - answer.high, 0)
         width = answer.high - answer.low
         found = {
-            "score": _r2(truth, answer.value),
+            "score": r2_score(truth, answer.value),
             "width": width.mean() / spread,
             "loss": (width + 2 / (1 - COVERAGE) * miss).mean() / spread,
         }
@@ -201,10 +202,6 @@ def measure(task: Task, labels: int, seed: int, name: str) -> dict[str, float]:
             else np.nan,
         }
     return {metric: float(value) for metric, value in found.items()}
-
-
-def _r2(truth: NDArray[Any], predicted: NDArray[Any]) -> float:
-    return float(1 - ((truth - predicted) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
 
 
 def study(

@@ -1,6 +1,7 @@
 """Monthly tasks with a probe of its own for each month."""
 
 import numpy as np
+from sklearn.metrics import r2_score
 
 from locties.apply.metadata import Encoder, in_month, takes_month
 from locties.evaluation import Task, predict
@@ -20,4 +21,4 @@ def score_each_month(encoder: Encoder, task: Task, split: str) -> float:
         fixed = in_month(encoder, number) if takes_month(encoder) else encoder
         part = Task(task.name, task.lonlat[rows], task.target[rows])
         predicted[rows] = predict(fixed, part, split)
-    return float(1 - ((predicted - task.target) ** 2).mean() / task.target.var())
+    return float(r2_score(task.target, predicted))

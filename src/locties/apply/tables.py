@@ -603,13 +603,18 @@ def numbers_of(frame: Any, name: str, skip: Array | None = None) -> tuple[Array,
     return values, []
 
 
+def usual_months(names: Sequence[str]) -> list[str]:
+    """The columns that are called month, in any case."""
+    return [name for name in names if name.strip().lower() == "month"]
+
+
 def month_column(names: Sequence[str], given: str | None = None) -> str:
     """The name of the column of months: the one given, else the only one called month."""
     if given is not None:
         if given not in names:
             raise unknown("column", given, names)
         return given
-    likely = [name for name in names if name.strip().lower() == "month"]
+    likely = usual_months(names)
     if len(likely) != 1:
         problem = "no column is" if not likely else f"{len(likely)} columns are"
         raise ValueError(

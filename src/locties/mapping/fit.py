@@ -103,9 +103,9 @@ class LocationMap(Outputs):
             fold.
         coverage: share of labels inside their interval or set; a label whose class has no label in
             other folds counts as outside. Columns where ("held-out blocks" or "random folds"),
-            nominal, measured, low, high (95%, over blocks), mean_width (of the interval, or number
-            of classes in the set). The choice, the probe and the calibration do not see the
-            held-out labels.
+            nominal, measured, low, high (95%, over blocks; NaN if intervals are infinite),
+            mean_width (of the interval, or number of classes in the set). The choice, the probe and
+            the calibration do not see the held-out labels.
         held_out: for each label, the prediction without its block; columns lon, lat, block, fold,
             observed, predicted, inside, dissimilarity, trusted, nearest_label_km, and low, high or
             set, set_size.
@@ -475,7 +475,9 @@ def _coverage(
         ("random folds", inside, width),
     ):
         terms = np.stack([hits, np.ones(len(hits))], 1)
-        rows.append([where, coverage, *block_bootstrap(terms, blocks, share), widths.mean()])
+        finite = np.isfinite(widths).all()  # an infinite interval holds everything: no evidence
+        measured = block_bootstrap(terms, blocks, share) if finite else (np.nan,) * 3
+        rows.append([where, coverage, *measured, widths.mean()])
     return pd.DataFrame(rows, columns=["where", "nominal", "measured", "low", "high", "mean_width"])
 
 
@@ -519,7 +521,7 @@ def _score_text(row: Any) -> str:
 
 
 def _coverage_text(row: Any, task: Task) -> str:
-    if not math.isfinite(row["mean_width"]):
+    if math.isnan(row["measured"]):
         return (
             f"Coverage on {row['where']}: not measured. With one fold left out, the labels are too "
             "few for finite intervals."

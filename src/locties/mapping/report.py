@@ -605,15 +605,12 @@ def _scores(scores: pd.DataFrame) -> str:
 
 def _coverage(coverage: pd.DataFrame, kind: str) -> str:
     what, width = ("intervals", "mean width") if kind == "regression" else ("sets", "mean size")
-    rows = [
-        [
-            row["where"],
-            f"{row['nominal']:.0%}",
-            f"{row['measured']:.1%}",
-            f"{row['low']:.1%} to {row['high']:.1%}",
-            f"{row['mean_width']:.3g}",
-        ]
-        for _, row in coverage.iterrows()
-    ]
+    rows = []
+    for _, row in coverage.iterrows():
+        found = ["not measured", "", "infinite"]
+        if np.isfinite(row["mean_width"]):
+            ends = f"{row['low']:.1%} to {row['high']:.1%}"
+            found = [f"{row['measured']:.1%}", ends, f"{row['mean_width']:.3g}"]
+        rows.append([row["where"], f"{row['nominal']:.0%}", *found])
     caption = f"How often the {what} held the label, for labels that were not used to make them."
     return _table(caption, ["labels of", "wanted", "measured", "95% interval", width], rows, -1)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from locties_paper.design import READS, leaks
+from locties_paper.design import FIVE, READS, leaks
 from locties_paper.effects.effect import difference
 from locties_paper.figures.charts import METRICS
 
@@ -41,3 +41,39 @@ def recipe(
             }
         )
     return pd.DataFrame(found).sort_values("value", ascending=False, ignore_index=True)
+
+
+def ceiling(rows: pd.DataFrame, pilot: pd.DataFrame) -> pd.DataFrame:
+    """Does the encoder limit the score, or the objective? Both sides are joined with harmonics.
+
+    Args:
+        rows: of the sweep ``recipe``.
+        pilot: of the pilot of the sweep ``crossed``.
+
+    Returns:
+        Five rows with the columns of `recipe`. "grid, regression" and "grid, contrast": a learned
+        grid minus harmonics of degree 10. "paired" and "unpaired": contrast at its best number of
+        pairs minus regression, with the grid. "five": five modalities minus the best one, whose
+        name is the change.
+    """
+
+    def against(runs: pd.DataFrame, budget: float, default: str) -> pd.DataFrame:
+        table = recipe(runs, budget, default, READS[1])
+        return table[table["read"] == READS[1]]  # the best first
+
+    def first(table: pd.DataFrame, change: str) -> pd.Series:
+        return table[table["change"] == change].iloc[0]
+
+    grid, few = "nt_xent-hash_grid-residual", pilot["budget"].min()
+    pilot = pilot[pilot["budget"] == few]
+    singles = against(pilot, few, grid)
+    single = singles[singles["change"].isin(FIVE)].iloc[0]["change"]
+    same = rows[rows["budget"] == 2.0]
+    found = {
+        "grid, regression": first(against(same, 2.0, "recipe-harmonics_10"), "recipe"),
+        "grid, contrast": first(against(pilot, few, "nt_xent-harmonics_10-residual"), grid),
+        "paired": first(against(rows, 2.0, "recipe"), "contrast"),
+        "unpaired": first(against(rows, 2.0, "recipe-unpaired"), "recipe-unpaired_contrast"),
+        "five": first(against(pilot, few, f"{grid}-{single}"), grid).replace(grid, single),
+    }
+    return pd.DataFrame(found).T

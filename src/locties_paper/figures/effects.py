@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from locties_paper import design
-from locties_paper.figures.charts import BLUE, COLOURS, METRICS, PAIRS
+from locties_paper.figures.charts import BLUE, COLOURS, METRICS, PAIRS, WIDTH
 
 DIFFERENCE = "difference in score (R² or accuracy)"
 SCORE = "mean score (R² or accuracy)"
@@ -21,7 +21,7 @@ def draw_effects(effects: pd.DataFrame) -> Figure:
         effects: a row for each effect, with contrast and the columns of `Effect`.
     """
     down = np.arange(len(effects))
-    figure, ax = plt.subplots(figsize=(7.5, 0.9 + 0.3 * len(effects)), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.3 * len(effects)), layout="constrained")
     ax.axvline(0, color="0.6", linewidth=0.8)
     ax.hlines(down, effects["low_tasks"], effects["high_tasks"], color="0.55", linewidth=1)
     ax.hlines(down, effects["low"], effects["high"], color=BLUE, linewidth=4)
@@ -42,7 +42,7 @@ def draw_by_task(gains: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     tasks = list(dict.fromkeys(gains["task"]))
     panels = list(gains.groupby("split"))
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(7.5, 1.2 + 0.36 * len(tasks)), sharey=True, layout="constrained"
+        1, len(panels), figsize=(WIDTH, 1.2 + 0.36 * len(tasks)), sharey=True, layout="constrained"
     )
     for ax, (split, panel) in zip(axes, panels, strict=True):
         ax.axvline(0, color="0.6", linewidth=0.8)
@@ -70,7 +70,7 @@ def draw_budgets(rows: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     rows = rows[rows["metric"].isin(METRICS)]
     panels = {"both probes": rows, **dict(iter(rows.groupby("probe")))}
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(8, 3.4), sharey=True, layout="constrained", squeeze=False
+        1, len(panels), figsize=(WIDTH, 3.4), sharey=True, layout="constrained", squeeze=False
     )
     for ax, (title, panel) in zip(axes[0], panels.items(), strict=True):
         for number, (name, label) in enumerate(labels.items()):

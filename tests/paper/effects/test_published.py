@@ -65,3 +65,10 @@ def test_what_rain_loses_follows_from_the_rows():
     apart = fmean(scores["melt"][cell] - scores["clip-rain"][cell] for cell in both)
     assert published["value"].item() == pytest.approx(apart, abs=1e-9)
     assert published["draws"].item() * 8 == len(both)  # two targets, folds and probes
+
+
+@pytest.mark.parametrize("table", sorted(PUBLISHED_ROWS.glob("*.parquet")), ids=lambda p: p.stem)
+def test_no_published_table_was_made_with_uncommitted_code(table):
+    rows = pd.read_parquet(table)
+    if "code" in rows:
+        assert not [code for code in rows["code"].unique() if "dirty" in str(code)]
