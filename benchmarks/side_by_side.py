@@ -534,7 +534,7 @@ def step_parts() -> pd.DataFrame:
 
 
 def conditions(load: float, satclip: Path | None) -> dict[str, object]:
-    """What was true of the machine and of other code; `load` is that before the timings."""
+    """The machine, its load and the versions of other code; `load` is from before the timings."""
     return {
         "machine": processor(),
         "cores": os.cpu_count(),

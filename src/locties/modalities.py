@@ -76,7 +76,7 @@ class Chosen:
     Args:
         lonlat: (P, 2) degrees.
         pool: P samples, as a tensor (P, ...) or any `Samples`.
-        index: (N,) int64, the samples in the pool.
+        index: (N,) int64, the positions of the samples in the pool.
     """
 
     lonlat: Tensor
@@ -100,7 +100,7 @@ class Chosen:
 
 
 class HashedNames:
-    """Rows of `tokenise`. On a CPU each is computed when first read, since all would take 3 s."""
+    """Rows of `tokenise`. On a CPU a row is computed when it is first read: all take 3 s."""
 
     def __init__(self, names: Sequence[list[str]]) -> None:
         self.names = names

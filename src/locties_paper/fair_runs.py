@@ -127,8 +127,9 @@ class Baseline:
 def baseline(name: str) -> Encoder:
     """A contender without training by its name in `locties_paper.sweeps`.
 
-    It is a name of `locties.evaluation.baselines.contender`, `BOOSTED`, raw values without some
-    modalities, such as "raw-without-rain+harmonics_10", or of one alone, such as "raw-only-rain".
+    The name is one of these: a name of `locties.evaluation.baselines.contender`; `BOOSTED`; raw
+    values without some modalities ("raw-without-rain+harmonics_10"); raw values of one modality
+    ("raw-only-rain").
     """
     first, *others = name.split("+")
     if "-without-" in first:

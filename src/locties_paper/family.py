@@ -3,8 +3,8 @@
 There are three sizes, and `seasonal`, which takes a month.
 
 The recipe is the default of the sweep ``recipe`` in `locties_paper.sweeps`, which was chosen on
-pilot places alone. Networks here have two layers, where it has three, and see more pairs. Runs take
-up to half an hour on one thread, and resume when they are started again. Then publish them:
+pilot places alone. The networks here have two layers in place of its three, and see more pairs. A
+run takes up to half an hour on one thread, and resumes if it is started again. Then publish them:
 
     python -m locties_paper.publish large=FOLDER/large base=FOLDER/base ...
 """

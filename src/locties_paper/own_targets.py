@@ -1,7 +1,7 @@
-"""What one modality alone holds: two targets of each, computed from its own values.
+"""Two targets for each modality, computed from its own values, which only it holds.
 
-They ask what joint training erases. Their places lie in cells of about 50 km on which no modality
-of the study trains: those of night lights.
+They show what joint training erases. Their places lie in cells of about 50 km in which no modality
+of the study trains: the cells of night lights.
 """
 
 import unicodedata
@@ -21,7 +21,7 @@ from locties.evaluation.leakage import raw_values
 from locties.evaluation.raw import Raw
 from locties.modality import PATCH, Modality, text_encoder, tokenise
 
-FREE = "night_lights"  # owns the cells
+FREE = "night_lights"  # the modality that owns the cells
 LATIN, VOWELS = "LATIN", "aeiouy"
 
 
@@ -31,7 +31,7 @@ def brightness(lonlat: Tensor) -> Tensor:
 
 
 def texture(lonlat: Tensor) -> Tensor:
-    """Log of the standard deviation of grey within a patch; at least that of 0.001."""
+    """Log of the standard deviation of grey within a patch. Below 0.001 it counts as 0.001."""
     return _imagery(lonlat).mean(1).flatten(1).std(1).clamp_min(1e-3).log()
 
 
@@ -46,7 +46,7 @@ def roughness(lonlat: Tensor) -> Tensor:
 
 
 def season(months: Tensor) -> Tensor:
-    """The mean of April to September minus that of the other months (N, 12), by place (N,).
+    """From months (N, 12): the mean of April to September minus that of the others, (N,).
 
     Example:
         >>> season(torch.tensor([[0.0, 0, 0, 3, 3, 3, 3, 3, 3, 1, 1, 1]]))
@@ -56,7 +56,7 @@ def season(months: Tensor) -> Tensor:
 
 
 def script(names: Sequence[str]) -> str:
-    """The commonest script in the names of a place beside Latin; Latin if there is no other.
+    """The commonest script other than Latin in the names of a place; Latin if there is none.
 
     Example:
         >>> script(["Drozhzhino", "Дрожжино"]), script(["Branston"])
@@ -95,7 +95,7 @@ def _haze(lonlat: Tensor) -> Tensor:
     return load().haze.sample(lonlat)
 
 
-# By name, which begins with that of the modality: a number at each place (N, 2) on land.
+# A number for each place (N, 2) on land. A name begins with the name of its modality.
 OF_RASTERS: dict[str, Callable[[Tensor], Tensor]] = {
     "imagery_brightness": brightness,
     "imagery_texture": texture,
@@ -106,7 +106,7 @@ OF_RASTERS: dict[str, Callable[[Tensor], Tensor]] = {
     "relief_height": height,
     "relief_roughness": roughness,
 }
-# A class from the names of a place.
+# A class for the names of a place.
 OF_NAMES: dict[str, Callable[[Sequence[str]], str]] = {
     "toponyms_script": script,
     "toponyms_ending": ending,
@@ -140,9 +140,9 @@ def modality_of(target: str) -> str:
 
 
 def own_values(modality: str) -> Encoder:
-    """The values of one modality, at each place: the most that its own targets can be read from.
+    """The values of one modality at each place: its own targets can be predicted best from these.
 
-    Names are those of the nearest place in the cells of night lights.
+    Toponyms are the names of the nearest place in the cells of night lights.
     """
     if modality != "toponyms":
         return Raw([modality])

@@ -63,7 +63,7 @@ def write_table(table: pd.DataFrame, to: str | Path) -> None:
 
 
 def with_interval(value: float, low: float, high: float, form: str = "+.3f") -> str:
-    """A value and its interval as text, the value alone without one, and nothing without a value.
+    """A value and its interval as text. A missing interval is left out; a missing value is "".
 
     Example:
         >>> with_interval(0.02, 0.01, 0.03), with_interval(0.02, float("nan"), float("nan"))

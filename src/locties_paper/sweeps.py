@@ -229,9 +229,10 @@ def recipe() -> Iterator[Contender]:
 
 
 def own() -> Iterator[Contender]:
-    """Joint training and training on each modality alone, on what one modality alone holds.
+    """Does joint training lose what only one modality holds?
 
-    A modality alone has the pairs of that modality in joint training, and its best budget too.
+    An encoder of one modality sees as many of its pairs as joint training does. It is also trained
+    at its best budget.
     """
     contenders = {each.name: each for each in main()}
     few: dict[str, Any] = {"budgets": (), "replicates": replicates(5), "reads": READS[:1]}
@@ -259,8 +260,8 @@ RECIPE: dict[str, Any] = {
     "nested": (16, 64),
 }
 A_MODALITY = 1 / 20  # pairs of each modality, times PAIRS
-JOINT = (1 / 16, 1 / 4, 1.0)  # budgets of joint training on targets of one modality
-# What the pilot of ``main`` chose: a test compares.
+JOINT = (1 / 16, 1 / 4, 1.0)  # budgets of joint training in ``own``
+# The budgets that the pilot of ``main`` chose. A test compares them.
 BEST = {
     "untrained": 0.0,
     "melt": 1 / 16,
@@ -272,7 +273,7 @@ BEST = {
     "clip-relief": 1 / 64,
     "clip-toponyms": 1 / 64,
 }
-STRONGEST = "clip-haze"  # of them, on pilot places
+STRONGEST = "clip-haze"  # the best encoder of one modality on pilot places
 RASTERS = FIVE[:4]  # the modalities that `raw` reads
 # Those of the five that leak into an open task, for each such task.
 LEFT_OUT = sorted({tuple(n for n in FIVE if n in found) for found in OPEN_LEAKS.values()} - {()})

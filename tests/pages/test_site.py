@@ -103,7 +103,7 @@ def test_every_link_inside_the_book_leads_somewhere(page):
 
 def test_no_page_slides_sideways(page):
     found = {}
-    for width in (390, 1100):  # a phone, and a window without the page's contents at its side
+    for width in (390, 1100):  # a phone, and a window too narrow for the list of contents
         page.set_viewport_size({"width": width, "height": 780})
         found[width] = page.evaluate("document.documentElement.scrollWidth")
     page.set_viewport_size({"width": 1200, "height": 1000})

@@ -37,7 +37,7 @@ def test_int8_costs_a_smooth_encoder_little_and_a_fragile_one_more(monkeypatch, 
     task = Task("warmth", places, np.cos(np.radians(places[:, 1])), tier="embedded")
     encoder = locties.LocationEncoder("xyz", "linear", dim=8, seed=0)
     encoder.save(tmp_path / "fine")
-    with torch.no_grad():  # next to one large weight, int8 keeps nothing of the others
+    with torch.no_grad():  # one large weight sets the scale, so int8 loses the others
         for weight in encoder.parameters():
             weight.data.flatten()[0] = 1e4
     encoder.save(tmp_path / "fragile")

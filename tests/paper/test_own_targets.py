@@ -32,7 +32,7 @@ def test_targets_have_the_values_of_the_earth():
     assert all(torch.equal(each.lonlat[:, 1] > 30, north) for each in means.values())
     assert 0.2 < means["imagery_brightness"].target.mean() < 0.6
     assert 0.4 < means["relief_height"].target.mean() < 1.0  # km
-    # Siberia and the boreal forest are wettest in summer, the tropics of the south in December.
+    # Siberia and the boreal forest are wettest in summer, the southern tropics in December.
     assert means["rain_season"].target[north].mean() > 0.2
     south = (means["rain_season"].lonlat[:, 1] < -5).numpy()
     assert means["rain_season"].target[south].mean() < -0.5

@@ -413,7 +413,7 @@ def _without_hints(frame: Any) -> str:
         if len(column) and re.match(r"\s*point\b", str(column.iloc[0]), re.IGNORECASE):
             return (
                 f"Column {str(name)!r} has points as WKT: geopandas.GeoSeries.from_wkt(frame["
-                f"{str(name)!r}]) gives points, whose .x and .y are the columns to write."
+                f"{str(name)!r}]) gives points: add their .x and .y as columns lon and lat."
             )
     return "Pass lon= and lat= with their names."
 

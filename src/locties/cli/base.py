@@ -170,7 +170,7 @@ def read_labels(
 ) -> Task:
     """Read the labels of a file. A wrong option raises before the file is opened.
 
-    If a month is `fixed`, all labels count as of that month, and have no months of their own.
+    If `fixed` is a month, all labels count as of that month, and months in the file are not read.
     """
     from locties.apply.tables import INVALID, check_invalid
     from locties.evaluation.tasks import check_kind

@@ -33,7 +33,7 @@ def fidelity(
         L = (1 - weight) nt_xent + weight 1/M sum_m 1/(B_m c_m) sum_(i in m) |W_m z_i + b_m - x_i|^2
 
     If content is read from locations, the second term has e_i, the embedding of the location, in
-    place of z_i. It is then the loss of `Regression`: contrast and regression together.
+    place of z_i. That term is then the loss of `Regression`, so L is contrast and regression.
 
     The second term is the share of content that the decoders do not read: about 1 for decoders that
     predict the mean, 0 for perfect ones. It is computed in float32, or in float64 if an embedding

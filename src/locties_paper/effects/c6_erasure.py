@@ -1,11 +1,11 @@
 """C6: what does alignment erase of what modalities do not share?
 
-Two answers. `contrasts` compare location encoders on targets that one modality alone holds: joint
-training against training on that modality alone, an untrained encoder and the modality's own
-values. `erasure` is about the embeddings of modality encoders: the change of R², as training goes
-on, against two references. Untrained encoders lose content by chance, and any training helps them.
-Encoders that were trained equally long for content alone, without tying, show what such a network
-could hold.
+There are two answers. `contrasts` is about location encoders, on targets that only one modality
+holds. It compares joint training with training on that modality alone, with an untrained encoder
+and with the modality's own values. `erasure` is about encoders of modalities. It compares their R²
+with two references as training goes on. Untrained encoders lose content by chance, and any training
+helps them. Encoders trained equally long for content alone, without alignment, show what such a
+network could hold.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ RUN = ["weight", "trained", "alignment"]
 COLUMNS = ["source", "part", "reference", *RUN, "value", "low", "high", "seeds"]
 OWN_TARGETS = "own targets"
 VALUES = ("own values", "other values")
-# What is trained on one modality alone, and the joint training with the same objective.
+# By the name of training on one modality alone: joint training with the same objective.
 JOINT_BY_KIND = {
     "single": {"MELT": "melt", "SALT": "salt"},
     "regression on one": {"regression": "regression"},
@@ -32,8 +32,8 @@ JOINT_BY_KIND = {
 def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
     """What is compared: a description, and the names of two contenders in `groups`.
 
-    At a budget of joint training, a modality alone has the pairs that it has there. With about
-    equal pairs in all, it has four times as many.
+    At equal budgets, one modality alone is trained on as many of its pairs as joint training has.
+    At about equal pairs in all, it is trained on four times as many.
     """
     made: list[Contrast] = []
     for kind, joint in JOINT_BY_KIND.items():
@@ -62,9 +62,9 @@ def contrasts(chosen: pd.DataFrame) -> list[Contrast]:
 def groups(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of all own targets, then those of each modality, by title of the group.
 
-    On the targets of a modality, "single" is the contrastive encoder trained on it alone,
-    "regression on one" that of regression, "own values" are its values and "other values" those of
-    the other rasters.
+    On the targets of a modality, "single" is the encoder trained on it alone by contrast, and
+    "regression on one" the one trained on it alone by regression. "own values" are the values of
+    the modality, and "other values" the values of the other rasters.
 
     Args:
         rows: of the sweep ``own``, from `read_rows`.
@@ -77,7 +77,7 @@ def groups(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _named(rows: pd.DataFrame, modality: str) -> pd.DataFrame:
-    """The rows of a modality's own targets, with contenders named after their part there."""
+    """The rows of a modality's own targets, with contenders renamed as `groups` says."""
     mine = rows[rows["task"].map(modality_of) == modality]
     others = without("raw", [modality]) if modality in RASTERS else "raw"
     names = {f"raw-only-{modality}": "own values", others: "other values"}
@@ -95,9 +95,9 @@ def erasure(rows: pd.DataFrame) -> pd.DataFrame:
         rows: of ``erasure.parquet``, which ``book/erasure.ipynb`` makes.
 
     Returns:
-        Columns `COLUMNS`; source is the embedding of the "modality" or the "location", weight that
-        of fidelity in the loss, trained the length of the run, and alignment its mean recall at 10
-        of held-out samples.
+        Columns `COLUMNS`; source is "modality" or "location", whose embedding is read; weight is
+        the weight of fidelity in the loss; trained is the length of the run; alignment is the mean
+        recall at 10 of held-out samples.
     """
     shown = rows[rows["part"].isin(PARTS)]
     runs = shown.pivot_table("r2", ["source", "part", "seed"], ["weight", "trained"])

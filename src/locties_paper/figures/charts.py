@@ -20,7 +20,7 @@ METRICS = {"r2": "R²", "accuracy": "accuracy"}
 ERRORS = {"mae": "mean absolute error", "error_rate": "error rate"}
 PAIRS = "training pairs (thousands)"
 LOSS = "validation loss (nats)"
-WIDTH = 8  # inches; in the book's column of 6.5 inches, text of 9 points has 7
+WIDTH = 8  # inches; the book's column has 6.5, so text of 9 points shrinks to 7
 
 
 def draw_history(history: pd.DataFrame) -> Figure:

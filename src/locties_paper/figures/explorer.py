@@ -295,7 +295,7 @@ def explore(
         allowed = tolerance if len(months) == 1 else month_tolerance
         kept[title] = [compress(embed_points(encoder, lonlat, month), allowed) for month in months]
     some = np.random.default_rng(0).permutation(len(cells.number))[:COMPARED]
-    # The scale fits most encoders: one alone that has lower similarities must not set it for all.
+    # A median, so that one encoder with lower similarities does not set the scale for all.
     tenths = [
         np.mean([np.quantile(cosine(each.codes, some), 0.1) for each in months])
         for months in kept.values()

@@ -99,7 +99,7 @@ TABLES = {
     ),
 }
 
-# What functions read of the folder that they are given.
+# These functions get a folder and read these of its tables.
 READERS = {
     "read_rows": [f"study_main_{part}.parquet" for part in ("table", "chosen", "baselines")],
 }
@@ -122,7 +122,7 @@ def write(results: Path, book: Path) -> None:
         origin = [f"<code>{escape(command)}</code>"] if command else []
         for column in ("code", "data"):
             if column in table:
-                # A commit whole, with "-dirty" if it has it; 12 digits of the SHA-256 of the data.
+                # The full commit, which may end in "-dirty"; 12 digits of the SHA-256 of the data.
                 values = {str(value)[: 12 if column == "data" else None] for value in table[column]}
                 origin.append(f"{column} {', '.join(sorted(values))}")
         links, made_by = ", ".join(map(_link, files)), "; ".join(origin)

@@ -64,7 +64,7 @@ def test_what_rain_loses_follows_from_the_rows():
     ]
     apart = fmean(scores["melt"][cell] - scores["clip-rain"][cell] for cell in both)
     assert published["value"].item() == pytest.approx(apart, abs=1e-9)
-    assert published["draws"].item() * 8 == len(both)  # two targets, folds and probes
+    assert published["draws"].item() * 8 == len(both)  # two targets, two kinds of folds, two probes
 
 
 @pytest.mark.parametrize("table", sorted(PUBLISHED_ROWS.glob("*.parquet")), ids=lambda p: p.stem)

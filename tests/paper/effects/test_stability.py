@@ -95,7 +95,7 @@ def test_a_single_is_the_encoder_of_the_modality_that_the_target_belongs_to():
     assert set(found["own targets, haze"].query("encoder == 'single@0.2'")["draw"]) == {0}
     whole = found["own targets"]
     assert set(whole["encoder"]) == {"melt@1", "single@0.2"}
-    assert set(whole.query("encoder == 'single@0.2'")["draw"]) == {0}  # haze lacks the other
+    assert set(whole.query("encoder == 'single@0.2'")["draw"]) == {0}  # haze lacks draw 1
     assert {"own values", "raw"} <= set(found["own targets, rain"]["encoder"])
     assert "other values" in set(found["own targets, toponyms"]["encoder"])
 

@@ -137,7 +137,7 @@ def test_joint_training_is_compared_on_the_targets_of_each_modality(results, mon
     found = found[found["reading"] == "alone"].set_index(["group", "contrast"])
     value, tasks = found["value"], found["tasks"]
     for group, of_group in (("own targets", 10), ("own targets, toponyms", 2)):
-        # Four modalities more are worth .08, and four fifths of a budget of 1 cost as much.
+        # Four more modalities add .08; joint training has .8 more budget, which costs .08.
         assert value[group, "MELT minus single, budget 1"] == pytest.approx(0.0, abs=1e-9)
         assert value[group, "SALT minus untrained, budget 1"] == pytest.approx(-0.1)
         assert tasks[group, "regression minus regression on one, budget 0.25"] == of_group

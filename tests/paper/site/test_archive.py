@@ -1,4 +1,4 @@
-"""The book for archives: what its Markdown says, and what lies beside it."""
+"""The book for archives: its Markdown, and the files beside it."""
 
 import re
 from zipfile import ZipFile

@@ -71,7 +71,7 @@ def test_under_a_figure_are_its_rows_and_how_they_were_made(book):
         ):
             assert part in below[id]
         assert "more" not in below[id]
-    assert "_sources/book/page.ipynb" in below["own"], "it has no rows, so the notebook"
+    assert "_sources/book/page.ipynb" in below["own"], "it has no table, so the notebook"
     assert "rows-text" not in {cell.id for cell in cells}, "nothing to see, so no line"
 
 
